@@ -1,0 +1,62 @@
+"""The codec's constants and the Arrow schemas that the stages hand to each other.
+
+Letters: T samples, F frames, K = 16 codebooks. Rates are in Hz, seconds end in `_s`.
+"""
+
+import pyarrow as pa
+
+SAMPLE_RATE = 24_000
+"""Hz, in and out: `input_sample_rate` of the official config."""
+FRAME_SAMPLES = 1_920
+"""Samples of one codec frame (80 ms): `encode_downsample_rate` of the official config."""
+FRAME_RATE = SAMPLE_RATE / FRAME_SAMPLES
+"""12.5 frames a second."""
+NUM_CODEBOOKS = 16
+"""K: `encoder_valid_num_quantizers` of the official config."""
+
+CODES_TYPE = pa.list_(pa.list_(pa.int16(), NUM_CODEBOOKS))
+"""codes int16 [F, K] of one chunk, as one Parquet cell."""
+
+CHUNK_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("chunk", pa.int32()),  # index of this chunk, from 0
+        ("chunks", pa.int32()),  # how many chunks the recording has
+        ("first_frame", pa.int64()),  # of this chunk, in the recording
+        ("num_samples", pa.int64()),  # at 24 kHz, of this chunk, context and padding not counted
+        ("context_samples", pa.int32()),  # left context at the head of "audio", a multiple of FRAME_SAMPLES
+        ("source_rate", pa.int32()),  # Hz
+        ("source_channels", pa.int32()),
+        ("audio", pa.large_list(pa.float32())),  # context, then the chunk, mono, 24 kHz
+        ("stage", pa.string()),  # null, or where the recording failed: read, encode, decode, write
+        ("error", pa.string()),  # null, or the name of a RecordingError
+        ("message", pa.string()),  # null, or what was seen, what was expected, what to change
+    ]
+)
+"""What a read task yields: a chunk of a recording, or (with "stage" set and "audio" null) a failed recording."""
+
+CODES_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("chunk", pa.int32()),
+        ("chunks", pa.int32()),
+        ("first_frame", pa.int64()),
+        ("num_frames", pa.int32()),
+        ("num_samples", pa.int64()),
+        ("duration_s", pa.float64()),
+        ("source_rate", pa.int32()),
+        ("source_channels", pa.int32()),
+        ("codes", CODES_TYPE),
+    ]
+)
+"""One row of RUN/codes/part-*.parquet; the carried columns follow."""
+
+FAILURES_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "source", "stage", "error", "message")])
+"""One row of RUN/failures/part-*.parquet."""
+
+
+def frame_count(samples: int) -> int:
+    """Codec frames that hold `samples` samples at 24 kHz; the last one may be padded."""
+    return -(-samples // FRAME_SAMPLES)
