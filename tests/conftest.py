@@ -1,0 +1,28 @@
+"""What many tests share: a small random checkpoint, a local Ray, made speech-like audio."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray would write a token under the home directory
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a seeded random checkpoint of about 1 M parameters."""
+    from actors.random_model import save_random_checkpoint, small_config
+
+    return save_random_checkpoint(tmp_path_factory.mktemp("small-model"), small_config())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        skip = pytest.mark.skip(reason="needs a CUDA device")
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(skip)
