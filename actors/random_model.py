@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from actors.qwen import FULL_SIZE_FOLDER, Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
+from actors.checkpoint import FULL_SIZE_FOLDER
+from actors.qwen import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
 from pipeline.schema import SAMPLE_RATE
 
 

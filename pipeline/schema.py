@@ -14,6 +14,10 @@ FRAME_RATE = SAMPLE_RATE / FRAME_SAMPLES
 NUM_CODEBOOKS = 16
 """K: `encoder_valid_num_quantizers` of the official config."""
 
+OFFICIAL_MODEL = "Qwen/Qwen3-TTS-Tokenizer-12Hz"
+OFFICIAL_REVISION = "7dd38ad4e9bad454aae9cd937d0cd577604fe229"
+"""The hub's id of the codec, and the commit that is fetched."""
+
 CODES_TYPE = pa.list_(pa.list_(pa.int16(), NUM_CODEBOOKS))
 """codes int16 [F, K] of one chunk, as one Parquet cell."""
 
