@@ -1,0 +1,87 @@
+"""A checkpoint on disk: a name, a folder or a hub id -> a checked local folder and its fingerprint. No torch."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+from pipeline.errors import ModelError
+from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, OFFICIAL_MODEL, OFFICIAL_REVISION, SAMPLE_RATE
+
+MODEL_TYPE = "qwen3_tts_tokenizer_12hz"
+FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+DEMO_FOLDER = Path(__file__).parent / "demo_checkpoint"
+FULL_SIZE_FOLDER = Path(__file__).parent / "full_size_config"
+
+
+def find_model(model: str) -> Path:
+    """The local folder of `model`: "demo" (bundled), a folder, or a hub id, fetched at the pinned revision.
+
+    Raises ModelError that names every missing file, or, where the hub cannot be reached, the two ways out.
+    """
+    if model == "demo":
+        folder = DEMO_FOLDER
+    elif Path(model).expanduser().is_dir():
+        folder = Path(model).expanduser()
+    elif model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise ModelError(f"No model folder at {model!r}. Give a folder that holds {', '.join(FILES)}, or a hub id.")
+    else:
+        folder = _fetch(model)
+    _check_folder(folder)
+    return folder
+
+
+def _fetch(model: str) -> Path:
+    """Download (or find in the hub's cache) the files of a hub id; safetensors only, no code."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    revision = OFFICIAL_REVISION if model == OFFICIAL_MODEL else None
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+    except HFValidationError as error:
+        raise ModelError(f"{model!r} is neither a folder nor a hub id: {error}") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"The model {model!r} is not in the hub's local cache, and the hub could not be reached "
+            f"({type(error).__name__}). Two ways out: --model FOLDER with a copy of its files ({', '.join(FILES)}), "
+            "or `voxmill demo`, which brings a small model of its own."
+        ) from error
+
+
+def _check_folder(folder: Path) -> None:
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(f"The model folder {folder} lacks {', '.join(missing)}. It must hold {', '.join(FILES)}.")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        model_type = config.get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{folder / 'config.json'} is not a JSON object: {error}") from error
+    expected = {
+        "model_type": MODEL_TYPE,
+        "input_sample_rate": SAMPLE_RATE,
+        "output_sample_rate": SAMPLE_RATE,
+        "encode_downsample_rate": FRAME_SAMPLES,
+        "decode_upsample_rate": FRAME_SAMPLES,
+        "encoder_valid_num_quantizers": NUM_CODEBOOKS,
+    }
+    seen = {key: config.get(key) for key in expected}
+    if seen != expected:
+        wrong = ", ".join(
+            f"{key} = {seen[key]!r} (expected {expected[key]!r})" for key in expected if seen[key] != expected[key]
+        )
+        raise ModelError(f"{folder} holds a {model_type!r} model, not the 12 Hz codec: {wrong}.")
+
+
+@functools.cache
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 of the weights file, in hex."""
+    path = folder / "model.safetensors"
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,152 @@
+"""Settings: defaults <- a YAML file <- `key=value` from the command line -> one validated, frozen object."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from pipeline.errors import SettingsError
+from pipeline.schema import FRAME_SAMPLES, OFFICIAL_MODEL, SAMPLE_RATE
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(_Section):
+    """How inputs are found and read."""
+
+    column: str | None = None
+    allow_truncated: bool = False
+    max_recording_s: Positive = 86_400.0
+    schemes: tuple[str, ...] = ("file", "s3", "gs", "hf", "https", "http")
+    task_mb: Positive = 64.0
+    readers: Count | None = None
+
+
+class Chunk(_Section):
+    """How recordings are cut for the wire."""
+
+    length_s: Positive = 300.0
+    context_s: Annotated[float, Field(ge=0)] | None = None
+    block_mb: Positive | None = None
+
+    @property
+    def length_samples(self) -> int:
+        """Samples of a chunk at 24 kHz: `length_s` in whole frames, at least one."""
+        return max(1, round(self.length_s * SAMPLE_RATE / FRAME_SAMPLES)) * FRAME_SAMPLES
+
+
+class Pool(_Section):
+    """A pool of stateful actors, each with the codec's weights on its device."""
+
+    actors: Count | None = None
+    gpus: Annotated[float, Field(gt=0)] | None = None
+    cpus: Annotated[float, Field(ge=0)] | None = None
+    threads: Count | None = None
+
+
+class Output(_Section):
+    """How results are written and verified."""
+
+    rows_per_part: Count | None = None
+    agreement_s: Annotated[float, Field(ge=0)] = 20.0
+    agreement_min: Annotated[float, Field(ge=0, le=1)] = 0.9
+
+
+class Settings(_Section):
+    """Everything that a run can be told. `configs/*.yaml` explain every key with its unit."""
+
+    model: str = OFFICIAL_MODEL
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    attention: Literal["full", "window"] = "full"
+    accelerate: Literal["auto", "none", "graphs", "compile"] = "auto"
+    reconstruct: bool = True
+    strict: bool = False
+    ray_address: str | None = None
+    input: Input = Input()
+    chunk: Chunk = Chunk()
+    encode: Pool = Pool()
+    decode: Pool = Pool()
+    output: Output = Output()
+
+
+def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Defaults, then the YAML file `config`, then `overrides` by dotted key; strings are read as YAML.
+
+    Raises SettingsError that names an unknown key with the nearest valid one, or a value with what it may be.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        for key, value in _flatten(_read_yaml(Path(config))):
+            _put(values, key, value)
+    for key, value in (overrides or {}).items():
+        _put(values, key, yaml.safe_load(value) if isinstance(value, str) else value)
+    try:
+        return Settings.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, str]:
+    """`["chunk.length_s=60"]` -> `{"chunk.length_s": "60"}`."""
+    pairs = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(
+                f"--set {assignment!r} has no '='. Write --set key=value, such as --set chunk.length_s=60."
+            )
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The settings file {path} is not YAML: {error}") from error
+    if not isinstance(content or {}, dict):
+        raise SettingsError(f"The settings file {path} holds a {type(content).__name__}; expected `key: value` lines.")
+    return content or {}
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _valid_keys() -> list[str]:
+    return [key for key, _ in _flatten(Settings().model_dump())]
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set dotted `key` in nested `values`; a key that does not exist is refused with the nearest that does."""
+    valid = _valid_keys()
+    if key not in valid:
+        last = [name for name in valid if name.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = last or difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Settings are {', '.join(valid)}."
+        raise SettingsError(f"Unknown setting {key!r}. {hint}")
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[name] = value
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    return f"Setting {key} = {problem['input']!r}: {problem['msg']}."
