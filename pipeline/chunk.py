@@ -1,0 +1,57 @@
+"""Blocks of mono 24 kHz audio -> chunks of one length, each with the stretch before it as left context."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.schema import FRAME_SAMPLES
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of one recording. `audio` is float32 [context_samples + num_samples] at 24 kHz, context first."""
+
+    index: int  # from 0
+    first_frame: int  # of the recording, where this chunk's own samples (not its context) begin
+    num_samples: int
+    context_samples: int  # a multiple of FRAME_SAMPLES; 0 in the first chunk
+    audio: np.ndarray
+
+
+def chunk_count(total_samples: int, chunk_samples: int) -> int:
+    """How many chunks `cut` makes of a recording: never an empty one, so none of no samples."""
+    return -(-total_samples // chunk_samples)
+
+
+def cut(blocks: Iterator[np.ndarray], chunk_samples: int, context_samples: int) -> Iterator[Chunk]:
+    """float32 [m] blocks of one recording, cut anyhow -> its chunks; only the last may be shorter than `chunk_samples`.
+
+    Both lengths are multiples of FRAME_SAMPLES, in samples at 24 kHz. A chunk carries the `context_samples` before it,
+    or all there is. A full chunk leaves as soon as its last sample is there. Memory: one chunk, its context, one block.
+    """
+    assert chunk_samples > 0, "a chunk holds at least one frame"
+    assert chunk_samples % FRAME_SAMPLES == 0, "chunks begin on a frame"
+    assert context_samples >= 0, "context reaches back"
+    assert context_samples % FRAME_SAMPLES == 0, "contexts begin on a frame"
+    context, own = np.empty(0, np.float32), 0
+    held: list[np.ndarray] = []  # the chunk that is being filled: `own` samples in all
+    index = 0
+    for block in blocks:
+        while len(block):
+            part, block = block[: chunk_samples - own], block[chunk_samples - own :]
+            held.append(part)
+            own += len(part)
+            if own == chunk_samples:
+                chunk = _chunk(index, chunk_samples, context, held)
+                yield chunk
+                context = chunk.audio[len(chunk.audio) - min(context_samples, len(chunk.audio)) :].copy()
+                held, own, index = [], 0, index + 1
+    if own:
+        yield _chunk(index, chunk_samples, context, held)
+
+
+def _chunk(index: int, chunk_samples: int, context: np.ndarray, held: list[np.ndarray]) -> Chunk:
+    audio = np.concatenate([context, *held])
+    first_frame = index * chunk_samples // FRAME_SAMPLES
+    return Chunk(index, first_frame, len(audio) - len(context), len(context), audio)
