@@ -85,3 +85,16 @@ def fingerprint(folder: Path) -> str:
     path = folder / "model.safetensors"
     status = path.stat()
     return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+def exact_context_frames(folder: Path) -> int:
+    """Frames of left context after which a chunk's codes and wave no longer depend on what came before (`window`).
+
+    Every transformer layer looks back its window less one position: 25 Hz positions in the encoder, frames in the
+    decoder. The convolutions around them reach back 2 frames of audio and a few positions; 4 and 14 frames cover them.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    encoder, decoder = config["encoder_config"], config["decoder_config"]
+    positions = encoder["num_hidden_layers"] * (encoder["sliding_window"] - 1)
+    frames = decoder["num_hidden_layers"] * (decoder["sliding_window"] - 1)
+    return max(-(-positions // 2) + 4, frames + 14)

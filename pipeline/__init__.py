@@ -1,0 +1,22 @@
+"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `open_run` reads one."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.flow import tokenize
+    from pipeline.run import open_run
+
+__all__ = ["open_run", "tokenize"]
+
+
+def __getattr__(name: str) -> object:
+    """Import Ray or pyarrow only when they are asked for: `from pipeline import tokenize` in a notebook is instant."""
+    if name == "tokenize":
+        from pipeline.flow import tokenize
+
+        return tokenize
+    if name == "open_run":
+        from pipeline.run import open_run
+
+        return open_run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,153 @@
+"""The command `voxmill`: arguments -> tokenize, decode, show, demo, bench. Heavy imports wait until a command runs.
+
+Exit codes: 0 the run is complete (even with failures); 1 nothing could be tokenized; 2 a user's mistake, one message;
+3 failures under --strict; 130 stopped by Ctrl-C.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import VoxmillError
+
+if TYPE_CHECKING:
+    from pipeline.run import Run
+
+app = typer.Typer(
+    name="voxmill",
+    help="Speech corpora to neural-codec tokens (Qwen3-TTS-Tokenizer-12Hz): 12.5 frames a second, 16 codebooks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+NOTHING_TOKENIZED, MISTAKE, FAILURES, INTERRUPTED = 1, 2, 3, 130
+
+Model = Annotated[
+    str | None, typer.Option(help="Hub id or folder; the official codec by default.", metavar="ID_OR_DIR")
+]
+Config = Annotated[Path | None, typer.Option(help="Settings in YAML; see configs/.", metavar="FILE")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")]
+Attention = Annotated[str | None, typer.Option(help="full (what upstream computes) or window (bounded memory).")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; a local Ray by default.", metavar="ADDRESS")
+]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as key=value.", metavar="KEY=VALUE")]
+
+
+@app.command()
+def tokenize(
+    inputs: Annotated[list[str], typer.Argument(help="Folders, globs, files, manifests, tar or Parquet shards, URIs.")],
+    out: Annotated[str, typer.Option(help="The run's folder; an earlier run of the same command goes on.")],
+    config: Config = None,
+    model: Model = None,
+    device: Device = None,
+    precision: Precision = None,
+    attention: Attention = None,
+    reconstruct: Annotated[bool | None, typer.Option(help="Also decode the codes to WAVs.")] = None,
+    ray_address: RayAddress = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help="Exit with 3 if a recording failed.")] = None,
+    assignments: Assignments = None,
+) -> None:
+    """Read audio, write codes to RUN/codes and reconstructions to RUN/wav."""
+    from pipeline.flow import tokenize
+    from pipeline.settings import parse_assignments
+
+    run = tokenize(
+        list(inputs),
+        out,
+        config=config,
+        settings=parse_assignments(assignments or []),
+        model=model,
+        device=device,
+        precision=precision,
+        attention=attention,
+        reconstruct=reconstruct,
+        ray_address=ray_address,
+        strict=strict,
+    )
+    _print_result(run)
+    raise typer.Exit(_exit_code(run))
+
+
+@app.command()
+def decode(
+    run: Annotated[str, typer.Argument(help="A run, or Parquet with its schema.")],
+    out: Annotated[str, typer.Option(help="Folder for the WAVs.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this recording; may be repeated.")] = None,
+    config: Config = None,
+    model: Model = None,
+    device: Device = None,
+    precision: Precision = None,
+    ray_address: RayAddress = None,
+    assignments: Assignments = None,
+) -> None:
+    """Decode codes to WAVs."""
+    from pipeline.reconstruct import decode
+    from pipeline.settings import parse_assignments
+
+    written = decode(
+        run,
+        out,
+        ids=ids,
+        config=config,
+        settings=parse_assignments(assignments or []),
+        model=model,
+        device=device,
+        precision=precision,
+        ray_address=ray_address,
+    )
+    print(f"{written.waves} WAVs, {written.audio_s:,.1f} s, {len(written.failures)} failures: {out}")
+    for failure in written.failures:
+        print(f"  {failure}", file=sys.stderr)
+    raise typer.Exit(0 if written.waves else NOTHING_TOKENIZED)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run, or Parquet with its schema.")],
+    id_: Annotated[str | None, typer.Option("--id", help="One recording.")] = None,
+) -> None:
+    """Show what a run holds, or one recording of it."""
+    from pipeline.run import open_run
+    from pipeline.show import recording_text, run_text
+
+    opened = open_run(run)
+    print(recording_text(opened, id_) if id_ is not None else run_text(opened))
+
+
+@app.command()
+def demo(out: Annotated[str, typer.Option(help="The run's folder.")] = "voxmill-demo") -> None:
+    """Tokenize a few bundled clips, offline, the way any corpus is."""
+    from pipeline.demo import run_demo
+
+    run_demo(out, _print_result)
+
+
+def _print_result(run: "Run") -> None:
+    from pipeline.show import result_text
+
+    print(result_text(run))
+
+
+def _exit_code(run: "Run") -> int:
+    counts = run.summary()["counts"]
+    if not counts["recordings"]:
+        return NOTHING_TOKENIZED
+    return FAILURES if counts["failures"] and run.summary()["settings"]["strict"] else 0
+
+
+def main() -> None:
+    """Entry point of the command: a user's mistake is one message and exit code 2."""
+    try:
+        app()
+    except VoxmillError as error:
+        print(f"voxmill: {error}", file=sys.stderr)
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        print("\nvoxmill: stopped; what is committed stays, the same command goes on from there", file=sys.stderr)
+        sys.exit(INTERRUPTED)

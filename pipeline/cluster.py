@@ -1,0 +1,159 @@
+"""Settings -> a Ray to run on, and how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from pipeline.errors import DeviceError, SettingsError
+from pipeline.settings import Pool, Settings
+
+GPU_BLOCK_MB = 32.0
+"""350 s of audio a call: tens of milliseconds of a fast GPU, and a reader stays under 400 MB."""
+CPU_BLOCK_MB = 4.0
+"""44 s of audio a call: a few seconds of two cores, so that progress shows and little is lost when stopped."""
+POOL_CPUS = 0.25
+"""What a CPU actor reserves of Ray's CPUs: its threads come and go with the readers', and readers must always fit."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What this run uses. `device` is "cpu" or "cuda"; blocks are in bytes."""
+
+    device: str
+    precision: str
+    block_bytes: int
+    rows_per_part: int
+    readers: int
+    pools: dict[str, "PoolPlan"]  # "encode", "decode" or both
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """One actor pool: how many actors, and what each reserves."""
+
+    actors: int
+    gpus: float
+    cpus: float
+    threads: int | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `Dataset.map_batches`. A call that keeps killing its actor is given up after 3 tries."""
+        return {
+            "compute": ActorPoolStrategy(size=self.actors, max_tasks_in_flight_per_actor=3),
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus or None,
+            "max_restarts": 3,
+            "max_task_retries": 3,
+        }
+
+
+@contextlib.contextmanager
+def session(settings: Settings) -> Iterator[None]:
+    """Inside, Ray runs: the one that runs already, the cluster at `ray_address` or $RAY_ADDRESS, or a local one."""
+    if ray.is_initialized():
+        yield
+        return
+    local = settings.ray_address is None and "RAY_ADDRESS" not in os.environ
+    if settings.device.startswith("cuda:"):
+        if not local:
+            raise DeviceError(f"device {settings.device!r} picks a GPU of this machine; on a cluster use 'cuda'.")
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.device.removeprefix("cuda:")
+    try:
+        ray.init(
+            address="local" if local else settings.ray_address,
+            include_dashboard=False if local else None,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except ConnectionError as error:
+        raise SettingsError(f"No Ray cluster answers at {settings.ray_address!r}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def data_context(block_bytes: int) -> Iterator[None]:
+    """Inside, datasets are built with blocks of `block_bytes` and without Ray's own bars."""
+    context = DataContext.get_current()
+    mine = {
+        "target_max_block_size": block_bytes,
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "max_errored_blocks": 0,
+    }
+    before = {name: getattr(context, name) for name in mine}
+    levels = {name: logging.getLogger(name).level for name in ("ray.data", "ray")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name, value in mine.items():
+        setattr(context, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]) -> Resources:
+    """Fit the pools of `stages` into `cluster` (`ray.cluster_resources()`); what is not set is chosen.
+
+    Raises DeviceError where the pools could never start, or would leave no CPU to read with (Ray would wait for ever).
+    """
+    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
+    device = ("cuda" if gpus else "cpu") if settings.device == "auto" else settings.device.partition(":")[0]
+    if device == "cuda" and not gpus:
+        raise DeviceError("device 'cuda' was asked for, but Ray sees no GPU. Use device 'cpu', or add GPU nodes.")
+    precision = settings.precision
+    if precision == "auto":
+        precision = "fp16" if device == "cuda" else "fp32"
+    if device == "cpu" and precision == "fp16":
+        raise DeviceError(
+            "precision 'fp16' on a CPU takes minutes for seconds of audio. Use 'fp32' or 'bf16', or a GPU."
+        )
+    pools = {stage: _pool(getattr(settings, stage), device, cpus, gpus, len(stages)) for stage in stages}
+    _check_fits(list(pools.values()), cpus, gpus)
+    free = cpus - sum(pool.actors * pool.cpus for pool in pools.values())
+    default_mb = GPU_BLOCK_MB if device == "cuda" else CPU_BLOCK_MB
+    return Resources(
+        device=device,
+        precision=precision,
+        block_bytes=round((settings.chunk.block_mb or default_mb) * 2**20),
+        rows_per_part=settings.output.rows_per_part or (2048 if device == "cuda" else 64),
+        readers=settings.input.readers or max(1, int(free)),
+        pools=pools,
+    )
+
+
+def _pool(pool: Pool, device: str, cpus: float, gpus: float, pools: int) -> PoolPlan:
+    """One actor of each pool on every GPU, or one CPU actor of each pool."""
+    if device == "cuda":
+        share = pool.gpus or 1 / pools
+        return PoolPlan(pool.actors or max(1, int(gpus)), share, pool.cpus or 0.0, pool.threads)
+    actors = pool.actors or 1
+    threads = pool.threads or max(1, int(cpus) // (pools * actors))
+    return PoolPlan(actors, 0.0, POOL_CPUS if pool.cpus is None else pool.cpus, threads)
+
+
+def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:
+    need_gpus = sum(pool.actors * pool.gpus for pool in pools)
+    if need_gpus > gpus:
+        raise DeviceError(
+            f"The pools need {need_gpus:g} GPUs, Ray has {gpus:g}: nothing would ever start. "
+            "Lower encode.actors / decode.actors, or the share of a GPU each takes (encode.gpus, decode.gpus)."
+        )
+    need_cpus = sum(pool.actors * pool.cpus for pool in pools)
+    if cpus - need_cpus < 1:
+        raise DeviceError(
+            f"The pools reserve {need_cpus:g} of Ray's {cpus:g} CPUs and leave none to read with: the run would wait "
+            "for ever. Lower encode.actors / decode.actors or encode.cpus / decode.cpus."
+        )

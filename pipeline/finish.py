@@ -1,0 +1,97 @@
+"""Committed parts -> what is done and what is not; at the end of a run, the pieces of long recordings put together."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from pipeline.schema import CODES_SCHEMA, SAMPLE_RATE
+from pipeline.write import CODES, FAILURES, WAVES, join_pieces, parts, remove_pieces, write_table
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the parts of a run hold: a rerun does only the rest."""
+
+    ids: pa.Array  # string: recordings with all their codes, or a failure
+    partial: dict[str, frozenset[int]]  # long recordings of which only these chunks are committed
+
+
+def committed(fs: FileSystem, run: str) -> Done:
+    """Read ids and chunks, nothing else, of every part."""
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks"])
+    failed = _read(fs, parts(fs, run, FAILURES), ["id"])["id"].combine_chunks()
+    long = rows.filter(pc.greater(rows["chunks"], 1))
+    partial: dict[str, set[int]] = {}
+    counts: dict[str, int] = {}
+    for row in long.to_pylist():
+        partial.setdefault(row["id"], set()).add(row["chunk"])
+        counts[row["id"]] = row["chunks"]
+    whole = [id_ for id_, chunks in partial.items() if len(chunks) == counts[id_]]
+    short = rows.filter(pc.equal(rows["chunks"], 1))["id"].combine_chunks()
+    ids = pa.concat_arrays([short, pa.array(whole, pa.string()), failed])
+    finished = set(whole) | set(failed.to_pylist() if partial else [])
+    return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
+
+
+def settle(fs: FileSystem, run: str) -> dict[str, str | None]:
+    """A long recording that failed in one chunk is a failure, once: drop its other chunks' rows and its later failures.
+
+    Returns the sha256 of every part of codes that changed, None for one that is gone.
+    """
+    failures = parts(fs, run, FAILURES)
+    failed = _read(fs, failures, ["id"])["id"].combine_chunks()
+    changed: dict[str, str | None] = {}
+    for path in parts(fs, run, CODES) if len(failed) else []:
+        if pc.any(pc.is_in(_read(fs, [path], ["id"])["id"], failed)).as_py():
+            rows = pq.read_table(path, filesystem=fs)
+            changed[path.rpartition("/")[2]] = _replace(fs, path, rows.filter(pc.invert(pc.is_in(rows["id"], failed))))
+    if len(pc.unique(failed)) < len(failed):
+        seen: set[str] = set()
+        for path in failures:
+            rows = pq.read_table(path, filesystem=fs)
+            ids = rows["id"].to_pylist()
+            first = [id_ not in seen and ids.index(id_) == row for row, id_ in enumerate(ids)]
+            seen.update(ids)
+            if not all(first):
+                _replace(fs, path, rows.filter(pa.array(first)))
+    return changed
+
+
+def join_long_waves(fs: FileSystem, run: str) -> int:
+    """Put the reconstructions of long recordings together; returns how many. Pieces of failed ones are deleted."""
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunks", "num_samples"])
+    long = rows.filter(pc.greater(rows["chunks"], 1)).group_by(["id", "chunks"]).aggregate([("num_samples", "sum")])
+    joined = sum(
+        join_pieces(fs, f"{run}/{WAVES}", row["id"], row["chunks"], row["num_samples_sum"]) for row in long.to_pylist()
+    )
+    remove_pieces(fs, f"{run}/{WAVES}")
+    return joined
+
+
+def count(fs: FileSystem, run: str) -> dict[str, int | float]:
+    """What the parts hold."""
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "num_samples", "num_frames"])
+    samples = pc.sum(rows["num_samples"]).as_py() or 0
+    return {
+        "recordings": pc.sum(pc.equal(rows["chunk"], 0)).as_py() or 0,
+        "chunks": len(rows),
+        "failures": len(_read(fs, parts(fs, run, FAILURES), ["id"])),
+        "frames": pc.sum(rows["num_frames"]).as_py() or 0,
+        "audio_s": round(samples / SAMPLE_RATE, 3),
+    }
+
+
+def _read(fs: FileSystem, paths: list[str], columns: list[str]) -> pa.Table:
+    empty = pa.schema([CODES_SCHEMA.field(name) for name in columns]).empty_table()
+    return pa.concat_tables([empty, *(pq.read_table(path, columns=columns, filesystem=fs) for path in paths)])
+
+
+def _replace(fs: FileSystem, path: str, rows: pa.Table) -> str | None:
+    """Put `rows` in the place of a part; delete it where none is left. Returns the new sha256."""
+    if len(rows):
+        return write_table(rows, fs, path)
+    fs.delete_file(path)
+    return None

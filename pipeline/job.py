@@ -1,0 +1,91 @@
+"""Settings -> a job: all that is decided, checked and refused before the first recording is read."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import soxr
+from pyarrow.fs import FileSystem
+
+from actors.checkpoint import exact_context_frames, find_model, fingerprint
+from pipeline.cluster import Resources, allot
+from pipeline.errors import ModelError
+from pipeline.files import locate, redact
+from pipeline.record import versions
+from pipeline.schema import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from actors.codec import Codec
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that is decided before the first recording is read."""
+
+    settings: Settings
+    resources: Resources
+    model: Path
+    sha256: str  # of the weights; every actor must load the same
+    chunk_samples: int
+    context_samples: int
+    fs: FileSystem
+    run: str
+
+
+def prepare(settings: Settings, out: str, cluster: dict[str, float], stages: tuple[str, ...]) -> Job:
+    """Everything that can be refused is refused here, before a file is made."""
+    model = find_model(settings.model)
+    fs, run = locate(out, settings.input.schemes)
+    context_s = settings.chunk.context_s
+    context_frames = exact_context_frames(model) if context_s is None else round(context_s * FRAME_RATE)
+    return Job(
+        settings=settings,
+        resources=allot(settings, cluster, stages),
+        model=model,
+        sha256=fingerprint(model),
+        chunk_samples=settings.chunk.length_samples,
+        context_samples=context_frames * FRAME_SAMPLES,
+        fs=fs,
+        run=run,
+    )
+
+
+def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
+    """The part of run.json that is known beforehand."""
+    settings = job.settings
+    return {
+        "inputs": [redact(name) for name in inputs],
+        "model": {
+            "id": redact(settings.model),
+            "revision": OFFICIAL_REVISION if settings.model == OFFICIAL_MODEL else None,
+            "sha256": job.sha256,
+        },
+        "attention": settings.attention,
+        "precision": job.resources.precision,
+        "device": job.resources.device,
+        "resampler": f"soxr {soxr.__version__} HQ",
+        "chunk": {"samples": job.chunk_samples, "context_samples": job.context_samples},
+        "settings": json.loads(settings.model_dump_json()),
+        "versions": versions(),
+    }
+
+
+def load_codec(job: Job, stage: str) -> "Codec":
+    """The codec of an actor; refuses weights that are not the driver's."""
+    from actors.codec import Codec
+
+    codec = Codec.load(
+        str(job.model),
+        device=job.resources.device,
+        precision=job.resources.precision,
+        attention=job.settings.attention,
+        threads=job.resources.pools[stage].threads,
+        accelerate=job.settings.accelerate,
+    )
+    if codec.fingerprint != job.sha256:
+        raise ModelError(
+            f"{job.model} holds other weights here than on the driver: {codec.fingerprint}, not {job.sha256}."
+        )
+    return codec

@@ -1,0 +1,150 @@
+"""Codes of a finished run, or of any Parquet with its schema -> decode pool -> WAVs: the second, shorter dataflow."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from actors.decode import DecodeCodes
+from actors.encode import codes_array
+from pipeline.cluster import data_context, session
+from pipeline.errors import InputError, ModelError
+from pipeline.files import redact
+from pipeline.job import Job, load_codec, prepare
+from pipeline.run import Run, open_run
+from pipeline.schema import CODES_SCHEMA, CODES_TYPE, FRAME_SAMPLES, SAMPLE_RATE
+from pipeline.settings import load_settings
+from pipeline.write import join_pieces, remove_pieces, write_waves
+
+ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
+"""Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
+_FAILURE = ("stage", "error", "message")
+_ROW_SCHEMA = pa.schema(
+    [
+        *(CODES_SCHEMA.field(name) for name in ("id", "source", "chunk", "chunks", "num_samples", "codes")),
+        ("context_codes", CODES_TYPE),
+        *((name, pa.string()) for name in _FAILURE),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What `decode` wrote."""
+
+    waves: int
+    audio_s: float
+    failures: list[str]  # "id: Error: message"
+
+
+def decode(
+    run: str | Path,
+    out: str | Path,
+    *,
+    ids: list[str] | None = None,
+    config: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    **overrides: Any,
+) -> Decoded:
+    """Decode recordings of `run` (all, or those in `ids`) to `out/<id>.wav`, PCM 16 at 24 kHz, `num_samples` long.
+
+    The model is the one that made the codes, unless `model` names another place with the same weights. Raises
+    InputError for ids that the run does not have, ModelError for other weights.
+    """
+    opened = open_run(run)
+    made_by = opened.summary().get("model", {})
+    given = {key: value for key, value in overrides.items() if value is not None}
+    model = {"model": made_by["id"]} if made_by else {}
+    chosen = load_settings(config, {**model, **(settings or {}), **given})
+    missing = [id_ for id_ in ids or [] if id_ not in opened]
+    if missing:
+        raise InputError(
+            f"{redact(str(run))} has no codes of {', '.join(map(repr, missing))}. `voxmill show` lists what it has."
+        )
+    with session(chosen):
+        job = prepare(chosen, str(out), ray.cluster_resources(), ("decode",))
+        if made_by and made_by["sha256"] != job.sha256:
+            raise ModelError(
+                f"The codes were made with weights {made_by['sha256'][:12]}..., but {chosen.model} holds "
+                f"{job.sha256[:12]}.... Give --model a copy of {made_by['id']}."
+            )
+        return _execute(job, opened, ids)
+
+
+def _execute(job: Job, run: Run, ids: list[str] | None) -> Decoded:
+    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, job)))
+    rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[job.resources.device])
+    rows = rows.map_batches(
+        DecodeCodes,
+        fn_constructor_kwargs={"load": functools.partial(load_codec, job, "decode")},
+        batch_format="pyarrow",
+        **job.resources.pools["decode"].arguments(),
+    )
+    rows = rows.map_batches(write_waves, fn_args=(job.fs, job.run), batch_format="pyarrow", num_cpus=0.5)
+    rows = rows.select_columns(["id", "chunk", "chunks", "num_samples", *_FAILURE])
+    with data_context(job.resources.block_bytes):
+        blocks = [cast(pa.Table, block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow")]
+    written = pa.concat_tables(blocks)
+    failed = {row["id"]: row for row in written.filter(pc.is_valid(written["stage"])).to_pylist()}
+    totals = written.group_by(["id", "chunks"]).aggregate([("num_samples", "sum")]).to_pylist()
+    good = [row for row in totals if row["id"] not in failed]
+    for row in good:
+        if row["chunks"] > 1:
+            join_pieces(job.fs, job.run, row["id"], row["chunks"], row["num_samples_sum"])
+    remove_pieces(job.fs, job.run)
+    return Decoded(
+        waves=len(good),
+        audio_s=sum(row["num_samples_sum"] for row in good) / SAMPLE_RATE,
+        failures=[f"{row['id']}: {row['error']}: {row['message']}" for row in failed.values()],
+    )
+
+
+class Codes(Datasource):
+    """One read task that streams rows of codes: one core reads codes faster than a hundred GPUs decode them."""
+
+    def __init__(self, read: Any) -> None:
+        super().__init__()
+        self.read = read
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """The one task."""
+        return [ReadTask(self.read, BlockMetadata(None, None, None, None))]
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown."""
+        return None
+
+
+def _chunks(location: str, ids: list[str] | None, job: Job) -> Iterator[pa.Table]:
+    """Whole recordings -> rows of at most one chunk's frames, each with the codes before it as context."""
+    run = open_run(location)
+    length, before = job.chunk_samples // FRAME_SAMPLES, job.context_samples // FRAME_SAMPLES
+    for recording in map(run.__getitem__, ids) if ids else run:
+        firsts = range(0, max(1, len(recording.codes)), length)
+        for chunk, first in enumerate(firsts):
+            samples = min(recording.num_samples - first * FRAME_SAMPLES, length * FRAME_SAMPLES)
+            values: dict[str, list[Any]] = {
+                "id": [recording.id],
+                "source": [recording.source],
+                "chunk": [chunk],
+                "chunks": [len(firsts)],
+                "num_samples": [samples],
+            }
+            arrays = {
+                "codes": codes_array([recording.codes[first : first + length]]),
+                "context_codes": codes_array([recording.codes[max(0, first - before) : first]]),
+            }
+            columns = [
+                arrays.get(field.name, pa.array(values.get(field.name, [None]), field.type)) for field in _ROW_SCHEMA
+            ]
+            yield pa.Table.from_arrays(columns, schema=_ROW_SCHEMA)

@@ -1,0 +1,74 @@
+"""run.json: what a run was told, what ran it, what came out. Also says whether an output folder may be written to."""
+
+import importlib.metadata
+import json
+import platform
+from datetime import UTC, datetime
+from typing import Any
+
+from pyarrow.fs import FileSelector, FileSystem
+
+from pipeline.errors import OutputError
+from pipeline.files import write_whole
+from pipeline.run import RUN_FILE, read_run_file
+
+PACKAGES = (
+    "voxmill",
+    "ray",
+    "torch",
+    "qwen-tts",
+    "transformers",
+    "pyarrow",
+    "numpy",
+    "soundfile",
+    "soxr",
+    "av",
+    "librosa",
+)
+DECIDES_CODES = ("model", "attention", "precision", "resampler", "chunk")
+"""The keys of run.json that must not change within a run: other values would give other codes."""
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of everything that can change a code."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+def now() -> str:
+    """UTC, to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def begin(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Write run.json of a starting run, or go on with the one that is there; returns it.
+
+    Raises OutputError where the folder holds something else, cannot be written, or holds a run of other codes.
+    """
+    before = read_run_file(fs, run)
+    if before is None:
+        if fs.get_file_info(FileSelector(run, allow_not_found=True)):
+            raise OutputError(
+                f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
+            )
+        record = {"state": "running", **record, "attempts": []}
+    else:
+        changed = [
+            f"{key}: {before.get(key)!r} there, {record[key]!r} now"
+            for key in DECIDES_CODES
+            if before.get(key) != record[key]
+        ]
+        if changed:
+            raise OutputError(
+                f"{run} belongs to a run that makes other codes ({'; '.join(changed)}). Use the same settings to go "
+                "on, or give --out a new folder."
+            )
+        inputs = [*before["inputs"], *(name for name in record["inputs"] if name not in before["inputs"])]
+        record = {**before, **record, "state": "running", "inputs": inputs}
+    save(fs, run, record)
+    return record
+
+
+def save(fs: FileSystem, run: str, record: dict[str, Any]) -> None:
+    """Replace run.json whole. Raises OutputError where the folder cannot be written."""
+    content = json.dumps(record, indent=2, ensure_ascii=False).encode()
+    write_whole(fs, f"{run}/{RUN_FILE}", lambda file: file.write(content))
