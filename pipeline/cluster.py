@@ -67,6 +67,7 @@ def session(settings: Settings) -> Iterator[None]:
     try:
         ray.init(
             address="local" if local else settings.ray_address,
+            num_cpus=max(2, os.cpu_count() or 1) if local else None,  # on one core, reader and pools take turns
             include_dashboard=False if local else None,
             logging_level=logging.ERROR,
             log_to_driver=False,

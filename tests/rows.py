@@ -1,0 +1,54 @@
+"""Rows as the pools make them, for tests of what comes after."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from actors.decode import waves_array
+from actors.encode import codes_array
+from pipeline.schema import CODES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE, frame_count
+
+
+def codes_of(frames: int, seed: int = 0) -> np.ndarray:
+    """int16 [frames, 16] in 0..255."""
+    return np.random.default_rng(seed).integers(0, 256, (frames, 16)).astype(np.int16)
+
+
+def coded_row(id_: str, samples: int, chunk: int = 0, chunks: int = 1, first_frame: int = 0, **more: Any) -> pa.Table:
+    """One row as `write_parts` takes it; `more` overrides or adds columns."""
+    values = {
+        "id": id_,
+        "source": f"{id_}.source",
+        "chunk": chunk,
+        "chunks": chunks,
+        "first_frame": first_frame,
+        "num_frames": frame_count(samples),
+        "num_samples": samples,
+        "duration_s": samples / SAMPLE_RATE,
+        "source_rate": 16000,
+        "source_channels": 1,
+    }
+    columns = {name: pa.array([value], CODES_SCHEMA.field(name).type) for name, value in values.items()}
+    columns["codes"] = codes_array([codes_of(frame_count(samples), seed=chunk)])
+    for name in ("stage", "error", "message"):
+        columns[name] = pa.array([None], pa.string())
+    for name, value in more.items():
+        columns[name] = value if isinstance(value, pa.Array) else pa.array([value])
+    return pa.table(columns)
+
+
+def failed_row(id_: str, error: str = "NotAudio") -> pa.Table:
+    """One row of a recording that failed."""
+    row = coded_row(id_, FRAME_SAMPLES)
+    texts = {"stage": "read", "error": error, "message": f"{id_} is broken"}
+    for name in row.column_names:
+        if name not in {"id", "source"}:
+            value = pa.array([texts.get(name)], row.schema.field(name).type)
+            row = row.set_column(row.schema.get_field_index(name), name, value)
+    return row
+
+
+def wave_row(id_: str, pcm: np.ndarray | None, chunk: int = 0, chunks: int = 1) -> pa.Table:
+    """One row as `write_waves` takes it."""
+    return coded_row(id_, 0 if pcm is None else len(pcm), chunk, chunks, wave=waves_array([pcm]))

@@ -1,0 +1,44 @@
+"""What the pools get, and what is refused because it would hang."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.cluster import allot
+from pipeline.errors import DeviceError
+from pipeline.settings import load_settings
+
+BOTH = ("encode", "decode")
+
+
+def settings(**values: Any) -> Any:
+    return load_settings(None, {key.replace("__", "."): value for key, value in values.items()})
+
+
+def test_a_laptop_gets_one_actor_each_and_a_reader() -> None:
+    resources = allot(settings(), {"CPU": 2.0}, BOTH)
+    assert (resources.device, resources.precision, resources.readers) == ("cpu", "fp32", 1)
+    assert [(pool.actors, pool.gpus, pool.threads) for pool in resources.pools.values()] == [(1, 0.0, 1), (1, 0.0, 1)]
+    assert allot(settings(), {"CPU": 2.0}, ("encode",)).pools["encode"].threads == 2
+
+
+def test_every_gpu_gets_an_actor_of_each_pool() -> None:
+    resources = allot(settings(), {"CPU": 32.0, "GPU": 4.0}, BOTH)
+    assert (resources.device, resources.precision, resources.readers) == ("cuda", "fp16", 32)
+    assert [(pool.actors, pool.gpus, pool.cpus) for pool in resources.pools.values()] == [(4, 0.5, 0.0), (4, 0.5, 0.0)]
+    assert allot(settings(), {"CPU": 32.0, "GPU": 4.0}, ("encode",)).pools["encode"].gpus == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "cluster", "says"),
+    [
+        ({"device": "cuda"}, {"CPU": 4.0}, "Ray sees no GPU"),
+        ({"precision": "fp16"}, {"CPU": 4.0}, "fp16"),
+        ({"encode__actors": 3, "encode__gpus": 1}, {"CPU": 4.0, "GPU": 2.0}, "need 4 GPUs, Ray has 2"),
+        ({"encode__actors": 2, "encode__cpus": 1}, {"CPU": 2.0}, "leave none to read with"),
+        ({}, {"CPU": 1.0}, "leave none to read with"),
+    ],
+)
+def test_what_would_hang_is_refused(values: dict[str, Any], cluster: dict[str, float], says: str) -> None:
+    with pytest.raises(DeviceError, match=says):
+        allot(settings(**values), cluster, BOTH)

@@ -1,0 +1,76 @@
+"""Defaults, files, overrides; unknown keys and wrong values."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import SettingsError
+from pipeline.schema import FRAME_SAMPLES
+from pipeline.settings import Settings, load_settings, parse_assignments
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_config_names_every_setting_once(config: Path) -> None:
+    import yaml
+
+    assert set(_keys(yaml.safe_load(config.read_text()))) == set(_keys(Settings().model_dump()))
+    load_settings(config)
+
+
+def _keys(values: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in values.items():
+        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+def test_overrides_beat_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("precision: bf16\nchunk:\n  length_s: 60\n  context_s: 8\n")
+    settings = load_settings(file, {"chunk.length_s": "30", "reconstruct": False})
+    assert (settings.precision, settings.chunk.length_s, settings.chunk.context_s) == ("bf16", 30.0, 8.0)
+    assert settings.reconstruct is False
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [("chunk.lenght_s", "chunk.length_s"), ("precisoin", "precision"), ("length_s", "chunk.length_s")],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_one(key: str, near: str) -> None:
+    with pytest.raises(SettingsError, match=f"{key}.*{near}"):
+        load_settings(None, {key: 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("precision", "fp8"), ("chunk.length_s", -1), ("device", "tpu"), ("attention", "flash"), ("encode.actors", 0)],
+)
+def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=key.replace(".", r"\.")):
+        load_settings(None, {key: value})
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "\x00"])
+def test_a_file_that_holds_no_settings(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match=r"s\.yaml"):
+        load_settings(file)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        load_settings(tmp_path / "none.yaml")
+
+
+def test_assignments() -> None:
+    assert parse_assignments(["chunk.length_s=60", "model = a=b"]) == {"chunk.length_s": "60", "model": "a=b"}
+    with pytest.raises(SettingsError, match="key=value"):
+        parse_assignments(["chunk.length_s"])
+
+
+@pytest.mark.parametrize(("length_s", "frames"), [(0.01, 1), (0.08, 1), (0.16, 2), (300, 3750), (0.1, 1)])
+def test_chunks_are_whole_frames(length_s: float, frames: int) -> None:
+    assert load_settings(None, {"chunk.length_s": length_s}).chunk.length_samples == frames * FRAME_SAMPLES
