@@ -1,0 +1,39 @@
+"""A read task -> its recordings one by one, in a worker. What cannot be opened is an item whose open raises."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from pipeline.fetch import open_recording
+from pipeline.files import redact
+from pipeline.names import clean_id
+from pipeline.tar import Shard, members
+from pipeline.task import UNIT_SCHEMA, Item, ReadTask
+
+ROWS = 1_000
+"""Units that become Python objects at a time."""
+
+
+def items(task: ReadTask) -> Iterator[Item]:
+    """Every recording of `task` that is not committed, in order. Raises nothing: what is broken is an item."""
+    if task.kind == "files":
+        yield from _files(task)
+        return
+    done = frozenset(task.done.to_pylist())
+    for unit in task.units.to_pylist():
+        yield from members(Shard(unit["id"], unit["location"], task.prefixed, task.schemes), task.carried, done)
+
+
+def _files(task: ReadTask) -> Iterator[Item]:
+    for batch in task.units.to_batches(max_chunksize=ROWS):
+        carried = batch.select(task.carried.names)
+        for row, unit in enumerate(batch.select(UNIT_SCHEMA.names).to_pylist()):
+            source = clean_id(redact(unit["location"]))
+            yield Item(
+                id=unit["id"],
+                source=source,
+                name=source.rpartition("/")[2],
+                carried={name: column[row] for name, column in zip(carried.schema.names, carried.columns, strict=True)},
+                open=partial(open_recording, unit["location"], task.schemes),
+                start_s=unit["start_s"] or 0.0,
+                end_s=unit["end_s"],
+            )

@@ -1,0 +1,284 @@
+"""Inputs as the user typed them -> read tasks of similar size, on the driver. Rows stay in Arrow.
+
+Ids are relative to the input given: below a folder or a glob's fixed part, the path; a single file, its name; a
+manifest, its "id" column or the path as written; in a container, its own id, "/" and the member's name, or the bare
+member's name where the container is the only input.
+"""
+
+import bisect
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import InputError
+from pipeline.files import SCHEMES, file_name, look_up, redact
+from pipeline.listing import (
+    MANIFEST_SUFFIXES,
+    PARQUET_SUFFIXES,
+    TAR_SUFFIXES,
+    Listing,
+    has_pattern,
+    list_folder,
+    list_glob,
+)
+from pipeline.names import clean_id
+from pipeline.tar import TAR_CARRIED
+from pipeline.task import AUDIO_SUFFIXES, UNIT_SCHEMA, Kind, ReadTask
+
+MAX_TASKS = 20_000
+"""More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
+KINDS: tuple[Kind, ...] = ("files", "tar", "parquet")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be read."""
+
+    tasks: list[ReadTask]
+    carried: pa.Schema  # columns that travel to the output, under names that it does not use itself
+    recordings: int | None  # to read; None where only opening a tar shard would tell
+    passed_over: int  # hidden files and folders, and files that are no audio
+    skipped: int  # files that are committed already; containers skip theirs while they are read
+
+
+@dataclass(frozen=True)
+class Found:
+    """Recordings or containers of one kind from one input."""
+
+    source: str  # the input, redacted
+    kind: Kind
+    units: pa.Table  # UNIT_SCHEMA; for files, the carried columns follow
+    carried: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    recordings: int | None = None
+    alone: bool = False  # one container, given directly
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How inputs are read: plain values from the settings."""
+
+    column: str | None
+    schemes: tuple[str, ...]
+
+
+def plan(
+    inputs: Sequence[str],
+    *,
+    done: pa.Array | pa.ChunkedArray | None = None,
+    column: str | None = None,
+    schemes: tuple[str, ...] = SCHEMES,
+    task_bytes: int = 64 << 20,
+    parallelism: int = 1,
+) -> Plan:
+    """Plan the reading of `inputs`, without the recordings whose ids are in `done`.
+
+    `column` names the path (or audio) column of manifests and Parquet shards. A task holds about `task_bytes` of
+    encoded audio, less where that would be fewer than 2 * `parallelism` tasks. Raises InputError: a missing path, no
+    audio, a scheme that is not allowed, two recordings of one id, columns that do not fit together.
+    """
+    rules, found, passed_over = Rules(column, schemes), [], 0
+    for location in inputs:
+        more, passed = find(location, rules)
+        found += more
+        passed_over += passed
+    if not sum(one.units.num_rows for one in found):
+        raise InputError(_nothing(inputs, passed_over))
+    carried = unify(found)
+    refuse_duplicates(found)
+    known = pa.array([], pa.string()) if done is None else _one_array(done)
+    units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in KINDS}
+    fresh = units["files"].filter(pc.invert(pc.is_in(units["files"]["id"], value_set=known)))
+    skipped = units["files"].num_rows - fresh.num_rows
+    units["files"] = fresh
+    prefixed = not (len(found) == 1 and found[0].alone)
+    containers = Containers(known, prefixed) if units["tar"].num_rows + units["parquet"].num_rows else None
+    target = _target(sum(pc.sum(table["bytes"]).as_py() or 0 for table in units.values()), task_bytes, parallelism)
+    tasks = [
+        ReadTask(
+            kind,
+            piece,
+            carried,
+            containers.done(piece) if containers and kind != "files" else known[:0],
+            prefixed,
+            column,
+            schemes,
+        )
+        for kind in KINDS
+        for piece in split(units[kind], target)
+    ]
+    counts = [one.recordings for one in found]
+    recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
+    return Plan(tasks, carried, recordings, passed_over, skipped)
+
+
+def find(location: str, rules: Rules) -> tuple[list[Found], int]:
+    """One input -> what it holds, and how many files were passed over."""
+    if has_pattern(location):
+        listing = list_glob(location, rules.schemes)
+    else:
+        is_folder, size = look_up(location, rules.schemes)
+        if not is_folder:
+            return [_file(location, size, rules)], 0
+        listing = list_folder(location, rules.schemes)
+    return _listed(redact(location), listing, rules), listing.passed_over
+
+
+def _file(location: str, size: int, rules: Rules) -> Found:
+    """A file that was named itself: its suffix says what it is, and anything else is tried as audio."""
+    name = clean_id(file_name(location))
+    kind = kind_of(name)
+    units = _units(pa.table({"path": [name], "location": [location], "bytes": pa.array([size], pa.int64())}))
+    if kind == "tar":
+        return Found(redact(location), "tar", units, TAR_CARRIED, alone=True)
+    return Found(redact(location), "files", units, recordings=1)
+
+
+def kind_of(name: str) -> str:
+    """files, tar, parquet or manifest."""
+    for kind, suffixes in (("tar", TAR_SUFFIXES), ("parquet", PARQUET_SUFFIXES), ("manifest", MANIFEST_SUFFIXES)):
+        if name.lower().endswith(suffixes):
+            return kind
+    return "files"
+
+
+def _listed(source: str, listing: Listing, rules: Rules) -> list[Found]:
+    units = _units(listing.files)
+    tar = _ends_with(units["id"], TAR_SUFFIXES)
+    parquet = _ends_with(units["id"], PARQUET_SUFFIXES)
+    files = units.filter(pc.invert(pc.or_(tar, parquet)))
+    found = [
+        Found(source, "files", files, recordings=files.num_rows),
+        Found(source, "tar", units.filter(tar), TAR_CARRIED),
+    ]
+    return [one for one in found if one.units.num_rows]
+
+
+def _ends_with(names: pa.ChunkedArray, suffixes: tuple[str, ...]) -> pa.ChunkedArray:
+    pattern = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in suffixes) + ")$"
+    return pc.match_substring_regex(names, pattern)
+
+
+def _units(files: pa.Table) -> pa.Table:
+    """path, location, bytes -> UNIT_SCHEMA."""
+    nothing = {
+        name: pa.nulls(files.num_rows, UNIT_SCHEMA.field(name).type) for name in ("start_s", "end_s", "row_group")
+    }
+    columns = {"id": files["path"], "location": files["location"], "bytes": files["bytes"], **nothing}
+    return pa.table([columns[name] for name in UNIT_SCHEMA.names], schema=UNIT_SCHEMA)
+
+
+def unify(found: Sequence[Found]) -> pa.Schema:
+    """One schema for the columns that travel. Integers and floats widen; other conflicts name both inputs."""
+    whole, origin = pa.schema([]), dict[str, tuple[pa.DataType, str]]()
+    for one in found:
+        try:
+            whole = pa.unify_schemas([whole, one.carried], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise InputError(_conflict(one, origin)) from None
+        for column in one.carried:
+            origin.setdefault(column.name, (column.type, one.source))
+    return whole
+
+
+def _conflict(one: Found, origin: dict[str, tuple[pa.DataType, str]]) -> str:
+    for column in one.carried:
+        kind, source = origin.get(column.name, (column.type, ""))
+        try:
+            pa.unify_schemas([pa.schema([(column.name, kind)]), pa.schema([column])], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return (
+                f"column {column.name!r} is {kind} in {source} and {column.type} in {one.source}: columns that travel"
+                " need one type; convert or rename one of them"
+            )
+    return f"the columns of {one.source} do not fit those of the other inputs"
+
+
+def refuse_duplicates(found: Sequence[Found]) -> None:
+    """Two recordings, or two containers, of one id are an InputError that names both."""
+    ids = pa.chunked_array([chunk for one in found for chunk in _named(one)["id"].chunks], pa.string())
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts = ids.value_counts()
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+    sources = []
+    for one in found:
+        named = _named(one)
+        rows = np.flatnonzero(pc.equal(named["id"], twice).to_numpy())[:2]
+        sources += [f"{redact(named['location'][int(row)].as_py())} (from {one.source}, row {row})" for row in rows]
+    raise InputError(
+        f"two recordings have the id {twice!r}: {sources[0]} and {sources[1]}. Ids are relative to each input: give"
+        ' their common parent folder, or a manifest with an "id" column'
+    )
+
+
+def _named(one: Found) -> pa.Table:
+    """A Parquet shard is several units, of one row group each, under one id."""
+    names = one.units.select(["id", "location"])
+    return names.group_by(["id", "location"], use_threads=False).aggregate([]) if one.kind == "parquet" else names
+
+
+def _joined(found: Sequence[Found], kind: Kind, carried: pa.Schema) -> pa.Table:
+    """The units of all inputs of a kind, in the order of the inputs; absent columns null."""
+    schema = pa.unify_schemas([UNIT_SCHEMA, carried]) if kind == "files" else UNIT_SCHEMA
+    tables = [schema.empty_table()]
+    for one in found:
+        names = one.units.schema.names
+        columns = [
+            one.units[f.name].cast(f.type) if f.name in names else pa.nulls(one.units.num_rows, f.type) for f in schema
+        ]
+        tables.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(tables)
+
+
+def _one_array(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    return pa.concat_arrays([pa.array([], pa.string()), *(chunk.cast(pa.string()) for chunk in chunks)])
+
+
+def _target(total: int, task_bytes: int, parallelism: int) -> int:
+    return max(1, total // MAX_TASKS, min(task_bytes, total // (2 * parallelism)))
+
+
+def split(units: pa.Table, target: int) -> Iterator[pa.Table]:
+    """Consecutive pieces of about `target` bytes. Each is copied: pickling a slice would send the whole table."""
+    sizes = units["bytes"].to_numpy()
+    group = (np.cumsum(sizes, dtype=np.int64) - sizes) // target
+    edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(sizes)]
+    for begin, end in itertools.pairwise(edges):
+        if end > begin:
+            yield units.slice(begin, end - begin).take(pa.array(np.arange(end - begin)))
+
+
+class Containers:
+    """Committed ids, sorted, so that each container's task gets its own and no more."""
+
+    def __init__(self, done: pa.Array, prefixed: bool) -> None:
+        self.done_ids = done.take(pc.sort_indices(done))
+        self.prefixed = prefixed
+
+    def done(self, units: pa.Table) -> pa.Array:
+        """Those that are the containers of `units`, or lie in them."""
+        if not self.prefixed:
+            return self.done_ids
+        ranges = []
+        for id in units["id"].unique().to_pylist():
+            ranges += [self._between(id, id + "\0"), self._between(f"{id}/", f"{id}0")]  # "0" is what follows "/"
+        return pa.concat_arrays(ranges)
+
+    def _between(self, first: str, after: str) -> pa.Array:
+        begin = bisect.bisect_left(self.done_ids, first, key=lambda id: id.as_py())
+        end = bisect.bisect_left(self.done_ids, after, key=lambda id: id.as_py())
+        return self.done_ids.slice(begin, end - begin)
+
+
+def _nothing(inputs: Sequence[str], passed_over: int) -> str:
+    suffixes = " ".join(AUDIO_SUFFIXES + TAR_SUFFIXES + PARQUET_SUFFIXES)
+    return (
+        f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: {passed_over} files"
+        f" and folders passed over (hidden, or not one of {suffixes});"
+        f" a manifest ({' '.join(MANIFEST_SUFFIXES)} .parquet) must be named itself"
+    )

@@ -1,0 +1,77 @@
+"""What planning hands to reading: a `ReadTask` of Arrow rows, and what reading hands on: an `Item` per recording."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+import pyarrow as pa
+
+from pipeline.schema import CHUNK_SCHEMA, CODES_SCHEMA, FAILURES_SCHEMA
+
+Kind = Literal["files", "tar", "parquet"]
+
+AUDIO_SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc"),
+    *(".m4a", ".mp4", ".aac", ".webm"),
+)
+"""What is taken for audio in a folder, a glob or a tar shard; a file named in a manifest or by itself is tried."""
+
+UNIT_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # of the recording, or of the container
+        ("location", pa.string()),  # where to open it, credentials and all: never shown, see files.redact
+        ("start_s", pa.float64()),  # null: from the beginning
+        ("end_s", pa.float64()),  # null: to the end
+        ("row_group", pa.int32()),  # of a Parquet shard; null: all of them
+        ("bytes", pa.int64()),  # listed, or estimated
+    ]
+)
+"""One row of `ReadTask.units`; for files, the carried columns follow with the plan's types."""
+
+RESERVED = frozenset(CODES_SCHEMA.names) | frozenset(CHUNK_SCHEMA.names) | frozenset(FAILURES_SCHEMA.names)
+"""Names that a carried column cannot have on its way to the output."""
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """What one worker reads in one go. Small and picklable."""
+
+    kind: Kind
+    units: pa.Table  # UNIT_SCHEMA and, for files, the carried columns
+    carried: pa.Schema  # of every item, whatever its source has
+    done: pa.Array  # string: committed ids of these containers; files that are committed are no units
+    prefixed: bool  # ids of a container's recordings start with the container's own id and "/"
+    column: str | None  # the audio column of Parquet shards, where the user named it
+    schemes: tuple[str, ...]  # that may be opened
+
+    @property
+    def bytes(self) -> int:
+        """Encoded audio, listed or estimated."""
+        return sum(self.units["bytes"].to_pylist())
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording, not opened yet."""
+
+    id: str
+    source: str  # redacted location; "shard.tar::member" or "x.parquet::row 17" in a container
+    name: str  # file name, for the suffix
+    carried: dict[str, pa.Scalar]  # exactly ReadTask.carried, in its order
+    open: Callable[[], AbstractContextManager[str | BinaryIO]]
+    """A local path, or a seekable binary file, until the context ends. Raises RecordingError. May be called again."""
+    start_s: float = 0.0
+    end_s: float | None = None
+
+
+def carried_names(names: list[str]) -> list[str]:
+    """The names under which columns travel: "input_" before one that the output has itself, and before a second one."""
+    taken = set(RESERVED)
+    result = []
+    for name in names:
+        while name in taken:
+            name = f"input_{name}"
+        taken.add(name)
+        result.append(name)
+    return result
