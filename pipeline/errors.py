@@ -56,6 +56,10 @@ class UnsupportedAudio(RecordingError):
     """A rate, a channel count or an encoding outside what voxmill reads."""
 
 
+class SegmentOutside(RecordingError):
+    """`start_s` or `end_s` of a manifest lie outside the recording."""
+
+
 class TooLong(RecordingError):
     """Longer than `input.max_recording_s`."""
 
