@@ -1,6 +1,8 @@
 """What many tests share: a small random checkpoint, a local Ray, made speech-like audio."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,24 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from actors.random_model import save_random_checkpoint, small_config
 
     return save_random_checkpoint(tmp_path_factory.mktemp("small-model"), small_config())
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Ray of 2 CPUs that every end-to-end test shares; nothing of it is left behind."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=400 * 2**20,
+        _temp_dir=tempfile.mkdtemp(prefix="ray", dir=tmp_path_factory.getbasetemp()),
+    )
+    yield
+    ray.shutdown()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

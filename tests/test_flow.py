@@ -1,0 +1,225 @@
+"""The main job end to end, on a real local Ray with a small random checkpoint."""
+
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from actors.codec import Codec
+from pipeline import open_run, tokenize
+from pipeline.demo import CLIPS
+from pipeline.errors import InputError, OutputError
+from pipeline.reconstruct import decode
+from pipeline.run import Run
+from pipeline.schema import FRAME_SAMPLES, frame_count
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+SECONDS = 24_000
+
+
+def tone(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise with a moving level, float32 at 24 kHz."""
+    random = np.random.default_rng(seed)
+    level = np.interp(
+        np.arange(int(seconds * SECONDS)),
+        np.arange(0, seconds * SECONDS + 4800, 4800),
+        random.random(int(seconds * 5) + 1),
+    )
+    return (0.3 * level * random.standard_normal(len(level))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def codec(small_model: Path) -> Codec:
+    return Codec.load(str(small_model), device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: None) -> Run:
+    """The bundled clips, tokenized and reconstructed."""
+    return tokenize(CLIPS, tmp_path_factory.mktemp("clips") / "run", model=str(small_model), quiet=True)
+
+
+def same_codes(one: Run, other: Run) -> bool:
+    """Equal codes for equal ids, but for float ties."""
+    ours, theirs = ({r.id: r.codes for r in run} for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    return all(np.mean(ours[id_] == theirs[id_]) > 0.9999 for id_ in ours)
+
+
+def test_every_clip_is_in_codes_or_failures(run: Run) -> None:
+    files = {str(path.relative_to(CLIPS)) for path in CLIPS.rglob("*.*")}
+    found = {recording.id for recording in run}
+    assert found | set(run.failures()["id"].to_pylist()) == files
+    assert run.failures().to_pylist()[0]["id"] == "it/broken.flac"
+    assert run.failures()["error"].to_pylist() == ["TruncatedAudio"]
+    counts = run.summary()["counts"]
+    assert (counts["recordings"], counts["failures"], counts["chunks"]) == (7, 1, 7)
+
+
+def test_codes_are_the_codecs_own(run: Run, codec: Codec) -> None:
+    for recording in run:
+        if recording.id.endswith(".m4a"):
+            continue  # librosa does not read it
+        wave, _ = librosa.load(CLIPS / recording.id, sr=24_000, mono=True)
+        assert recording.num_samples == len(wave)
+        assert recording.codes.shape == (frame_count(len(wave)), 16)
+        assert np.mean(recording.codes == codec.encode([wave])[0]) > 0.9999
+
+
+def test_waves_are_the_codecs_own(run: Run, codec: Codec) -> None:
+    for recording in run:
+        assert recording.wave is not None
+        wave, rate = soundfile.read(recording.wave, dtype="float32")
+        assert (rate, len(wave)) == (24_000, recording.num_samples)
+        expected = codec.decode([recording.codes])[0][: len(wave)]
+        assert np.abs(wave - expected).max() < 2e-4
+
+
+def test_run_json_says_what_was_done(run: Run, small_model: Path) -> None:
+    summary = run.summary()
+    assert summary["state"] == "complete"
+    assert summary["model"]["id"] == str(small_model)
+    assert len(summary["model"]["sha256"]) == 64
+    assert (summary["attention"], summary["precision"], summary["device"]) == ("full", "fp32", "cpu")
+    assert summary["versions"]["ray"].startswith("2.60")
+    assert summary["parts"].keys() == {path.name for path in Path(run.location, "codes").iterdir()}
+    assert summary["counts"]["frames"] == sum(len(recording.codes) for recording in run)
+
+
+def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    shutil.copy(CLIPS / "en" / "frames.wav", corpus / "a.wav")
+    options = {"model": str(small_model), "reconstruct": False, "quiet": True}
+    first = tokenize(corpus, tmp_path / "run", **options)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()}
+    assert not (tmp_path / "run" / "wav").exists()
+    shutil.copy(CLIPS / "pt" / "telefone.wav", corpus / "b.wav")
+    second = tokenize(corpus, tmp_path / "run", **options)
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()}
+    assert before.items() < after.items()
+    assert (len(first), len(second)) == (1, 2)
+    third = tokenize(corpus, tmp_path / "run", **options)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()} == after
+    assert len(third.summary()["attempts"]) == 3
+    with pytest.raises(OutputError, match="attention"):
+        tokenize(corpus, tmp_path / "run", attention="window", **options)
+
+
+def test_tar_parquet_and_manifest_give_the_same_codes(tmp_path: Path, small_model: Path, run: Run) -> None:
+    paths = sorted(path for path in CLIPS.rglob("*.*") if path.name != "broken.flac")
+    ids = [str(path.relative_to(CLIPS)) for path in paths]
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for path, id_ in zip(paths, ids, strict=True):
+            tar.add(path, id_)
+    audio = [{"bytes": path.read_bytes(), "path": id_} for path, id_ in zip(paths, ids, strict=True)]
+    pq.write_table(pa.table({"audio": audio, "speaker": pa.array(range(7), pa.int8())}), tmp_path / "shard.parquet")
+    lines = [
+        {"id": id_, "path": str(path), "text": id_.upper(), "n": n}
+        for n, (path, id_) in enumerate(zip(paths, ids, strict=True))
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = {"model": str(small_model), "reconstruct": False, "quiet": True}
+    runs = {
+        name: tokenize(tmp_path / name, tmp_path / f"run-{name}", **options)
+        for name in ("shard.tar", "shard.parquet", "list.jsonl")
+    }
+    assert all(same_codes(run, other) for other in runs.values())
+    assert runs["shard.parquet"][ids[3]].carried == {"speaker": 3}
+    assert runs["shard.parquet"].table().schema.field("speaker").type == pa.int8()
+    assert runs["list.jsonl"][ids[2]].carried == {"text": ids[2].upper(), "n": 2}
+
+
+def test_a_long_recording_in_chunks_equals_one_call(tmp_path: Path, small_model: Path) -> None:
+    wave = tone(70.0)
+    soundfile.write(tmp_path / "long.flac", wave, 24_000)
+    wave, _ = soundfile.read(tmp_path / "long.flac", dtype="float32")
+    options = {"model": str(small_model), "attention": "window", "settings": {"chunk.length_s": 24}, "quiet": True}
+    run = tokenize(tmp_path / "long.flac", tmp_path / "run", **options)
+    codec = Codec.load(str(small_model), device="cpu", precision="fp32", attention="window")
+    whole = codec.encode([wave])[0]
+    recording = run["long.flac"]
+    assert run.table(["chunk", "chunks", "first_frame"]).sort_by("chunk").to_pydict() == {
+        "chunk": [0, 1, 2],
+        "chunks": [3, 3, 3],
+        "first_frame": [0, 300, 600],
+    }
+    assert np.mean(recording.codes == whole) > 0.999
+    assert recording.wave is not None
+    decoded, _ = soundfile.read(recording.wave, dtype="float32")
+    assert len(decoded) == len(wave)
+    expected = codec.decode([recording.codes])[0][: len(wave)]
+    assert np.abs(decoded - expected).max() < 1e-3
+    assert sorted(os.listdir(tmp_path / "run" / "wav")) == ["long.flac.wav"]
+
+
+def test_a_long_recording_goes_on_where_it_stopped(tmp_path: Path, small_model: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", tone(9.0), 24_000)
+    settings = {"chunk.length_s": 3, "chunk.context_s": 1, "output.rows_per_part": 1}
+    options = {"model": str(small_model), "settings": settings, "reconstruct": False, "quiet": True}
+    whole = tokenize(tmp_path / "long.wav", tmp_path / "run", **options)["long.wav"].codes
+    lost = sorted((tmp_path / "run" / "codes").iterdir())[0]
+    lost.unlink()
+    assert "long.wav" not in open_run(tmp_path / "run")
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()}
+    again = tokenize(tmp_path / "long.wav", tmp_path / "run", **options)
+    assert np.array_equal(again["long.wav"].codes, whole)
+    assert {
+        path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()
+    }.items() > kept.items()
+
+
+def test_bad_recordings_are_failures_with_reasons(tmp_path: Path, small_model: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    soundfile.write(corpus / "good.wav", tone(1.0), 24_000)
+    soundfile.write(corpus / "empty.wav", np.empty(0, np.float32), 24_000)
+    soundfile.write(corpus / "nan.wav", np.full(100, np.nan, np.float32), 24_000, subtype="FLOAT")
+    (corpus / "text.wav").write_text("not audio at all")
+    (corpus / "cut.wav").write_bytes((corpus / "good.wav").read_bytes()[:-1000])
+    (corpus / "notes.md").write_text("passed over")
+    run = tokenize(corpus, tmp_path / "run", model=str(small_model), quiet=True)
+    errors = dict(zip(run.failures()["id"].to_pylist(), run.failures()["error"].to_pylist(), strict=True))
+    assert errors == {
+        "empty.wav": "EmptyAudio",
+        "nan.wav": "NonFiniteAudio",
+        "text.wav": "NotAudio",
+        "cut.wav": "TruncatedAudio",
+    }
+    assert [recording.id for recording in run] == ["good.wav"]
+    assert run.summary()["counts"]["passed_over"] == 1
+
+
+def test_decode_gives_the_waves_of_the_run(tmp_path: Path, run: Run) -> None:
+    decoded = decode(run.location, tmp_path / "waves", ids=["en/frames.wav", "fr/parole.ogg"])
+    assert (decoded.waves, decoded.failures) == (2, [])
+    for id_ in ("en/frames.wav", "fr/parole.ogg"):
+        assert (tmp_path / "waves" / f"{id_}.wav").read_bytes() == Path(str(run[id_].wave)).read_bytes()
+    with pytest.raises(InputError, match="nobody"):
+        decode(run.location, tmp_path / "waves", ids=["nobody"])
+
+
+def test_decode_cuts_long_recordings_without_a_seam(tmp_path: Path, run: Run, codec: Codec) -> None:
+    from rows import coded_row, codes_of
+
+    from actors.encode import codes_array
+
+    frames = 400
+    codes = codes_of(frames, seed=3)
+    row = coded_row("long", frames * FRAME_SAMPLES - 5, codes=codes_array([codes]))
+    pq.write_table(row.drop_columns(["stage", "error", "message"]), tmp_path / "codes.parquet")
+    options = {"model": run.summary()["model"]["id"], "settings": {"chunk.length_s": 10}}
+    decoded = decode(tmp_path / "codes.parquet", tmp_path / "waves", **options)
+    assert decoded.waves == 1
+    wave, _ = soundfile.read(tmp_path / "waves" / "long.wav", dtype="float32")
+    expected = codec.decode([codes])[0][: len(wave)]
+    assert len(wave) == frames * FRAME_SAMPLES - 5
+    assert np.abs(wave - expected).max() < 1e-3

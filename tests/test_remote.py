@@ -1,0 +1,85 @@
+"""Inputs and outputs over the network: a real S3 endpoint and a real HTTP server, both on loopback."""
+
+import functools
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pipeline import open_run, tokenize
+from pipeline.demo import CLIPS
+from pipeline.run import Run
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+KEY, SECRET = "AKIDEXAMPLE", "not/a+real=secret"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[tuple[str, str]]:
+    """A bucket with two clips below corpus/; yields (URI of the bucket, query that finds the endpoint)."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{host}:{port}",
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="speech")
+    for id_ in ("en/frames.wav", "fr/parole.ogg"):
+        client.put_object(Bucket="speech", Key=f"corpus/{id_}", Body=(CLIPS / id_).read_bytes())
+    yield (
+        f"s3://{KEY}:{SECRET.replace('/', '%2F').replace('+', '%2B')}@speech",
+        f"?endpoint_override=http%3A%2F%2F{host}%3A{port}",
+    )
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: None) -> Run:
+    inputs = [CLIPS / "en", CLIPS / "fr"]
+    return tokenize(
+        inputs, tmp_path_factory.mktemp("local") / "run", model=str(small_model), reconstruct=False, quiet=True
+    )
+
+
+def test_s3_in_and_out(s3: tuple[str, str], small_model: Path, local: Run) -> None:
+    bucket, query = s3
+    out = f"{bucket}/run{query}"
+    run = tokenize(f"{bucket}/corpus{query}", out, model=str(small_model), quiet=True)
+    codes = {recording.id: recording.codes for recording in run}
+    assert sorted(codes) == ["en/frames.wav", "fr/parole.ogg"]
+    for id_, found in codes.items():
+        assert np.mean(found == local[id_.partition("/")[2]].codes) > 0.9999
+    assert run["en/frames.wav"].wave is not None
+    with run.fs.open_input_stream("speech/run/wav/en/frames.wav.wav") as file:
+        assert len(file.read()) == 44 + 2 * run["en/frames.wav"].num_samples
+    text = json.dumps(run.summary()) + run.table(["source"]).to_pandas().to_csv() + repr(run)
+    assert SECRET not in text
+    assert KEY not in text
+    parts = run.summary()["parts"]
+    assert tokenize(f"{bucket}/corpus{query}", out, model=str(small_model), quiet=True).summary()["parts"] == parts
+    assert len(open_run(out)) == 2
+
+
+def test_http_in(tmp_path: Path, small_model: Path, local: Run) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(CLIPS))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        inputs = [f"{base}/en/frames.wav", f"{base}/fr/parole.ogg"]
+        run = tokenize(inputs, tmp_path / "run", model=str(small_model), reconstruct=False, quiet=True)
+        for id_ in ("frames.wav", "parole.ogg"):
+            assert np.mean(run[id_].codes == local[id_].codes) > 0.9999
+    finally:
+        server.shutdown()
+        server.server_close()
