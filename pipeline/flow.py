@@ -20,6 +20,7 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource
 from ray.data.datasource import ReadTask as RayReadTask
 
+from actors.checkpoint import find_model
 from actors.decode import DecodeCodes
 from actors.encode import EncodeChunks
 from pipeline import record
@@ -58,11 +59,11 @@ def tokenize(
     given = {key: value for key, value in overrides.items() if value is not None}
     chosen = load_settings(config, {**(settings or {}), **given})
     paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
+    stages = ("encode", "decode") if chosen.reconstruct else ("encode",)
+    model = find_model(chosen.model)  # a wrong one is told before Ray takes its seconds to start
     with session(chosen):
-        job = prepare(
-            chosen, str(out), ray.cluster_resources(), ("encode", "decode") if chosen.reconstruct else ("encode",)
-        )
-        before = record.begin(job.fs, job.run, describe(job, paths))
+        job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
+        before = record.resume(job.fs, job.run, describe(job, paths))
         done = committed(job.fs, job.run)
         planned = plan(
             paths,
@@ -72,6 +73,7 @@ def tokenize(
             task_bytes=round(chosen.input.task_mb * 2**20),
             parallelism=2 * job.resources.readers,
         )
+        record.save(job.fs, job.run, before)
         attempt = execute(job, planned, done.partial, quiet)
         finish(job, planned, before, attempt)
     return open_run(out)

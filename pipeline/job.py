@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import soxr
 from pyarrow.fs import FileSystem
 
-from actors.checkpoint import exact_context_frames, find_model, fingerprint
+from actors.checkpoint import exact_context_frames, fingerprint
 from pipeline.cluster import Resources, allot
 from pipeline.errors import ModelError
 from pipeline.files import locate, redact
@@ -34,9 +34,8 @@ class Job:
     run: str
 
 
-def prepare(settings: Settings, out: str, cluster: dict[str, float], stages: tuple[str, ...]) -> Job:
+def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float], stages: tuple[str, ...]) -> Job:
     """Everything that can be refused is refused here, before a file is made."""
-    model = find_model(settings.model)
     fs, run = locate(out, settings.input.schemes)
     context_s = settings.chunk.context_s
     context_frames = exact_context_frames(model) if context_s is None else round(context_s * FRAME_RATE)

@@ -13,6 +13,7 @@ import ray.data
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
+from actors.checkpoint import find_model
 from actors.decode import DecodeCodes
 from actors.encode import codes_array
 from pipeline.cluster import data_context, session
@@ -62,15 +63,16 @@ def decode(
     opened = open_run(run)
     made_by = opened.summary().get("model", {})
     given = {key: value for key, value in overrides.items() if value is not None}
-    model = {"model": made_by["id"]} if made_by else {}
-    chosen = load_settings(config, {**model, **(settings or {}), **given})
+    default = {"model": made_by["id"]} if made_by else {}
+    chosen = load_settings(config, {**default, **(settings or {}), **given})
     missing = [id_ for id_ in ids or [] if id_ not in opened]
     if missing:
         raise InputError(
             f"{redact(str(run))} has no codes of {', '.join(map(repr, missing))}. `voxmill show` lists what it has."
         )
+    model = find_model(chosen.model)
     with session(chosen):
-        job = prepare(chosen, str(out), ray.cluster_resources(), ("decode",))
+        job = prepare(chosen, model, str(out), ray.cluster_resources(), ("decode",))
         if made_by and made_by["sha256"] != job.sha256:
             raise ModelError(
                 f"The codes were made with weights {made_by['sha256'][:12]}..., but {chosen.model} holds "

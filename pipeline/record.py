@@ -6,7 +6,7 @@ import platform
 from datetime import UTC, datetime
 from typing import Any
 
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
 from pipeline.files import write_whole
@@ -39,33 +39,30 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def begin(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
-    """Write run.json of a starting run, or go on with the one that is there; returns it.
+def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
+    """run.json of a starting run, or of the one that is there and goes on. Writes nothing yet.
 
-    Raises OutputError where the folder holds something else, cannot be written, or holds a run of other codes.
+    Raises OutputError where the folder holds something else, or a run of other codes.
     """
     before = read_run_file(fs, run)
     if before is None:
-        if fs.get_file_info(FileSelector(run, allow_not_found=True)):
+        if fs.get_file_info(run).type == FileType.File or fs.get_file_info(FileSelector(run, allow_not_found=True)):
             raise OutputError(
                 f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
             )
-        record = {"state": "running", **record, "attempts": []}
-    else:
-        changed = [
-            f"{key}: {before.get(key)!r} there, {record[key]!r} now"
-            for key in DECIDES_CODES
-            if before.get(key) != record[key]
-        ]
-        if changed:
-            raise OutputError(
-                f"{run} belongs to a run that makes other codes ({'; '.join(changed)}). Use the same settings to go "
-                "on, or give --out a new folder."
-            )
-        inputs = [*before["inputs"], *(name for name in record["inputs"] if name not in before["inputs"])]
-        record = {**before, **record, "state": "running", "inputs": inputs}
-    save(fs, run, record)
-    return record
+        return {"state": "running", **record, "attempts": []}
+    changed = [
+        f"{key}: {before.get(key)!r} there, {record[key]!r} now"
+        for key in DECIDES_CODES
+        if before.get(key) != record[key]
+    ]
+    if changed:
+        raise OutputError(
+            f"{run} belongs to a run that makes other codes ({'; '.join(changed)}). Use the same settings to go on, or "
+            "give --out a new folder."
+        )
+    inputs = [*before["inputs"], *(name for name in record["inputs"] if name not in before["inputs"])]
+    return {**before, **record, "state": "running", "inputs": inputs}
 
 
 def save(fs: FileSystem, run: str, record: dict[str, Any]) -> None:
