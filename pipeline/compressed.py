@@ -17,13 +17,14 @@ import av
 import numpy as np
 
 from pipeline.errors import EmptyAudio, NotAudio, TruncatedAudio, UnsupportedAudio
-from pipeline.mpeg import first_frame
+from pipeline.mpeg import first_frame, parse
 
 _DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,matroska,mov,mp3,mpegts,nistsphere,ogg,tta,wav,wv"
 )
 """What FFmpeg may recognise. Its playlists (HLS, concat, SDP, ...) stay out: they open other files and addresses."""
 _HEADERLESS = {"mp3", "aac"}  # demuxers that find frames even in noise
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how tags of MP3 files begin
 _FLAC_FRAME_SAMPLES = 65_535
 """The most samples of one FLAC frame."""
 
@@ -69,9 +70,9 @@ def open_compressed(stream: BinaryIO, block_values: int) -> Iterator[Source]:
 def _source(container: av.container.InputContainer, track: av.AudioStream, block_values: int) -> Source:
     if track.codec_context is None:
         raise UnsupportedAudio(f"FFmpeg has no decoder for the audio track of this {container.format.long_name}")
-    flac = track.codec_context.name == "flac"
+    flac = container.format.name == "flac"
     if flac:
-        track.codec_context.options = {"err_detect": "crccheck"}  # else a damaged frame is decoded to noise
+        track.codec_context.options = {"err_detect": "crccheck+explode"}  # else damage becomes noise
     frames = _frames(container, track)
     first = next(frames, None)  # only a decoded frame knows rate and channels: implicit SBR doubles the rate
     if first is None:
@@ -81,27 +82,46 @@ def _source(container: av.container.InputContainer, track: av.AudioStream, block
     def blocks(start: int) -> tuple[int, Iterator[np.ndarray]]:
         size = max(1, block_values // channels)
         if flac and start > 0:  # exact there, and only there: the other decoders carry state from frame to frame
-            container.seek(start, stream=track)
-            rest = _frames(container, track)
-            found = next(rest, None)
-            if found is not None and found.pts is not None and 0 <= found.pts <= start:
-                return found.pts, _blocks(chain([found], rest), size)
-            container.seek(0, stream=track)
-            return 0, _blocks(_frames(container, track), size)
+            position, found = _seek(container, track, start)
+            return position, _blocks(found, size)
         return 0, _blocks(chain([first], frames), size)
 
     return Source(container.format.name, rate, channels, blocks)
 
 
-def _frames(container: av.container.InputContainer, track: av.AudioStream) -> Iterator[av.AudioFrame]:
-    """Decoded frames, all of one rate and layout; raises TruncatedAudio where one is broken, or the end is missing."""
-    kind, broken, refused, end = None, None, b"", 0
+def _seek(
+    container: av.container.InputContainer, track: av.AudioStream, start: int
+) -> tuple[int, Iterator[av.AudioFrame]]:
+    """(a sample at or before `start`, frames from there on); sample 0 where seeking leads nowhere."""
+    try:
+        container.seek(start, stream=track)
+        frames = _frames(container, track, resumed=True)
+        first = next(frames, None)
+        if first is not None and first.pts is not None and 0 <= first.pts <= start:
+            return first.pts, chain([first], frames)
+        container.seek(0, stream=track)
+    except av.FFmpegError as error:
+        raise TruncatedAudio(f"it cannot be read from sample {start} on ({_reason(error)})") from error
+    return 0, _frames(container, track)
+
+
+def _frames(
+    container: av.container.InputContainer, track: av.AudioStream, resumed: bool = False
+) -> Iterator[av.AudioFrame]:
+    """Decoded frames, all of one rate and layout, from the start or (`resumed`) from where a seek went.
+
+    Raises TruncatedAudio where one is broken, or the end is missing.
+    """
+    kind, broken, refused = None, None, b""
+    end = None if resumed else 0
+    flac = container.format.name == "flac"
     packets = container.demux(track)
     while packet := _next(packets):
         try:
             frames = cast(list[av.AudioFrame], packet.decode())
         except av.FFmpegError as error:
-            broken, refused = error, bytes(packet)
+            if not bytes(packet).startswith(_TAGS):  # these stand where files were joined
+                broken, refused = error, bytes(packet)
             continue
         for frame in frames:
             if broken is not None and kind is not None:
@@ -109,17 +129,17 @@ def _frames(container: av.container.InputContainer, track: av.AudioStream) -> It
             kind = kind or (frame.sample_rate, frame.layout.name, frame.format.name)
             if kind != (frame.sample_rate, frame.layout.name, frame.format.name):
                 raise UnsupportedAudio(f"it changes from {kind} to {frame.sample_rate, frame.layout.name} on its way")
-            end = (frame.pts or 0) + frame.samples
+            if flac and end is not None and frame.pts is not None and frame.pts > end:
+                raise TruncatedAudio(f"{frame.pts - end} samples are missing after sample {end}")
+            end = frame.samples + (frame.pts if frame.pts is not None else end or 0)
             yield frame
-    flac = track.codec_context.name == "flac"
-    left_out = 0
-    if broken is not None and container.format.name not in _HEADERLESS:  # there, tags may follow; `intact` finds cuts
-        if not (flac and refused and _crc16(refused) == 0):
+    if broken is not None and (container.format.name not in _HEADERLESS or parse(refused)):  # else bytes after the end
+        if not flac or not refused or _crc16(refused) != 0:
             raise TruncatedAudio(f"a decoder broke at its end ({_reason(broken)})") from broken
         log.warning("the last FLAC frame (%d bytes) is whole, but no decoder takes it: left out", len(refused))
-        left_out = _FLAC_FRAME_SAMPLES
-    if flac and track.duration is not None and end + left_out < track.duration:
-        raise TruncatedAudio(f"its header promises {track.duration} samples, {end} could be decoded")
+        end = (end or 0) + _FLAC_FRAME_SAMPLES
+    if flac and track.duration is not None and (end or 0) < track.duration:
+        raise TruncatedAudio(f"its header promises {track.duration} samples, {end or 0} could be decoded")
 
 
 def _next(packets: Iterator[av.Packet]) -> av.Packet | None:
@@ -146,12 +166,13 @@ def _crc16(data: bytes) -> int:
 def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.ndarray]:
     """Frames -> float32 [n, channels], n <= `block_samples`; what was decoded before a break is delivered before it."""
     held: list[np.ndarray] = []
-    broken = None
+    samples, broken = 0, None
     try:
         for frame in frames:
             held.append(to_float(frame))
-            if sum(map(len, held)) >= block_samples:
-                joined, held = np.concatenate(held), []
+            samples += frame.samples
+            if samples >= block_samples:
+                joined, held, samples = np.concatenate(held), [], 0
                 yield from (joined[at : at + block_samples] for at in range(0, len(joined), block_samples))
     except (TruncatedAudio, UnsupportedAudio) as error:
         broken = error

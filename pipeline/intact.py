@@ -1,14 +1,16 @@
 """A compressed file -> what is missing at its end, if anything.
 
 Decoders hide it: they stop at the last whole packet and report success. What a container says about its own length
-is found in a few reads, without decoding.
+is found in a few reads, without decoding; only Ogg, small and with checksums, is read through.
 """
 
+import zlib
 from typing import BinaryIO
 
 from pipeline.mpeg import first_frame, missing_tail, xing_bytes
 
-_TAIL = 1 << 17  # bytes: two of the largest Ogg pages, many MPEG frames
+_TAIL = 1 << 17  # bytes: many MPEG frames
+_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # each byte's bits in the other order
 _MATROSKA_INSIDE = {0x18538067, 0x1F43B675}  # Segment, Cluster: walked into where their length is not written
 _STREAMED_AIFF = 0x7F000000  # sizes from here on are what streaming writers put
 
@@ -20,7 +22,7 @@ def missing_end(stream: BinaryIO, size: int, container: str) -> str | None:
     """
     head = _read(stream, 0, 12)
     if head[:4] == b"OggS":
-        return _ogg(_read(stream, max(0, size - _TAIL), _TAIL))
+        return _ogg(stream, size)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return _mp4(stream, size)
     if head[:4] == b"\x1a\x45\xdf\xa3":
@@ -49,13 +51,30 @@ def _mpeg(stream: BinaryIO, size: int) -> str | None:
     return _fewer(promised, size) if promised > size else missing_tail(_read(stream, max(begin, size - _TAIL), _TAIL))
 
 
-def _ogg(tail: bytes) -> str | None:
-    """The last page must be whole and carry the end-of-stream flag."""
-    page = tail.rfind(b"OggS")
-    segments = tail[page + 27 : page + 27 + tail[page + 26]] if 0 <= page < len(tail) - 26 else b""
-    if not segments or len(segments) < tail[page + 26] or page + 27 + len(segments) + sum(segments) > len(tail):
-        return "its last Ogg page is not whole"
-    return None if tail[page + 5] & 4 else "its last Ogg page lacks the end-of-stream flag"
+def _ogg(stream: BinaryIO, size: int) -> str | None:
+    """All pages must be there and sound, the last of each stream flagged. All is read: FFmpeg skips what is damaged."""
+    position, following = 0, dict[bytes, int]()  # the next page's number, of each stream that has not ended
+    while position < size:
+        head = _read(stream, position, 27 + 255)
+        length = 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 27
+        if head[:4] != b"OggS":
+            return f"it has no Ogg page at byte {position}" if following else None
+        page, serial, number = _read(stream, position, length), head[14:18], int.from_bytes(head[18:22], "little")
+        if len(page) < length:
+            return "its last Ogg page is not whole"
+        if _ogg_checksum(page) != int.from_bytes(page[22:26], "little") or following.get(serial, number) != number:
+            return f"its Ogg pages up to byte {position + length} are damaged"
+        following[serial] = number + 1
+        if page[5] & 4:
+            del following[serial]
+        position += length
+    return "its last Ogg page lacks the end-of-stream flag" if following else None
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Ogg's CRC-32 has zlib's polynomial, but the other bit order, and begins with 0."""
+    mirrored = (page[:22] + bytes(4) + page[26:]).translate(_MIRROR)
+    return int(f"{zlib.crc32(mirrored, 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)
 
 
 def _mp4(stream: BinaryIO, size: int) -> str | None:

@@ -5,13 +5,11 @@ Plain WAV on a local path is memory-mapped; FFmpeg decodes everything else. Cont
 
 import io
 import math
-import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -27,6 +25,7 @@ from pipeline.errors import (
     UnreadableAudio,
     UnsupportedAudio,
 )
+from pipeline.guarded import Guarded, open_file
 from pipeline.intact import missing_end
 from pipeline.wav import Wav, read_header, wav_blocks
 
@@ -92,7 +91,7 @@ def open_audio(
     limits = Limits(start_s, end_s, allow_truncated, max_recording_s)
     with ExitStack() as stack:
         with _named(name):
-            raw = stack.enter_context(_open(file)) if isinstance(file, str) else file
+            raw = stack.enter_context(open_file(file)) if isinstance(file, str) else file
             stream = Guarded(raw)
             mapped = isinstance(file, str)
         with _named(name, stream):
@@ -107,48 +106,6 @@ def count_samples(audio: Audio) -> int:
     return sum(len(block) for block in audio.blocks)
 
 
-class Guarded(io.RawIOBase):
-    """A stream whose reading never raises: decoders in C cannot pass an exception on. It is kept in `error`."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._position = stream, 0
-        self.error: Exception | None = None
-        self.size = 0
-        try:
-            self.size = stream.seek(0, os.SEEK_END) or stream.tell()
-        except Exception as error:  # whatever a filesystem raises: `_named` reports it
-            self.error = error
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._position = max(0, offset + (0, self._position, self.size)[whence])
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        if self.error is not None:
-            return 0
-        try:
-            self._stream.seek(self._position)
-            data = self._stream.read(len(buffer))
-        except Exception as error:  # whatever a filesystem raises: `_named` reports it
-            self.error = error
-            return 0
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-
 @contextmanager
 def _named(name: str, stream: Guarded | None = None) -> Iterator[None]:
     """Complete a reason to a message; what a stream could not read is the cause of all that follows from it."""
@@ -161,16 +118,6 @@ def _named(name: str, stream: Guarded | None = None) -> Iterator[None]:
             raise type(error)(f"{name}: {error}. {_ADVICE[type(error)]}.") from error
     cause = _QUERY.sub(r"\1\2...", f"{type(stream.error).__name__}: {stream.error}"[:500])
     raise UnreadableAudio(f"{name}: it cannot be read ({cause}). {_ADVICE[UnreadableAudio]}.") from stream.error
-
-
-def _open(path: str) -> BinaryIO:
-    """Unbuffered: what is above reads in large pieces. Opening a pipe or a device would hang, so neither is opened."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UnreadableAudio("it is no regular file")
-        return open(path, "rb", buffering=0)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UnreadableAudio(f"it cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
 @contextmanager

@@ -53,9 +53,7 @@ def read_header(stream: BinaryIO, size: int) -> Wav | None:
     stream.seek(0)
     head = stream.read(40)
     wide = head[:16] == _W64_RIFF and head[24:40] == _W64_WAVE
-    if not wide and (
-        head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:12] not in (b"WAVE"[: len(head[8:12])], b"WAVE")
-    ):
+    if not wide and (head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:12] != b"WAVE"[: len(head[8:12])]):
         return None
     riff_bytes = int.from_bytes(head[16:24] if wide else head[4:8], "little")
     form = data64 = None
