@@ -36,7 +36,7 @@ class EncodeChunks:
         rows = [index for index, failed in enumerate(chunks["stage"].is_valid().to_pylist()) if not failed]
         waves = [audio[index].values.to_numpy() for index in rows]
         codes, failures = isolate(self.codec.encode, waves)
-        context = [samples // FRAME_SAMPLES for samples in chunks["context_samples"].take(rows).to_pylist()]
+        context = [chunks["context_samples"][row].as_py() // FRAME_SAMPLES for row in rows]
 
         kept: list[np.ndarray | None] = [None] * len(chunks)
         dropped: list[np.ndarray | None] = [None] * len(chunks)

@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.util.annotations import RayDeprecationWarning
 
 from pipeline.errors import DeviceError, SettingsError
 from pipeline.settings import Pool, Settings
@@ -43,12 +45,14 @@ class PoolPlan:
     threads: int | None
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `Dataset.map_batches`. A call that keeps killing its actor is given up after 3 tries."""
+        """Keyword arguments of `Dataset.map_batches`. A call that keeps killing its actor is given up in the end.
+
+        Ray 2.60 deprecates `max_task_retries` here but has no other place for it; `data_context` keeps that quiet.
+        """
         return {
             "compute": ActorPoolStrategy(size=self.actors, max_tasks_in_flight_per_actor=3),
             "num_cpus": self.cpus,
             "num_gpus": self.gpus or None,
-            "max_restarts": 3,
             "max_task_retries": 3,
         }
 
@@ -97,7 +101,9 @@ def data_context(block_bytes: int) -> Iterator[None]:
     for name, value in mine.items():
         setattr(context, name, value)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            yield
     finally:
         for name, value in before.items():
             setattr(context, name, value)

@@ -249,7 +249,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     parts = {**before.get("parts", {}), **attempt.pop("parts"), **settled}
     audio_s = attempt.pop("samples") / SAMPLE_RATE
     shares = before.get("agreement_with_fp32") or agreement(job, planned)
-    attempt |= {"finished": record.now(), "audio_s": audio_s, "times_real_time": round(audio_s / attempt["wall_s"], 2)}
+    attempt |= {"finished": record.now(), "audio_s": audio_s, "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2)}
     record.save(
         job.fs,
         job.run,
