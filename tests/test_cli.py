@@ -12,6 +12,9 @@ from pipeline.cli import main
 from pipeline.demo import CLIPS
 
 
+COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+
+
 def voxmill(*arguments: object) -> int:
     """Run the command in this process; returns its exit code."""
     before = sys.argv
@@ -27,7 +30,7 @@ def voxmill(*arguments: object) -> int:
 
 def test_help_answers_at_once() -> None:
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "pipeline.cli", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert "tokenize" in done.stdout
     loaded = subprocess.run(
         [
