@@ -5,7 +5,8 @@ codes = codec.encode([wave])    # float32 [T] at 24 kHz -> int16 [F, 16]
 waves = codec.decode(codes)     # -> float32 [F * 1920]
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +15,31 @@ import torch
 
 from actors.checkpoint import find_model, fingerprint
 from actors.decoder import Decoder, decode_codes, decoder
-from actors.device import PRECISIONS, choose_device, choose_precision, memory, reset_peak
+from actors.device import PRECISIONS, choose_device, choose_precision, current, measured_batch, memory, reset_peak, tf32
 from actors.encoder import Encoder, encode_waves, encoder
-from actors.tiled import Way
+from actors.graphs import accelerated, choose_acceleration
+from actors.tiled import Tiled, Way
 from pipeline.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from pipeline.schema import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
 
-ATTENTION = ("full", "window")
-ACCELERATE = ("auto", "none", "graphs", "compile")
+CHOICES = {
+    "attention": ("full", "window"),
+    "accelerate": ("auto", "none", "graphs", "compile"),
+    "parts": ("all", "encode", "decode"),
+}
+TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 25, ("cuda", "decode"): 25}
+"""Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast products, short enough for the caches. On
+CUDA a compromise: a halo of 2 and 10 frames is computed twice, and half of a recording's last tile is padding."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen for speed; no code depends on it (but for TF32, and float rounding)."""
+
+    tile_s: float | None
+    tile_batch: int | None
+    accelerate: str
+    tf32: bool
 
 
 @dataclass
@@ -35,10 +53,9 @@ class Codec:
     precision: str
     attention: str
     codebook_size: int
-    encoder: Encoder
-    decoder: Decoder
-    encode_way: Way
-    decode_way: Way
+    options: Options
+    encoding: tuple[Encoder, Tiled] | None
+    decoding: tuple[Decoder, Tiled] | None
     sample_rate: int = SAMPLE_RATE
     frame_samples: int = FRAME_SAMPLES
     frame_rate: float = FRAME_RATE
@@ -57,37 +74,29 @@ class Codec:
         tile_batch: int | None = None,
         accelerate: str = "auto",
         tf32: bool = False,
+        parts: str = "all",
     ) -> "Codec":
-        """`model`: "demo", a folder or a hub id. Raises ModelError, DeviceError, SettingsError."""
-        if attention not in ATTENTION:
-            raise SettingsError(f"attention is {attention!r}; it can be {' or '.join(ATTENTION)}.")
-        if accelerate not in ACCELERATE:
-            raise SettingsError(f"accelerate is {accelerate!r}; it can be {', '.join(ACCELERATE)}.")
+        """`model`: "demo", a folder or a hub id. Raises ModelError, DeviceError, SettingsError.
+
+        `device`: auto, cpu, cuda or cuda:N. `precision`: auto (fp16 on CUDA, fp32 on a CPU), fp32, fp16 or bf16.
+        `attention`: full (as upstream's sdpa: all that came before) or window (the checkpoint's 10 s; bounded memory).
+        `threads`: of this process, for a CPU. `tile_s`, `tile_batch`: length and number of the tiles that the
+        convolutions run over at once (None: chosen for the device). `accelerate`: auto, none, graphs or compile.
+        `parts`: "encode" or "decode" keeps only that half's weights.
+        """
+        for name, value in (("attention", attention), ("accelerate", accelerate), ("parts", parts)):
+            if value not in CHOICES[name]:
+                raise SettingsError(f"{name} is {value!r}; it can be {', '.join(CHOICES[name])}.")
+        for name, number in (("threads", threads), ("tile_s", tile_s), ("tile_batch", tile_batch)):
+            if number is not None and number <= 0:
+                raise SettingsError(f"{name} is {number}; it must be more than 0, or left out.")
         place = choose_device(device)
         precision = choose_precision(precision, place)
+        options = Options(tile_s, tile_batch, choose_acceleration(accelerate, place), tf32)
         if threads is not None:
             torch.set_num_threads(threads)
-        folder = find_model(model)
-        from actors.qwen import load_network
+        return _build(cls, model, (place, precision, attention, parts), options)
 
-        network = load_network(folder)
-        dtype = PRECISIONS[precision]
-        window = network.config.encoder_config.sliding_window if attention == "window" else None
-        return cls(
-            model,
-            folder,
-            fingerprint(folder),
-            place,
-            precision,
-            attention,
-            network.config.encoder_config.codebook_size,
-            encoder(network.encoder, window, place, dtype),
-            decoder(network.decoder, place, dtype),
-            Way(place, dtype, _frames(tile_s) or 25, tile_batch),
-            Way(place, dtype, _frames(tile_s) or 16, tile_batch),
-        )
-
-    @torch.inference_mode()
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """waves float32 [T] each, 24 kHz mono -> codes int16 [ceil(T / 1920), 16] each.
 
@@ -95,25 +104,79 @@ class Codec:
         """
         for index, wave in enumerate(waves):
             _check_wave(index, wave)
-        reset_peak(self.device)
-        return encode_waves(self.encoder, waves, self.encode_way)
+        if self.encoding is None:
+            raise SettingsError("This codec was loaded with parts='decode'; encoding needs 'all' or 'encode'.")
+        weights, tiled = self.encoding
+        with self._call():
+            return tiled.within_memory(lambda: encode_waves(weights, tiled, waves))
 
-    @torch.inference_mode()
     def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
         """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]. Raises BadCodes, DeviceOutOfMemory."""
         for index, one in enumerate(codes):
             _check_codes(index, one, self.codebook_size)
-        reset_peak(self.device)
-        return decode_codes(self.decoder, codes, self.decode_way)
+        if self.decoding is None:
+            raise SettingsError("This codec was loaded with parts='encode'; decoding needs 'all' or 'decode'.")
+        weights, tiled = self.decoding
+        with self._call():
+            return tiled.within_memory(lambda: decode_codes(weights, tiled, codes))
+
+    def agreement(self, waves: Sequence[np.ndarray]) -> np.ndarray:
+        """Share of codes equal to those of fp32 on this device, per codebook: float64 [16]; of no audio NaN.
+
+        Loads the fp32 encoder for as long as it takes.
+        """
+        exact = Codec.load(
+            str(self.folder), str(self.device), "fp32", self.attention, accelerate="none", parts="encode"
+        )
+        pairs = zip(self.encode(waves), exact.encode(waves), strict=True)
+        same = np.concatenate([np.empty((0, NUM_CODEBOOKS), bool), *[ours == theirs for ours, theirs in pairs]])
+        return same.mean(0) if len(same) else np.full(NUM_CODEBOOKS, np.nan)
 
     def memory(self) -> dict[str, int]:
         """Bytes: `host_rss`, `host_peak_rss`; on CUDA also `device_allocated`, `device_reserved`, and `device_peak` of
         the last call."""
         return memory(self.device)
 
+    @contextlib.contextmanager
+    def _call(self) -> Iterator[None]:
+        with torch.inference_mode(), tf32(self.options.tf32), current(self.device):
+            reset_peak(self.device)
+            yield
 
-def _frames(seconds: float | None) -> int | None:
-    return None if seconds is None else max(1, round(seconds * FRAME_RATE))
+
+def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, str], options: Options) -> Codec:
+    """Load the checkpoint, take over the weights of the wanted parts, let go of the rest."""
+    from actors.qwen import load_network  # here, for it imports transformers
+
+    device, precision, attention, parts = chosen
+    folder = find_model(model)
+    network = load_network(folder)
+    config, dtype = network.config.encoder_config, PRECISIONS[precision]
+    window = config.sliding_window if attention == "window" else None
+    codec = kind(
+        model, folder, fingerprint(folder), device, precision, attention, config.codebook_size, options, None, None
+    )
+    if parts != "decode":
+        to_codes = encoder(network.encoder, window, device, dtype)
+        codec.encoding = to_codes, _tiled("encode", to_codes, dtype, codec)
+    if parts != "encode":
+        to_audio = decoder(network.decoder, device, dtype)
+        codec.decoding = to_audio, _tiled("decode", to_audio, dtype, codec)
+    return codec
+
+
+def _tiled(part: str, weights: Encoder | Decoder, dtype: torch.dtype, codec: Codec) -> Tiled:
+    """How a part's convolutions run on this device."""
+    options, device = codec.options, codec.device
+    tile = TILES[device.type, part] if options.tile_s is None else max(1, round(options.tile_s * FRAME_RATE))
+    batch = options.tile_batch
+    if batch is None and device.type == "cuda":
+        example = torch.zeros(1, weights.halo + tile, weights.row, dtype=dtype, device=device)
+        batch = measured_batch(device, lambda: weights.convolutions(example))
+    elif batch is None and options.accelerate == "compile":
+        batch = 1  # compiled code has one shape, and carries nothing
+    stack = accelerated(weights.convolutions, options.accelerate, device)
+    return Tiled(stack, weights.halo, Way(device, dtype, tile, batch))
 
 
 def _check_wave(index: int, wave: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from actors.copies import fetched
 from actors.layers import Carried, Conv, Snake, UpConv, conv, own, snake, up_conv
 from actors.quantizer import Dequantizer, dequantizer
-from actors.tiled import Span, Way, pieces
+from actors.tiled import Span, Tiled
 from actors.tiles import Reach, left_reach
 from actors.transformer import Norm, Transformer, decoder_transformer, rms_norm
 from pipeline.schema import FRAME_SAMPLES
@@ -110,6 +110,11 @@ class Decoder:
     convolutions: Convolutions
 
     @property
+    def row(self) -> int:
+        """Width of one frame of latents: what the convolutions take."""
+        return self.out_of[0].shape[0]
+
+    @property
     def halo(self) -> int:
         """Frames of left context with which a tile of the convolutions is exact."""
         return left_reach(self.convolutions.reaches)
@@ -176,21 +181,20 @@ def _linear(module: Any, device: torch.device, dtype: torch.dtype) -> tuple[Tens
     return own(module.weight, device, dtype), own(module.bias, device, dtype)
 
 
-def decode_codes(decoder: Decoder, codes: Sequence[np.ndarray], way: Way) -> list[np.ndarray]:
+def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
     """codes int [F, K] each -> waves float32 [F * FRAME_SAMPLES] each."""
     frames = [len(one) for one in codes]
     if not any(frames):
         return [np.empty(0, np.float32)] * len(codes)
     found: dict[int, Tensor] = {}
-    for part in way.alike(frames, decoder.halo):
+    for part in tiled.alike(frames):
         padded = pad_sequence([torch.from_numpy(codes[index].astype(np.int64)) for index in part], batch_first=True)
-        latents = decoder.latents(padded.to(way.device))
+        latents = decoder.latents(padded.to(tiled.way.device))
         found |= {index: one[: frames[index]] for index, one in zip(part, latents, strict=True)}
     rows = torch.cat([found[index] for index in sorted(found)]) if len(found) > 1 else found.popitem()[1]
 
     def load(spans: Sequence[Span]) -> Iterator[Tensor]:
         return (rows[low:high] for low, high in spans)
 
-    audio = pieces(decoder.convolutions, load, frames, decoder.halo, way)
-    flat = fetched(audio, sum(frames), way.device).reshape(-1)
+    flat = fetched(tiled.pieces(load, frames), sum(frames), tiled.way.device).reshape(-1)
     return np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES)

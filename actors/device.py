@@ -1,7 +1,9 @@
 """What was asked for -> device, precision, tile shapes; figures of memory."""
 
+import contextlib
 import resource
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -9,6 +11,11 @@ import torch
 from pipeline.errors import DeviceError
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+MAX_TILE_BATCH = 64
+"""Tiles at once at most: two minutes of audio, which fills any one GPU."""
+FREE_SHARE = 0.4
+"""Of the free device memory, for the tiles: leaves room for another actor on the same device."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -43,6 +50,41 @@ def choose_precision(name: str, device: torch.device) -> str:
     return name
 
 
+def current(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """While inside, the device is CUDA's current one: streams, events and graphs belong to that."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """While inside, CUDA's fp32 products and convolutions may round their inputs to TF32, or may not."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def tile_batch(free: int, one: int, most: int = MAX_TILE_BATCH) -> int:
+    """How many tiles of `one` byte each run at once in SHARE of the `free` bytes: a power of two in 1..most."""
+    fit = max(1, int(free * FREE_SHARE) // max(one, 1))
+    return min(most, 1 << (fit.bit_length() - 1))
+
+
+def measured_batch(device: torch.device, run_one: Callable[[], object]) -> int:
+    """`tile_batch` of a CUDA device whose use by one tile is measured by running it."""
+    with torch.inference_mode(), current(device):
+        run_one()  # libraries' workspaces are not the tile's
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run_one()
+        one = torch.cuda.max_memory_allocated(device) - before
+        torch.cuda.empty_cache()
+        return tile_batch(torch.cuda.mem_get_info(device)[0], one)
+
+
 def memory(device: torch.device) -> dict[str, int]:
     """Bytes: of this process now and at its highest, and of the device since its last `reset_peak`."""
     figures = {"host_rss": _host_rss(), "host_peak_rss": _host_peak_rss()}
@@ -61,13 +103,24 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def _host_peak_rss() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def _host_rss() -> int:
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return _host_peak_rss()
-    return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return _status("VmRSS") or _most_resident()
+
+
+def _host_peak_rss() -> int:
+    """Of this program: getrusage would also count the process that started it."""
+    return _status("VmHWM") or _most_resident()
+
+
+def _status(key: str) -> int | None:
+    """Bytes under `key` of Linux's /proc/self/status; None elsewhere."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    values = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(values[key].split()[0]) * 1024
+
+
+def _most_resident() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, others KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

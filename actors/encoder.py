@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from actors.copies import audio_rows
 from actors.layers import Carried, Conv, conv
 from actors.quantizer import Quantizer, quantizer
-from actors.tiled import Way, joined, pieces
+from actors.tiled import Tiled, joined
 from actors.tiles import Reach, left_reach, whole
 from actors.transformer import Transformer, mimi_transformer
 from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, frame_count
@@ -52,8 +52,8 @@ class Convolutions:
         return [layer.reach for layer in (self.first, *stages, self.last)]
 
     def __call__(self, audio: Tensor, carried: Carried | None = None) -> Tensor:
-        """audio [B, F * FRAME_SAMPLES] -> features [B, F, STEPS * D]."""
-        x = self.first(audio.unsqueeze(2), carried)
+        """audio [B, F, FRAME_SAMPLES] -> features [B, F, STEPS * D]."""
+        x = self.first(audio.flatten(1).unsqueeze(2), carried)
         for stage in self.stages:
             x = stage(x, carried)
         return self.last(F.elu_(x), carried).unflatten(1, (-1, STEPS)).flatten(2)
@@ -67,6 +67,11 @@ class Encoder:
     transformer: Transformer
     down: Conv
     quantizer: Quantizer
+
+    @property
+    def row(self) -> int:
+        """Samples of one frame: what the convolutions take."""
+        return FRAME_SAMPLES
 
     @property
     def halo(self) -> int:
@@ -101,19 +106,15 @@ def encoder(module: Any, window: int | None, device: torch.device, dtype: torch.
     )
 
 
-def encode_waves(encoder: Encoder, waves: Sequence[np.ndarray], way: Way) -> list[np.ndarray]:
+def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
     """waves float32 [T] each -> codes int16 [F, K] each."""
     frames = [frame_count(len(wave)) for wave in waves]
     codes = [np.empty((0, NUM_CODEBOOKS), np.int16)] * len(waves)
     if not any(frames):
         return codes
-
-    def stack(rows: Tensor, carried: Carried | None) -> Tensor:
-        return encoder.convolutions(rows.flatten(1), carried)
-
-    rows = pieces(stack, audio_rows(waves, frames, way), frames, encoder.halo, way)
+    rows = tiled.pieces(audio_rows(waves, frames, tiled.way), frames)
     features = joined(rows, sum(frames)).split(frames)
-    parts = way.alike(frames, encoder.halo)
+    parts = tiled.alike(frames)
     found = [encoder.codes(pad_sequence([features[index] for index in part], batch_first=True)) for part in parts]
     for part, rows_of_part in zip(parts, found, strict=True):
         for index, one in zip(part, rows_of_part.cpu().numpy(), strict=True):

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from actors.device import tf32
+
 EPSILON = 1e-5
 """Floor of a codebook entry's usage count: `epsilon` of upstream's codebooks."""
 
@@ -44,20 +46,9 @@ class Quantizer:
 
     def encode(self, latents: Tensor) -> Tensor:
         """latents [N, D] -> codes int16 [N, K]."""
-        with full_fp32_products():
+        with tf32(False):
             codes = [index for chain in self.chains for index in chain.nearest(latents.float())]
         return torch.stack(codes, 1).to(torch.int16)
-
-
-class full_fp32_products:  # noqa: N801 - a context, named as it reads
-    """While inside, CUDA's fp32 matrix products do not round their inputs to TF32, whatever was chosen."""
-
-    def __enter__(self) -> None:
-        self.before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
-
-    def __exit__(self, *_: object) -> None:
-        torch.backends.cuda.matmul.allow_tf32 = self.before
 
 
 def quantizer(module: Any, count: int, device: torch.device) -> Quantizer:

@@ -9,17 +9,22 @@ where it takes many to fill it, and keeps one static shape (a GPU).
 """
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from actors.graphs import Graphs, Stack
 from actors.layers import Carried
 from actors.tiles import Tile, batches, buckets, cut, offsets, rows_kept, rows_read
+from pipeline.errors import DeviceOutOfMemory
 
-Stack = Callable[[Tensor, Carried | None], Tensor]
-"""[B, F, input row] -> [B, F, output row]; with a Carried, after what that has seen."""
+log = logging.getLogger("voxmill")
+
+Result = TypeVar("Result")
 Span = tuple[int, int]
 """Rows [first, last) of all recordings laid end to end."""
 Load = Callable[[Sequence[Span]], Iterable[Tensor]]
@@ -34,21 +39,45 @@ class Way(NamedTuple):
     tile: int
     batch: int | None
 
-    def alike(self, frames: Sequence[int], halo: int) -> list[list[int]]:
+
+@dataclass
+class Tiled:
+    """A stack and the way to run it; with `halo` frames before it a tile is exact. Keeps to a batch that had to shrink."""
+
+    stack: Stack
+    halo: int
+    way: Way
+
+    def pieces(self, load: Load, frames: Sequence[int]) -> Iterator[Tensor]:
+        """The rows of all recordings, in order, in pieces [rows, width]."""
+        if self.way.batch is None:
+            for recording in itertools.pairwise(offsets(frames)):
+                yield from _carrying(self.stack, load, recording, self.way.tile)
+        else:
+            yield from _batching(self.stack, load, frames, self.halo, self.way)
+
+    def alike(self, frames: Sequence[int]) -> list[list[int]]:
         """Which recordings a transformer runs over at once: of similar length, in all as long as a batch of tiles."""
-        if self.batch is None:
+        if self.way.batch is None:
             return [[index] for index, length in enumerate(frames) if length]
-        return buckets(frames, self.batch * (self.tile + halo))
+        return buckets(frames, self.way.batch * (self.halo + self.way.tile))
 
-
-def pieces(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: Way) -> Iterator[Tensor]:
-    """The rows of all recordings, in order, in pieces [rows, width]."""
-    if way.batch is None:
-        first = offsets(frames)
-        for low, high in itertools.pairwise(first):
-            yield from _carrying(stack, load, (low, high), way.tile)
-    else:
-        yield from _batching(stack, load, frames, halo, way)
+    def within_memory(self, call: Callable[[], Result]) -> Result:
+        """`call()`; as long as device memory runs out, again with half the batch. At one tile: DeviceOutOfMemory."""
+        while True:
+            try:
+                return call()
+            except torch.OutOfMemoryError as error:
+                message = str(error).splitlines()[0]
+            # outside of the handler, for the error keeps alive what was computed
+            if isinstance(self.stack, Graphs):
+                self.stack.forget()
+            if self.way.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if self.way.batch is None or self.way.batch == 1:
+                raise DeviceOutOfMemory(f"Not even one tile at a time fits on {self.way.device}: {message}")
+            self.way = self.way._replace(batch=self.way.batch // 2)
+            log.warning("%s is out of memory; going on with batches of %d tiles", self.way.device, self.way.batch)
 
 
 def _carrying(stack: Stack, load: Load, recording: Span, tile: int) -> Iterator[Tensor]:

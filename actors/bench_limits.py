@@ -1,0 +1,53 @@
+"""A device -> what it can do at most, measured there and then: matrix products, copies, kernel launches."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+SIZE = {"cpu": 1536, "cuda": 8192}
+"""Rows and columns of the measured product: large enough to reach the peak."""
+
+
+def timed(device: torch.device, call: Callable[[], object]) -> float:
+    """Seconds of one call, the device's work included."""
+    _wait(device)
+    start = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def product_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the fastest of some square matrix products."""
+    size = SIZE[device.type]
+    left, right = torch.randn(2, size, size, device=device).to(dtype)
+    return 2 * size**3 / min(timed(device, lambda: left @ right) for _ in range(6))
+
+
+def copy_rate(device: torch.device) -> float:
+    """Bytes/s from pinned host memory to a CUDA device."""
+    host = torch.empty(1 << 28, dtype=torch.uint8, pin_memory=True)
+    there = torch.empty_like(host, device=device)
+    return host.numel() / min(timed(device, lambda: there.copy_(host, non_blocking=True)) for _ in range(5))
+
+
+def flops(call: Callable[[], object]) -> int:
+    """FLOP of the products and convolutions of one call: two per multiplication."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def launches(call: Callable[[], object]) -> int:
+    """Kernels and graphs that the host launches on a CUDA device in one call."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        call()
+    return sum(event.count for event in profile.key_averages() if "Launch" in event.key)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
