@@ -8,7 +8,7 @@ and Opus agree to 120 dB or better.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO, cast
@@ -92,13 +92,15 @@ def _source(container: av.container.InputContainer, track: av.AudioStream, block
 def _seek(
     container: av.container.InputContainer, track: av.AudioStream, start: int
 ) -> tuple[int, Iterator[av.AudioFrame]]:
-    """(a sample at or before `start`, frames from there on); sample 0 where seeking leads nowhere."""
+    """(a sample at or before `start`, frames from there on). FFmpeg refuses some places near the end of sound files."""
+    for target in (start, start - 10 * track.rate):
+        with suppress(av.FFmpegError):
+            container.seek(max(0, target), stream=track)
+            frames = _frames(container, track, resumed=True)
+            first = next(frames, None)
+            if first is not None and first.pts is not None and 0 <= first.pts <= start:
+                return first.pts, chain([first], frames)
     try:
-        container.seek(start, stream=track)
-        frames = _frames(container, track, resumed=True)
-        first = next(frames, None)
-        if first is not None and first.pts is not None and 0 <= first.pts <= start:
-            return first.pts, chain([first], frames)
         container.seek(0, stream=track)
     except av.FFmpegError as error:
         raise TruncatedAudio(f"it cannot be read from sample {start} on ({_reason(error)})") from error

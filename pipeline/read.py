@@ -42,7 +42,7 @@ _ADVICE = {
     NotAudio: "Expected wav, flac, ogg, opus, mp3, aiff, m4a, mp4, aac or webm: convert it or take it out",
     TruncatedAudio: "Fetch or export it again, or set input.allow_truncated to keep what can be decoded",
     EmptyAudio: "Expected at least one: take it out of the inputs",
-    UnsupportedAudio: "Convert it to 4-192 kHz with one rate and layout throughout",
+    UnsupportedAudio: "Convert it to a common codec at 4-192 kHz, one rate and layout throughout",
     NonFiniteAudio: "Export it again from finite samples",
     SegmentOutside: "Mend start_s and end_s in the manifest",
     TooLong: "Cut it, or raise input.max_recording_s",
@@ -141,7 +141,7 @@ def _source(stream: Guarded, mapped: bool, limits: Limits) -> Iterator[Source]:
             here = buffered.tell()  # FFmpeg goes on from here
             missing = None if wav else missing_end(buffered, stream.size, source.container)
             buffered.seek(here)
-        except NotAudio as error:
+        except (NotAudio, EmptyAudio, UnsupportedAudio) as error:
             missing = missing_end(buffered, stream.size, "")
             if missing is None:
                 raise
@@ -171,7 +171,7 @@ def _checked(source: Source, stream: Guarded, name: str, limits: Limits) -> Iter
             begin, position = position, position + len(block)
             if stream.error is not None:
                 return
-            if position > limits.max_recording_s * source.rate:
+            if min(position, stop) > limits.max_recording_s * source.rate:
                 raise TooLong(f"it is longer than {limits.max_recording_s:g} s, the limit of one recording")
             wanted = block[max(0, start - begin) : max(0, min(len(block), stop - begin))]
             _check_finite(wanted, max(start, begin) / source.rate)

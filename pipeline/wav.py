@@ -68,7 +68,8 @@ def read_header(stream: BinaryIO, size: int) -> Wav | None:
             if data64 is not None and length == 0xFFFFFFFF:
                 length = data64
             rate, channels, kind, align = form
-            endless = _endless(length, align, riff_bytes - (0 if wide else -8) <= begin or data64 == 0)
+            riff_ends_here = riff_bytes + (0 if wide else 8) <= begin or riff_bytes == 0xFFFFFFFF or data64 == 0
+            endless = _endless(length, align, riff_ends_here)
             promised = None if endless else length
             present = size - begin if promised is None else min(promised, size - begin)
             return Wav(rate, channels, kind, begin, promised, present)
