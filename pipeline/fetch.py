@@ -62,6 +62,16 @@ def open_stream(location: str, schemes: tuple[str, ...] = SCHEMES) -> BinaryIO:
     return fs.open_input_stream(path, compression=None, buffer_size=BUFFER_BYTES)
 
 
+def open_ranges(location: str, schemes: tuple[str, ...] = SCHEMES) -> Any:
+    """What pyarrow.parquet reads from: only the ranges it asks for, where the store gives ranges."""
+    fs, path = locate(location, schemes)
+    if isinstance(fs, pafs.LocalFileSystem):
+        return _open_local(path)
+    if isinstance(fs, pafs.PyFileSystem):
+        return _open_fsspec(fs.handler.fs, path)
+    return fs.open_input_file(path)
+
+
 def _open_local(path: str) -> BinaryIO:
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         raise OSError("not a regular file")  # a named pipe would block for ever

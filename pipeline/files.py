@@ -27,6 +27,12 @@ SCHEMES = ("file", "s3", "gs", "hf", "https", "http")
 BUFFER_BYTES = 4 << 20
 """One request of a large remote file: a quarter of a second at 16 MB/s, well above a request's latency."""
 
+GS_RETRY_S = 60
+"""Google's client retries for 15 minutes by default, also where no credentials are to be had."""
+
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")
+"""Names under which `write_whole` writes beside; what a killed writer leaves."""
+
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -114,10 +120,18 @@ def file_name(location: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
+def folder_of(location: str) -> str:
+    """The folder that a file is in. A query goes with it where it tells the endpoint, not the signature of one file."""
+    if is_local(location):
+        return local_location(os.path.dirname(local_path(location)))
+    path, mark, query = location.partition("?")
+    return path.rpartition("/")[0] + ("" if location.startswith("http") else mark + query)
+
+
 def around(folder: str) -> tuple[str, str]:
     """What stands before and after the (`quoted`) path of a file below `folder` to make it a location."""
     if not is_uri(folder):
-        return os.path.abspath(folder).rstrip("/") + "/", ""
+        return folder.rstrip("/") + "/", ""
     path, mark, query = folder.partition("?")
     return path.rstrip("/") + "/", mark + query
 
@@ -141,6 +155,8 @@ def _host(netloc: str) -> str:
 @lru_cache(maxsize=64)
 def _object_store(root: str, environment: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
     """One client per bucket, query and environment: making one takes tens of milliseconds."""
+    if root.startswith("gs://") and "retry_limit_seconds" not in root:
+        root += ("&" if "?" in root else "?") + f"retry_limit_seconds={GS_RETRY_S}"
     return pafs.FileSystem.from_uri(root)[0]
 
 
@@ -170,8 +186,9 @@ def telling(location: str, error: type[VoxmillError]) -> Iterator[None]:
     except VoxmillError:
         raise
     except FileNotFoundError as e:
-        cause = f" ({reason(e.__cause__)})" if e.__cause__ else ""  # fsspec: whatever the server answered
-        raise error(f"{redact(location)}: no such file or folder{cause}") from None
+        if e.__cause__ is None or isinstance(e.__cause__, FileNotFoundError):
+            raise error(f"{redact(location)}: no such file or folder") from None
+        raise error(f"{redact(location)}: cannot be read ({reason(e.__cause__)})") from None  # fsspec says so of all
     except PermissionError as e:
         raise error(f"{redact(location)}: permission denied ({reason(e)})") from None
     except IsADirectoryError:

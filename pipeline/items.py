@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import groupby
 
+from pipeline.archive import Archive
 from pipeline.fetch import open_recording
 from pipeline.files import redact
 from pipeline.names import clean_id
+from pipeline.parquet import ParquetShard, rows
 from pipeline.tar import Shard, members
 from pipeline.task import UNIT_SCHEMA, Item, ReadTask
 
@@ -19,21 +22,36 @@ def items(task: ReadTask) -> Iterator[Item]:
         yield from _files(task)
         return
     done = frozenset(task.done.to_pylist())
-    for unit in task.units.to_pylist():
-        yield from members(Shard(unit["id"], unit["location"], task.prefixed, task.schemes), task.carried, done)
+    for (id, location), units in groupby(task.units.to_pylist(), key=lambda unit: (unit["@id"], unit["@location"])):
+        if task.kind == "tar":
+            yield from members(Shard(id, Archive(location, task.schemes), task.prefixed, task.carried), done)
+        else:
+            groups = [unit["@row_group"] for unit in units]
+            yield from rows(
+                ParquetShard(
+                    id,
+                    location,
+                    None if None in groups else groups,
+                    task.prefixed,
+                    task.column,
+                    task.carried,
+                    task.schemes,
+                ),
+                done,
+            )
 
 
 def _files(task: ReadTask) -> Iterator[Item]:
     for batch in task.units.to_batches(max_chunksize=ROWS):
         carried = batch.select(task.carried.names)
         for row, unit in enumerate(batch.select(UNIT_SCHEMA.names).to_pylist()):
-            source = clean_id(redact(unit["location"]))
+            source = clean_id(redact(unit["@location"]))
             yield Item(
-                id=unit["id"],
+                id=unit["@id"],
                 source=source,
                 name=source.rpartition("/")[2],
                 carried={name: column[row] for name, column in zip(carried.schema.names, carried.columns, strict=True)},
-                open=partial(open_recording, unit["location"], task.schemes),
-                start_s=unit["start_s"] or 0.0,
-                end_s=unit["end_s"],
+                open=partial(open_recording, unit["@location"], task.schemes),
+                start_s=unit["@start_s"] or 0.0,
+                end_s=unit["@end_s"],
             )

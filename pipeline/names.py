@@ -22,9 +22,33 @@ def clean_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pc.any(odd).as_py():
         return ids
     mended = [clean_id(name) for name in ids.filter(odd).to_pylist()]
-    return pc.replace_with_mask(ids, odd, pa.array(mended, pa.string()))
+    return replaced(ids, odd, mended)
+
+
+def replaced(column: pa.ChunkedArray, where: pa.ChunkedArray, new: list[str]) -> pa.ChunkedArray:
+    """A string column with the rows that `where` marks (bool) exchanged for `new`."""
+    return pc.replace_with_mask(column, where.combine_chunks(), pa.array(new, pa.string()))
 
 
 def is_hidden(relative: str) -> bool:
     """True where the file, or a folder above it in the input, starts with a dot."""
     return any(part.startswith(".") and part not in (".", "..") for part in relative.split("/"))
+
+
+def mend_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    r"""A column whose text is UTF-8: bytes that are none become \xNN. Dictionary columns become plain ones."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    return pa.chunked_array([_mended(chunk) for chunk in column.chunks], column.type)
+
+
+def _mended(chunk: pa.Array) -> pa.Array:
+    try:
+        chunk.validate(full=True)
+        return chunk
+    except pa.ArrowInvalid:
+        cells = chunk.cast(pa.large_binary(), safe=False).to_pylist()
+        text = [cell if cell is None else cell.decode("utf-8", "backslashreplace") for cell in cells]
+        return pa.array(text, chunk.type)

@@ -8,29 +8,22 @@ member's name where the container is the only input.
 import bisect
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from pipeline.files import SCHEMES, file_name, look_up, redact
-from pipeline.listing import (
-    MANIFEST_SUFFIXES,
-    PARQUET_SUFFIXES,
-    TAR_SUFFIXES,
-    Listing,
-    has_pattern,
-    list_folder,
-    list_glob,
-)
-from pipeline.names import clean_id
-from pipeline.tar import TAR_CARRIED
+from pipeline.files import SCHEMES, redact
+from pipeline.inputs import Found, Rules, find
+from pipeline.listing import MANIFEST_SUFFIXES, PARQUET_SUFFIXES, TAR_SUFFIXES
 from pipeline.task import AUDIO_SUFFIXES, UNIT_SCHEMA, Kind, ReadTask
 
 MAX_TASKS = 20_000
 """More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
+OPEN_BYTES = 64 << 10
+"""What opening a file weighs, in bytes of reading: a task of tiny files is not to take an hour of requests."""
 KINDS: tuple[Kind, ...] = ("files", "tar", "parquet")
 
 
@@ -43,26 +36,6 @@ class Plan:
     recordings: int | None  # to read; None where only opening a tar shard would tell
     passed_over: int  # hidden files and folders, and files that are no audio
     skipped: int  # files that are committed already; containers skip theirs while they are read
-
-
-@dataclass(frozen=True)
-class Found:
-    """Recordings or containers of one kind from one input."""
-
-    source: str  # the input, redacted
-    kind: Kind
-    units: pa.Table  # UNIT_SCHEMA; for files, the carried columns follow
-    carried: pa.Schema = field(default_factory=lambda: pa.schema([]))
-    recordings: int | None = None
-    alone: bool = False  # one container, given directly
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How inputs are read: plain values from the settings."""
-
-    column: str | None
-    schemes: tuple[str, ...]
 
 
 def plan(
@@ -89,86 +62,20 @@ def plan(
         raise InputError(_nothing(inputs, passed_over))
     carried = unify(found)
     refuse_duplicates(found)
-    known = pa.array([], pa.string()) if done is None else _one_array(done)
+    known = _one_array(pa.array([], pa.string()) if done is None else done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in KINDS}
-    fresh = units["files"].filter(pc.invert(pc.is_in(units["files"]["id"], value_set=known)))
+    fresh = units["files"].filter(pc.invert(pc.is_in(units["files"]["@id"], value_set=known)))
     skipped = units["files"].num_rows - fresh.num_rows
-    units["files"] = fresh
+    pieces = _pieces(units | {"files": fresh}, task_bytes, parallelism)
     prefixed = not (len(found) == 1 and found[0].alone)
-    containers = Containers(known, prefixed) if units["tar"].num_rows + units["parquet"].num_rows else None
-    target = _target(sum(pc.sum(table["bytes"]).as_py() or 0 for table in units.values()), task_bytes, parallelism)
+    committed = Committed(known, prefixed) if any(kind != "files" for kind, _ in pieces) else None
     tasks = [
-        ReadTask(
-            kind,
-            piece,
-            carried,
-            containers.done(piece) if containers and kind != "files" else known[:0],
-            prefixed,
-            column,
-            schemes,
-        )
-        for kind in KINDS
-        for piece in split(units[kind], target)
+        ReadTask(kind, piece, carried, _done(committed, kind, piece), prefixed, column, schemes)
+        for kind, piece in pieces
     ]
     counts = [one.recordings for one in found]
     recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
     return Plan(tasks, carried, recordings, passed_over, skipped)
-
-
-def find(location: str, rules: Rules) -> tuple[list[Found], int]:
-    """One input -> what it holds, and how many files were passed over."""
-    if has_pattern(location):
-        listing = list_glob(location, rules.schemes)
-    else:
-        is_folder, size = look_up(location, rules.schemes)
-        if not is_folder:
-            return [_file(location, size, rules)], 0
-        listing = list_folder(location, rules.schemes)
-    return _listed(redact(location), listing, rules), listing.passed_over
-
-
-def _file(location: str, size: int, rules: Rules) -> Found:
-    """A file that was named itself: its suffix says what it is, and anything else is tried as audio."""
-    name = clean_id(file_name(location))
-    kind = kind_of(name)
-    units = _units(pa.table({"path": [name], "location": [location], "bytes": pa.array([size], pa.int64())}))
-    if kind == "tar":
-        return Found(redact(location), "tar", units, TAR_CARRIED, alone=True)
-    return Found(redact(location), "files", units, recordings=1)
-
-
-def kind_of(name: str) -> str:
-    """files, tar, parquet or manifest."""
-    for kind, suffixes in (("tar", TAR_SUFFIXES), ("parquet", PARQUET_SUFFIXES), ("manifest", MANIFEST_SUFFIXES)):
-        if name.lower().endswith(suffixes):
-            return kind
-    return "files"
-
-
-def _listed(source: str, listing: Listing, rules: Rules) -> list[Found]:
-    units = _units(listing.files)
-    tar = _ends_with(units["id"], TAR_SUFFIXES)
-    parquet = _ends_with(units["id"], PARQUET_SUFFIXES)
-    files = units.filter(pc.invert(pc.or_(tar, parquet)))
-    found = [
-        Found(source, "files", files, recordings=files.num_rows),
-        Found(source, "tar", units.filter(tar), TAR_CARRIED),
-    ]
-    return [one for one in found if one.units.num_rows]
-
-
-def _ends_with(names: pa.ChunkedArray, suffixes: tuple[str, ...]) -> pa.ChunkedArray:
-    pattern = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in suffixes) + ")$"
-    return pc.match_substring_regex(names, pattern)
-
-
-def _units(files: pa.Table) -> pa.Table:
-    """path, location, bytes -> UNIT_SCHEMA."""
-    nothing = {
-        name: pa.nulls(files.num_rows, UNIT_SCHEMA.field(name).type) for name in ("start_s", "end_s", "row_group")
-    }
-    columns = {"id": files["path"], "location": files["location"], "bytes": files["bytes"], **nothing}
-    return pa.table([columns[name] for name in UNIT_SCHEMA.names], schema=UNIT_SCHEMA)
 
 
 def unify(found: Sequence[Found]) -> pa.Schema:
@@ -199,7 +106,7 @@ def _conflict(one: Found, origin: dict[str, tuple[pa.DataType, str]]) -> str:
 
 def refuse_duplicates(found: Sequence[Found]) -> None:
     """Two recordings, or two containers, of one id are an InputError that names both."""
-    ids = pa.chunked_array([chunk for one in found for chunk in _named(one)["id"].chunks], pa.string())
+    ids = pa.chunked_array([chunk for one in found for chunk in _named(one)["@id"].chunks], pa.string())
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     counts = ids.value_counts()
@@ -207,8 +114,8 @@ def refuse_duplicates(found: Sequence[Found]) -> None:
     sources = []
     for one in found:
         named = _named(one)
-        rows = np.flatnonzero(pc.equal(named["id"], twice).to_numpy())[:2]
-        sources += [f"{redact(named['location'][int(row)].as_py())} (from {one.source}, row {row})" for row in rows]
+        rows = np.flatnonzero(pc.equal(named["@id"], twice).to_numpy())[:2]
+        sources += [f"{redact(named['@location'][int(row)].as_py())} (from {one.source}, row {row})" for row in rows]
     raise InputError(
         f"two recordings have the id {twice!r}: {sources[0]} and {sources[1]}. Ids are relative to each input: give"
         ' their common parent folder, or a manifest with an "id" column'
@@ -217,8 +124,8 @@ def refuse_duplicates(found: Sequence[Found]) -> None:
 
 def _named(one: Found) -> pa.Table:
     """A Parquet shard is several units, of one row group each, under one id."""
-    names = one.units.select(["id", "location"])
-    return names.group_by(["id", "location"], use_threads=False).aggregate([]) if one.kind == "parquet" else names
+    names = one.units.select(["@id", "@location"])
+    return names.group_by(["@id", "@location"], use_threads=False).aggregate([]) if one.kind == "parquet" else names
 
 
 def _joined(found: Sequence[Found], kind: Kind, carried: pa.Schema) -> pa.Table:
@@ -239,40 +146,46 @@ def _one_array(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays([pa.array([], pa.string()), *(chunk.cast(pa.string()) for chunk in chunks)])
 
 
-def _target(total: int, task_bytes: int, parallelism: int) -> int:
-    return max(1, total // MAX_TASKS, min(task_bytes, total // (2 * parallelism)))
+def _pieces(units: dict[Kind, pa.Table], task_bytes: int, parallelism: int) -> list[tuple[Kind, pa.Table]]:
+    total = sum((pc.sum(table["@bytes"]).as_py() or 0) + OPEN_BYTES * table.num_rows for table in units.values())
+    target = max(1, total // MAX_TASKS, min(task_bytes, total // (2 * max(1, parallelism))))
+    return [(kind, piece) for kind in KINDS for piece in split(units[kind], target)]
 
 
 def split(units: pa.Table, target: int) -> Iterator[pa.Table]:
-    """Consecutive pieces of about `target` bytes. Each is copied: pickling a slice would send the whole table."""
-    sizes = units["bytes"].to_numpy()
+    """Consecutive pieces of about `target` bytes, as views of `units`."""
+    sizes = units["@bytes"].to_numpy() + OPEN_BYTES
     group = (np.cumsum(sizes, dtype=np.int64) - sizes) // target
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(sizes)]
     for begin, end in itertools.pairwise(edges):
         if end > begin:
-            yield units.slice(begin, end - begin).take(pa.array(np.arange(end - begin)))
+            yield units.slice(begin, end - begin)
 
 
-class Containers:
+def _done(committed: "Committed | None", kind: Kind, units: pa.Table) -> pa.Array:
+    return pa.array([], pa.string()) if committed is None or kind == "files" else committed.within(units)
+
+
+class Committed:
     """Committed ids, sorted, so that each container's task gets its own and no more."""
 
-    def __init__(self, done: pa.Array, prefixed: bool) -> None:
-        self.done_ids = done.take(pc.sort_indices(done))
-        self.prefixed = prefixed
+    def __init__(self, ids: pa.Array, prefixed: bool) -> None:
+        self.ids, self.prefixed = ids.take(pc.sort_indices(ids)), prefixed
 
-    def done(self, units: pa.Table) -> pa.Array:
-        """Those that are the containers of `units`, or lie in them."""
+    def within(self, units: pa.Table) -> pa.Array:
+        """Those of recordings in the containers of `units`, and of the containers where they failed as a whole."""
         if not self.prefixed:
-            return self.done_ids
+            return self.ids
         ranges = []
-        for id in units["id"].unique().to_pylist():
-            ranges += [self._between(id, id + "\0"), self._between(f"{id}/", f"{id}0")]  # "0" is what follows "/"
+        for id in units["@id"].unique().to_pylist():
+            for first, after in ((id, f"{id}\0"), (f"{id}#", f"{id}$"), (f"{id}/", f"{id}0")):  # all that starts so
+                ranges.append(self._between(first, after))
         return pa.concat_arrays(ranges)
 
     def _between(self, first: str, after: str) -> pa.Array:
-        begin = bisect.bisect_left(self.done_ids, first, key=lambda id: id.as_py())
-        end = bisect.bisect_left(self.done_ids, after, key=lambda id: id.as_py())
-        return self.done_ids.slice(begin, end - begin)
+        begin = bisect.bisect_left(self.ids, first, key=lambda id: id.as_py())
+        end = bisect.bisect_left(self.ids, after, key=lambda id: id.as_py())
+        return self.ids.slice(begin, end - begin)
 
 
 def _nothing(inputs: Sequence[str], passed_over: int) -> str:

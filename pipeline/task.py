@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 
@@ -19,17 +19,20 @@ AUDIO_SUFFIXES = (
 
 UNIT_SCHEMA = pa.schema(
     [
-        ("id", pa.string()),  # of the recording, or of the container
-        ("location", pa.string()),  # where to open it, credentials and all: never shown, see files.redact
-        ("start_s", pa.float64()),  # null: from the beginning
-        ("end_s", pa.float64()),  # null: to the end
-        ("row_group", pa.int32()),  # of a Parquet shard; null: all of them
-        ("bytes", pa.int64()),  # listed, or estimated
+        ("@id", pa.string()),  # of the recording, or of the container
+        ("@location", pa.string()),  # where to open it, credentials and all: never shown, see files.redact
+        ("@start_s", pa.float64()),  # null: from the beginning
+        ("@end_s", pa.float64()),  # null: to the end
+        ("@row_group", pa.int32()),  # of a Parquet shard; null: all of them
+        ("@bytes", pa.int64()),  # listed, or estimated
     ]
 )
-"""One row of `ReadTask.units`; for files, the carried columns follow with the plan's types."""
+"""One row of `ReadTask.units`; for files, the carried columns follow with the plan's types. "@" keeps them apart."""
 
-RESERVED = frozenset(CODES_SCHEMA.names) | frozenset(CHUNK_SCHEMA.names) | frozenset(FAILURES_SCHEMA.names)
+MAX_WEIGHT = 2**36
+"""Of "@bytes": a hostile manifest or footer may claim anything, and five million of these still add up in an int64."""
+
+RESERVED = frozenset(CODES_SCHEMA.names + CHUNK_SCHEMA.names + FAILURES_SCHEMA.names + UNIT_SCHEMA.names)
 """Names that a carried column cannot have on its way to the output."""
 
 
@@ -45,10 +48,18 @@ class ReadTask:
     column: str | None  # the audio column of Parquet shards, where the user named it
     schemes: tuple[str, ...]  # that may be opened
 
+    def __getstate__(self) -> dict[str, Any]:
+        """On the driver `units` and `done` are views of one large table, and pickling a view sends all of it: copy."""
+        return self.__dict__ | {"units": _copied(self.units), "done": _copied(self.done)}
+
     @property
     def bytes(self) -> int:
         """Encoded audio, listed or estimated."""
-        return sum(self.units["bytes"].to_pylist())
+        return sum(self.units["@bytes"].to_pylist())
+
+
+def _copied(view: Any) -> Any:
+    return view.take(pa.array(range(len(view)), pa.int64()))
 
 
 @dataclass(frozen=True)
