@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from actors.encode import Report, codes_arrays, isolate, mark_failures
+from actors.encode import Report, codes_arrays, mark_failures
+from actors.isolate import Attempts, isolate
 from pipeline.errors import RecordingError
 from pipeline.schema import FRAME_SAMPLES
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 class DecodeCodes:
     """Ray Data builds one per pool slot and feeds it block after block."""
 
-    def __init__(self, load: "Callable[[], Codec]", report: Report = None) -> None:
+    def __init__(self, load: "Callable[[], Codec]", attempts: Attempts, report: Report = None) -> None:
         self.codec = load()  # weights on this actor's device: the only state
+        self.attempts = attempts
         self.report = report
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -34,7 +36,9 @@ class DecodeCodes:
             )
             if before is not None and found is not None
         }
-        decoded, errors = isolate(self.codec.decode, [np.concatenate(pair) for pair in given.values()])
+        keys = [f"decode {rows['id'][row]} {rows['chunk'][row]}" for row in given]
+        whole = [np.concatenate(pair) for pair in given.values()]
+        decoded, errors = isolate(self.codec.decode, whole, keys, self.attempts)
         waves: list[np.ndarray | None] = [None] * len(rows)
         failures: dict[int, RecordingError] = {}
         for index, (row, (before, _)) in enumerate(given.items()):

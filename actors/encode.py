@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from actors.isolate import Attempts, isolate
 from pipeline.errors import RecordingError
 from pipeline.schema import CHUNK_SCHEMA, CODES_TYPE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, frame_count
 
@@ -21,8 +22,11 @@ _FAILURE = ("stage", "error", "message")
 class EncodeChunks:
     """Ray Data builds one per pool slot and feeds it block after block."""
 
-    def __init__(self, load: "Callable[[], Codec]", keep_context: bool = False, report: Report = None) -> None:
+    def __init__(
+        self, load: "Callable[[], Codec]", attempts: Attempts, keep_context: bool = False, report: Report = None
+    ) -> None:
         self.codec = load()  # weights on this actor's device: the only state
+        self.attempts = attempts
         self.keep_context = keep_context
         self.report = report
 
@@ -35,7 +39,8 @@ class EncodeChunks:
         audio = chunks["audio"].combine_chunks()
         rows = [index for index, failed in enumerate(chunks["stage"].is_valid().to_pylist()) if not failed]
         waves = [audio[index].values.to_numpy() for index in rows]
-        codes, failures = isolate(self.codec.encode, waves)
+        keys = [f"encode {chunks['id'][row]} {chunks['chunk'][row]}" for row in rows]
+        codes, failures = isolate(self.codec.encode, waves, keys, self.attempts)
         context = [chunks["context_samples"][row].as_py() // FRAME_SAMPLES for row in rows]
 
         kept: list[np.ndarray | None] = [None] * len(chunks)
@@ -52,24 +57,6 @@ class EncodeChunks:
         if self.report is not None:
             self.report(table)
         return table.append_column("context_codes", codes_array(dropped)) if self.keep_context else table
-
-
-def isolate(
-    call: Callable[[list[np.ndarray]], list[np.ndarray]], items: list[np.ndarray]
-) -> tuple[list[np.ndarray | None], dict[int, RecordingError]]:
-    """`call(items)`; where an item breaks it, one by one: the results, None and an error for each item that fails."""
-    try:
-        return list(call(items)), {}
-    except RecordingError:
-        results: list[np.ndarray | None] = []
-        failures = {}
-        for index, item in enumerate(items):
-            try:
-                results.extend(call([item]))
-            except RecordingError as error:
-                results.append(None)
-                failures[index] = error
-        return results, failures
 
 
 def mark_failures(table: pa.Table, failures: dict[int, RecordingError], stage: str) -> pa.Table:

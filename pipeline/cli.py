@@ -51,6 +51,7 @@ def tokenize(
     reconstruct: Annotated[bool | None, typer.Option(help="Also decode the codes to WAVs.")] = None,
     ray_address: RayAddress = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Exit with 3 if a recording failed.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there, start anew.")] = False,
     assignments: Assignments = None,
 ) -> None:
     """Read audio, write codes to RUN/codes and reconstructions to RUN/wav."""
@@ -62,6 +63,7 @@ def tokenize(
         out,
         config=config,
         settings=parse_assignments(assignments or []),
+        overwrite=overwrite,
         model=model,
         device=device,
         precision=precision,

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +14,16 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.annotations import RayDeprecationWarning
 
-from pipeline.errors import DeviceError, SettingsError
+from pipeline import errors
+from pipeline.errors import DeviceError, SettingsError, VoxmillError
 from pipeline.settings import Pool, Settings
 
 GPU_BLOCK_MB = 32.0
 """350 s of audio a call: tens of milliseconds of a fast GPU, and a reader stays under 400 MB."""
 CPU_BLOCK_MB = 4.0
 """44 s of audio a call: a few seconds of two cores, so that progress shows and little is lost when stopped."""
+MAX_TASK_RETRIES = 20
+"""Deaths over one block before the run stops: nine recordings of a block may each take two, and the block one."""
 POOL_CPUS = 0.25
 """What a CPU actor reserves of Ray's CPUs: its threads come and go with the readers', and readers must always fit."""
 
@@ -53,8 +58,28 @@ class PoolPlan:
             "compute": ActorPoolStrategy(size=self.actors, max_tasks_in_flight_per_actor=3),
             "num_cpus": self.cpus,
             "num_gpus": self.gpus or None,
-            "max_task_retries": 3,
+            "max_task_retries": MAX_TASK_RETRIES,
         }
+
+
+def keeper(kind: type) -> Any:
+    """An actor that keeps one `kind()` for the pools to tell and to ask; it takes no CPU."""
+    return ray.remote(kind).options(num_cpus=0).remote()
+
+
+@dataclass(frozen=True)
+class RemoteLedger:
+    """`actors.isolate.Ledger` in a keeper, as the pools call it."""
+
+    actor: Any
+
+    def begin(self, key: str) -> int:
+        """How often `key` was begun before and not ended since."""
+        return ray.get(self.actor.begin.remote(key))
+
+    def end(self, key: str) -> None:
+        """`key` came through."""
+        self.actor.end.remote(key)
 
 
 @contextlib.contextmanager
@@ -69,19 +94,37 @@ def session(settings: Settings) -> Iterator[None]:
             raise DeviceError(f"device {settings.device!r} picks a GPU of this machine; on a cluster use 'cuda'.")
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.device.removeprefix("cuda:")
     try:
-        ray.init(
-            address="local" if local else settings.ray_address,
-            num_cpus=max(2, os.cpu_count() or 1) if local else None,  # on one core, reader and pools take turns
-            include_dashboard=False if local else None,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        _start_local() if local else ray.init(settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise SettingsError(f"No Ray cluster answers at {settings.ray_address!r}: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start_local() -> None:
+    """A Ray of this machine alone, that ends with this process.
+
+    Its C++ side prints an error about restarts for every pool unless its log level says otherwise, and a line about
+    that level: that one line goes nowhere.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(2, os.cpu_count() or 1),  # on one core, readers and pools take turns
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -97,18 +140,26 @@ def data_context(block_bytes: int) -> Iterator[None]:
     before = {name: getattr(context, name) for name in mine}
     levels = {name: logging.getLogger(name).level for name in ("ray.data", "ray")}
     for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they say is raised too
     for name, value in mine.items():
         setattr(context, name, value)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RayDeprecationWarning)
             yield
+    except ray.exceptions.RayError as error:
+        raise _users_error(error) or error from None
     finally:
         for name, value in before.items():
             setattr(context, name, value)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def _users_error(error: ray.exceptions.RayError) -> VoxmillError | None:
+    """The VoxmillError behind what a worker raised. Ray hands on its text alone, at the end of a traceback."""
+    found = re.findall(r"^pipeline\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
+    return getattr(errors, found[-1][0])(found[-1][1]) if found else None
 
 
 def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]) -> Resources:

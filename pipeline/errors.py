@@ -72,5 +72,9 @@ class DeviceOutOfMemory(RecordingError):
     """Even a single tile does not fit on the device."""
 
 
+class KillsItsActor(RecordingError):
+    """The process that worked on it died, time and again."""
+
+
 class BadCodes(RecordingError):
     """Codes of another shape or range than int16 [F, 16] in 0..codebook_size - 1."""

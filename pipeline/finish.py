@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
+from pipeline.files import UNFINISHED
 from pipeline.schema import CODES_SCHEMA, SAMPLE_RATE
 from pipeline.write import CODES, FAILURES, WAVES, join_pieces, parts, remove_pieces, write_table
 
@@ -69,6 +70,19 @@ def join_long_waves(fs: FileSystem, run: str) -> int:
     )
     remove_pieces(fs, f"{run}/{WAVES}")
     return joined
+
+
+def sweep(fs: FileSystem, run: str) -> int:
+    """Delete what writers that were killed left beside the parts and WAVs; returns how many files."""
+    orphans = [
+        info.path
+        for folder in (CODES, FAILURES, WAVES)
+        for info in fs.get_file_info(FileSelector(f"{run}/{folder}", allow_not_found=True, recursive=True))
+        if info.type == FileType.File and UNFINISHED.fullmatch(info.base_name)
+    ]
+    for path in orphans:
+        fs.delete_file(path)
+    return len(orphans)
 
 
 def count(fs: FileSystem, run: str) -> dict[str, int | float]:

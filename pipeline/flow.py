@@ -23,13 +23,15 @@ from ray.data.datasource import ReadTask as RayReadTask
 from actors.checkpoint import find_model
 from actors.decode import DecodeCodes
 from actors.encode import EncodeChunks
+from actors.isolate import Ledger
 from pipeline import record
 from pipeline.chunk import Chunk, chunk_count, cut
-from pipeline.cluster import data_context, session
+from pipeline.cluster import RemoteLedger, data_context, keeper, session
 from pipeline.errors import RecordingError
-from pipeline.finish import committed, count, join_long_waves, settle
+from pipeline.finish import committed, count, join_long_waves, settle, sweep
 from pipeline.items import Item, items
 from pipeline.job import Job, describe, load_codec, prepare
+from pipeline.lock import locked
 from pipeline.plan import Plan, ReadTask, plan
 from pipeline.progress import Tally, watch
 from pipeline.read import Audio, count_samples, open_audio
@@ -46,13 +48,15 @@ def tokenize(
     *,
     config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
     quiet: bool = False,
     **overrides: Any,
 ) -> Run:
     """Tokenize `inputs` (folders, globs, files, manifests, tar and Parquet shards; paths or URIs) into the run `out`.
 
     `overrides` are top-level settings (model, device, precision, attention, reconstruct, ray_address, ...), `settings`
-    takes any by its dotted key ({"chunk.length_s": 60}), `config` is a YAML file. A rerun does only what is missing.
+    takes any by its dotted key ({"chunk.length_s": 60}), `config` is a YAML file. A rerun does only what is missing;
+    `overwrite` deletes the run that is there and starts anew.
     Returns the finished `Run`. Raises VoxmillError for what the user can mend; a recording that cannot be tokenized
     raises nothing, it is a row of `run.failures()`.
     """
@@ -61,8 +65,11 @@ def tokenize(
     paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
     stages = ("encode", "decode") if chosen.reconstruct else ("encode",)
     model = find_model(chosen.model)  # a wrong one is told before Ray takes its seconds to start
-    with session(chosen):
+    with session(chosen), contextlib.ExitStack() as held:
         job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
+        held.enter_context(locked(job.fs, job.run))
+        if overwrite:
+            record.clear(job.fs, job.run)
         before = record.resume(job.fs, job.run, describe(job, paths))
         done = committed(job.fs, job.run)
         planned = plan(
@@ -74,6 +81,7 @@ def tokenize(
             parallelism=2 * job.resources.readers,
         )
         record.save(job.fs, job.run, before)
+        record.mark(job.fs, job.run, complete=False)
         attempt = execute(job, planned, done.partial, quiet)
         finish(job, planned, before, attempt)
     return open_run(out)
@@ -85,7 +93,7 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
     parts: dict[str, str] = {}
     samples = 0
     if planned.tasks:
-        tally: Any = ray.remote(Tally).options(num_cpus=0).remote()
+        tally = keeper(Tally)
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
@@ -103,6 +111,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
     resources, pools = job.resources, job.resources.pools
     read = functools.partial(read_chunks, job=job, carried=planned.carried, partial=partial)
     report = functools.partial(_report, tally)
+    attempts = RemoteLedger(keeper(Ledger))
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(Recordings(planned.tasks, read), concurrency=resources.readers)
@@ -110,6 +119,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
         EncodeChunks,
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, job, "encode"),
+            "attempts": attempts,
             "keep_context": reconstruct,
             "report": None if reconstruct else report,
         },
@@ -119,7 +129,11 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
     if reconstruct:
         rows = rows.map_batches(
             DecodeCodes,
-            fn_constructor_kwargs={"load": functools.partial(load_codec, job, "decode"), "report": report},
+            fn_constructor_kwargs={
+                "load": functools.partial(load_codec, job, "decode"),
+                "attempts": attempts,
+                "report": report,
+            },
             batch_format="pyarrow",
             **pools["decode"].arguments(),
         )
@@ -246,10 +260,15 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     """Settle what long recordings left, measure agreement with fp32, complete run.json."""
     settled = settle(job.fs, job.run)
     join_long_waves(job.fs, job.run)
+    sweep(job.fs, job.run)
     parts = {**before.get("parts", {}), **attempt.pop("parts"), **settled}
     audio_s = attempt.pop("samples") / SAMPLE_RATE
     shares = before.get("agreement_with_fp32") or agreement(job, planned)
-    attempt |= {"finished": record.now(), "audio_s": audio_s, "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2)}
+    attempt |= {
+        "finished": record.now(),
+        "audio_s": audio_s,
+        "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
+    }
     record.save(
         job.fs,
         job.run,
@@ -263,6 +282,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
             "parts": {name: sha256 for name, sha256 in parts.items() if sha256 is not None},
         },
     )
+    record.mark(job.fs, job.run, complete=True)
 
 
 def _warnings(job: Job, shares: list[float] | None) -> list[str]:

@@ -16,7 +16,8 @@ from ray.data.datasource import Datasource, ReadTask
 from actors.checkpoint import find_model
 from actors.decode import DecodeCodes
 from actors.encode import codes_array
-from pipeline.cluster import data_context, session
+from actors.isolate import Ledger
+from pipeline.cluster import RemoteLedger, data_context, keeper, session
 from pipeline.errors import InputError, ModelError
 from pipeline.files import redact
 from pipeline.job import Job, load_codec, prepare
@@ -86,7 +87,10 @@ def _execute(job: Job, run: Run, ids: list[str] | None) -> Decoded:
     rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[job.resources.device])
     rows = rows.map_batches(
         DecodeCodes,
-        fn_constructor_kwargs={"load": functools.partial(load_codec, job, "decode")},
+        fn_constructor_kwargs={
+            "load": functools.partial(load_codec, job, "decode"),
+            "attempts": RemoteLedger(keeper(Ledger)),
+        },
         batch_format="pyarrow",
         **job.resources.pools["decode"].arguments(),
     )

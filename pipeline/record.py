@@ -10,7 +10,9 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
 from pipeline.files import write_whole
-from pipeline.run import RUN_FILE, read_run_file
+from pipeline.lock import LOCK_FILE
+from pipeline.run import RUN_FILE, SUCCESS_FILE, read_run_file
+from pipeline.write import CODES, FAILURES, WAVES
 
 PACKAGES = (
     "voxmill",
@@ -46,7 +48,7 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     """
     before = read_run_file(fs, run)
     if before is None:
-        if fs.get_file_info(run).type == FileType.File or fs.get_file_info(FileSelector(run, allow_not_found=True)):
+        if [info for info in fs.get_file_info(FileSelector(run, allow_not_found=True)) if info.base_name != LOCK_FILE]:
             raise OutputError(
                 f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
             )
@@ -69,3 +71,23 @@ def save(fs: FileSystem, run: str, record: dict[str, Any]) -> None:
     """Replace run.json whole. Raises OutputError where the folder cannot be written."""
     content = json.dumps(record, indent=2, ensure_ascii=False).encode()
     write_whole(fs, f"{run}/{RUN_FILE}", lambda file: file.write(content))
+
+
+def mark(fs: FileSystem, run: str, complete: bool) -> None:
+    """RUN/_SUCCESS is there exactly while every input of the last attempt is in codes or in failures."""
+    path = f"{run}/{SUCCESS_FILE}"
+    if complete:
+        write_whole(fs, path, lambda file: file.write(b""))
+    elif fs.get_file_info(path).type == FileType.File:
+        fs.delete_file(path)
+
+
+def clear(fs: FileSystem, run: str) -> None:
+    """Delete the run that is there; a folder that holds something else is left alone."""
+    if read_run_file(fs, run) is None:
+        return
+    for folder in (CODES, FAILURES, WAVES):
+        if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
+            fs.delete_dir(f"{run}/{folder}")
+    mark(fs, run, complete=False)
+    fs.delete_file(f"{run}/{RUN_FILE}")

@@ -19,6 +19,8 @@ from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, NUM_CODEBOOKS, SAMPLE
 from pipeline.write import CODES, FAILURES, WAVES, parts, wave_path
 
 RUN_FILE = "run.json"
+SUCCESS_FILE = "_SUCCESS"
+"""An empty file: the run is complete."""
 
 
 @dataclass(frozen=True)

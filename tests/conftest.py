@@ -21,21 +21,22 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def local_ray() -> Iterator[None]:
     """A Ray of 2 CPUs that every end-to-end test shares; nothing of it is left behind."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=400 * 2**20,
-        _temp_dir=tempfile.mkdtemp(prefix="ray", dir=tmp_path_factory.getbasetemp()),
-    )
-    yield
-    ray.shutdown()
+    with tempfile.TemporaryDirectory(prefix="vx", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            object_store_memory=400 * 2**20,
+            _temp_dir=folder,
+        )
+        yield
+        ray.shutdown()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,6 +10,15 @@ from actors.encode import codes_array
 from pipeline.schema import CODES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE, frame_count
 
 
+def tone(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise whose level moves several times a second, float32 [seconds * 24000]."""
+    random = np.random.default_rng(seed)
+    samples = round(seconds * SAMPLE_RATE)
+    knots = np.arange(0, samples + SAMPLE_RATE // 5, SAMPLE_RATE // 5)
+    level = np.interp(np.arange(samples), knots, random.random(len(knots)))
+    return (0.3 * level * random.standard_normal(samples)).astype(np.float32)
+
+
 def codes_of(frames: int, seed: int = 0) -> np.ndarray:
     """int16 [frames, 16] in 0..255."""
     return np.random.default_rng(seed).integers(0, 256, (frames, 16)).astype(np.int16)

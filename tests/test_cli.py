@@ -11,7 +11,6 @@ import pytest
 from pipeline.cli import main
 from pipeline.demo import CLIPS
 
-
 COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 
 

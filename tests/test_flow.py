@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from rows import tone
 
 from actors.codec import Codec
 from pipeline import open_run, tokenize
@@ -22,18 +23,6 @@ from pipeline.run import Run
 from pipeline.schema import FRAME_SAMPLES, frame_count
 
 pytestmark = pytest.mark.usefixtures("local_ray")
-SECONDS = 24_000
-
-
-def tone(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise with a moving level, float32 at 24 kHz."""
-    random = np.random.default_rng(seed)
-    level = np.interp(
-        np.arange(int(seconds * SECONDS)),
-        np.arange(0, seconds * SECONDS + 4800, 4800),
-        random.random(int(seconds * 5) + 1),
-    )
-    return (0.3 * level * random.standard_normal(len(level))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
