@@ -193,7 +193,7 @@ def telling(location: str, error: type[VoxmillError]) -> Iterator[None]:
         raise error(f"{redact(location)}: permission denied ({reason(e)})") from None
     except IsADirectoryError:
         raise error(f"{redact(location)}: a folder, where a file was expected") from None
-    except (OSError, EOFError, pa.ArrowException, *client_errors()) as e:
+    except (OSError, EOFError, UnicodeError, pa.ArrowException, *client_errors()) as e:
         raise error(f"{redact(location)}: cannot be read ({reason(e)})") from None
 
 

@@ -23,8 +23,8 @@ from pipeline.footer import audio_column, is_text, travelling
 from pipeline.names import clean_id, clean_ids, mend_text
 from pipeline.task import Item
 
-ROWS = 16
-"""Decoded from Parquet at a time: recordings of a few hundred kilobytes stay a few megabytes."""
+BATCH_BYTES = 16 << 20
+"""Decoded at a time. Parquet's own page is the other bound: the memory holds two, a gigabyte with careless writers."""
 MAX_ROWS = 100_000_000
 """Of one shard: a broken or hostile footer claims any number."""
 
@@ -89,10 +89,10 @@ class _Rows:
             return
         read, why = 0, "fewer rows than its footer says"
         try:
-            for batch in self.parquet.iter_batches(batch_size=ROWS, row_groups=[group], use_threads=False):
+            for batch in self.parquet.iter_batches(self._batch_rows(group), row_groups=[group], use_threads=False):
                 yield from self._batch(batch, numbers[read : read + batch.num_rows])
                 read += batch.num_rows
-        except (OSError, pa.ArrowException) as e:
+        except (OSError, UnicodeError, pa.ArrowException) as e:
             why = reason(e)
         for number in numbers[read:]:
             error = UnreadableAudio(
@@ -101,11 +101,16 @@ class _Rows:
             nulls = {column.name: pa.scalar(None, column.type) for column in self.shard.carried}
             yield from self._item(number, "", nulls, partial(fail, error))
 
+    def _batch_rows(self, group: int) -> int:
+        known = self.parquet.metadata.row_group(group)
+        return max(1, min(64, BATCH_BYTES * known.num_rows // max(1, known.total_byte_size)))
+
     def _batch(self, batch: pa.RecordBatch, numbers: range) -> Iterator[Item]:
         audio = batch.column(self.audio)
         is_struct = pa.types.is_struct(audio.type)
         contents = pc.struct_field(audio, "bytes") if is_struct else audio
-        has_path = is_struct and audio.type.get_field_index("path") >= 0
+        index = audio.type.get_field_index("path") if is_struct else -1
+        has_path = index >= 0 and is_text(audio.type.field(index).type)
         paths = _text(pc.struct_field(audio, "path")).to_pylist() if has_path else [None] * len(numbers)
         columns = self._columns(batch)
         for row, number in enumerate(numbers):
