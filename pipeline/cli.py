@@ -130,6 +130,25 @@ def demo(out: Annotated[str, typer.Option(help="The run's folder.")] = "voxmill-
     run_demo(out, _print_result)
 
 
+@app.command()
+def bench(
+    model: Annotated[str, typer.Option(help="A folder, a hub id, or full-size.", metavar="DIR")] = "full-size",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precisions: Annotated[list[str] | None, typer.Option("--precision", help="May be repeated.")] = None,
+    audio: Annotated[str | None, typer.Option(help="A folder of clips; made signals by default.", metavar="DIR")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.", metavar="FILE")] = None,
+) -> None:
+    """Measure the engine beside upstream: speed, memory, equal codes. No Ray."""
+    import json
+
+    from actors.bench import run_bench, table
+
+    result = run_bench(model, device, precisions or (), audio)
+    print(table(result))
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=2))
+
+
 def _print_result(run: "Run") -> None:
     from pipeline.show import result_text
 
