@@ -46,14 +46,17 @@ def run_bench(
     device: str = "auto",
     precisions: Sequence[str] = (),
     audio: str | None = None,
+    *,
     rounds: int = 3,
     clips: int = 32,
+    peaks: bool = True,
 ) -> dict[str, Any]:
     """The figures of every variant; `table` prints them.
 
     `model`: "full-size" (the official sizes, seeded random weights), or as of Codec.load. `precisions`: fp32, fp16,
     bf16, each also with an acceleration (fp16/graphs); none: what the device has. `audio`: a folder of audio files, the
-    first `clips` of which are taken; None: made signals. Raises InputError, ModelError, DeviceError.
+    first `clips` of which are taken; None: made signals. `peaks`: measure memory too, which on a CPU takes another
+    process for every variant. Raises InputError, ModelError, DeviceError.
     """
     place = choose_device(device)
     waves = made_clips(clips) if audio is None else read_clips(Path(audio), clips)
@@ -68,7 +71,7 @@ def run_bench(
         }
         del variants
         for part, items in (("encode", waves), ("decode", codes)):
-            for name in names if place.type == "cpu" else ():
+            for name in names if peaks and place.type == "cpu" else ():
                 figures[part][name]["peak_bytes"] = peak_in_own_process(folder, part, name, items)
     return {
         "model": model,
@@ -163,7 +166,8 @@ def _lines(part: str, rows: dict[str, dict[str, Any]]) -> list[str]:
         ratios = [f"{speed / rows[other]['times_real']:.2f}x" for other in (IN_LISTS, CLIP_BY_CLIP)]
         rate = [f"{row['flops'] / 1e9:,.0f}", f"{row['flops'] / row['product_flops']:.0%}"]
         same = [f"{row[key]:.2%}" for key in ("equal", "equal_first") if key in row] or [f"{row['decibels']:.0f}"]
-        cells = [name, f"{speed:,.1f}", *ratios, *rate, *same, f"{row['peak_bytes'] / 2**30:.2f} GiB"]
+        peak = f"{row['peak_bytes'] / 2**30:.2f} GiB" if "peak_bytes" in row else ""
+        cells = [name, f"{speed:,.1f}", *ratios, *rate, *same, peak]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -178,8 +182,10 @@ def main() -> None:
     parser.add_argument("--json", help="where the figures go")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--no-peaks", action="store_true", help="leave host memory out")
     given = parser.parse_args()
-    result = run_bench(given.model, given.device, given.precision, given.audio, given.rounds, given.clips)
+    counts = {"rounds": given.rounds, "clips": given.clips, "peaks": not given.no_peaks}
+    result = run_bench(given.model, given.device, given.precision, given.audio, **counts)
     print(table(result))
     if given.json:
         Path(given.json).write_text(json.dumps(result, indent=2) + "\n")

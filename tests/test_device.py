@@ -1,0 +1,70 @@
+"""Devices, precisions, sizes of batches, figures of memory."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from actors.device import choose_device, choose_precision, memory, tf32, tile_batch
+from pipeline.errors import DeviceError
+
+CPU = torch.device("cpu")
+
+
+def test_auto_is_what_is_there() -> None:
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_device("auto").type == kind
+    assert choose_precision("auto", choose_device("auto")) == ("fp16" if kind == "cuda" else "fp32")
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "CPU", "cuda:", "cuda:x", "cuda:-1", "", "mps"])
+def test_unknown_devices(name: str) -> None:
+    with pytest.raises(DeviceError, match="auto, cpu, cuda or cuda:N"):
+        choose_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:3"])
+def test_cuda_that_is_not_there(name: str) -> None:
+    with pytest.raises(DeviceError, match="Choose cpu or auto"):
+        choose_device(name)
+
+
+@pytest.mark.gpu
+def test_cuda_of_a_number_that_is_not_there() -> None:
+    with pytest.raises(DeviceError, match="count from cuda:0"):
+        choose_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("free", "one", "batch"), [(0, 100, 1), (249, 100, 1), (500, 100, 2), (1900, 100, 4), (10**12, 100, 64), (10, 0, 4)]
+)
+def test_batch_fits_into_a_share_of_free_memory(free: int, one: int, batch: int) -> None:
+    assert tile_batch(free, one) == batch
+
+
+def test_tf32_is_as_it_was_afterwards() -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with tf32(True):
+        assert torch.backends.cuda.matmul.allow_tf32
+        with tf32(False):
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_memory_grows_with_what_is_held() -> None:
+    before = memory(CPU)["host_rss"]
+    held = torch.ones(50 << 20)
+    after = memory(CPU)
+    assert after["host_rss"] - before > 150e6
+    assert after["host_peak_rss"] >= after["host_rss"]
+    assert held.sum() > 0
+
+
+def test_the_engine_imports_without_ray_or_transformers() -> None:
+    code = "import sys, actors.codec; assert not {'ray', 'transformers', 'qwen_tts'} & set(sys.modules), 'heavy'"
+    subprocess.run([sys.executable, "-c", code], check=True)
