@@ -169,6 +169,7 @@ def main() -> None:
     except VoxmillError as error:
         print(f"voxmill: {error}", file=sys.stderr)
         sys.exit(MISTAKE)
-    except KeyboardInterrupt:
-        print("\nvoxmill: stopped; what is committed stays, the same command goes on from there", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            print("voxmill: stopped; what is committed stays, the same command goes on from there", file=sys.stderr)
+        raise
