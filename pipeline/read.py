@@ -35,6 +35,8 @@ RATES = range(4_000, 192_001)
 """Hz that are read."""
 MAX_CHANNELS = 1_024
 """libsndfile's limit; more is a header that lies."""
+LONGEST_S = 1e9
+"""No start or end lies later (30 years)."""
 END_TOLERANCE_S = 0.1
 """How far `end_s` may lie after the end: manifests round, and lossy formats pad."""
 
@@ -123,8 +125,10 @@ def _named(name: str, stream: Guarded | None = None) -> Iterator[None]:
 @contextmanager
 def _source(stream: Guarded, mapped: bool, limits: Limits) -> Iterator[Source]:
     """Recognise the format by its content, and check what needs no decoding."""
-    if not (limits.start_s >= 0 and (limits.end_s is None or limits.start_s < limits.end_s < math.inf)):
-        raise SegmentOutside(f"start_s={limits.start_s}, end_s={limits.end_s}; expected 0 <= start_s < end_s")
+    if not 0 <= limits.start_s < (LONGEST_S if limits.end_s is None else limits.end_s) <= LONGEST_S:
+        raise SegmentOutside(
+            f"start_s={limits.start_s}, end_s={limits.end_s}; expected 0 <= start_s < end_s <= {LONGEST_S:g}"
+        )
     buffered = io.BufferedReader(stream, 1 << 18)  # decoders ask for a few kilobytes at a time
     if stream.size == 0 and stream.error is None:
         raise EmptyAudio("it has 0 bytes")
@@ -166,6 +170,8 @@ def _checked(source: Source, stream: Guarded, name: str, limits: Limits) -> Iter
     with _named(name, stream):
         start = round(limits.start_s * source.rate)
         stop = math.inf if limits.end_s is None else round(limits.end_s * source.rate)
+        if stop <= start:
+            raise SegmentOutside(f"start_s={limits.start_s}, end_s={limits.end_s} hold no sample at {source.rate} Hz")
         position, blocks = source.blocks(start)
         for block in _until_broken(blocks, limits.allow_truncated):
             begin, position = position, position + len(block)

@@ -7,6 +7,7 @@ import zlib
 import pytest
 from sounds import FORMATS, sound
 
+from pipeline.compressed import _crc16
 from pipeline.errors import NotAudio, RecordingError, TruncatedAudio
 from pipeline.intact import _ogg_checksum, missing_end
 from pipeline.mpeg import first_frame, parse, xing_bytes
@@ -150,3 +151,28 @@ def test_box_and_element_lengths_that_lead_nowhere_end() -> None:
     for data in (b"\0\0\0\0ftyp" * 2_000, b"\0\0\0\1ftyp" + bytes(5_000), b"\x1aE\xdf\xa3" + bytes(5_000)):
         with pytest.raises(RecordingError):
             samples(data, "x.mp4")
+
+
+def test_a_last_flac_frame_that_is_whole_but_refused_is_left_out() -> None:
+    def crc8(data: bytes) -> int:  # of FLAC's frame header: polynomial 0x07
+        crc = 0
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = (crc << 1 ^ 7 if crc >> 7 else crc << 1) & 0xFF
+        return crc
+
+    data = sound("flac", 6)
+    last = data.rindex(b"\xff\xf8", 0, len(data) - 100)
+    header = next(n for n in range(5, 16) if crc8(data[last : last + n]) == data[last + n]) + 1
+    reserved = data[last : last + header] + b"\x08" + data[last + header + 1 : -2]  # a subframe type that none decodes
+    refused = data[:last] + reserved + _crc16(reserved).to_bytes(2, "big")
+    assert _crc16(data[last:]) == 0 != _crc16(data[last:-1])
+    lost = samples(data, "x.flac") - samples(refused, "x.flac")
+    assert 0 < lost <= 4_096
+    with pytest.raises(TruncatedAudio):  # the same frame with a wrong checksum
+        samples(data[:last] + reserved + data[-2:], "x.flac")
+    with pytest.raises(TruncatedAudio):  # or with more missing than itself
+        samples(
+            refused[:18] + (int.from_bytes(data[18:26], "big") + 100_000).to_bytes(8, "big") + refused[26:], "x.flac"
+        )

@@ -170,6 +170,14 @@ def test_segments_outside_name_the_duration(name: str, start_s: float, end_s: fl
         assert "2.000 s" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize(
+    ("start_s", "end_s"), [(1e308, None), (float("inf"), None), (0.0, 1e300), (1.0, 1.000001), (1e8, None)]
+)
+def test_segments_of_nothing(name: str, start_s: float, end_s: float | None) -> None:
+    assert f"start_s={start_s}" in failure(SegmentOutside, io.BytesIO(sound(name)), name, start_s=start_s, end_s=end_s)
+
+
 def test_an_end_that_was_rounded_up_is_the_end() -> None:
     assert len(read(io.BytesIO(sound("wav")), start_s=1.0, end_s=2.09)) == RATE
 
