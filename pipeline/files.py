@@ -42,8 +42,12 @@ def is_uri(location: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """`text` (a location, or a message that holds some) without user:password and query strings in its URIs."""
-    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\"@]*(?:@[^/\s'\"@]*)*@", r"\1", text)
+    """`text` (a location, or a message that holds some) without user:password and query strings in its URIs.
+
+    A secret with a "/" that should have been %2F is hidden too, unless it looks like a port.
+    """
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\":@]*:(?!\d+/)[^\s'\"]*@", r"\1", text)
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\"]*@", r"\1", text)
     return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"?]*)[?][^\s'\"]*", r"\1", text)
 
 

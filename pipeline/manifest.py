@@ -39,6 +39,9 @@ def manifest_units(table: pa.Table, location: str, column: str | None, schemes: 
     """UNIT_SCHEMA rows, then the columns that travel, in the manifest's order. Nothing is opened or looked up."""
     name = path_column(table, column, location)
     paths = pc.fill_null(table[name].cast(pa.string()), "")
+    kind = table["id"].type if "id" in table.column_names else pa.null()
+    if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise InputError(f"{redact(location)}: column id holds {kind}; expected text or integers")
     start, end = _seconds(table, "start_s", location), _seconds(table, "end_s", location)
     units = {
         "@id": _ids(table, paths, start, end),
@@ -76,22 +79,17 @@ def _ids(table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: p
         marked = pc.binary_join_element_wise(ids, stretch, "#")
         ids = pc.if_else(pc.equal(stretch, "-"), ids, marked)
     if "id" in table.column_names:
-        kind = table["id"].type
-        if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
-            raise InputError(f"column id holds {kind}; expected text or integers")
         given = pc.fill_null(table["id"].cast(pa.string()), "")
         ids = pc.if_else(pc.equal(given, ""), ids, given)
     return clean_ids(ids)
 
 
 def _written(paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Paths as written, but for credentials and queries in URIs: files.redact, for a column."""
+    """Paths as written, but for credentials and queries in URIs."""
     secret = pc.match_substring_regex(paths, URI + "[^ ]*[@?]")
     if not pc.any(secret).as_py():
         return paths
-    bare = pc.replace_substring_regex(paths, "(" + URI + ")[^/]*@", r"\1")
-    bare = pc.replace_substring_regex(bare, r"[?].*$", "")
-    return pc.if_else(secret, bare, paths)
+    return replaced(paths, secret, [redact(path) for path in paths.filter(secret).to_pylist()])
 
 
 def locations(paths: pa.ChunkedArray, manifest: str, schemes: tuple[str, ...]) -> pa.ChunkedArray:
@@ -140,5 +138,5 @@ def _weights(table: pa.Table, start: pa.ChunkedArray, end: pa.ChunkedArray) -> p
     for name in ("duration", "duration_s"):
         if name in table.column_names and _is_number(table[name].type):
             seconds = pc.coalesce(seconds, table[name].cast(pa.float64()))
-    sizes = np.nan_to_num(seconds.to_numpy() * BYTES_PER_S, nan=UNKNOWN_BYTES)
-    return pa.array(np.clip(sizes, 1, MAX_WEIGHT).astype(np.int64))
+    sizes = np.clip(seconds.to_numpy(), 0, MAX_WEIGHT / BYTES_PER_S) * BYTES_PER_S  # NaN stays
+    return pa.array(np.nan_to_num(sizes, nan=UNKNOWN_BYTES).astype(np.int64))
