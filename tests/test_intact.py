@@ -165,7 +165,8 @@ def test_a_last_flac_frame_that_is_whole_but_refused_is_left_out() -> None:
     data = sound("flac", 6)
     last = data.rindex(b"\xff\xf8", 0, len(data) - 100)
     header = next(n for n in range(5, 16) if crc8(data[last : last + n]) == data[last + n]) + 1
-    reserved = data[last : last + header] + b"\x08" + data[last + header + 1 : -2]  # a subframe type that none decodes
+    illegal = b"\x10\xc0"  # a subframe of fixed prediction, its residual coded by a method that does not exist
+    reserved = data[last : last + header] + illegal + data[last + header + 2 : -2]
     refused = data[:last] + reserved + _crc16(reserved).to_bytes(2, "big")
     assert _crc16(data[last:]) == 0 != _crc16(data[last:-1])
     lost = samples(data, "x.flac") - samples(refused, "x.flac")
