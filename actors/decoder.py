@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from actors.attention import Past
 from actors.copies import fetched
 from actors.layers import Carried, Conv, Snake, UpConv, conv, own, snake, up_conv
 from actors.quantizer import Dequantizer, dequantizer
@@ -48,7 +49,7 @@ class Unit:
     outer: Conv
 
     def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        return x + self.outer(self.between(self.inner(self.before(x), carried)), carried)
+        return self.outer(self.inner(x, carried, self.before), carried, self.between).add_(x)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Block:
     units: list[Unit]
 
     def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        x = self.up(self.before(x), carried)
+        x = self.up(x, carried, self.before)
         for unit in self.units:
             x = unit(x, carried)
         return x
@@ -93,7 +94,7 @@ class Convolutions:
         x = self.first(x, carried)
         for block in self.blocks:
             x = block(x, carried)
-        audio = self.last(self.before(x), carried).float().clamp_(-1, 1)
+        audio = self.last(x, carried, self.before).float().clamp_(-1, 1)
         return audio.reshape(*latents.shape[:2], -1)
 
 
@@ -124,6 +125,12 @@ class Decoder:
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
         x = F.linear(self.first(x), *self.into)
         return F.linear(self.norm(self.transformer(x)), *self.out_of)
+
+    def resume(self, codes: Tensor, carried: Carried, pasts: list[Past | None], position: int) -> Tensor:
+        """The next codes int [B, F, K] of streams that are at frame `position` -> latents [B, F, D]."""
+        x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
+        x = F.linear(self.first(x, carried), *self.into)
+        return F.linear(self.norm(self.transformer.resume(x, pasts, position)), *self.out_of)
 
 
 def decoder(module: Any, device: torch.device, dtype: torch.dtype) -> Decoder:

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from actors.copies import audio_rows
-from actors.layers import Carried, Conv, conv
+from actors.layers import Carried, Conv, conv, elu
 from actors.quantizer import Quantizer, quantizer
 from actors.tiled import Tiled, joined
 from actors.tiles import Reach, left_reach, whole
@@ -33,8 +32,8 @@ class Stage:
     down: Conv
 
     def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        x = x + self.outer(F.elu_(self.inner(F.elu(x), carried)), carried)
-        return self.down(F.elu_(x), carried)
+        x = self.outer(self.inner(x, carried, elu), carried, elu).add_(x)
+        return self.down(x, carried, elu)
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Convolutions:
         x = self.first(audio.flatten(1).unsqueeze(2), carried)
         for stage in self.stages:
             x = stage(x, carried)
-        return self.last(F.elu_(x), carried).unflatten(1, (-1, STEPS)).flatten(2)
+        return self.last(x, carried, elu).unflatten(1, (-1, STEPS)).flatten(2)
 
 
 @dataclass(frozen=True)

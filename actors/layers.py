@@ -8,6 +8,7 @@ Every causal layer takes `carried`: None where x starts a recording (zeros come 
 each layer saw last, kept up to date by the layers, so that a sequence may come in pieces.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,14 +25,28 @@ Carried = dict[object, Tensor]
 """layer -> its last inputs [B, layer.left, C]; empty before a recording's start."""
 
 
-def extend(layer: "Conv | UpConv", x: Tensor, carried: Carried | None) -> Tensor:
-    """Put the `layer.left` steps that come before x [B, T, C] in front of it."""
-    if carried is None:
-        return F.pad(x, (0, 0, layer.left, 0))
-    before = carried[layer] if layer in carried else x.new_zeros(x.shape[0], layer.left, x.shape[2])
-    x = torch.cat((before, x), 1)
-    carried[layer] = x[:, x.shape[1] - layer.left :].clone()  # a view would keep all of x alive
-    return x
+Activation = Callable[[Tensor, Tensor], object]
+"""(x, out): writes the activation of x into `out`, which may be x."""
+
+
+def elu(x: Tensor, out: Tensor) -> None:
+    """The encoder's activation."""
+    torch.ops.aten.elu.out(x, out=out)
+
+
+def extend(layer: "Conv | UpConv", x: Tensor, carried: Carried | None, activation: Activation | None) -> Tensor:
+    """The activation of x [B, T, C], with the `layer.left` steps that come before it in front: one pass, one copy."""
+    batch, steps, channels = x.shape
+    out = x.new_empty(batch, layer.left + steps, channels)
+    out[:, : layer.left] = 0 if carried is None or layer not in carried else carried[layer]
+    body = out[:, layer.left :]
+    if activation is None:
+        body.copy_(x)
+    else:
+        activation(x, body)
+    if carried is not None:
+        carried[layer] = out[:, steps:].clone()  # a view would keep all of it alive
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +70,13 @@ class Conv:
     def reach(self) -> Reach:
         return Reach(self.kernel, self.stride, self.dilation)
 
-    def __call__(self, x: Tensor, carried: Carried | None = None) -> Tensor:
-        """x [B, T, in], T a multiple of the stride -> [B, T / stride, out]."""
+    def __call__(self, x: Tensor, carried: Carried | None = None, activation: Activation | None = None) -> Tensor:
+        """x [B, T, in], T a multiple of the stride -> [B, T / stride, out]. A pointwise one activates x in place."""
         if self.kernel == 1:
+            if activation is not None:
+                activation(x, x)
             return F.linear(x, self.weight, self.bias)
-        x = extend(self, x, carried)
+        x = extend(self, x, carried, activation)
         if self.as_product:
             steps = x.unfold(1, self.kernel, self.stride).transpose(2, 3).flatten(2)
             return F.linear(steps, self.weight, self.bias)
@@ -109,11 +126,12 @@ class UpConv:
     def reach(self) -> Reach:
         return Reach(self.taps * self.stride, self.stride, up=True)
 
-    def __call__(self, x: Tensor, carried: Carried | None = None) -> Tensor:
+    def __call__(self, x: Tensor, carried: Carried | None = None, activation: Activation | None = None) -> Tensor:
         """x [B, T, in] -> [B, T * stride, out]."""
         batch, steps, _ = x.shape
-        if self.taps > 1:
-            x = extend(self, x, carried)
+        if self.left or activation is not None:
+            x = extend(self, x, carried, activation)
+        if self.left:
             x = torch.cat([x[:, self.left - tap : self.left - tap + steps] for tap in range(self.taps)], 2)
         return F.linear(x, self.weight, self.bias).reshape(batch, steps * self.stride, -1)
 
@@ -136,9 +154,10 @@ class Snake:
     rate: Tensor
     root: Tensor
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, out: Tensor) -> None:
+        """Written into `out`, which may be x."""
         wave = (x * self.rate).sin_().mul_(self.root)
-        return torch.addcmul(x, wave, wave)
+        torch.addcmul(x, wave, wave, out=out)
 
 
 def snake(alpha: Tensor, beta: Tensor, device: torch.device, dtype: torch.dtype) -> Snake:
