@@ -50,8 +50,6 @@ def rows(shard: ParquetShard, done: frozenset[str]) -> Iterator[Item]:
     """
     first = (shard.row_groups or [0])[0]
     own_id = f"{shard.id}#row-group-{first}" if first else shard.id
-    if shard.prefixed and own_id in done:
-        return
     source = clean_id(redact(shard.location))
     try:
         with telling(shard.location, UnreadableAudio), open_ranges(shard.location, shard.schemes) as file:
@@ -59,6 +57,8 @@ def rows(shard: ParquetShard, done: frozenset[str]) -> Iterator[Item]:
             yield from _Rows(parquet, shard, done, source).read()
     except (RecordingError, InputError) as e:
         nulls = {column.name: pa.scalar(None, column.type) for column in shard.carried}
+        if own_id in done:  # that it broke is committed
+            return
         yield Item(own_id, source, source.rpartition("/")[2], nulls, partial(fail, UnreadableAudio(str(e))))
 
 

@@ -39,8 +39,6 @@ class Shard:
 
 def members(shard: Shard, done: frozenset[str]) -> Iterator[Item]:
     """Every recording of `shard` that is not in `done`. Where the shard breaks, a last item with its own id."""
-    if shard.prefixed and shard.id in done:  # it broke, and that is committed
-        return
     seen: dict[str, int] = {}
     group: list[Member] = []
     failure = None
@@ -53,7 +51,7 @@ def members(shard: Shard, done: frozenset[str]) -> Iterator[Item]:
     except RecordingError as error:
         failure = error
     yield from _fresh(group, shard, seen, done)
-    if failure is not None:
+    if failure is not None and shard.id not in done:
         yield Item(shard.id, shard.source, shard.id, shard.columns(), partial(fail, failure))
 
 
