@@ -190,9 +190,10 @@ def telling(location: str, error: type[VoxmillError]) -> Iterator[None]:
     except VoxmillError:
         raise
     except FileNotFoundError as e:
-        if e.__cause__ is None or isinstance(e.__cause__, FileNotFoundError):
+        cause = e.__cause__  # fsspec: whatever the server answered
+        if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
             raise error(f"{redact(location)}: no such file or folder") from None
-        raise error(f"{redact(location)}: cannot be read ({reason(e.__cause__)})") from None  # fsspec says so of all
+        raise error(f"{redact(location)}: cannot be read ({reason(cause)})") from None
     except PermissionError as e:
         raise error(f"{redact(location)}: permission denied ({reason(e)})") from None
     except IsADirectoryError:
