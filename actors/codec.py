@@ -18,6 +18,7 @@ from actors.decoder import Decoder, decode_codes, decoder
 from actors.device import PRECISIONS, choose_device, choose_precision, current, measured_batch, memory, reset_peak, tf32
 from actors.encoder import Encoder, encode_waves, encoder
 from actors.graphs import accelerated, choose_acceleration
+from actors.stream import StreamDecoder, StreamEncoder
 from actors.tiled import Tiled, Way
 from pipeline.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from pipeline.schema import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
@@ -131,6 +132,14 @@ class Codec:
         pairs = zip(self.encode(waves), exact.encode(waves), strict=True)
         same = np.concatenate([np.empty((0, NUM_CODEBOOKS), bool), *[ours == theirs for ours, theirs in pairs]])
         return same.mean(0) if len(same) else np.full(NUM_CODEBOOKS, np.nan)
+
+    def stream_encoder(self, batch: int = 1, rate: int = SAMPLE_RATE) -> StreamEncoder:
+        """Encode `batch` live streams in lockstep, at `rate` Hz; its state is apart from these weights."""
+        return StreamEncoder(self, batch, rate)
+
+    def stream_decoder(self, batch: int = 1) -> StreamDecoder:
+        """Decode `batch` live streams of codes in lockstep; its state is apart from these weights."""
+        return StreamDecoder(self, batch)
 
     def memory(self) -> dict[str, int]:
         """Bytes: `host_rss`, `host_peak_rss`; on CUDA also `device_allocated`, `device_reserved`, and `device_peak` of

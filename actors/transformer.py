@@ -59,6 +59,13 @@ class Transformer:
                 piece[:], past = layer(piece, angles, self.window, past)
         return x
 
+    def resume(self, x: Tensor, pasts: list[Past | None], position: int) -> Tensor:
+        """The next steps x [B, S, D] of a stream that is at `position` -> [B, S, D]. Puts what it saw into `pasts`."""
+        angles = rotary(position, position + x.shape[1], self.inverse_frequency, x.dtype)
+        for index, layer in enumerate(self.layers):
+            x, pasts[index] = layer(x, angles, self.window, pasts[index])
+        return x
+
 
 def mimi_transformer(module: Any, window: int | None, device: torch.device, dtype: torch.dtype) -> Transformer:
     """From transformers' MimiTransformerModel."""

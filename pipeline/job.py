@@ -82,6 +82,7 @@ def load_codec(job: Job, stage: str) -> "Codec":
         attention=job.settings.attention,
         threads=job.resources.pools[stage].threads,
         accelerate=job.settings.accelerate,
+        parts=stage,
     )
     if codec.fingerprint != job.sha256:
         raise ModelError(

@@ -1,0 +1,199 @@
+"""Audio as it arrives -> codes, and codes as they arrive -> audio, with the state held apart from the weights.
+
+The state is what every convolution saw last, the keys and values of each layer's window, and less than a frame of
+audio: it does not grow. There is no look-ahead: a frame's codes are there when its 80 ms are, its audio when its codes.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actors.attention import Past
+from actors.encoder import STEPS
+from actors.layers import Carried
+from pipeline.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
+from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import soxr
+
+    from actors.codec import Codec
+
+FRAMES_AT_ONCE = 25
+"""Longer pieces are worked through in such steps, so that memory stays bounded whatever is fed."""
+
+
+@dataclass
+class State:
+    """What a stream remembers. Tensors in it are replaced, never written to: a shallow copy is a copy."""
+
+    carried: Carried = field(default_factory=dict)  # of every causal layer
+    pasts: list[Past | None] = field(default_factory=list)  # of every transformer layer
+    frames: int = 0  # so far
+
+    def copy(self) -> "State":
+        """The same moment, to go on from separately."""
+        return State(dict(self.carried), list(self.pasts), self.frames)
+
+
+class StreamEncoder:
+    """`feed` audio in pieces of any length, then `flush`. The codes are those of one call under attention `window`."""
+
+    def __init__(self, codec: "Codec", batch: int = 1, rate: int = SAMPLE_RATE) -> None:
+        """Raises SettingsError for a codec of attention `full`, whose state would grow without bound."""
+        if codec.encoding is None:
+            raise SettingsError("This codec was loaded with parts='decode'; a stream encoder needs 'all' or 'encode'.")
+        if codec.attention != "window":
+            raise SettingsError("A stream has bounded memory only under attention='window'; load the codec with that.")
+        self.codec, self.batch, self.rate = codec, batch, rate
+        self.weights, self.dtype = codec.encoding[0], codec.encoding[1].way.dtype
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream; the next piece begins another one."""
+        self.state = State(pasts=[None] * len(self.weights.transformer.layers))
+        self.waiting = np.empty((self.batch, 0), np.float32)  # less than a frame
+        self.resampler = None if self.rate == SAMPLE_RATE else _resampler(self.rate, self.batch)
+
+    def copy(self) -> Self:
+        """A second stream that goes on from this moment. Raises SettingsError where a resampler holds state too."""
+        if self.resampler is not None:
+            raise SettingsError(f"A stream at {self.rate} Hz cannot be copied: soxr does not hand out its state.")
+        twin = copy.copy(self)
+        twin.state = self.state.copy()
+        return twin
+
+    def feed(self, pcm: np.ndarray) -> np.ndarray:
+        """float32 in [-1, 1] or int16, [T] (or [B, T] for a batch) at `rate` -> int16 [F, 16] (or [B, F, 16]), F >= 0.
+
+        Raises UnsupportedAudio for another dtype or shape, NonFiniteAudio for NaN or infinity.
+        """
+        wave = _as_float(pcm, self.batch)
+        if self.resampler is not None:
+            wave = _resample(self.resampler, wave, last=False)
+        return self._shaped(self._encode(wave))
+
+    def flush(self) -> np.ndarray:
+        """The codes of what is left, zero-padded to a whole frame as `Codec.encode` does; then the stream is reset."""
+        wave = np.empty((self.batch, 0), np.float32)
+        if self.resampler is not None:
+            wave = _resample(self.resampler, wave, last=True)
+        missing = -(self.waiting.shape[1] + wave.shape[1]) % FRAME_SAMPLES
+        codes = self._encode(np.concatenate([wave, np.zeros((self.batch, missing), np.float32)], 1))
+        self.reset()
+        return self._shaped(codes)
+
+    @torch.inference_mode()
+    def _encode(self, wave: np.ndarray) -> np.ndarray:
+        """float32 [B, T] at 24 kHz -> int16 [B, F, 16] of the frames that are whole now."""
+        wave = np.concatenate([self.waiting, wave], 1)
+        frames = wave.shape[1] // FRAME_SAMPLES
+        rows = wave[:, : frames * FRAME_SAMPLES].reshape(self.batch, frames, FRAME_SAMPLES)
+        self.waiting = wave[:, frames * FRAME_SAMPLES :].copy()
+        codes = [np.empty((self.batch, 0, NUM_CODEBOOKS), np.int16)]
+        for first in range(0, frames, FRAMES_AT_ONCE):
+            piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]).to(self.codec.device, self.dtype)
+            codes.append(self._step(piece).cpu().numpy())
+        return np.concatenate(codes, 1)
+
+    def _step(self, rows: Tensor) -> Tensor:
+        """rows [B, F, FRAME_SAMPLES] -> codes [B, F, 16]."""
+        state, weights = self.state, self.weights
+        features = weights.convolutions(rows, state.carried).unflatten(2, (STEPS, -1)).flatten(1, 2)
+        steps = weights.transformer.resume(features, state.pasts, STEPS * state.frames).float()
+        if weights.down not in state.carried:  # its left edge repeats the first step
+            state.carried[weights.down] = steps[:, :1].expand(-1, weights.down.left, -1)
+        latents = weights.down(steps, state.carried)
+        state.frames += rows.shape[1]
+        return weights.quantizer.encode(latents.flatten(0, 1)).unflatten(0, (self.batch, -1))
+
+    def _shaped(self, codes: np.ndarray) -> np.ndarray:
+        return codes[0] if self.batch == 1 else codes
+
+
+class StreamDecoder:
+    """`feed` codes in pieces of any length: the audio of every frame comes back at once."""
+
+    def __init__(self, codec: "Codec", batch: int = 1) -> None:
+        """Raises SettingsError for a codec that was loaded without its decoder."""
+        if codec.decoding is None:
+            raise SettingsError("This codec was loaded with parts='encode'; a stream decoder needs 'all' or 'decode'.")
+        self.codec, self.batch = codec, batch
+        self.weights = codec.decoding[0]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the stream; the next piece begins another one."""
+        self.state = State(pasts=[None] * len(self.weights.transformer.layers))
+
+    def copy(self) -> Self:
+        """A second stream that goes on from this moment."""
+        twin = copy.copy(self)
+        twin.state = self.state.copy()
+        return twin
+
+    @torch.inference_mode()
+    def feed(self, codes: np.ndarray) -> np.ndarray:
+        """int16 [F, 16] (or [B, F, 16]) -> float32 [F * 1920] (or [B, F * 1920]). Raises BadCodes."""
+        given = _as_codes(codes, self.batch, self.codec.codebook_size)
+        waves = [np.empty((self.batch, 0), np.float32)]
+        for first in range(0, given.shape[1], FRAMES_AT_ONCE):
+            piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.codec.device)
+            waves.append(self._step(piece).flatten(1).cpu().numpy())
+        wave = np.concatenate(waves, 1)
+        return wave[0] if self.batch == 1 else wave
+
+    def flush(self) -> np.ndarray:
+        """Nothing is held back: float32 [0] (or [B, 0]); then the stream is reset."""
+        self.reset()
+        return np.empty(0 if self.batch == 1 else (self.batch, 0), np.float32)
+
+    def _step(self, codes: Tensor) -> Tensor:
+        """codes int64 [B, F, 16] -> audio [B, F, FRAME_SAMPLES]."""
+        state = self.state
+        latents = self.weights.resume(codes, state.carried, state.pasts, state.frames)
+        state.frames += codes.shape[1]
+        return self.weights.convolutions(latents, state.carried)
+
+
+def _as_float(pcm: np.ndarray, batch: int) -> np.ndarray:
+    expected = f"expected int16 or float32 [samples]{'' if batch == 1 else f' of each of {batch} streams'}"
+    if not isinstance(pcm, np.ndarray) or pcm.dtype not in (np.float32, np.int16):
+        raise UnsupportedAudio(f"fed {getattr(pcm, 'dtype', type(pcm).__name__)}; {expected}.")
+    wave = pcm[None] if pcm.ndim == 1 else pcm
+    if wave.ndim != 2 or wave.shape[0] != batch:
+        raise UnsupportedAudio(f"fed an array {list(pcm.shape)}; {expected}.")
+    if wave.dtype == np.int16:
+        return wave.astype(np.float32) / 32768.0
+    if not np.isfinite(wave).all():
+        raise NonFiniteAudio("fed NaN or infinity; every sample must be a finite number.")
+    return wave
+
+
+def _as_codes(codes: np.ndarray, batch: int, size: int) -> np.ndarray:
+    expected = f"expected integers [frames, {NUM_CODEBOOKS}] in 0..{size - 1}"
+    if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
+        raise BadCodes(f"fed {getattr(codes, 'dtype', type(codes).__name__)}; {expected}.")
+    given = codes[None] if codes.ndim == 2 else codes
+    if given.ndim != 3 or given.shape[0] != batch or given.shape[2] != NUM_CODEBOOKS:
+        raise BadCodes(f"fed an array {list(codes.shape)}; {expected}, of {batch} streams.")
+    if given.size and (given.min() < 0 or given.max() >= size):
+        raise BadCodes(f"fed codes from {given.min()} to {given.max()}; {expected}.")
+    return given.astype(np.int64)
+
+
+def _resampler(rate: int, channels: int) -> "soxr.ResampleStream":
+    import soxr  # only where the rate asks for it: the engine runs without
+
+    return soxr.ResampleStream(rate, SAMPLE_RATE, channels, dtype="float32", quality="HQ")
+
+
+def _resample(resampler: "soxr.ResampleStream", wave: np.ndarray, last: bool) -> np.ndarray:
+    """float32 [B, T] -> float32 [B, T'] at 24 kHz: soxr takes the streams as channels."""
+    interleaved = np.ascontiguousarray(wave.T)
+    out = resampler.resample_chunk(interleaved if wave.shape[0] > 1 else interleaved[:, 0], last=last)
+    return np.atleast_2d(out.T) if wave.shape[0] > 1 else out[None]
