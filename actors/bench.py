@@ -33,6 +33,7 @@ from actors.bench_variants import (
     padded,
 )
 from actors.device import PRECISIONS, choose_device, memory, reset_peak
+from pipeline.errors import DeviceOutOfMemory
 from pipeline.schema import FRAME_RATE, FRAME_SAMPLES, SAMPLE_RATE
 
 DECODE_S = 60.0
@@ -61,18 +62,15 @@ def run_bench(
     place = choose_device(device)
     waves = made_clips(clips) if audio is None else read_clips(Path(audio), clips)
     with model_folder(model) as folder:
-        variants = all_variants(folder, place, list(precisions) or default_precisions(place))
-        names = [one.name for one in variants]
+        variants, left_out = all_variants(folder, place, list(precisions) or default_precisions(place))
         truth = variants[0].run("encode", [padded(wave) for wave in waves])
         codes = first_seconds(truth, DECODE_S)
-        figures = {
-            "encode": race(variants, "encode", waves, truth, (place, rounds)),
-            "decode": race(variants, "decode", codes, variants[0].run("decode", codes), (place, rounds)),
-        }
+        compared = {"encode": (waves, truth), "decode": (codes, variants[0].run("decode", codes))}
+        figures = {part: race(variants, part, pair, (place, rounds), left_out) for part, pair in compared.items()}
         del variants
-        for part, items in (("encode", waves), ("decode", codes)):
-            for name in names if peaks and place.type == "cpu" else ():
-                figures[part][name]["peak_bytes"] = peak_in_own_process(folder, part, name, items)
+        for part, rows in figures.items() if peaks and place.type == "cpu" else ():
+            for name, row in rows.items():
+                row["peak_bytes"] = peak_in_own_process(folder, part, name, compared[part][0])
     return {
         "model": model,
         "date": date.today().isoformat(),
@@ -80,35 +78,53 @@ def run_bench(
         "rounds": rounds,
         "encoded": {"clips": len(waves), "seconds": seconds_of("encode", waves)},
         "decoded": {"clips": len(codes), "seconds": seconds_of("decode", codes)},
+        "left_out": left_out,
         "figures": figures,
     }
 
 
 def race(
-    variants: Sequence[Variant], part: str, items: Arrays, truth: Arrays, how: tuple[torch.device, int]
+    variants: Sequence[Variant],
+    part: str,
+    compared: tuple[Arrays, Arrays],
+    how: tuple[torch.device, int],
+    left_out: dict[str, str],
 ) -> dict[str, dict[str, Any]]:
-    """Figures of `part` (encode or decode) of each variant, run in turns for `how[1]` rounds."""
-    device, rounds = how
+    """Figures of `part` (encode or decode) of each variant on `compared[0]`, run in turns for `how[1]` rounds.
+
+    A variant that cannot run here (memory, no compiler) is noted in `left_out`.
+    """
+    (items, truth), (device, rounds) = compared, how
     figures: dict[str, dict[str, Any]] = {}
     for one in variants:  # the first run is not timed: it warms up, and its results are compared
         reset_peak(device)
-        figures[one.name] = equality(part, one.run(part, items), truth)
+        try:
+            figures[one.name] = equality(part, one.run(part, items), truth)
+        except (RuntimeError, DeviceOutOfMemory) as error:
+            left_out[f"{part}: {one.name}"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
         if device.type == "cuda":
             figures[one.name] |= {"peak_bytes": memory(device)["device_peak"]}
             figures[one.name] |= {"launches": launches(partial(one.run, part, items))}
-    times: dict[str, list[float]] = {one.name: [] for one in variants}
+    running = [one for one in variants if one.name in figures]
+    times: dict[str, list[float]] = {one.name: [] for one in running}
     for _ in range(rounds):
-        for one in variants:
+        for one in running:
             times[one.name].append(timed(device, partial(one.run, part, items)))
-    work = work_per_second(variants[0], part)
-    for one in variants:
-        speed = seconds_of(part, items) / statistics.median(times[one.name])
-        row = figures[one.name]
-        row |= {"times_real": speed, "seconds": times[one.name], "flops": speed * work}
-        row["product_flops"] = product_rate(device, PRECISIONS[one.precision])
-        if device.type == "cuda":
-            row |= {"copied_bytes": speed * SAMPLE_RATE * 4, "copy_bytes": copy_rate(device)}
+    audio_s, work = seconds_of(part, items), work_per_second(variants[0], part)
+    for one in running:
+        figures[one.name] |= rates(one, times[one.name], (audio_s, work), device)
     return figures
+
+
+def rates(one: Variant, times: list[float], task: tuple[float, float], device: torch.device) -> dict[str, Any]:
+    """Speed from `times` in seconds for a task of (seconds of audio, FLOP a second), beside what the device can do."""
+    speed = task[0] / statistics.median(times)
+    row = {"times_real": speed, "seconds": times, "flops": speed * task[1]}
+    row["product_flops"] = product_rate(device, PRECISIONS[one.precision])
+    if device.type == "cuda":
+        row |= {"copied_bytes": speed * SAMPLE_RATE * 4, "copy_bytes": copy_rate(device)}
+    return row
 
 
 def work_per_second(variant: Variant, part: str) -> float:
@@ -153,22 +169,25 @@ def _cpu_name() -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The figures as two Markdown tables."""
-    return "\n\n".join("\n".join(_lines(part, result["figures"][part])) for part in ("encode", "decode"))
+    """The figures as two Markdown tables, and what was left out."""
+    parts = ["\n".join(_lines(part, rows)) for part, rows in result["figures"].items()]
+    return "\n\n".join([*parts, *[f"Left out: {name}: {why}" for name, why in result["left_out"].items()]])
 
 
 def _lines(part: str, rows: dict[str, dict[str, Any]]) -> list[str]:
     compared = ["equal codes", "of codebook 0"] if part == "encode" else ["dB to upstream"]
     titles = [part, "x real time", "vs lists", "vs clip by clip", "GFLOP/s", "of a product", *compared, "peak memory"]
+    titles += ["launches", "of copy rate"] if any("launches" in row for row in rows.values()) else []
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     for name, row in rows.items():
         speed = row["times_real"]
-        ratios = [f"{speed / rows[other]['times_real']:.2f}x" for other in (IN_LISTS, CLIP_BY_CLIP)]
+        others = [rows.get(other, {}).get("times_real") for other in (IN_LISTS, CLIP_BY_CLIP)]
+        ratios = ["" if other is None else f"{speed / other:.2f}x" for other in others]
         rate = [f"{row['flops'] / 1e9:,.0f}", f"{row['flops'] / row['product_flops']:.0%}"]
         same = [f"{row[key]:.2%}" for key in ("equal", "equal_first") if key in row] or [f"{row['decibels']:.0f}"]
         peak = f"{row['peak_bytes'] / 2**30:.2f} GiB" if "peak_bytes" in row else ""
-        cells = [name, f"{speed:,.1f}", *ratios, *rate, *same, peak]
-        lines.append("| " + " | ".join(cells) + " |")
+        more = [f"{row['launches']:,}", f"{row['copied_bytes'] / row['copy_bytes']:.1%}"] if "launches" in row else []
+        lines.append("| " + " | ".join([name, f"{speed:,.1f}", *ratios, *rate, *same, peak, *more]) + " |")
     return lines
 
 

@@ -12,6 +12,8 @@ import torch
 
 from actors.checkpoint import find_model
 from actors.codec import Codec
+from actors.device import cpu_has_bf16
+from pipeline.errors import DeviceError
 from pipeline.schema import FRAME_SAMPLES, SAMPLE_RATE
 
 LIST = 32
@@ -53,14 +55,20 @@ def default_precisions(device: torch.device) -> list[str]:
     """What is worth comparing on a device."""
     if device.type == "cuda":
         return ["fp32", "fp16/none", "fp16/graphs", "fp16/compile", "bf16/graphs"]
-    return ["fp32", "bf16"] if torch.ops.mkldnn._is_mkldnn_bf16_supported() else ["fp32"]
+    return ["fp32", "bf16"] if cpu_has_bf16() else ["fp32"]
 
 
-def all_variants(folder: Path, device: torch.device, precisions: Sequence[str]) -> list[Variant]:
-    """Upstream's two, which share their weights, and the engine at each precision."""
+def all_variants(folder: Path, device: torch.device, precisions: Sequence[str]) -> tuple[list[Variant], dict[str, str]]:
+    """Upstream's two, which share their weights, and the engine at each precision; name -> why it is left out."""
     tokenizer = _load_upstream(folder, device)
-    both = [_upstream(tokenizer, name) for name in (CLIP_BY_CLIP, IN_LISTS)]
-    return both + [_engine(folder, device, precision, "all") for precision in precisions]
+    variants = [_upstream(tokenizer, name) for name in (CLIP_BY_CLIP, IN_LISTS)]
+    left_out: dict[str, str] = {}
+    for precision in precisions:
+        try:
+            variants.append(_engine(folder, device, precision, "all"))
+        except DeviceError as error:
+            left_out[ENGINE + precision] = str(error)
+    return variants, left_out
 
 
 def one_variant(folder: Path, device: torch.device, name: str, part: str) -> Variant:

@@ -43,11 +43,16 @@ def choose_precision(name: str, device: torch.device) -> str:
         raise DeviceError(f"precision is {name!r}; it can be auto, {', '.join(PRECISIONS)}.")
     if device.type == "cpu" and name == "fp16":
         raise DeviceError("precision is 'fp16' on a CPU, where its convolutions take minutes. Choose fp32 or bf16.")
-    if device.type == "cpu" and name == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device.type == "cpu" and name == "bf16" and not cpu_has_bf16():
         raise DeviceError("precision is 'bf16', which this CPU does not compute. Choose fp32.")
     if device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise DeviceError(f"precision is 'bf16', which {torch.cuda.get_device_name(device)} lacks. Choose fp16.")
     return name
+
+
+def cpu_has_bf16() -> bool:
+    """Whether PyTorch's CPU library runs bf16 products here (AVX-512 or AMX on x86, BF16 on Arm)."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def current(device: torch.device) -> contextlib.AbstractContextManager[object]:

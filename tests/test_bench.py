@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from actors.bench import equality, first_seconds, run_bench, table
+from actors.bench import equality, first_seconds, race, run_bench, table
 from actors.bench_audio import made_clips, read_clips
 from actors.bench_limits import flops, product_rate, timed
 from actors.bench_peak import peak_in_own_process
-from actors.bench_variants import CLIP_BY_CLIP, IN_LISTS, in_lists
+from actors.bench_variants import CLIP_BY_CLIP, IN_LISTS, Variant, in_lists
 from pipeline.errors import InputError
 
 
@@ -46,6 +47,7 @@ def test_every_variant_is_measured(small_model: Path, clips: Path, tmp_path: Pat
     assert result["figures"]["encode"]["voxmill, fp32"]["equal"] >= 0.999
     assert result["figures"]["encode"][CLIP_BY_CLIP]["equal"] < 1  # its last frames: it pads at another place
     assert result["figures"]["decode"]["voxmill, fp32"]["decibels"] >= 90
+    assert result["left_out"] == {}
     assert printed.strip() == table(result)
     assert table(result).count("voxmill, fp32") == 2
 
@@ -96,9 +98,28 @@ def test_lists_of_a_size() -> None:
     assert sizes == [2, 2, 1]
 
 
-def test_limits() -> None:
-    import torch
+def test_what_cannot_run_is_left_out_and_said() -> None:
+    codes = np.zeros((4, 16), np.int16)
 
+    def refuse(items: list[np.ndarray]) -> list[np.ndarray]:
+        raise RuntimeError("no compiler found\nmore")
+
+    def encode(items: list[np.ndarray]) -> list[np.ndarray]:
+        torch.ones(8, 8) @ torch.ones(8, 8)
+        return [codes]
+
+    variants = [Variant(CLIP_BY_CLIP, "fp32", encode, encode), Variant("voxmill, fp32", "fp32", refuse, refuse)]
+    left_out: dict[str, str] = {}
+    wave = np.zeros(4 * 1920, np.float32)
+    rows = race(variants, "encode", ([wave], [codes]), (torch.device("cpu"), 1), left_out)
+    assert list(rows) == [CLIP_BY_CLIP]
+    assert left_out == {"encode: voxmill, fp32": "RuntimeError: no compiler found"}
+    assert "Left out: encode: voxmill, fp32: RuntimeError: no compiler found" in table(
+        {"figures": {"encode": rows}, "left_out": left_out}
+    )
+
+
+def test_limits() -> None:
     left = torch.ones(8, 16)
     assert flops(lambda: left @ left.T) == 2 * 8 * 16 * 8
     assert timed(torch.device("cpu"), lambda: None) < 1

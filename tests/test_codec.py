@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 from signals import decibels, hard_cases, noise, padded, random_codes
 
 from actors.codec import Codec
+from actors.device import cpu_has_bf16
 from actors.qwen import load_network, load_upstream
 from pipeline.errors import BadCodes, DeviceError, DeviceOutOfMemory, NonFiniteAudio, SettingsError, UnsupportedAudio
 from pipeline.schema import FRAME_SAMPLES, frame_count
 
 EDGES = (0, 1, 1919, 1920, 1921, 3 * 1920)
-HAS_BF16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+HAS_BF16 = cpu_has_bf16()
 
 
 @pytest.fixture(scope="module")
