@@ -1,15 +1,17 @@
-"""The command `voxmill`: arguments -> tokenize, decode, show, demo, bench. Heavy imports wait until a command runs.
+"""The command `voxmill`: tokenize, decode, show, demo, bench, stream. Heavy imports wait until a command runs.
 
 Exit codes: 0 the run is complete (even with failures); 1 nothing could be tokenized; 2 a user's mistake, one message;
 3 failures under --strict; 130 stopped by Ctrl-C.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli_stream import stream
 from pipeline.errors import VoxmillError
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(stream, name="stream")
 
 NOTHING_TOKENIZED, MISTAKE, FAILURES, INTERRUPTED = 1, 2, 3, 130
 
@@ -135,8 +139,12 @@ def bench(
     model: Annotated[str, typer.Option(help="A folder, a hub id, or full-size.", metavar="DIR")] = "full-size",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precisions: Annotated[list[str] | None, typer.Option("--precision", help="May be repeated.")] = None,
-    audio: Annotated[str | None, typer.Option(help="A folder of clips; made signals by default.", metavar="DIR")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.", metavar="FILE")] = None,
+    audio: Annotated[
+        str | None, typer.Option(help="A folder of clips; made signals by default.", metavar="DIR")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here too.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Measure the engine beside upstream: speed, memory, equal codes. No Ray."""
     import json
@@ -169,6 +177,8 @@ def main() -> None:
     except VoxmillError as error:
         print(f"voxmill: {error}", file=sys.stderr)
         sys.exit(MISTAKE)
+    except BrokenPipeError:  # whoever read the output has gone: no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # what typer makes of Ctrl-C
             print("voxmill: stopped; what is committed stays, the same command goes on from there", file=sys.stderr)
