@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.files import UNFINISHED
-from pipeline.schema import CODES_SCHEMA, SAMPLE_RATE
+from pipeline.schema import CODES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE
 from pipeline.write import CODES, FAILURES, WAVES, join_pieces, parts, remove_pieces, write_table
 
 
@@ -85,9 +85,11 @@ def sweep(fs: FileSystem, run: str) -> int:
     return len(orphans)
 
 
-def count(fs: FileSystem, run: str) -> dict[str, int | float]:
-    """What the parts hold."""
-    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "num_samples", "num_frames"])
+def count(fs: FileSystem, run: str, context_samples: int) -> dict[str, int | float]:
+    """What the parts hold, and how much audio was encoded a second time as chunks' left context."""
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "first_frame", "num_samples", "num_frames"])
+    before = pc.multiply(rows["first_frame"], FRAME_SAMPLES)  # the first chunks of a recording have less than all
+    context = pc.sum(pc.min_element_wise(before, pa.scalar(context_samples, pa.int64()))).as_py() or 0
     samples = pc.sum(rows["num_samples"]).as_py() or 0
     return {
         "recordings": pc.sum(pc.equal(rows["chunk"], 0)).as_py() or 0,
@@ -95,6 +97,7 @@ def count(fs: FileSystem, run: str) -> dict[str, int | float]:
         "failures": len(_read(fs, parts(fs, run, FAILURES), ["id"])),
         "frames": pc.sum(rows["num_frames"]).as_py() or 0,
         "audio_s": round(samples / SAMPLE_RATE, 3),
+        "context_s": round(context / SAMPLE_RATE, 3),
     }
 
 

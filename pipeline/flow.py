@@ -275,7 +275,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
         {
             **before,
             "state": "complete",
-            "counts": {**count(job.fs, job.run), "passed_over": planned.passed_over},
+            "counts": {**count(job.fs, job.run, job.context_samples), "passed_over": planned.passed_over},
             "agreement_with_fp32": shares,
             "warnings": _warnings(job, shares),
             "attempts": [*before["attempts"], attempt],

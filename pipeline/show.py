@@ -27,6 +27,9 @@ def result_text(run: Run) -> str:
         ("failures", f"{counts['failures']:,}"),
         ("speed", f"{last['times_real_time']:,.1f}x real time ({last['wall_s']:.1f} s, {summary['device']})"),
     ]
+    if counts["context_s"]:
+        share = counts["context_s"] / (counts["context_s"] + counts["audio_s"])
+        rows.append(("context", f"{counts['context_s']:,.1f} s of chunks' left context: {share:.0%} of the encoding"))
     if summary.get("agreement_with_fp32"):
         rows.append(("agreement", f"{summary['agreement_with_fp32'][0]:.2%} of codebook 0 as in fp32"))
     location = redact(run.location)

@@ -78,7 +78,12 @@ def test_settling_moves_a_broken_long_recording_to_failures(run_folder: Path) ->
     assert sorted(run.failures()["id"].to_pylist()) == ["bad", "long"]
     names = {Path(path).name for path in parts(LOCAL, str(run_folder), "codes")}
     assert {name for name, sha256 in changed.items() if sha256} == names
-    assert count(LOCAL, str(run_folder))["recordings"] == 2
+    counts = count(LOCAL, str(run_folder), context_samples=1920)
+    assert (counts["recordings"], counts["chunks"], counts["context_s"]) == (2, 2, 0.0)
+
+
+def test_context_is_counted(run_folder: Path) -> None:
+    assert count(LOCAL, str(run_folder), context_samples=5760)["context_s"] == (3840 + 5760) / 24_000
 
 
 def test_no_run_there(tmp_path: Path) -> None:
