@@ -103,7 +103,7 @@ def _shards(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], in
             continue
         groups = by_schema.setdefault(footer.carried if footer else pa.schema([]), [])
         if footer is None:
-            groups.append(unit | {"recordings": 0})
+            groups.append(unit | {"recordings": 1})  # its failure
             continue
         for group, (count, size) in enumerate(zip(footer.rows, footer.bytes, strict=True)):
             groups.append(unit | {"@row_group": group, "@bytes": min(max(size, 1), MAX_WEIGHT), "recordings": count})

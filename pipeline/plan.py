@@ -64,9 +64,8 @@ def plan(
     refuse_duplicates(found)
     known = _one_array(pa.array([], pa.string()) if done is None else done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in KINDS}
-    fresh = units["files"].filter(pc.invert(pc.is_in(units["files"]["@id"], value_set=known)))
-    skipped = units["files"].num_rows - fresh.num_rows
-    pieces = _pieces(units | {"files": fresh}, task_bytes, parallelism)
+    units["files"], skipped = _fresh(units["files"], known)
+    pieces = _pieces(units, task_bytes, parallelism)
     prefixed = not (len(found) == 1 and found[0].alone)
     committed = Committed(known, prefixed) if any(kind != "files" for kind, _ in pieces) else None
     tasks = [
@@ -144,6 +143,14 @@ def _joined(found: Sequence[Found], kind: Kind, carried: pa.Schema) -> pa.Table:
 def _one_array(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
     chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
     return pa.concat_arrays([pa.array([], pa.string()), *(chunk.cast(pa.string()) for chunk in chunks)])
+
+
+def _fresh(units: pa.Table, known: pa.Array) -> tuple[pa.Table, int]:
+    """The units whose ids are not among `known`, and the number of the others."""
+    if not len(known):
+        return units, 0  # a filter would copy millions of rows
+    fresh = units.filter(pc.invert(pc.is_in(units["@id"], value_set=known)))
+    return fresh, units.num_rows - fresh.num_rows
 
 
 def _pieces(units: dict[Kind, pa.Table], task_bytes: int, parallelism: int) -> list[tuple[Kind, pa.Table]]:
