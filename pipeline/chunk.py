@@ -24,34 +24,39 @@ def chunk_count(total_samples: int, chunk_samples: int) -> int:
     return -(-total_samples // chunk_samples)
 
 
-def cut(blocks: Iterator[np.ndarray], chunk_samples: int, context_samples: int) -> Iterator[Chunk]:
+def context_of(index: int, chunk_samples: int, context_samples: int) -> int:
+    """Samples of context that chunk `index` has: `context_samples`, or all that come before it."""
+    return min(context_samples, index * chunk_samples)
+
+
+def cut(blocks: Iterator[np.ndarray], chunk_samples: int, context_samples: int, first: int = 0) -> Iterator[Chunk]:
     """float32 [m] blocks of one recording, cut anyhow -> its chunks; only the last may be shorter than `chunk_samples`.
 
     Both lengths are multiples of FRAME_SAMPLES, in samples at 24 kHz. A chunk carries the `context_samples` before it,
     or all there is. A full chunk leaves as soon as its last sample is there. Memory: one chunk, its context, one block.
+    The blocks begin where the context of chunk `first` begins: for chunk 0, with the recording.
     """
     assert chunk_samples > 0, "a chunk holds at least one frame"
     assert chunk_samples % FRAME_SAMPLES == 0, "chunks begin on a frame"
     assert context_samples >= 0, "context reaches back"
     assert context_samples % FRAME_SAMPLES == 0, "contexts begin on a frame"
-    context, own = np.empty(0, np.float32), 0
-    held: list[np.ndarray] = []  # the chunk that is being filled: `own` samples in all
-    index = 0
+    context = np.empty(0, np.float32)
+    held: list[np.ndarray] = []  # the chunk that is being filled
+    index, own = first, -context_of(first, chunk_samples, context_samples)  # its samples so far; below 0: context's
     for block in blocks:
         while len(block):
             part, block = block[: chunk_samples - own], block[chunk_samples - own :]
             held.append(part)
             own += len(part)
             if own == chunk_samples:
-                chunk = _chunk(index, chunk_samples, context, held)
+                chunk = _chunk(index, chunk_samples, own, [context, *held])
                 yield chunk
                 context = chunk.audio[len(chunk.audio) - min(context_samples, len(chunk.audio)) :].copy()
                 held, own, index = [], 0, index + 1
-    if own:
-        yield _chunk(index, chunk_samples, context, held)
+    if own > 0:
+        yield _chunk(index, chunk_samples, own, [context, *held])
 
 
-def _chunk(index: int, chunk_samples: int, context: np.ndarray, held: list[np.ndarray]) -> Chunk:
-    audio = np.concatenate([context, *held])
-    first_frame = index * chunk_samples // FRAME_SAMPLES
-    return Chunk(index, first_frame, len(audio) - len(context), len(context), audio)
+def _chunk(index: int, chunk_samples: int, own: int, parts: list[np.ndarray]) -> Chunk:
+    audio = np.concatenate(parts)
+    return Chunk(index, index * chunk_samples // FRAME_SAMPLES, own, len(audio) - own, audio)

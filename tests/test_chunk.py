@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.chunk import Chunk, chunk_count, cut
+from pipeline.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.schema import FRAME_SAMPLES
 
 L = 4 * FRAME_SAMPLES
@@ -80,3 +80,23 @@ def test_chunks_share_no_memory() -> None:
 def test_lengths_are_whole_frames(chunk: int, context: int) -> None:
     with pytest.raises(AssertionError):
         list(cut(iter([ramp(10)]), chunk, context))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    samples=st.integers(1, 12 * L),
+    size=st.integers(1, 3 * L),
+    context_frames=st.integers(0, 14),
+    data=st.data(),
+)
+def test_begun_at_any_chunk(samples: int, size: int, context_frames: int, data: st.DataObject) -> None:
+    wave, context = ramp(samples), context_frames * FRAME_SAMPLES
+    whole = list(cut(blocks_of(wave, size), L, context))
+    first = data.draw(st.integers(0, len(whole) - 1))
+    begin = first * L - context_of(first, L, context)
+    rest = list(cut(blocks_of(wave[begin:], size), L, context, first))
+    assert [chunk.index for chunk in rest] == list(range(first, len(whole)))
+    for ours, expected in zip(rest, whole[first:], strict=True):
+        assert (ours.first_frame, ours.num_samples) == (expected.first_frame, expected.num_samples)
+        assert ours.context_samples == expected.context_samples
+        np.testing.assert_array_equal(ours.audio, expected.audio)

@@ -1,4 +1,4 @@
-"""The streaming resampler gives upstream's bits, whatever the rate, the length and the cuts."""
+"""The streaming resampler gives upstream's bits, whatever the rate, the length, the cuts and where it begins."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.resample import mono, output_length, resample
+from pipeline.resample import (
+    _PERIODS,
+    WARM_UP,
+    mono,
+    output_length,
+    period,
+    resample,
+    resample_from,
+    start_before,
+)
 
 RATES = [
     4_000,
@@ -112,3 +121,87 @@ def test_output_length_is_the_ceiling_or_one_more(samples: int, rate: int) -> No
     assert output_length(samples, rate) - exact in (0, 1)
     if output_length(samples, rate) != exact:  # only where the exact product is whole, and doubles lie above it
         assert Fraction(samples * 24_000, rate) == exact
+
+
+INSIDE = [
+    8_000,
+    11_025,
+    12_000,
+    16_000,
+    22_050,
+    24_000,
+    32_000,
+    44_100,
+    48_000,
+    64_000,
+    88_200,
+    96_000,
+    176_400,
+    192_000,
+]
+"""Rates of recordings that several workers can share."""
+
+
+def inside(wave: np.ndarray, rate: int, sample: int) -> np.ndarray:
+    """Resampled from 24 kHz sample `sample` on, in blocks, as a worker does that begins inside."""
+    start = start_before(sample, rate)
+    blocks = (wave[begin : begin + 50_021] for begin in range(start, len(wave), 50_021))
+    return joined(resample_from(blocks, rate, sample))
+
+
+@pytest.mark.parametrize("rate", INSIDE)
+@pytest.mark.parametrize("odd", [0, 1, 2, 3])
+def test_begun_inside_equals_the_whole_bit_for_bit(rate: int, odd: int) -> None:
+    step = period(rate)
+    assert step is not None
+    wave = noise(3 * max(step, rate) + 3 * rate + odd, seed=rate)
+    whole = joined(resample(iter([wave]), rate))
+    assert start_before(len(whole) - 1, rate) >= 3 * step // 2  # more than once round, where it matters
+    random = np.random.default_rng(odd)
+    cuts = [*random.integers(0, len(whole), 3), 1_920 * random.integers(0, len(whole) // 1_920), len(whole) - 1]
+    for sample in map(int, cuts):
+        np.testing.assert_array_equal(inside(wave, rate, sample), whole[sample:])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rate=st.sampled_from([8_000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000]),
+    seconds=st.floats(0.001, 8),
+    part=st.floats(0, 1),
+    channels=st.integers(1, 3),
+)
+def test_begun_anywhere_equals_the_whole(rate: int, seconds: float, part: float, channels: int) -> None:
+    wave = noise(max(1, round(seconds * rate)), channels, seed=rate)
+    whole = joined(resample(iter([wave]), rate))
+    sample = int(part * (len(whole) - 1))
+    np.testing.assert_array_equal(inside(wave, rate, sample), whole[sample:])
+
+
+@pytest.mark.parametrize("rate", INSIDE)
+@given(sample=st.integers(0, 20_000_000_000))
+def test_starts_lie_in_time_and_on_the_grid(rate: int, sample: int) -> None:
+    start, step = start_before(sample, rate), period(rate)
+    assert step is not None
+    assert start % step == 0
+    assert start * 24_000 % rate == 0
+    output = start * 24_000 // rate
+    assert output == 0 or rate == 24_000 or output <= sample - WARM_UP
+    assert output + WARM_UP + step * 24_000 // rate + 1 >= sample
+
+
+@pytest.mark.parametrize("rate", [4_000, 23_999, 24_001, 37_800])
+def test_a_rate_of_unknown_period_is_read_from_its_beginning(rate: int) -> None:
+    assert period(rate) is None
+    assert start_before(10**9, rate) == 0
+    wave = noise(3 * rate)
+    np.testing.assert_array_equal(inside(wave, rate, 50_000), joined(resample(iter([wave]), rate))[50_000:])
+
+
+def test_a_period_of_another_soxr_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if this soxr's blocks were one sample longer than those that were measured."""
+    monkeypatch.setitem(_PERIODS, 48_000, 1_662)
+    period.cache_clear()
+    try:
+        assert period(48_000) is None
+    finally:
+        period.cache_clear()
