@@ -105,7 +105,7 @@ def draw(before: np.ndarray, after: np.ndarray, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(2, 1, figsize=(9, 5), sharex=True, layout="constrained")
+    figure, axes = pyplot.subplots(2, 1, figsize=(8, 4.4), sharex=True, layout="constrained")
     for axis, wave, title in zip(axes, (before, after), ("recording", "after 16 codes each 80 ms"), strict=True):
         level = 20 * magnitudes(torch.from_numpy(wave)[None], 1024, 240)[0].clamp(min=1e-5).log10()
         extent = (0, len(wave) / SAMPLE_RATE, 0, SAMPLE_RATE / 2000)
@@ -113,7 +113,7 @@ def draw(before: np.ndarray, after: np.ndarray, path: Path) -> None:
         axis.set(title=title, ylabel="kHz", ylim=(0, 8))
     axes[1].set_xlabel("s")
     figure.colorbar(image, ax=axes, label="dB")
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=70)
     pyplot.close(figure)
 
 

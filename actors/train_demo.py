@@ -1,8 +1,9 @@
 """A folder of speech -> the demo checkpoint: a small Qwen3TTSTokenizerV2Model, trained from nothing in about an hour.
 
-Three stages, by share of the minutes given. "mel": everything but the waveform stack learns, through an auxiliary
-linear head, to predict log-mel patches from the latents at 50 Hz, at first without the quantizer. "joint": the whole
-network, with a reconstruction loss. The head is dropped at export. `--out` holds state.pt and log.csv and resumes.
+Two stages, by share of the minutes given. "mel": everything but the waveform stack learns, through an auxiliary
+linear head, to predict log-mel patches from the latents at 50 Hz, at first without the quantizer. "joint": the waveform
+stack starts as a bank of tones, and the whole network learns from a reconstruction loss. The head is dropped at export.
+`--out` holds state.pt and log.csv and resumes.
 
     python -m actors.train_demo --speech FOLDER --minutes 70 --out DIR
 """
@@ -27,9 +28,10 @@ from actors.demo_codebooks import start_codebooks
 from actors.demo_losses import PATCH_BANDS, PATCH_HOP, log_mel_distance, patches, reconstruction_loss
 from actors.demo_network import LATENT_STEPS, branches, build_network, decoder_latents, export, latents, waveform
 from actors.demo_speech import draw_batch, read_speech
+from actors.demo_vocoder import start_vocoder
 from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
 
-QUANTIZE_AFTER, JOINT_AFTER = 0.03, 0.12
+QUANTIZE_AFTER, JOINT_AFTER = 0.03, 0.4
 """Shares of the training time: until the quantizer starts, until the waveform stack starts."""
 MEL_CROP, JOINT_CROP = (4, 20), (4, 12)
 """(clips, codec frames) of a batch: long crops for the transformers, short ones for the costly waveform stack."""
@@ -41,7 +43,7 @@ FEWER_CODEBOOKS = 0.3
 """Share of clips that are heard through fewer than 16 codebooks, so that the first ones carry most."""
 LOG_EVERY, LISTEN_EVERY = 50, 250
 """Steps between rows of log.csv, and between looks at the held-out clips."""
-AVERAGE_DECAY = 0.998
+AVERAGE_DECAY = 0.995
 """Of the running average of weights that is exported."""
 
 
@@ -56,6 +58,7 @@ class Training:
     step: int = 0
     trained_s: float = 0.0
     quantizing: bool = False
+    speaking: bool = False
 
 
 def new_training(seed: int, device: str) -> Training:
@@ -80,6 +83,19 @@ def start_quantizer(training: Training, clips: list[np.ndarray], seed: int) -> N
             projected = quantizer.input_proj(torch.cat(seen))
             start_codebooks(quantizer, projected.transpose(1, 2).flatten(0, 1))
     training.quantizing = True
+
+
+def start_speaking(training: Training, clips: list[np.ndarray], seed: int) -> None:
+    """The waveform stack as a bank of tones, fitted to the latents that the network has by now."""
+    network = training.network.eval()
+    device = training.head.weight.device
+    with torch.no_grad():
+        waves = [draw_batch(clips, MEL_CROP, seed + 2, i).to(device) for i in range(START_BATCHES)]
+        used = torch.full((len(waves[0]),), NUM_CODEBOOKS, device=device)
+        features = [decoder_latents(network, latents(network, wave), used)[0] for wave in waves]
+        start_vocoder(network.decoder, torch.cat(features), torch.cat(waves))
+    training.average.load_state_dict(network.train().state_dict())
+    training.speaking = True
 
 
 def train_step(training: Training, wave: torch.Tensor, stack: Callable[..., torch.Tensor] | None) -> dict[str, float]:
@@ -137,7 +153,7 @@ def held_out_distance(network: Any, clips: list[np.ndarray], seconds: int = 4) -
 
 def save_state(training: Training, path: Path) -> None:
     parts = {name: getattr(training, name).state_dict() for name in ("network", "head", "average", "optimizer")}
-    counters = {name: getattr(training, name) for name in ("step", "trained_s", "quantizing")}
+    counters = {name: getattr(training, name) for name in ("step", "trained_s", "quantizing", "speaking")}
     torch.save(parts | counters, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
 
@@ -171,6 +187,8 @@ def train(training: Training, speech: Path, minutes: float, out: Path, options: 
         if not training.quantizing and progress >= QUANTIZE_AFTER:
             start_quantizer(training, clips, options.seed)
         joint = progress >= JOINT_AFTER
+        if joint and not training.speaking:
+            start_speaking(training, clips, options.seed)
         wave = draw_batch(clips, JOINT_CROP if joint else MEL_CROP, options.seed, training.step).to(device)
         losses = train_step(training, wave, stack if joint else None)
         smooth = {name: 0.95 * smooth.get(name, value) + 0.05 * value for name, value in losses.items()}

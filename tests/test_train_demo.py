@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch import nn
 
 from actors import train_demo
 from actors.demo_codebooks import quantize, start_codebooks
@@ -14,6 +15,7 @@ from actors.demo_losses import log_mel_distance, patches
 from actors.demo_network import branches, build_network, decoder_latents, latents, waveform
 from actors.demo_quality import codebook_use, decode, encode, si_sdr
 from actors.demo_speech import draw_batch, read_speech
+from actors.demo_vocoder import frequencies, start_vocoder, tones, wanted
 from actors.qwen import load_upstream
 from pipeline.errors import InputError
 from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
@@ -123,3 +125,30 @@ def test_distances() -> None:
     noise = np.random.default_rng(0).normal(0, wave.std(), len(wave))
     assert abs(si_sdr(wave + noise, wave)) < 0.5
     assert codebook_use([torch.arange(4)[:, None].repeat(1, 16)], size=8) == [0.5] * 16
+
+
+def test_bank_of_tones_sounds_the_amplitudes_it_is_given() -> None:
+    """The stack before any training: a tone that begins at 0.3 s comes out at its pitch, its level and its time."""
+    network = build_network(0)
+    t = torch.arange(8 * FRAME_SAMPLES) / SAMPLE_RATE
+    wave = (0.1 * torch.sin(2 * torch.pi * 1050 * t) * (t > 0.3))[None]
+    features = torch.randn(1, 160, 32)
+    start_vocoder(network.decoder, features, wave)
+    first = network.decoder.decoder[0].conv
+    with torch.no_grad():  # in place of the fit: latents that are the wanted amplitudes
+        nn.init.zeros_(first.weight)
+        nn.init.zeros_(first.bias)
+        first.weight[range(140), range(140), -1] = 1
+        features[:, :140] = wanted(wave)
+        output = waveform(network.decoder.decoder, features)[0]
+    early, late = output[: int(0.27 * SAMPLE_RATE)], output[int(0.33 * SAMPLE_RATE) :]
+    assert early.std() < 0.05 * late.std()
+    assert 0.5 < late.std() / wave[0, int(0.33 * SAMPLE_RATE) :].std() < 3
+    spectrum = torch.fft.rfft(late * torch.hann_window(len(late))).abs()
+    assert abs(float(spectrum.argmax()) * SAMPLE_RATE / len(late) - 1050) < 60
+
+
+def test_tones_are_split_into_multiples_of_the_rates_that_come_in() -> None:
+    assert len(tones()) == 140
+    assert len(set(frequencies())) == 139  # 4 kHz is in both bands
+    assert all(0 < f < 8000 and f % 50 == 0 for f in frequencies())
