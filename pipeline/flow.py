@@ -4,6 +4,7 @@ Reads from top to bottom as the data flows. The one place that knows Ray and bot
 """
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import time
@@ -25,20 +26,22 @@ from actors.decode import DecodeCodes
 from actors.encode import EncodeChunks
 from actors.isolate import Ledger
 from pipeline import record
-from pipeline.chunk import Chunk, chunk_count, cut
+from pipeline.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.cluster import RemoteLedger, data_context, keeper, session
-from pipeline.errors import RecordingError
+from pipeline.errors import RecordingError, UnreadableAudio
 from pipeline.finish import committed, count, join_long_waves, settle, sweep
 from pipeline.items import Item, items
 from pipeline.job import Job, describe, load_codec, prepare
 from pipeline.lock import locked
 from pipeline.plan import Plan, ReadTask, plan
 from pipeline.progress import Tally, watch
+from pipeline.ranges import shareable
 from pipeline.read import Audio, count_samples, open_audio
-from pipeline.resample import output_length, resample
+from pipeline.resample import output_length, resample, resample_from, start_before
 from pipeline.run import Run, open_run
 from pipeline.schema import CHUNK_SCHEMA, SAMPLE_RATE
 from pipeline.settings import Settings, load_settings
+from pipeline.task import Range
 from pipeline.write import WAVES, write_parts, write_waves
 
 
@@ -78,7 +81,9 @@ def tokenize(
             column=chosen.input.column,
             schemes=chosen.input.schemes,
             task_bytes=round(chosen.input.task_mb * 2**20),
-            parallelism=2 * job.resources.readers,
+            parallelism=job.resources.readers,
+            chunk_samples=job.chunk_samples,
+            max_recording_s=chosen.input.max_recording_s,
         )
         record.save(job.fs, job.run, before)
         record.mark(job.fs, job.run, complete=False)
@@ -188,8 +193,11 @@ def recording_chunks(item: Item, job: Job, skip: frozenset[int]) -> Iterator[dic
     """Decode, resample and cut one recording; chunks in `skip` are committed already.
 
     A recording longer than one chunk is decoded twice: first to the end, to learn that it is sound and how many chunks
-    it has, so that no chunk of a broken recording ever leaves.
+    it has, so that no chunk of a broken recording ever leaves. Of one that several tasks share, this task's range.
     """
+    if item.range is not None:
+        yield from range_chunks(item, item.range, job, skip)
+        return
     with open_item(item, job.settings) as audio:
         first = list(itertools.islice(cut_audio(audio, job), 2))
         if len(first) == 1:
@@ -202,6 +210,31 @@ def recording_chunks(item: Item, job: Job, skip: frozenset[int]) -> Iterator[dic
         for chunk in cut_audio(audio, job):
             if chunk.index not in skip:
                 yield _chunk_values(chunk, chunks, audio)
+
+
+def range_chunks(item: Item, part: Range, job: Job, skip: frozenset[int]) -> Iterator[dict[str, Any]]:
+    """Read some chunks of a WAV that several tasks share; its header tells how many it has.
+
+    A sample that is not finite fails the range that holds it; what other ranges gave is dropped when the run settles.
+    """
+    wanted = [chunk for chunk in range(part.first_chunk, part.last_chunk + 1) if chunk not in skip]
+    if not wanted:
+        return
+    with item.open() as file:
+        wav = shareable(file)
+    if wav is None or wav.samples != part.samples:
+        seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
+        raise UnreadableAudio(f"{item.name}: it had {part.samples} samples, now it is {seen}: let nobody write to it")
+    chunks = chunk_count(output_length(wav.samples, wav.rate), job.chunk_samples)
+    begin = wanted[0] * job.chunk_samples - context_of(wanted[0], job.chunk_samples, job.context_samples)
+    start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample
+    with open_item(dataclasses.replace(item, start_s=start_s), job.settings) as audio:
+        blocks = resample_from(audio.blocks, audio.rate, begin)
+        for chunk in cut(blocks, job.chunk_samples, job.context_samples, wanted[0]):
+            if chunk.index not in skip:
+                yield _chunk_values(chunk, chunks, audio)
+            if chunk.index == wanted[-1]:
+                return
 
 
 @contextlib.contextmanager
