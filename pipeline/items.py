@@ -10,7 +10,7 @@ from pipeline.files import redact
 from pipeline.names import clean_id
 from pipeline.parquet import ParquetShard, rows
 from pipeline.tar import Shard, members
-from pipeline.task import UNIT_SCHEMA, Item, ReadTask
+from pipeline.task import RANGE_SCHEMA, UNIT_SCHEMA, Item, Range, ReadTask
 
 ROWS = 1_000
 """Units that become Python objects at a time."""
@@ -42,9 +42,10 @@ def items(task: ReadTask) -> Iterator[Item]:
 
 
 def _files(task: ReadTask) -> Iterator[Item]:
+    names = [name for name in UNIT_SCHEMA.names + RANGE_SCHEMA.names if name in task.units.schema.names]
     for batch in task.units.to_batches(max_chunksize=ROWS):
         carried = batch.select(task.carried.names)
-        for row, unit in enumerate(batch.select(UNIT_SCHEMA.names).to_pylist()):
+        for row, unit in enumerate(batch.select(names).to_pylist()):
             source = clean_id(redact(unit["@location"]))
             yield Item(
                 id=unit["@id"],
@@ -54,4 +55,5 @@ def _files(task: ReadTask) -> Iterator[Item]:
                 open=partial(open_recording, unit["@location"], task.schemes),
                 start_s=unit["@start_s"] or 0.0,
                 end_s=unit["@end_s"],
+                range=Range(*(unit[name] for name in RANGE_SCHEMA.names)) if "@samples" in unit else None,
             )

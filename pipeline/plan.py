@@ -7,6 +7,7 @@ member's name where the container is the only input.
 
 import bisect
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.files import SCHEMES, redact
 from pipeline.inputs import Found, Rules, find
 from pipeline.listing import MANIFEST_SUFFIXES, PARQUET_SUFFIXES, TAR_SUFFIXES
+from pipeline.ranges import share
 from pipeline.task import AUDIO_SUFFIXES, UNIT_SCHEMA, Kind, ReadTask
 
 MAX_TASKS = 20_000
@@ -46,12 +48,15 @@ def plan(
     schemes: tuple[str, ...] = SCHEMES,
     task_bytes: int = 64 << 20,
     parallelism: int = 1,
+    chunk_samples: int | None = None,
+    max_recording_s: float = math.inf,
 ) -> Plan:
     """Plan the reading of `inputs`, without the recordings whose ids are in `done`.
 
     `column` names the path (or audio) column of manifests and Parquet shards. A task holds about `task_bytes` of
-    encoded audio, less where that would be fewer than 2 * `parallelism` tasks. Raises InputError: a missing path, no
-    audio, a scheme that is not allowed, two recordings of one id, columns that do not fit together.
+    encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With `chunk_samples` (at 24 kHz), tasks
+    share a large local WAV of several chunks, unless it is longer than `max_recording_s`. Raises InputError: a missing
+    path, no audio, a scheme that is not allowed, two recordings of one id, columns that do not fit together.
     """
     rules, found, passed_over = Rules(column, schemes), [], 0
     for location in inputs:
@@ -65,7 +70,13 @@ def plan(
     known = _one_array(pa.array([], pa.string()) if done is None else done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in KINDS}
     units["files"], skipped = _fresh(units["files"], known)
-    pieces = _pieces(units, task_bytes, parallelism)
+    target = _target(units, task_bytes, parallelism)
+    shared: list[pa.Table] = []
+    if chunk_samples is not None:
+        units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, schemes)
+        shared = [ranges.slice(row, 1) for row in range(ranges.num_rows)]
+    pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
+    pieces += [(kind, piece) for kind in KINDS for piece in split(units[kind], target)]
     prefixed = not (len(found) == 1 and found[0].alone)
     committed = Committed(known, prefixed) if any(kind != "files" for kind, _ in pieces) else None
     tasks = [
@@ -153,10 +164,10 @@ def _fresh(units: pa.Table, known: pa.Array) -> tuple[pa.Table, int]:
     return fresh, units.num_rows - fresh.num_rows
 
 
-def _pieces(units: dict[Kind, pa.Table], task_bytes: int, parallelism: int) -> list[tuple[Kind, pa.Table]]:
+def _target(units: dict[Kind, pa.Table], task_bytes: int, parallelism: int) -> int:
+    """Bytes of one task."""
     total = sum((pc.sum(table["@bytes"]).as_py() or 0) + OPEN_BYTES * table.num_rows for table in units.values())
-    target = max(1, total // MAX_TASKS, min(task_bytes, total // (2 * max(1, parallelism))))
-    return [(kind, piece) for kind in KINDS for piece in split(units[kind], target)]
+    return max(1, total // MAX_TASKS, min(task_bytes, total // (2 * max(1, parallelism))))
 
 
 def split(units: pa.Table, target: int) -> Iterator[pa.Table]:

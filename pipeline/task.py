@@ -29,10 +29,16 @@ UNIT_SCHEMA = pa.schema(
 )
 """One row of `ReadTask.units`; for files, the carried columns follow with the plan's types. "@" keeps them apart."""
 
+RANGE_SCHEMA = pa.schema([("@first_chunk", pa.int32()), ("@last_chunk", pa.int32()), ("@samples", pa.int64())])
+"""`Range`, behind the other columns in tasks of recordings that several tasks share. No others have these columns: a
+plan of millions of files would carry as many nulls."""
+
 MAX_WEIGHT = 2**36
 """Of "@bytes": a hostile manifest or footer may claim anything, and five million of these still add up in an int64."""
 
-RESERVED = frozenset(CODES_SCHEMA.names + CHUNK_SCHEMA.names + FAILURES_SCHEMA.names + UNIT_SCHEMA.names)
+RESERVED = frozenset(
+    CODES_SCHEMA.names + CHUNK_SCHEMA.names + FAILURES_SCHEMA.names + UNIT_SCHEMA.names + RANGE_SCHEMA.names
+)
 """Names that a carried column cannot have on its way to the output."""
 
 
@@ -41,7 +47,7 @@ class ReadTask:
     """What one worker reads in one go. Small and picklable."""
 
     kind: Kind
-    units: pa.Table  # UNIT_SCHEMA and, for files, the carried columns
+    units: pa.Table  # UNIT_SCHEMA; for files, the carried columns and, where recordings are shared, RANGE_SCHEMA
     carried: pa.Schema  # of every item, whatever its source has
     done: pa.Array  # string: committed ids of these containers; files that are committed are no units
     prefixed: bool  # ids of a container's recordings start with the container's own id and "/"
@@ -63,6 +69,15 @@ def _copied(view: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Range:
+    """Some chunks of a recording that several tasks share: `first_chunk` to `last_chunk`, that one too."""
+
+    first_chunk: int
+    last_chunk: int
+    samples: int  # per channel, of the whole recording when it was planned
+
+
+@dataclass(frozen=True)
 class Item:
     """One recording, not opened yet."""
 
@@ -74,6 +89,7 @@ class Item:
     """A local path, or a seekable binary file, until the context ends. Raises RecordingError. May be called again."""
     start_s: float = 0.0
     end_s: float | None = None
+    range: Range | None = None  # None: all of it
 
 
 def carried_names(names: list[str]) -> list[str]:
