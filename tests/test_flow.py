@@ -151,12 +151,14 @@ def test_a_long_recording_in_chunks_equals_one_call(tmp_path: Path, small_model:
 
 
 def test_a_long_recording_goes_on_where_it_stopped(tmp_path: Path, small_model: Path) -> None:
-    soundfile.write(tmp_path / "long.wav", tone(9.0), 24_000)
-    settings = {"chunk.length_s": 3, "chunk.context_s": 1, "output.rows_per_part": 1}
+    """Read by one task at first, then by several that share it: that changes nothing."""
+    soundfile.write(tmp_path / "long.wav", tone(9.0), 44_100)
+    settings = {"chunk.length_s": 1, "chunk.context_s": 1, "output.rows_per_part": 1, "input.readers": 1}
     options = {"model": str(small_model), "settings": settings, "reconstruct": False, "quiet": True}
     whole = tokenize(tmp_path / "long.wav", tmp_path / "run", **options)["long.wav"].codes
-    lost = sorted((tmp_path / "run" / "codes").iterdir())[0]
-    lost.unlink()
+    for lost in sorted((tmp_path / "run" / "codes").iterdir())[::2]:
+        lost.unlink()
+    settings |= {"input.readers": 2, "input.task_mb": 0.1}  # of 0.4
     assert "long.wav" not in open_run(tmp_path / "run")
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()}
     again = tokenize(tmp_path / "long.wav", tmp_path / "run", **options)
