@@ -13,7 +13,7 @@ from pipeline.errors import DeviceError
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 MAX_TILE_BATCH = 64
-"""Tiles at once at most: two minutes of audio, which fills any one GPU."""
+"""Tiles at once at most: about two minutes of audio, a bound on what a call holds in device memory."""
 FREE_SHARE = 0.4
 """Of the free device memory, for the tiles: leaves room for another actor on the same device."""
 
