@@ -1,5 +1,8 @@
 """Committed parts -> what is done and what is not; at the end of a run, the pieces of long recordings put together."""
 
+import contextlib
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -72,17 +75,35 @@ def join_long_waves(fs: FileSystem, run: str) -> int:
     return joined
 
 
+def unfinished(fs: FileSystem, run: str) -> list[str]:
+    """Paths of what writers that were killed left beside run.json, the parts and the WAVs."""
+    selectors = [FileSelector(run, allow_not_found=True)]
+    for folder in (CODES, FAILURES, WAVES):
+        selectors.append(FileSelector(f"{run}/{folder}", allow_not_found=True, recursive=True))
+    found = [info for selector in selectors for info in fs.get_file_info(selector)]
+    return [info.path for info in found if info.type == FileType.File and UNFINISHED.fullmatch(info.base_name)]
+
+
 def sweep(fs: FileSystem, run: str) -> int:
-    """Delete what writers that were killed left beside the parts and WAVs; returns how many files."""
-    orphans = [
-        info.path
-        for folder in (CODES, FAILURES, WAVES)
-        for info in fs.get_file_info(FileSelector(f"{run}/{folder}", allow_not_found=True, recursive=True))
-        if info.type == FileType.File and UNFINISHED.fullmatch(info.base_name)
-    ]
+    """Delete what is `unfinished`; returns how many files."""
+    orphans = unfinished(fs, run)
     for path in orphans:
-        fs.delete_file(path)
+        with contextlib.suppress(FileNotFoundError):  # the lock's own, which beats beside run.json
+            fs.delete_file(path)
     return len(orphans)
+
+
+def checksums(fs: FileSystem, run: str, known: Mapping[str, str | None]) -> dict[str, str]:
+    """sha256 of every part of codes that is there, by name: `known`, or read where an attempt was killed."""
+    found = {}
+    for path in parts(fs, run, CODES):
+        name = path.rpartition("/")[2]
+        sha256 = known.get(name)
+        if sha256 is None:
+            with fs.open_input_stream(path) as file:
+                sha256 = hashlib.sha256(file.read()).hexdigest()
+        found[name] = sha256
+    return found
 
 
 def count(fs: FileSystem, run: str, context_samples: int) -> dict[str, int | float]:

@@ -29,7 +29,7 @@ from pipeline import record
 from pipeline.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.cluster import RemoteLedger, data_context, keeper, session
 from pipeline.errors import RecordingError, UnreadableAudio
-from pipeline.finish import committed, count, join_long_waves, settle, sweep
+from pipeline.finish import checksums, committed, count, join_long_waves, settle, sweep
 from pipeline.items import Item, items
 from pipeline.job import Job, describe, load_codec, prepare
 from pipeline.lock import locked
@@ -199,9 +199,9 @@ def recording_chunks(item: Item, job: Job, skip: frozenset[int]) -> Iterator[dic
         yield from range_chunks(item, item.range, job, skip)
         return
     with open_item(item, job.settings) as audio:
-        first = list(itertools.islice(cut_audio(audio, job), 2))
-        if len(first) == 1:
-            yield _chunk_values(first[0], 1, audio)
+        first = next(cut_audio(audio, job))
+        if first.num_samples < job.chunk_samples:
+            yield _chunk_values(first, 1, audio)
             return
     del first
     with open_item(item, job.settings) as audio:
@@ -312,7 +312,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
             "agreement_with_fp32": shares,
             "warnings": _warnings(job, shares),
             "attempts": [*before["attempts"], attempt],
-            "parts": {name: sha256 for name, sha256 in parts.items() if sha256 is not None},
+            "parts": checksums(job.fs, job.run, parts),
         },
     )
     record.mark(job.fs, job.run, complete=True)
