@@ -1,7 +1,7 @@
-"""The command `voxmill`: tokenize, decode, show, demo, bench, stream. Heavy imports wait until a command runs.
+"""The command `voxmill`: tokenize, retry, check, decode, show, demo, bench, stream.
 
-Exit codes: 0 the run is complete (even with failures); 1 nothing could be tokenized; 2 a user's mistake, one message;
-3 failures under --strict; 130 stopped by Ctrl-C.
+Heavy imports wait until a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing could be
+tokenized, or check found something; 2 a user's mistake, one message; 3 failures under --strict; 130 stopped by Ctrl-C.
 """
 
 import os
@@ -28,7 +28,7 @@ app = typer.Typer(
 
 app.add_typer(stream, name="stream")
 
-NOTHING_TOKENIZED, MISTAKE, FAILURES, INTERRUPTED = 1, 2, 3, 130
+NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, INTERRUPTED = 1, 1, 2, 3, 130
 
 Model = Annotated[
     str | None, typer.Option(help="Hub id or folder; the official codec by default.", metavar="ID_OR_DIR")
@@ -78,6 +78,57 @@ def tokenize(
     )
     _print_result(run)
     raise typer.Exit(_exit_code(run))
+
+
+@app.command()
+def retry(
+    run: Annotated[str, typer.Argument(help="A run.")],
+    errors: Annotated[
+        list[str] | None, typer.Option("--error", help="Only failures of this kind; may be repeated.", metavar="NAME")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option(help="Instead of those in run.json; may be repeated.", metavar="INPUT")
+    ] = None,
+    ray_address: RayAddress = None,
+    assignments: Assignments = None,
+) -> None:
+    """Try a run's failures again, with its own inputs and settings; what has codes is left alone."""
+    from pipeline.retry import retry
+    from pipeline.settings import parse_assignments
+
+    settings = parse_assignments(assignments or [])
+    if ray_address is not None:
+        settings["ray_address"] = ray_address
+    again = retry(run, errors or (), inputs=inputs, settings=settings)
+    _print_result(again)
+    raise typer.Exit(_exit_code(again))
+
+
+@app.command()
+def check(
+    run: Annotated[str, typer.Argument(help="A run.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(help="Each must be in codes or failures, once; may be repeated.", metavar="INPUT"),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, help="Encode so many recordings again.", metavar="N")] = 0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First delete what is torn, double or wrong; tokenize then does the rest.")
+    ] = False,
+) -> None:
+    """Verify a run: every recording whole and once, checksums, codes, WAVs; exit 1 with a list if anything is off."""
+    from pipeline.check import check
+
+    if repair:
+        from pipeline.repair import repair as mend
+
+        for line in mend(run):
+            print(line)
+    report = check(run, inputs, sample)
+    for line in report.problems:
+        print(f"  {line}", file=sys.stderr)
+    print(f"{'something is off' if report.problems else 'all is well'}: {'; '.join(report.checked)}")
+    raise typer.Exit(PROBLEMS if report.problems else 0)
 
 
 @app.command()
