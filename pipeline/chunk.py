@@ -40,23 +40,20 @@ def cut(blocks: Iterator[np.ndarray], chunk_samples: int, context_samples: int, 
     assert chunk_samples % FRAME_SAMPLES == 0, "chunks begin on a frame"
     assert context_samples >= 0, "context reaches back"
     assert context_samples % FRAME_SAMPLES == 0, "contexts begin on a frame"
-    context = np.empty(0, np.float32)
-    held: list[np.ndarray] = []  # the chunk that is being filled
-    index, own = first, -context_of(first, chunk_samples, context_samples)  # its samples so far; below 0: context's
+    index, context = first, context_of(first, chunk_samples, context_samples)
+    audio, filled = np.empty(context + chunk_samples, np.float32), 0  # pages of it become memory as they are filled
     for block in blocks:
         while len(block):
-            part, block = block[: chunk_samples - own], block[chunk_samples - own :]
-            held.append(part)
-            own += len(part)
-            if own == chunk_samples:
-                chunk = _chunk(index, chunk_samples, own, [context, *held])
-                yield chunk
-                context = chunk.audio[len(chunk.audio) - min(context_samples, len(chunk.audio)) :].copy()
-                held, own, index = [], 0, index + 1
-    if own > 0:
-        yield _chunk(index, chunk_samples, own, [context, *held])
-
-
-def _chunk(index: int, chunk_samples: int, own: int, parts: list[np.ndarray]) -> Chunk:
-    audio = np.concatenate(parts)
-    return Chunk(index, index * chunk_samples // FRAME_SAMPLES, own, len(audio) - own, audio)
+            part, block = block[: len(audio) - filled], block[len(audio) - filled :]
+            audio[filled : filled + len(part)] = part
+            filled += len(part)
+            if filled == len(audio):
+                yield Chunk(index, index * chunk_samples // FRAME_SAMPLES, chunk_samples, context, audio)
+                index += 1
+                context = context_of(index, chunk_samples, context_samples)
+                seen, audio = audio, np.empty(context + chunk_samples, np.float32)
+                audio[:context] = seen[len(seen) - context :]
+                filled = context
+                del seen
+    if filled > context:
+        yield Chunk(index, index * chunk_samples // FRAME_SAMPLES, filled - context, context, audio[:filled])
