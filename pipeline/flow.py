@@ -4,7 +4,6 @@ Reads from top to bottom as the data flows. The one place that knows Ray and bot
 """
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import time
@@ -26,22 +25,16 @@ from actors.decode import DecodeCodes
 from actors.encode import EncodeChunks
 from actors.isolate import Ledger
 from pipeline import record
-from pipeline.chunk import Chunk, chunk_count, context_of, cut
+from pipeline.chunk_rows import read_chunks
 from pipeline.cluster import RemoteLedger, data_context, keeper, session
-from pipeline.errors import RecordingError, UnreadableAudio
 from pipeline.finish import checksums, committed, count, join_long_waves, settle, sweep
-from pipeline.items import Item, items
 from pipeline.job import Job, describe, load_codec, prepare
 from pipeline.lock import locked
 from pipeline.plan import Plan, ReadTask, plan
 from pipeline.progress import Tally, watch
-from pipeline.ranges import shareable
-from pipeline.read import Audio, count_samples, open_audio
-from pipeline.resample import output_length, resample, resample_from, start_before
 from pipeline.run import Run, open_run
-from pipeline.schema import CHUNK_SCHEMA, SAMPLE_RATE
-from pipeline.settings import Settings, load_settings
-from pipeline.task import Range
+from pipeline.schema import SAMPLE_RATE
+from pipeline.settings import load_settings
 from pipeline.write import WAVES, write_parts, write_waves
 
 
@@ -175,110 +168,6 @@ class Recordings(Datasource):
     def estimate_inmemory_data_size(self) -> int | None:
         """Bytes of the inputs."""
         return sum(task.bytes for task in self.tasks)
-
-
-def read_chunks(task: ReadTask, job: Job, carried: pa.Schema, partial: dict[str, frozenset[int]]) -> Iterator[pa.Table]:
-    """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why."""
-    schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
-    for item in items(task):
-        known = {"id": item.id, "source": item.source, **item.carried}
-        try:
-            for values in recording_chunks(item, job, partial.get(item.id, frozenset())):
-                yield _row(schema, known | values)
-        except RecordingError as error:
-            yield _row(schema, known | {"stage": "read", "error": type(error).__name__, "message": str(error)})
-
-
-def recording_chunks(item: Item, job: Job, skip: frozenset[int]) -> Iterator[dict[str, Any]]:
-    """Decode, resample and cut one recording; chunks in `skip` are committed already.
-
-    A recording longer than one chunk is decoded twice: first to the end, to learn that it is sound and how many chunks
-    it has, so that no chunk of a broken recording ever leaves. Of one that several tasks share, this task's range.
-    """
-    if item.range is not None:
-        yield from range_chunks(item, item.range, job, skip)
-        return
-    with open_item(item, job.settings) as audio:
-        first = next(cut_audio(audio, job))
-        if first.num_samples < job.chunk_samples:
-            yield _chunk_values(first, 1, audio)
-            return
-    del first
-    with open_item(item, job.settings) as audio:
-        chunks = chunk_count(output_length(count_samples(audio), audio.rate), job.chunk_samples)
-    with open_item(item, job.settings) as audio:
-        for chunk in cut_audio(audio, job):
-            if chunk.index not in skip:
-                yield _chunk_values(chunk, chunks, audio)
-
-
-def range_chunks(item: Item, part: Range, job: Job, skip: frozenset[int]) -> Iterator[dict[str, Any]]:
-    """Read some chunks of a WAV that several tasks share; its header tells how many it has.
-
-    A sample that is not finite fails the range that holds it; what other ranges gave is dropped when the run settles.
-    """
-    wanted = [chunk for chunk in range(part.first_chunk, part.last_chunk + 1) if chunk not in skip]
-    if not wanted:
-        return
-    with item.open() as file:
-        wav = shareable(file)
-    if wav is None or wav.samples != part.samples:
-        seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
-        raise UnreadableAudio(f"{item.name}: it had {part.samples} samples, now it is {seen}: let nobody write to it")
-    chunks = chunk_count(output_length(wav.samples, wav.rate), job.chunk_samples)
-    begin = wanted[0] * job.chunk_samples - context_of(wanted[0], job.chunk_samples, job.context_samples)
-    start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample
-    with open_item(dataclasses.replace(item, start_s=start_s), job.settings) as audio:
-        blocks = resample_from(audio.blocks, audio.rate, begin)
-        for chunk in cut(blocks, job.chunk_samples, job.context_samples, wanted[0]):
-            if chunk.index not in skip:
-                yield _chunk_values(chunk, chunks, audio)
-            if chunk.index == wanted[-1]:
-                return
-
-
-@contextlib.contextmanager
-def open_item(item: Item, settings: Settings) -> Iterator[Audio]:
-    """The recording's bytes behind its decoder."""
-    with (
-        item.open() as file,
-        open_audio(
-            file,
-            item.name,
-            start_s=item.start_s,
-            end_s=item.end_s,
-            allow_truncated=settings.input.allow_truncated,
-            max_recording_s=settings.input.max_recording_s,
-        ) as audio,
-    ):
-        yield audio
-
-
-def cut_audio(audio: Audio, job: Job) -> Iterator[Chunk]:
-    """Resampled to 24 kHz mono and cut, as a stream."""
-    return cut(resample(audio.blocks, audio.rate), job.chunk_samples, job.context_samples)
-
-
-def _chunk_values(chunk: Chunk, chunks: int, audio: Audio) -> dict[str, Any]:
-    return {
-        "chunk": chunk.index,
-        "chunks": chunks,
-        "first_frame": chunk.first_frame,
-        "num_samples": chunk.num_samples,
-        "context_samples": chunk.context_samples,
-        "source_rate": audio.rate,
-        "source_channels": audio.channels,
-        "audio": pa.LargeListArray.from_arrays(pa.array([0, len(chunk.audio)], pa.int64()), pa.array(chunk.audio)),
-    }
-
-
-def _row(schema: pa.Schema, values: dict[str, Any]) -> pa.Table:
-    """One row; what `values` lacks is null."""
-    columns = [
-        value if isinstance(value := values.get(field.name), pa.Array) else pa.array([value], field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _report(tally: Any, rows: pa.Table) -> None:

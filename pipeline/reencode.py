@@ -14,10 +14,10 @@ import torch
 from actors.checkpoint import find_model
 from actors.encode import EncodeChunks, codes_arrays
 from actors.isolate import Ledger
+from pipeline.chunk_rows import read_chunks
 from pipeline.errors import VoxmillError
 from pipeline.evidence import Evidence, whole
 from pipeline.files import redact
-from pipeline.flow import read_chunks
 from pipeline.job import Job, load_codec, prepare
 from pipeline.names import clean_id
 from pipeline.plan import Plan, plan

@@ -20,11 +20,11 @@ from actors.encode import EncodeChunks, codes_array
 from actors.isolate import Ledger
 from pipeline import record
 from pipeline.check import MAX_LINES, bounded, check, codebook_size
+from pipeline.chunk_rows import read_chunks
 from pipeline.cli import app
 from pipeline.demo import CLIPS
 from pipeline.errors import InputError, OutputError
 from pipeline.finish import checksums, committed, count, join_long_waves, settle, sweep
-from pipeline.flow import read_chunks
 from pipeline.job import describe, load_codec, prepare
 from pipeline.lock import locked
 from pipeline.plan import plan

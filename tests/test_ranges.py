@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 from rows import coded_row, failed_row
 
+from pipeline.chunk_rows import read_chunks
 from pipeline.cluster import Resources
 from pipeline.finish import committed, settle
-from pipeline.flow import read_chunks
 from pipeline.items import items
 from pipeline.job import Job
 from pipeline.plan import Plan, plan
