@@ -23,6 +23,7 @@ from actors.codec import Codec
 from actors.encode import EncodeChunks, codes_arrays
 from actors.isolate import Ledger
 from pipeline import open_run, tokenize
+from pipeline.check import check
 from pipeline.cluster import PoolPlan, RemoteLedger, data_context, keeper
 from pipeline.errors import OutputError
 from pipeline.lock import LOCK_FILE, locked
@@ -142,6 +143,7 @@ tokenize({str(corpus)!r}, run, model={str(small_model)!r}, reconstruct=False, qu
     assert sorted(ids) == [f"{number:02d}.wav" for number in range(12)]
     assert (tmp_path / "run" / SUCCESS_FILE).exists()
     assert sorted(path.name for path in (tmp_path / "run" / "codes").iterdir() if path.name.startswith(".")) == []
+    assert check(tmp_path / "run", [str(corpus)]).problems == []
     codec = Codec.load(str(small_model), device="cpu", precision="fp32")
     for recording in run:
         wave, _ = soundfile.read(corpus / recording.id, dtype="float32")
