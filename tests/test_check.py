@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -377,23 +378,27 @@ def test_the_command(run: Path) -> None:
     assert (result.exit_code, "all is well: 3 recordings" in result.output) == (0, True)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
-    """A corpus, and a run of it by the real reading path and the real codec, in this process."""
-    folder = tmp_path_factory.mktemp("made")
-    corpus, out = folder / "corpus", folder / "run"
-    corpus.mkdir()
-    for name, seconds in (("short.wav", 0.5), ("other.wav", 1.0), ("long.wav", 3.5)):
-        soundfile.write(corpus / name, tone(seconds, seed=len(name)), 16_000)
+def encode(inputs: Path, out: Path, model: Path) -> None:
+    """A run of `inputs` by the real reading path and the real codec, in this process."""
     options = {"reconstruct": False, "chunk.length_s": 2, "chunk.context_s": 1, "encode.threads": 1}
-    settings = load_settings(None, {"model": str(small_model), **options})
-    job = prepare(settings, small_model, str(out), {"CPU": 2.0}, ("encode",))
+    settings = load_settings(None, {"model": str(model), **options})
+    job = prepare(settings, model, str(out), {"CPU": 2.0}, ("encode",))
     pool = EncodeChunks(lambda: load_codec(job, "encode"), Ledger())
-    planned = plan([str(corpus)])
+    planned = plan([str(inputs)])
     rows = [pool(row) for task in planned.tasks for row in read_chunks(task, job, planned.carried, {})]
     write_parts(pa.concat_tables(rows), LOCAL, str(out))
-    stamp(out, **describe(job, [str(corpus)]), state="complete")
+    stamp(out, **describe(job, [str(inputs)]), state="complete")
     record.mark(LOCAL, str(out), complete=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path:
+    """A corpus, and a run of it."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "corpus").mkdir()
+    for name, seconds in (("short.wav", 0.5), ("other.wav", 1.0), ("long.wav", 3.5)):
+        soundfile.write(folder / "corpus" / name, tone(seconds, seed=len(name)), 16_000)
+    encode(folder / "corpus", folder / "run", small_model)
     return folder
 
 
@@ -448,3 +453,21 @@ def test_an_input_that_is_nowhere(encoded: Path) -> None:
     assert check(encoded, [str(corpus)]).problems == ["new.flac is an input that is neither in codes nor in failures"]
     with pytest.raises(InputError, match="no such file"):
         check(encoded, [str(corpus / "nothing")])
+
+
+def test_recordings_in_containers(tmp_path: Path, made: Path, small_model: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for shard, names in (("x.tar", ["short.wav", "long.wav"]), ("y.tar", ["other.wav"])):
+        with tarfile.open(shards / shard, "w") as tar:
+            for name in names:
+                tar.add(made / "corpus" / name, name)
+    encode(shards, tmp_path / "run", small_model)
+    report = check(tmp_path / "run", [str(shards)], sample=2)
+    assert report.problems == []
+    assert "3 planned inputs" in report.checked
+    assert "2 of 2 sampled recordings encoded again in fp32 on cpu (the run: fp32 on cpu)" in report.checked
+    (shards / "y.tar").rename(shards / "z.tar")
+    assert check(tmp_path / "run", [str(shards)]).problems == [
+        "z.tar/other.wav is an input that is neither in codes nor in failures"
+    ]
