@@ -16,7 +16,6 @@ from actors.checkpoint import FULL_SIZE_FOLDER
 from actors.demo_codebooks import quantize
 from actors.qwen import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
 from actors.random_model import full_size_config
-from pipeline.schema import FRAME_SAMPLES
 
 LATENT_STEPS = 4
 """Latents per codec frame where the waveform stack begins (the decoder's `upsampling_ratios`)."""
@@ -73,29 +72,7 @@ def build_network(seed: int) -> Qwen3TTSTokenizerV2Model:
     for name, parameter in network.named_parameters():
         if name.endswith("gamma"):
             nn.init.constant_(parameter, 0.1)
-    network.decoder.decoder[-1].conv.weight.data.mul_(0.01)
-    _level_encoder(network)
     return network
-
-
-@torch.no_grad()
-def _level_encoder(network: Any, level: float = 0.05) -> None:
-    """Scale every convolution of the encoder so that a speech-like input of rms `level` gives it outputs of rms 1.
-
-    At speech's own level an ELU is all but linear, and a linear encoder hears no envelopes.
-    """
-    noise = torch.randn(2, 6 * FRAME_SAMPLES)
-    wave = level * (noise + noise.roll(1, 1) + noise.roll(2, 1)) / 3**0.5
-    seen: dict[str, float] = {}
-    for module in [module for module in network.encoder.modules() if isinstance(module, nn.Conv1d)]:
-        hook = module.register_forward_hook(lambda _, __, output: seen.update(rms=output.square().mean().sqrt().item()))
-        seen.clear()
-        hidden = latents(network, wave)
-        for quantizer, _, _ in branches(network):
-            quantizer.input_proj(hidden)
-        hook.remove()
-        if seen:
-            module.weight.div_(seen["rms"])
 
 
 def branches(network: Any) -> list[tuple[Any, Any, int]]:
@@ -114,21 +91,25 @@ def latents(network: Any, wave: torch.Tensor) -> torch.Tensor:
     return encoder.downsample(encoder.encoder_transformer(hidden, use_cache=False)[0].transpose(1, 2))
 
 
-def decoder_latents(network: Any, hidden: torch.Tensor, used: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encoder latents [B, D, F] -> (the waveform stack's input [B, D', 4 F], penalty on the latents' spread).
+def dequantized(network: Any, hidden: torch.Tensor, used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoder latents [B, D, F] -> (what the decoder's quantizer gives [B, D', F], penalty on the latents' spread).
 
-    used[b] codebooks are heard of clip b; None: no quantizer.
+    used[b] codebooks are heard of clip b.
     """
     total, penalty = torch.zeros((), device=hidden.device), torch.zeros((), device=hidden.device)
     for encoder_half, decoder_half, before in branches(network):
         projected = encoder_half.input_proj(hidden)
-        quantized = projected
-        if used is not None:
-            quantized = quantize(encoder_half, projected, used - before, learn=network.training)
-            penalty = penalty + F.mse_loss(projected, quantized.detach())
+        quantized = quantize(encoder_half, projected, used - before, learn=network.training)
+        penalty = penalty + F.mse_loss(projected, quantized.detach())
         # spread near 1: unchecked, latents grow or collapse and the codebooks cannot follow
         penalty = penalty + projected.square().mean().clamp(min=1e-8).log().square()
         total = total + decoder_half.output_proj(quantized)
+    return total, penalty
+
+
+def decoder_latents(network: Any, hidden: torch.Tensor, used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encoder latents [B, D, F] -> (the waveform stack's input [B, D', 4 F], penalty), through upstream's modules."""
+    total, penalty = dequantized(network, hidden, used)
     decoder = network.decoder
     features = decoder.pre_conv(total).transpose(1, 2)
     features = decoder.pre_transformer(inputs_embeds=features, use_cache=False).last_hidden_state.transpose(1, 2)

@@ -1,9 +1,8 @@
-"""A folder of speech -> the demo checkpoint: a small Qwen3TTSTokenizerV2Model, trained from nothing in about an hour.
+"""A folder of speech -> the demo checkpoint: a small Qwen3TTSTokenizerV2Model, trained from nothing in half an hour.
 
-Two stages, by share of the minutes given. "mel": everything but the waveform stack learns, through an auxiliary
-linear head, to predict log-mel patches from the latents at 50 Hz, at first without the quantizer. "joint": the waveform
-stack starts as a bank of tones, and the whole network learns from a reconstruction loss. The head is dropped at export.
-`--out` holds state.pt and log.csv and resumes.
+First a start by least squares, layer after layer (demo_start, demo_vocoder, k-means in demo_codebooks), which already
+speaks; then training with a reconstruction loss. An auxiliary linear head that predicts log-mel patches from the
+latents keeps the codes full; it is dropped at export. `--out` holds state.pt and log.csv and resumes.
 
     python -m actors.train_demo --speech FOLDER --minutes 70 --out DIR
 """
@@ -26,19 +25,27 @@ from torch.nn import functional as F
 
 from actors.demo_codebooks import start_codebooks
 from actors.demo_losses import PATCH_BANDS, PATCH_HOP, log_mel_distance, patches, reconstruction_loss
-from actors.demo_network import LATENT_STEPS, branches, build_network, decoder_latents, export, latents, waveform
+from actors.demo_network import (
+    LATENT_STEPS,
+    branches,
+    build_network,
+    decoder_latents,
+    dequantized,
+    export,
+    latents,
+    waveform,
+)
 from actors.demo_speech import draw_batch, read_speech
+from actors.demo_start import start_decoder, start_encoder, start_projections
 from actors.demo_vocoder import start_vocoder
 from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
 
-QUANTIZE_AFTER, JOINT_AFTER = 0.03, 0.4
-"""Shares of the training time: until the quantizer starts, until the waveform stack starts."""
-MEL_CROP, JOINT_CROP = (4, 20), (4, 12)
-"""(clips, codec frames) of a batch: long crops for the transformers, short ones for the costly waveform stack."""
-PEAK_RATE, LAST_RATE, WARM_STEPS = 1e-3, 5e-5, 100
+START_BATCHES, START_CROP = 100, (4, 20)
+"""Batches that the start is fitted to, and their (clips, codec frames)."""
+CROP = (4, 12)
+"""(clips, codec frames) of a training batch: short, the waveform stack is what costs."""
+PEAK_RATE, LAST_RATE, WARM_STEPS = 5e-4, 2e-5, 100
 """Learning rate: linear up, then a cosine down over the training time."""
-START_BATCHES = 50
-"""Batches whose latents start the codebooks."""
 FEWER_CODEBOOKS = 0.3
 """Share of clips that are heard through fewer than 16 codebooks, so that the first ones carry most."""
 LOG_EVERY, LISTEN_EVERY = 50, 250
@@ -57,71 +64,56 @@ class Training:
     optimizer: torch.optim.Optimizer
     step: int = 0
     trained_s: float = 0.0
-    quantizing: bool = False
-    speaking: bool = False
+    started: bool = False
 
 
 def new_training(seed: int, device: str) -> Training:
     network = build_network(seed).to(device).train()
     steps = FRAME_SAMPLES // PATCH_HOP // LATENT_STEPS
     head = nn.Linear(network.config.decoder_config.latent_dim, steps * PATCH_BANDS, device=device)
-    nn.init.constant_(head.bias, -6.0)  # about the mean of log-mel speech
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    parameters = [p for name, p in network.named_parameters() if "_codebook" not in name]
+    for layer in network.encoder.encoder.layers[:-1]:
+        layer.requires_grad_(False)  # the filter bank stays: its levels are too steep to be learned gently
+    parameters = [p for name, p in network.named_parameters() if p.requires_grad and "_codebook" not in name]
     optimizer = torch.optim.AdamW([*parameters, *head.parameters()], betas=(0.8, 0.99), weight_decay=0.01)
     return Training(network, head, average, optimizer)
 
 
-def start_quantizer(training: Training, clips: list[np.ndarray], seed: int) -> None:
-    """Codebooks from the latents that the network has by now."""
-    device = training.head.weight.device
-    with torch.no_grad():
-        seen = [
-            latents(training.network, draw_batch(clips, MEL_CROP, seed + 1, i).to(device)) for i in range(START_BATCHES)
-        ]
-        for quantizer, _, _ in branches(training.network):
-            projected = quantizer.input_proj(torch.cat(seen))
-            start_codebooks(quantizer, projected.transpose(1, 2).flatten(0, 1))
-    training.quantizing = True
-
-
-def start_speaking(training: Training, clips: list[np.ndarray], seed: int) -> None:
-    """The waveform stack as a bank of tones, fitted to the latents that the network has by now."""
-    network = training.network.eval()
-    device = training.head.weight.device
-    with torch.no_grad():
-        waves = [draw_batch(clips, MEL_CROP, seed + 2, i).to(device) for i in range(START_BATCHES)]
-        used = torch.full((len(waves[0]),), NUM_CODEBOOKS, device=device)
-        features = [decoder_latents(network, latents(network, wave), used)[0] for wave in waves]
-        start_vocoder(network.decoder, torch.cat(features), torch.cat(waves))
+@torch.no_grad()
+def start(training: Training, clips: list[np.ndarray], seed: int) -> None:
+    """Fit every layer to the latents and spectra of some batches, from the wave to the wave."""
+    network, device = training.network.eval(), training.head.weight.device
+    batches = [draw_batch(clips, START_CROP, seed + 1, i).to(device) for i in range(START_BATCHES)]
+    start_encoder(network, batches)
+    hidden = torch.cat([latents(network, wave) for wave in batches])
+    for quantizer, _, _ in branches(network):
+        start_codebooks(quantizer, quantizer.input_proj(hidden).transpose(1, 2).flatten(0, 1))
+    used = torch.full((len(hidden),), NUM_CODEBOOKS, device=device)
+    start_projections(network)
+    waves = torch.cat(batches)
+    start_decoder(network, training.head, dequantized(network, hidden, used)[0], waves)
+    start_vocoder(network.decoder, decoder_latents(network, hidden, used)[0], waves)
     training.average.load_state_dict(network.train().state_dict())
-    training.speaking = True
+    training.started = True
 
 
-def train_step(training: Training, wave: torch.Tensor, stack: Callable[..., torch.Tensor] | None) -> dict[str, float]:
-    """One step on wave [B, T]; `stack` None: the mel stage. Returns the losses."""
+def train_step(training: Training, wave: torch.Tensor, stack: Callable[..., torch.Tensor]) -> dict[str, float]:
+    """One step on wave [B, T]; `stack` is `waveform` or its compiled twin. Returns the losses."""
     network = training.network
     random = np.random.default_rng(training.step)
-    used = None
-    if training.quantizing:
-        few = random.random(len(wave)) < FEWER_CODEBOOKS
-        drawn = np.where(few, random.integers(1, NUM_CODEBOOKS, len(wave)), NUM_CODEBOOKS)
-        used = torch.from_numpy(drawn).to(wave.device)
-    features, penalty = decoder_latents(network, latents(network, wave), used)
-    patch_loss = F.l1_loss(training.head(features.transpose(1, 2)), patches(wave, features.shape[-1]))
-    loss = patch_loss + 0.1 * penalty
-    losses = {"patch": patch_loss.item(), "penalty": penalty.item()}
-    if stack is not None:
-        reconstruction, mel = reconstruction_loss(stack(network.decoder.decoder, features), wave)
-        loss = reconstruction + 0.3 * patch_loss + 0.1 * penalty
-        losses["mel"] = mel.item()
+    few = random.random(len(wave)) < FEWER_CODEBOOKS
+    drawn = np.where(few, random.integers(1, NUM_CODEBOOKS, len(wave)), NUM_CODEBOOKS)
+    features, penalty = decoder_latents(network, latents(network, wave), torch.from_numpy(drawn).to(wave.device))
+    patch = F.l1_loss(training.head(features.transpose(1, 2)), patches(wave, features.shape[-1]))
+    reconstruction, mel = reconstruction_loss(stack(network.decoder.decoder, features), wave)
+    loss = reconstruction + 0.3 * patch + 0.1 * penalty
     training.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     training.optimizer.step()
     follow_average(training)
     training.step += 1
-    return losses | {"loss": loss.item()}
+    return {"loss": loss.item(), "mel": mel.item(), "patch": patch.item(), "penalty": penalty.item()}
 
 
 def follow_average(training: Training) -> None:
@@ -153,7 +145,7 @@ def held_out_distance(network: Any, clips: list[np.ndarray], seconds: int = 4) -
 
 def save_state(training: Training, path: Path) -> None:
     parts = {name: getattr(training, name).state_dict() for name in ("network", "head", "average", "optimizer")}
-    counters = {name: getattr(training, name) for name in ("step", "trained_s", "quantizing", "speaking")}
+    counters = {name: getattr(training, name) for name in ("step", "trained_s", "started")}
     torch.save(parts | counters, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
 
@@ -175,6 +167,8 @@ def train(training: Training, speech: Path, minutes: float, out: Path, options: 
     log = out / "log.csv"
     if not log.exists():
         log.write_text("step,minutes,rate,loss,mel,patch,penalty,held_out\n")
+    if not training.started:
+        start(training, clips, options.seed)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     smooth: dict[str, float] = {}
@@ -184,23 +178,15 @@ def train(training: Training, speech: Path, minutes: float, out: Path, options: 
         rate = learning_rate(training.step, progress)
         for group in training.optimizer.param_groups:
             group["lr"] = rate
-        if not training.quantizing and progress >= QUANTIZE_AFTER:
-            start_quantizer(training, clips, options.seed)
-        joint = progress >= JOINT_AFTER
-        if joint and not training.speaking:
-            start_speaking(training, clips, options.seed)
-        wave = draw_batch(clips, JOINT_CROP if joint else MEL_CROP, options.seed, training.step).to(device)
-        losses = train_step(training, wave, stack if joint else None)
+        wave = draw_batch(clips, CROP, options.seed, training.step).to(device)
+        losses = train_step(training, wave, stack)
         smooth = {name: 0.95 * smooth.get(name, value) + 0.05 * value for name, value in losses.items()}
         now = time.monotonic()
         training.trained_s += min(now - started, 5.0)
         started = now
         if training.step % LOG_EVERY == 0:
-            distance = (
-                held_out_distance(training.average, held_out[:8])
-                if joint and training.step % LISTEN_EVERY == 0
-                else None
-            )
+            listen = training.step % LISTEN_EVERY == 0
+            distance = held_out_distance(training.average, held_out[:8]) if listen else None
             row = [training.step, round(training.trained_s / 60, 2), f"{rate:.2e}"]
             row += [round(smooth.get(name, float("nan")), 4) for name in ("loss", "mel", "patch", "penalty")]
             with log.open("a") as file:

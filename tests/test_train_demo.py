@@ -15,6 +15,7 @@ from actors.demo_losses import log_mel_distance, patches
 from actors.demo_network import branches, build_network, decoder_latents, latents, waveform
 from actors.demo_quality import codebook_use, decode, encode, si_sdr
 from actors.demo_speech import draw_batch, read_speech
+from actors.demo_start import BANDS, filter_bank
 from actors.demo_vocoder import frequencies, start_vocoder, tones, wanted
 from actors.qwen import load_upstream
 from pipeline.errors import InputError
@@ -39,10 +40,8 @@ def speech(tmp_path: Path) -> Path:
 
 def train(speech: Path, out: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Run the script with small batches until `steps`; the log's rows."""
-    for name, value in {"MEL_CROP": (2, 4), "JOINT_CROP": (2, 4), "START_BATCHES": 2, "LOG_EVERY": 1}.items():
+    for name, value in {"START_CROP": (3, 8), "START_BATCHES": 2, "CROP": (2, 4), "LOG_EVERY": 1}.items():
         monkeypatch.setattr(train_demo, name, value)
-    monkeypatch.setattr(train_demo, "QUANTIZE_AFTER", 1e-9)  # from the second step on
-    monkeypatch.setattr(train_demo, "JOINT_AFTER", 2e-9)
     where = ["--speech", str(speech), "--out", str(out), "--device", "cpu", "--threads", "1", "--no-compile"]
     train_demo.main([*where, "--minutes", "1000", "--steps", str(steps)])
     with (out / "log.csv").open() as file:
@@ -56,8 +55,6 @@ def test_resumes_where_it_stopped_and_exports(speech: Path, tmp_path: Path, monk
     assert [row["step"] for row in pieces] == ["1", "2", "3"]
     assert pieces[0]["loss"] == whole[0]["loss"]
     assert all(np.isfinite(float(row["loss"])) for row in pieces)
-    assert np.isnan(float(whole[0]["mel"]))
-    assert np.isfinite(float(whole[2]["mel"]))
     tokenizer = load_upstream(str(tmp_path / "pieces" / "checkpoint"))
     wave = tone(120, 1.0)
     codes = encode(tokenizer, wave)
@@ -84,6 +81,7 @@ def test_a_folder_without_speech_is_refused(tmp_path: Path) -> None:
 def test_pieces_of_the_network_are_upstreams_forward() -> None:
     """Training runs what upstream's encode and decode run: same codes, same wave."""
     network = build_network(0).eval()
+    network.decoder.decoder[-1].conv.weight.data.mul_(0.01)  # below the clamp
     wave = torch.from_numpy(tone(120, 1.0))[None, : 12 * FRAME_SAMPLES]
     with torch.no_grad():
         hidden = latents(network, wave)
@@ -115,6 +113,26 @@ def test_quantize_hears_the_first_codebooks_only_and_passes_gradients() -> None:
     assert not torch.equal(quantizer.layers[0].codebook.embed_sum, before)
 
 
+def test_the_filter_bank_tells_bands_and_levels_apart() -> None:
+    """Before the last convolution: a louder tone bends its band's levels more, another pitch bends others."""
+    network = build_network(0)
+    layers = network.encoder.encoder.layers
+    t = torch.arange(4 * FRAME_SAMPLES) / SAMPLE_RATE
+    waves = [level * torch.sin(2 * torch.pi * hertz * t) for hertz in (500, 3000) for level in (0.001, 0.1)]
+    with torch.no_grad():
+        filter_bank(layers)
+        hidden = torch.stack(waves)[:, None]
+        for layer in layers[:-1]:
+            hidden = layer(hidden)
+    levels = -hidden[..., 4:].mean(-1).reshape(4, 2, len(BANDS), 4)  # [wave, gain, band, half and squash]
+    low_quiet, low_loud, high_quiet, high_loud = levels.mean((1, 3))
+    near, far = (min(range(len(BANDS)), key=lambda i: abs(BANDS[i] - hertz)) for hertz in (500, 3000))
+    assert low_loud[near] > low_quiet[near] + 0.2
+    assert high_loud[far] > high_quiet[far] + 0.2
+    assert low_quiet[near] > high_quiet[near] + 0.1
+    assert high_quiet[far] > low_quiet[far] + 0.1
+
+
 def test_distances() -> None:
     wave = tone(120)
     here, there = (torch.from_numpy(x)[None] for x in (wave, np.roll(wave, SAMPLE_RATE // 8)))
@@ -143,7 +161,7 @@ def test_bank_of_tones_sounds_the_amplitudes_it_is_given() -> None:
         output = waveform(network.decoder.decoder, features)[0]
     early, late = output[: int(0.27 * SAMPLE_RATE)], output[int(0.33 * SAMPLE_RATE) :]
     assert early.std() < 0.05 * late.std()
-    assert 0.5 < late.std() / wave[0, int(0.33 * SAMPLE_RATE) :].std() < 3
+    assert 0.25 < late.std() / wave[0, int(0.33 * SAMPLE_RATE) :].std() < 3
     spectrum = torch.fft.rfft(late * torch.hann_window(len(late))).abs()
     assert abs(float(spectrum.argmax()) * SAMPLE_RATE / len(late) - 1050) < 60
 
