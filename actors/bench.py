@@ -62,7 +62,8 @@ def run_bench(
     place = choose_device(device)
     waves = made_clips(clips) if audio is None else read_clips(Path(audio), clips)
     with model_folder(model) as folder:
-        variants, left_out = all_variants(folder, place, list(precisions) or default_precisions(place))
+        wanted = list(precisions) or default_precisions(place)
+        variants, left_out = all_variants(folder, place, wanted, max(map(len, waves)))
         truth = variants[0].run("encode", [padded(wave) for wave in waves])
         codes = first_seconds(truth, DECODE_S)
         compared = {"encode": (waves, truth), "decode": (codes, variants[0].run("decode", codes))}

@@ -25,7 +25,7 @@ def read_clips(folder: Path, count: int) -> list[np.ndarray]:
     return clips
 
 
-def made_clips(count: int, longest_s: float = 20.0) -> list[np.ndarray]:
+def made_clips(count: int, longest_s: float = 12.0) -> list[np.ndarray]:
     """Seeded noise, its level changing four times a second, of 1 s to `longest_s`. Speed does not depend on content."""
     rng = np.random.default_rng(0)
     clips = []

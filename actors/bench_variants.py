@@ -12,7 +12,7 @@ import torch
 
 from actors.checkpoint import find_model
 from actors.codec import Codec
-from actors.device import cpu_has_bf16
+from actors.device import cpu_has_bf16, host_free
 from pipeline.errors import DeviceError
 from pipeline.schema import FRAME_SAMPLES, SAMPLE_RATE
 
@@ -21,6 +21,10 @@ LIST = 32
 CLIP_BY_CLIP = "upstream, clip by clip"
 IN_LISTS = f"upstream, lists of {LIST}"
 ENGINE = "voxmill, "
+
+LIST_BYTES = 19.5
+"""Bytes that upstream's encoder holds for each sample of a list and each filter of its first layer: 16.3 GB were seen
+for 32 clips padded to 17.2 s, with 64 filters."""
 
 Arrays = list[np.ndarray]
 
@@ -58,11 +62,21 @@ def default_precisions(device: torch.device) -> list[str]:
     return ["fp32", "bf16"] if cpu_has_bf16() else ["fp32"]
 
 
-def all_variants(folder: Path, device: torch.device, precisions: Sequence[str]) -> tuple[list[Variant], dict[str, str]]:
-    """Upstream's two, which share their weights, and the engine at each precision; name -> why it is left out."""
+def all_variants(
+    folder: Path, device: torch.device, precisions: Sequence[str], longest: int
+) -> tuple[list[Variant], dict[str, str]]:
+    """Upstream's two, which share their weights, and the engine at each precision; name -> why it is left out.
+
+    `longest`: samples of the longest clip, to which upstream pads a list.
+    """
     tokenizer = _load_upstream(folder, device)
-    variants = [_upstream(tokenizer, name) for name in (CLIP_BY_CLIP, IN_LISTS)]
-    left_out: dict[str, str] = {}
+    variants, left_out = [_upstream(tokenizer, CLIP_BY_CLIP)], {}
+    needed = LIST * longest * tokenizer.config.encoder_config.num_filters * LIST_BYTES
+    free = host_free() if device.type == "cpu" else None
+    if free is None or needed < free:
+        variants.append(_upstream(tokenizer, IN_LISTS))
+    else:
+        left_out[IN_LISTS] = f"takes about {needed / 2**30:.0f} GiB for these clips, {free / 2**30:.0f} GiB are free"
     for precision in precisions:
         try:
             variants.append(_engine(folder, device, precision, "all"))

@@ -109,20 +109,24 @@ def reset_peak(device: torch.device) -> None:
 
 
 def _host_rss() -> int:
-    return _status("VmRSS") or _most_resident()
+    return _kernel_figure("/proc/self/status", "VmRSS") or _most_resident()
 
 
 def _host_peak_rss() -> int:
     """Of this program: getrusage would also count the process that started it."""
-    return _status("VmHWM") or _most_resident()
+    return _kernel_figure("/proc/self/status", "VmHWM") or _most_resident()
 
 
-def _status(key: str) -> int | None:
-    """Bytes under `key` of Linux's /proc/self/status; None elsewhere."""
-    status = Path("/proc/self/status")
-    if not status.exists():
+def host_free() -> int | None:
+    """Bytes of host memory that could be had now; None where the system does not say."""
+    return _kernel_figure("/proc/meminfo", "MemAvailable")
+
+
+def _kernel_figure(file: str, key: str) -> int | None:
+    """Bytes under `key` of a file of Linux's /proc; None elsewhere."""
+    if not Path(file).exists():
         return None
-    values = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    values = dict(line.split(":", 1) for line in Path(file).read_text().splitlines())
     return int(values[key].split()[0]) * 1024
 
 
