@@ -146,6 +146,7 @@ def data_context(block_bytes: int) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RayDeprecationWarning)
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)  # little to do
             yield
     except ray.exceptions.RayError as error:
         raise _users_error(error) or error from None
