@@ -42,7 +42,7 @@ class Way(NamedTuple):
 
 @dataclass
 class Tiled:
-    """A stack and the way to run it; with `halo` frames before it a tile is exact. Keeps to a batch that had to shrink."""
+    """A stack and the way to run it; with `halo` frames before it a tile is exact. A batch that shrank stays so."""
 
     stack: Stack
     halo: int
