@@ -83,7 +83,7 @@ def measure(tokenizer: Any, clips: list[np.ndarray]) -> tuple[dict[str, np.ndarr
     table = {}
     for count in COUNTS:
         heard = first_codebooks(tokenizer, count)
-        table[f"{count} codebooks"] = _mean(
+        table[f"{count} codebook{'s' * (count > 1)}"] = _mean(
             clips, [decode(heard, c, len(w)) for c, w in zip(codes, clips, strict=True)]
         )
     outputs = [decode(tokenizer, c[:, order], len(w)) for c, w in zip(codes, clips, strict=True)]
