@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 from moto.server import ThreadedMotoServer
+from shards import cells, content, contents, read, write_files, write_parquet, write_tar
 
 from pipeline import fetch
 from pipeline.errors import InputError, UnreadableAudio
@@ -21,7 +22,6 @@ from pipeline.fetch import open_random, open_recording
 from pipeline.files import locate, look_up, write_whole
 from pipeline.items import items
 from pipeline.plan import plan
-from tests.shards import cells, content, contents, read, write_files, write_parquet, write_tar
 
 BIG = os.urandom(300_000)
 

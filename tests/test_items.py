@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shards import AUDIO, cells, content, contents, read, write_files, write_parquet, write_tar
 
 from pipeline import archive, fetch
 from pipeline.errors import InputError, TruncatedAudio
 from pipeline.items import items
 from pipeline.plan import plan
-from tests.shards import AUDIO, cells, content, contents, read, write_files, write_parquet, write_tar
 
 SPEECH = [(f"u{i}.wav", bytes([65 + i]) * 700 * i) for i in range(4)]
 

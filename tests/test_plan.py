@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shards import AUDIO, cells, contents, read, write_files, write_parquet, write_tar
 
 from pipeline.errors import InputError
 from pipeline.listing import list_folder
 from pipeline.plan import Plan, plan
 from pipeline.task import UNIT_SCHEMA, carried_names
-from tests.shards import AUDIO, cells, contents, read, write_files, write_parquet, write_tar
 
 FILES = {
     "b.wav": b"B",
