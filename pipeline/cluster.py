@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import errors
 from pipeline.errors import DeviceError, SettingsError, VoxmillError
@@ -22,6 +23,10 @@ GPU_BLOCK_MB = 32.0
 """350 s of audio a call: tens of milliseconds of a fast GPU, and a reader stays under 400 MB."""
 CPU_BLOCK_MB = 4.0
 """44 s of audio a call: a few seconds of two cores, so that progress shows and little is lost when stopped."""
+TASKS_IN_FLIGHT = 3
+"""Blocks that an actor has in hand: one in work, two on their way. Ray grows a pool that has more than 1.75."""
+MAX_INIT_DEATHS = 3
+"""Actors in a row that may die while they load the model (a node lost just then) before the run stops."""
 MAX_TASK_RETRIES = 20
 """Deaths over one block before the run stops: nine recordings of a block may each take two, and the block one."""
 POOL_CPUS = 0.25
@@ -36,15 +41,17 @@ class Resources:
     precision: str
     block_bytes: int
     rows_per_part: int
-    readers: int
+    readers: int  # that fit now; more where nodes join, unless input.readers says how many
     pools: dict[str, "PoolPlan"]  # "encode", "decode" or both
 
 
 @dataclass(frozen=True)
 class PoolPlan:
-    """One actor pool: how many actors, and what each reserves."""
+    """One actor pool: how many actors at the start, how few and how many it may become, and what each reserves."""
 
     actors: int
+    least: int
+    most: int
     gpus: float
     cpus: float
     threads: int | None
@@ -55,7 +62,12 @@ class PoolPlan:
         Ray 2.60 deprecates `max_task_retries` here but has no other place for it; `data_context` keeps that quiet.
         """
         return {
-            "compute": ActorPoolStrategy(size=self.actors, max_tasks_in_flight_per_actor=3),
+            "compute": ActorPoolStrategy(
+                min_size=self.least,
+                max_size=self.most,
+                initial_size=self.actors,
+                max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT,
+            ),
             "num_cpus": self.cpus,
             "num_gpus": self.gpus or None,
             "max_task_retries": MAX_TASK_RETRIES,
@@ -63,8 +75,9 @@ class PoolPlan:
 
 
 def keeper(kind: type) -> Any:
-    """An actor that keeps one `kind()` for the pools to tell and to ask; it takes no CPU."""
-    return ray.remote(kind).options(num_cpus=0).remote()
+    """An actor that keeps one `kind()` for the pools to tell and to ask; it takes no CPU, and stays by the driver."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 @dataclass(frozen=True)
@@ -136,6 +149,8 @@ def data_context(block_bytes: int) -> Iterator[None]:
         "enable_progress_bars": False,
         "print_on_execution_start": False,
         "max_errored_blocks": 0,
+        "max_consecutive_actor_init_deaths": MAX_INIT_DEATHS,
+        "actor_pool_util_downscaling_threshold": 0.0,  # an elastic pool shrinks when it idles, not while readers start
     }
     before = {name: getattr(context, name) for name in mine}
     levels = {name: logging.getLogger(name).level for name in ("ray.data", "ray")}
@@ -194,13 +209,16 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
 
 
 def _pool(pool: Pool, device: str, cpus: float, gpus: float, pools: int) -> PoolPlan:
-    """One actor of each pool on every GPU, or one CPU actor of each pool."""
+    """One actor of each pool on every GPU, or one CPU actor of each pool; between its bounds, where it has some."""
+    actors = pool.actors or (max(1, int(gpus)) if device == "cuda" else 1)
+    elastic = pool.min_actors is not None or pool.max_actors is not None
+    most = pool.max_actors or max(actors, pool.min_actors or 1)
+    least = min(pool.min_actors or (1 if elastic else actors), most)
+    actors = min(max(actors, least), most)
     if device == "cuda":
-        share = pool.gpus or 1 / pools
-        return PoolPlan(pool.actors or max(1, int(gpus)), share, pool.cpus or 0.0, pool.threads)
-    actors = pool.actors or 1
+        return PoolPlan(actors, least, most, pool.gpus or 1 / pools, pool.cpus or 0.0, pool.threads)
     threads = pool.threads or max(1, int(cpus) // (pools * actors))
-    return PoolPlan(actors, 0.0, POOL_CPUS if pool.cpus is None else pool.cpus, threads)
+    return PoolPlan(actors, least, most, 0.0, POOL_CPUS if pool.cpus is None else pool.cpus, threads)
 
 
 def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:
@@ -208,7 +226,7 @@ def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:
     if need_gpus > gpus:
         raise DeviceError(
             f"The pools need {need_gpus:g} GPUs, Ray has {gpus:g}: nothing would ever start. "
-            "Lower encode.actors / decode.actors, or the share of a GPU each takes (encode.gpus, decode.gpus)."
+            "Lower encode.actors / decode.actors (or min_actors), or the share of a GPU each takes (encode.gpus, ...)."
         )
     need_cpus = sum(pool.actors * pool.cpus for pool in pools)
     if cpus - need_cpus < 1:

@@ -112,8 +112,9 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
     attempts = RemoteLedger(keeper(Ledger))
     reconstruct = "decode" in pools
 
-    rows = ray.data.read_datasource(Recordings(planned.tasks, read), concurrency=resources.readers)
-    rows = rows.map_batches(
+    rows = ray.data.read_datasource(Recordings(planned.tasks, read), concurrency=job.settings.input.readers)
+    # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
+    rows = rows.map_batches_internal(
         EncodeChunks,
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, job, "encode"),
@@ -125,7 +126,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
         **pools["encode"].arguments(),
     )
     if reconstruct:
-        rows = rows.map_batches(
+        rows = rows.map_batches_internal(
             DecodeCodes,
             fn_constructor_kwargs={
                 "load": functools.partial(load_codec, job, "decode"),

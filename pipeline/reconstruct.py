@@ -85,7 +85,7 @@ def decode(
 def _execute(job: Job, run: Run, ids: list[str] | None) -> Decoded:
     rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, job)))
     rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[job.resources.device])
-    rows = rows.map_batches(
+    rows = rows.map_batches_internal(  # as in flow.graph
         DecodeCodes,
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, job, "decode"),

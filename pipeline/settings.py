@@ -48,6 +48,8 @@ class Pool(_Section):
     """A pool of stateful actors, each with the codec's weights on its device."""
 
     actors: Count | None = None
+    min_actors: Count | None = None
+    max_actors: Count | None = None
     gpus: Annotated[float, Field(gt=0)] | None = None
     cpus: Annotated[float, Field(ge=0)] | None = None
     threads: Count | None = None

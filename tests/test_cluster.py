@@ -30,11 +30,30 @@ def test_every_gpu_gets_an_actor_of_each_pool() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, (4, 4, 4)),
+        ({"encode__max_actors": 100}, (4, 1, 100)),
+        ({"encode__max_actors": 3}, (3, 1, 3)),
+        ({"encode__min_actors": 2}, (4, 2, 4)),
+        ({"encode__actors": 2, "encode__max_actors": 9}, (2, 1, 9)),
+        ({"encode__actors": 2}, (2, 2, 2)),
+    ],
+)
+def test_an_elastic_pool_starts_full(values: dict[str, Any], expected: tuple[int, int, int]) -> None:
+    pool = allot(settings(**values), {"CPU": 32.0, "GPU": 4.0}, ("encode",)).pools["encode"]
+    assert (pool.actors, pool.least, pool.most) == expected
+    strategy = pool.arguments()["compute"]
+    assert (strategy.initial_size, strategy.min_size, strategy.max_size) == expected
+
+
+@pytest.mark.parametrize(
     ("values", "cluster", "says"),
     [
         ({"device": "cuda"}, {"CPU": 4.0}, "Ray sees no GPU"),
         ({"precision": "fp16"}, {"CPU": 4.0}, "fp16"),
         ({"encode__actors": 3, "encode__gpus": 1}, {"CPU": 4.0, "GPU": 2.0}, "need 4 GPUs, Ray has 2"),
+        ({"encode__min_actors": 3, "encode__max_actors": 9}, {"CPU": 4.0, "GPU": 2.0}, "need 2.5 GPUs, Ray has 2"),
         ({"encode__actors": 2, "encode__cpus": 1}, {"CPU": 2.0}, "leave none to read with"),
         ({}, {"CPU": 1.0}, "leave none to read with"),
     ],

@@ -89,7 +89,7 @@ def test_an_actor_that_dies_over_a_block(tmp_path: Path, small_model: Path, pois
             EncodeChunks,
             fn_constructor_kwargs={"load": lambda: Poisoned(model, mark), "attempts": RemoteLedger(keeper(Ledger))},
             batch_format="pyarrow",
-            **PoolPlan(1, 0.0, 0.25, 1).arguments(),
+            **PoolPlan(1, 1, 1, 0.0, 0.25, 1).arguments(),
         )
         table = pa.concat_tables(list(rows.iter_batches(batch_size=None, batch_format="pyarrow")))
     errors = dict(zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True))
