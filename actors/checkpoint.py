@@ -31,6 +31,12 @@ def find_model(model: str) -> Path:
     return folder
 
 
+def name_anywhere(model: str) -> str:
+    """`model` as other machines can find it: a folder by its absolute path, "demo" and hub ids as they are."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if model != "demo" and folder.is_dir() else model
+
+
 def _fetch(model: str) -> Path:
     """Download (or find in the hub's cache) the files of a hub id; safetensors only, no code."""
     from huggingface_hub import snapshot_download

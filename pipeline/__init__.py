@@ -6,7 +6,8 @@ if TYPE_CHECKING:
     from pipeline.flow import tokenize
     from pipeline.run import open_run
 
-__all__ = ["open_run", "tokenize"]
+__all__ = ["__version__", "open_run", "tokenize"]
+__version__ = "0.1.0"  # here, for the code may run where it travelled to and not where it was installed
 
 
 def __getattr__(name: str) -> object:

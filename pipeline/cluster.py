@@ -1,6 +1,7 @@
 """Settings -> a Ray to run on, and how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import re
@@ -16,7 +17,8 @@ from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import errors
-from pipeline.errors import DeviceError, SettingsError, VoxmillError
+from pipeline.errors import DeviceError, VoxmillError
+from pipeline.nodes import join, same_everywhere
 from pipeline.settings import Pool, Settings
 
 GPU_BLOCK_MB = 32.0
@@ -97,8 +99,12 @@ class RemoteLedger:
 
 @contextlib.contextmanager
 def session(settings: Settings) -> Iterator[None]:
-    """Inside, Ray runs: the one that runs already, the cluster at `ray_address` or $RAY_ADDRESS, or a local one."""
+    """Inside, Ray runs: the one that runs already, the cluster at `ray_address` or $RAY_ADDRESS, or a local one.
+
+    Raises ClusterError where nodes would run other code or other packages than this process.
+    """
     if ray.is_initialized():
+        same_everywhere(other_nodes=True)
         yield
         return
     local = settings.ray_address is None and "RAY_ADDRESS" not in os.environ
@@ -106,11 +112,10 @@ def session(settings: Settings) -> Iterator[None]:
         if not local:
             raise DeviceError(f"device {settings.device!r} picks a GPU of this machine; on a cluster use 'cuda'.")
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.device.removeprefix("cuda:")
+    _start_local() if local else join(settings.ray_address)
     try:
-        _start_local() if local else ray.init(settings.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise SettingsError(f"No Ray cluster answers at {settings.ray_address!r}: {error}") from error
-    try:
+        if not local:
+            same_everywhere()
         yield
     finally:
         ray.shutdown()
@@ -150,7 +155,9 @@ def data_context(block_bytes: int) -> Iterator[None]:
         "print_on_execution_start": False,
         "max_errored_blocks": 0,
         "max_consecutive_actor_init_deaths": MAX_INIT_DEATHS,
-        "actor_pool_util_downscaling_threshold": 0.0,  # an elastic pool shrinks when it idles, not while readers start
+        "autoscaling_config": dataclasses.replace(  # an elastic pool shrinks when it idles, not while readers start
+            context.autoscaling_config, actor_pool_util_downscaling_threshold=0.0
+        ),
     }
     before = {name: getattr(context, name) for name in mine}
     levels = {name: logging.getLogger(name).level for name in ("ray.data", "ray")}

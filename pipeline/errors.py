@@ -28,6 +28,10 @@ class DeviceError(VoxmillError):
     """A device, or a precision on a device, that is not to be had."""
 
 
+class ClusterError(VoxmillError):
+    """A Ray cluster that does not answer, or whose nodes would run other code or other packages than the driver."""
+
+
 class RecordingError(VoxmillError):
     """One recording that cannot be tokenized. It becomes a row of `failures/`: the class name is its "error"."""
 

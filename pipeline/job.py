@@ -1,6 +1,8 @@
 """Settings -> a job: all that is decided, checked and refused before the first recording is read."""
 
 import json
+import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import soxr
 from pyarrow.fs import FileSystem
 
-from actors.checkpoint import exact_context_frames, fingerprint
+from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from pipeline.cluster import Resources, allot
 from pipeline.errors import ModelError
 from pipeline.files import locate, redact
+from pipeline.nodes import PACKAGES, installed, refuse
 from pipeline.record import versions
 from pipeline.schema import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
 from pipeline.settings import Settings
@@ -26,8 +29,9 @@ class Job:
 
     settings: Settings
     resources: Resources
-    model: Path
+    model: str  # "demo", a hub id or an absolute folder: every machine finds its own copy
     sha256: str  # of the weights; every actor must load the same
+    packages: dict[str, str | None]  # versions that every actor must have
     chunk_samples: int
     context_samples: int
     fs: FileSystem
@@ -35,15 +39,16 @@ class Job:
 
 
 def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float], stages: tuple[str, ...]) -> Job:
-    """Everything that can be refused is refused here, before a file is made."""
+    """Everything that can be refused is refused here, before a file is made. `model`: its folder on this machine."""
     fs, run = locate(out, settings.input.schemes)
     context_s = settings.chunk.context_s
     context_frames = exact_context_frames(model) if context_s is None else round(context_s * FRAME_RATE)
     return Job(
         settings=settings,
         resources=allot(settings, cluster, stages),
-        model=model,
+        model=name_anywhere(settings.model),
         sha256=fingerprint(model),
+        packages={name: version for name, version in installed().items() if name in PACKAGES},
         chunk_samples=settings.chunk.length_samples,
         context_samples=context_frames * FRAME_SAMPLES,
         fs=fs,
@@ -72,20 +77,29 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
 
 
 def load_codec(job: Job, stage: str) -> "Codec":
-    """The codec of an actor; refuses weights that are not the driver's."""
+    """The codec of an actor; refuses packages and weights that are not the driver's.
+
+    Raises ClusterError, ModelError, both with the name of this machine.
+    """
+    refuse(job.packages, {platform.node(): installed()})
     from actors.codec import Codec
 
-    codec = Codec.load(
-        str(job.model),
-        device=job.resources.device,
-        precision=job.resources.precision,
-        attention=job.settings.attention,
-        threads=job.resources.pools[stage].threads,
-        accelerate=job.settings.accelerate,
-        parts=stage,
-    )
+    try:
+        codec = Codec.load(
+            job.model,
+            device=job.resources.device,
+            precision=job.resources.precision,
+            attention=job.settings.attention,
+            threads=job.resources.pools[stage].threads,
+            accelerate=job.settings.accelerate,
+            parts=stage,
+        )
+    except ModelError as error:
+        shared = " The folder must be on a file system that every node shares." if os.path.isabs(job.model) else ""
+        raise ModelError(f"On node {platform.node()}: {error}{shared}") from error
     if codec.fingerprint != job.sha256:
         raise ModelError(
-            f"{job.model} holds other weights here than on the driver: {codec.fingerprint}, not {job.sha256}."
+            f"{job.model} holds other weights on node {platform.node()} than on the driver: {codec.fingerprint}, not "
+            f"{job.sha256}."
         )
     return codec

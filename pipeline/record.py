@@ -8,6 +8,7 @@ from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
+from pipeline import __version__
 from pipeline.errors import OutputError
 from pipeline.files import write_whole
 from pipeline.lock import LOCK_FILE
@@ -33,7 +34,8 @@ DECIDES_CODES = ("model", "attention", "precision", "resampler", "chunk")
 
 def versions() -> dict[str, str]:
     """Installed versions of everything that can change a code."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    others = {name: importlib.metadata.version(name) for name in PACKAGES if name != "voxmill"}
+    return {"python": platform.python_version(), "voxmill": __version__, **others}
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "actors").glob("*.py"), *(ROOT / "pipeline").glob("*.py")])
 COMPOSERS = {"flow", "job", "reconstruct", "cli", "cli_stream", "pipe", "demo", "check", "reencode"}
 """Files of pipeline/ that may know the other package."""
-RAY = {"flow", "cluster", "reconstruct"}
+RAY = {"flow", "cluster", "nodes", "reconstruct"}
 
 
 def imported(file: Path) -> set[str]:
