@@ -20,6 +20,7 @@ from pipeline.errors import InputError, RecordingError, TruncatedAudio, Unreadab
 from pipeline.fetch import SMALL_BYTES, Window, open_random, open_stream
 from pipeline.files import is_local, reason, redact, telling
 from pipeline.names import clean_id, is_hidden
+from pipeline.persist import Access
 from pipeline.task import AUDIO_SUFFIXES
 
 TEXT_SUFFIXES = ("json", "txt")
@@ -34,7 +35,7 @@ class Archive:
     """Where a tar file is."""
 
     location: str
-    schemes: tuple[str, ...]
+    access: Access
 
     @property
     def compressed(self) -> bool:
@@ -125,7 +126,7 @@ def _rewound(file: BinaryIO) -> Iterator[BinaryIO]:
 @contextmanager
 def _open_window(archive: Archive, offset: int, size: int) -> Iterator[BinaryIO]:
     with telling(archive.location, UnreadableAudio):
-        file = open_random(archive.location, archive.schemes)
+        file = open_random(archive.location, archive.access)
     if size > SMALL_BYTES:
         with io.BufferedReader(Window(file, offset, size)) as window:
             yield cast(BinaryIO, window)
@@ -139,10 +140,10 @@ def _open_window(archive: Archive, offset: int, size: int) -> Iterator[BinaryIO]
 @contextmanager
 def _open(archive: Archive) -> Iterator[BinaryIO]:
     if archive.in_place:
-        with open_random(archive.location, archive.schemes) as file:
+        with open_random(archive.location, archive.access) as file:
             yield file
         return
-    with open_stream(archive.location, archive.schemes) as stream:
+    with open_stream(archive.location, archive.access) as stream:
         buffered = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20))
         yield cast(BinaryIO, gzip.GzipFile(fileobj=buffered)) if archive.compressed else buffered
 

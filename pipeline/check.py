@@ -197,7 +197,7 @@ def unfinished_files(evidence: Evidence) -> Iterator[str]:
 def planned_ids(inputs: Sequence[str], summary: dict[str, Any] | None) -> pa.ChunkedArray:
     """The ids of all recordings of `inputs`; no audio is opened, containers are."""
     chosen = Settings.model_validate((summary or {}).get("settings", {})).input
-    planned = plan(list(inputs), column=chosen.column, schemes=chosen.schemes)
+    planned = plan(list(inputs), column=chosen.column, access=chosen.access)
     ids = [
         task.units["@id"].combine_chunks()
         if task.kind == "files"

@@ -1,4 +1,10 @@
-"""A location (a local path or URI) -> an open binary file, to read at random or once from its beginning."""
+"""A location (a local path or URI) -> an open binary file, to read at random or once from its beginning.
+
+Broken connections are mended below: http(s) by HttpFile. The clients of the other stores do it themselves. The AWS SDK
+below pyarrow makes 31 tries of each request, 0.2 s apart, and takes 3 s of silence for a failure: 6 s until a refused
+connection is an error, 100 s until a silent server is. Google's goes on for files.GS_RETRY_S. huggingface_hub asks for
+the bytes of a file 6 times, but only once where it looks a file up: that is what `persist` is for.
+"""
 
 import io
 import os
@@ -11,22 +17,26 @@ from typing import Any, BinaryIO, cast
 import pyarrow.fs as pafs
 
 from pipeline.errors import InputError, UnreadableAudio
-from pipeline.files import BUFFER_BYTES, SCHEMES, is_local, local_location, local_path, locate, telling
+from pipeline.files import BUFFER_BYTES, is_http, is_local, local_location, local_path, locate, telling
+from pipeline.http import HttpFile
+from pipeline.persist import DEFAULT, Access, persist
 
 SMALL_BYTES = 32 << 20
 """Remote files up to here are fetched whole, in one request: decoders seek. Larger ones are read by range."""
+STREAM_BYTES = 1 << 20
+"""Read of a remote stream at a time."""
 MAX_SPOOL_BYTES = 16 << 30
 """The most that is fetched whole where a server gives no ranges; above SMALL_BYTES into an unnamed temporary file."""
 
 
 @contextmanager
-def open_recording(location: str, schemes: tuple[str, ...] = SCHEMES) -> Iterator[str | BinaryIO]:
+def open_recording(location: str, access: Access = DEFAULT) -> Iterator[str | BinaryIO]:
     """The path of a local file (it can be memory-mapped), or a seekable file. Raises UnreadableAudio."""
     try:
         with telling(location, UnreadableAudio):
             if not location:
                 raise UnreadableAudio("this row of the manifest names no file")
-            file = open_random(location, schemes)
+            file = open_random(location, access)
     except InputError as e:
         raise UnreadableAudio(str(e)) from None
     with file:
@@ -38,13 +48,15 @@ def open_recording(location: str, schemes: tuple[str, ...] = SCHEMES) -> Iterato
                 yield file
 
 
-def open_random(location: str, schemes: tuple[str, ...] = SCHEMES) -> BinaryIO:
+def open_random(location: str, access: Access = DEFAULT) -> BinaryIO:
     """A seekable binary file. Remote and small: fetched whole. Remote and large: read by range, buffered."""
-    fs, path = locate(location, schemes)
+    fs, path = locate(location, access.schemes)
+    if is_http(location):
+        return _open_http(location, access)
     if isinstance(fs, pafs.LocalFileSystem):
         return _open_local(path)
     if isinstance(fs, pafs.PyFileSystem):
-        return _open_fsspec(fs.handler.fs, path)
+        return persist(lambda: _open_hub(fs.handler.fs, path), "hf", access)
     raw = fs.open_input_file(path)
     if raw.size() <= SMALL_BYTES:
         with raw:
@@ -52,23 +64,23 @@ def open_random(location: str, schemes: tuple[str, ...] = SCHEMES) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(raw, BUFFER_BYTES))
 
 
-def open_stream(location: str, schemes: tuple[str, ...] = SCHEMES) -> BinaryIO:
+def open_stream(location: str, access: Access = DEFAULT) -> BinaryIO:
     """A binary file read once from its beginning, in one request where the store can."""
-    fs, path = locate(location, schemes)
+    fs, path = locate(location, access.schemes)
+    if is_http(location):
+        return cast(BinaryIO, io.BufferedReader(HttpFile(location, access), STREAM_BYTES))
     if isinstance(fs, pafs.LocalFileSystem):
         return _open_local(path)
     if isinstance(fs, pafs.PyFileSystem):
-        return fs.handler.fs.open(path, "rb", block_size=0)
+        return persist(lambda: fs.handler.fs.open(path, "rb", block_size=0), "hf", access)
     return fs.open_input_stream(path, compression=None, buffer_size=BUFFER_BYTES)
 
 
-def open_ranges(location: str, schemes: tuple[str, ...] = SCHEMES) -> Any:
+def open_ranges(location: str, access: Access = DEFAULT) -> Any:
     """What pyarrow.parquet reads from: only the ranges it asks for, where the store gives ranges."""
-    fs, path = locate(location, schemes)
-    if isinstance(fs, pafs.LocalFileSystem):
-        return _open_local(path)
-    if isinstance(fs, pafs.PyFileSystem):
-        return _open_fsspec(fs.handler.fs, path)
+    fs, path = locate(location, access.schemes)
+    if isinstance(fs, pafs.LocalFileSystem | pafs.PyFileSystem):
+        return open_random(location, access)
     return fs.open_input_file(path)
 
 
@@ -78,18 +90,18 @@ def _open_local(path: str) -> BinaryIO:
     return open(path, "rb")
 
 
-def _open_fsspec(fs: Any, path: str) -> BinaryIO:
-    """A server that ignores ranges (Python's own http.server does) answers a read far into the file with the start."""
-    size = fs.info(path).get("size")
-    if size is not None and size > SMALL_BYTES:
-        file = fs.open(path, "rb", block_size=BUFFER_BYTES)
-        try:
-            file.seek(size - 1)
-            if len(file.read(1)) == 1:
-                file.seek(0)
-                return file
-        except ValueError:  # what fsspec raises for a server without ranges, before it reads the body
-            file.close()
+def _open_http(url: str, access: Access) -> BinaryIO:
+    """A large file of a server without ranges is fetched whole: a decoder that seeks would fetch it time and again."""
+    file = HttpFile(url, access)
+    if file.size is not None and file.size > SMALL_BYTES and file.gives_ranges():
+        return cast(BinaryIO, io.BufferedReader(file, BUFFER_BYTES))
+    with file:
+        return spool(cast(BinaryIO, file))
+
+
+def _open_hub(fs: Any, path: str) -> BinaryIO:
+    if (fs.info(path).get("size") or 0) > SMALL_BYTES:
+        return fs.open(path, "rb", block_size=BUFFER_BYTES)
     with fs.open(path, "rb", block_size=0) as stream:
         return spool(stream)
 

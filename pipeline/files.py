@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from pipeline.errors import InputError, OutputError, VoxmillError
+from pipeline.http import HttpFile, http_client
+from pipeline.persist import DEFAULT, SCHEMES, Access, client_errors, persist
 
-SCHEMES = ("file", "s3", "gs", "hf", "https", "http")
-"""Allowed by default; the setting is `input.schemes`."""
 BUFFER_BYTES = 4 << 20
 """One request of a large remote file: a quarter of a second at 16 MB/s, well above a request's latency."""
 
@@ -69,7 +69,7 @@ def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.File
     environment = tuple(sorted(i for i in os.environ.items() if i[0].startswith(("AWS_", "GOOGLE_", "HF_"))))
     with telling(location, InputError):
         if scheme in ("http", "https"):
-            return _http(environment), location
+            return pafs.PyFileSystem(pafs.FSSpecHandler(http_client())), location
         parts = _split(location)
         path = f"{_host(parts.netloc)}{unquote(parts.path)}".strip("/")
         root = f"{scheme}://{parts.netloc}" + (f"?{parts.query}" if parts.query else "")
@@ -88,15 +88,23 @@ def local_path(location: str) -> str:
     return os.path.abspath(os.fsdecode(unquote_to_bytes(parts.path)))
 
 
-def look_up(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[bool, int]:
+def is_http(location: str) -> bool:
+    """True for URLs of web servers."""
+    return location.lower().startswith(("http://", "https://"))
+
+
+def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, int]:
     """Whether `location` is a folder, and a file's size in bytes (0 where the server does not say).
 
     Raises InputError where there is nothing, or no way to it.
     """
-    fs, path = locate(location, schemes)
+    fs, path = locate(location, access.schemes)
     with telling(location, InputError):
+        if is_http(location):
+            with HttpFile(location, access) as file:
+                return False, file.size or 0
         if isinstance(fs, pafs.PyFileSystem):  # pyarrow's wrapper would drop the reason
-            known = fs.handler.fs.info(path)
+            known = persist(lambda: fs.handler.fs.info(path), "hf", access)
             return known["type"] == "directory", known.get("size") or 0
         info = fs.get_file_info([path])[0]
         if info.type == pafs.FileType.NotFound:
@@ -165,17 +173,6 @@ def _object_store(root: str, environment: tuple[tuple[str, str], ...]) -> pafs.F
 
 
 @lru_cache(maxsize=4)
-def _http(environment: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
-    import aiohttp
-    from fsspec.implementations.http import HTTPFileSystem
-
-    # fsspec's own limit is 300 s for a whole body; what must not hang is connecting and each read.
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
-    http = HTTPFileSystem(client_kwargs={"timeout": timeout, "trust_env": True}, skip_instance_cache=True)
-    return pafs.PyFileSystem(pafs.FSSpecHandler(http))
-
-
-@lru_cache(maxsize=4)
 def _hub(environment: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
     from huggingface_hub import HfFileSystem
 
@@ -198,16 +195,8 @@ def telling(location: str, error: type[VoxmillError]) -> Iterator[None]:
         raise error(f"{redact(location)}: permission denied ({reason(e)})") from None
     except IsADirectoryError:
         raise error(f"{redact(location)}: a folder, where a file was expected") from None
-    except (OSError, EOFError, UnicodeError, pa.ArrowException, *client_errors()) as e:
+    except (EOFError, UnicodeError, pa.ArrowException, *client_errors()) as e:
         raise error(f"{redact(location)}: cannot be read ({reason(e)})") from None
-
-
-def client_errors() -> tuple[type[Exception], ...]:
-    """aiohttp's own errors are no OSErrors; loaded only where a URI was opened with it."""
-    import sys
-
-    aiohttp = sys.modules.get("aiohttp")
-    return (aiohttp.ClientError,) if aiohttp else ()
 
 
 def reason(error: BaseException) -> str:

@@ -72,7 +72,7 @@ def tokenize(
             paths,
             done=done.ids,
             column=chosen.input.column,
-            schemes=chosen.input.schemes,
+            access=chosen.input.access,
             task_bytes=round(chosen.input.task_mb * 2**20),
             parallelism=job.resources.readers,
             chunk_samples=job.chunk_samples,

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.fetch import open_ranges
 from pipeline.files import redact, telling
+from pipeline.persist import Access
 from pipeline.task import carried_names
 
 BINARY_COLUMNS = ("audio", "bytes", "wav")
@@ -24,9 +25,9 @@ class Footer:
     bytes: list[int]
 
 
-def read_footer(location: str, column: str | None, schemes: tuple[str, ...]) -> Footer:
+def read_footer(location: str, column: str | None, access: Access) -> Footer:
     """Schema and row groups. Raises UnreadableAudio, or InputError where the choice of a column is open."""
-    with telling(location, UnreadableAudio), open_ranges(location, schemes) as file:
+    with telling(location, UnreadableAudio), open_ranges(location, access) as file:
         metadata = pq.ParquetFile(file).metadata
         schema = metadata.schema.to_arrow_schema().remove_metadata()
     audio = audio_column(schema, column, location)

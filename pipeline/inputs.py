@@ -26,6 +26,7 @@ from pipeline.listing import (
 from pipeline.manifest import manifest_units
 from pipeline.names import clean_id
 from pipeline.parse import read_manifest
+from pipeline.persist import Access
 from pipeline.tar import TAR_CARRIED
 from pipeline.task import MAX_WEIGHT, UNIT_SCHEMA, Kind
 
@@ -50,18 +51,18 @@ class Rules:
     """How inputs are read: plain values from the settings."""
 
     column: str | None
-    schemes: tuple[str, ...]
+    access: Access
 
 
 def find(location: str, rules: Rules) -> tuple[list[Found], int]:
     """One input -> what it holds, and how many files were passed over."""
     if has_pattern(location):
-        listing = list_glob(location, rules.schemes)
+        listing = list_glob(location, rules.access)
     else:
-        is_folder, size = look_up(location, rules.schemes)
+        is_folder, size = look_up(location, rules.access)
         if not is_folder:
             return [_file(location, size, rules)], 0
-        listing = list_folder(location, rules.schemes)
+        listing = list_folder(location, rules.access)
     return _listed(redact(location), listing, rules)
 
 
@@ -81,8 +82,8 @@ def _file(location: str, size: int, rules: Rules) -> Found:
 
 
 def _manifest(location: str, rules: Rules) -> Found:
-    table = read_manifest(location, rules.column, rules.schemes)
-    units = manifest_units(table, location, rules.column, rules.schemes)
+    table = read_manifest(location, rules.column, rules.access)
+    units = manifest_units(table, location, rules.column, rules.access.schemes)
     carried = pa.schema([column for column in units.schema if column.name not in UNIT_SCHEMA.names])
     return Found(redact(location), "files", units, carried, recordings=units.num_rows)
 
@@ -116,7 +117,7 @@ def _shards(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], in
 
 def _footer(location: str, rules: Rules) -> Footer | None:
     try:
-        return read_footer(location, rules.column, rules.schemes)
+        return read_footer(location, rules.column, rules.access)
     except UnreadableAudio:
         return None
 

@@ -24,7 +24,7 @@ def items(task: ReadTask) -> Iterator[Item]:
     done = frozenset(task.done.to_pylist())
     for (id, location), units in groupby(task.units.to_pylist(), key=lambda unit: (unit["@id"], unit["@location"])):
         if task.kind == "tar":
-            yield from members(Shard(id, Archive(location, task.schemes), task.prefixed, task.carried), done)
+            yield from members(Shard(id, Archive(location, task.access), task.prefixed, task.carried), done)
         else:
             groups = [unit["@row_group"] for unit in units]
             yield from rows(
@@ -35,7 +35,7 @@ def items(task: ReadTask) -> Iterator[Item]:
                     task.prefixed,
                     task.column,
                     task.carried,
-                    task.schemes,
+                    task.access,
                 ),
                 done,
             )
@@ -52,7 +52,7 @@ def _files(task: ReadTask) -> Iterator[Item]:
                 source=source,
                 name=source.rpartition("/")[2],
                 carried={name: column[row] for name, column in zip(carried.schema.names, carried.columns, strict=True)},
-                open=partial(open_recording, unit["@location"], task.schemes),
+                open=partial(open_recording, unit["@location"], task.access),
                 start_s=unit["@start_s"] or 0.0,
                 end_s=unit["@end_s"],
                 range=Range(*(unit[name] for name in RANGE_SCHEMA.names)) if "@samples" in unit else None,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -30,6 +30,7 @@ from pipeline.files import (
     telling,
 )
 from pipeline.names import clean_id, is_hidden
+from pipeline.persist import Access, persist
 from pipeline.task import AUDIO_SUFFIXES
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -55,22 +56,22 @@ def has_pattern(location: str) -> bool:
     return re.search(r"[*?\[]", location) is not None and not os.path.lexists(location)
 
 
-def list_folder(folder: str, schemes: tuple[str, ...], pattern: str = "**") -> Listing:
+def list_folder(folder: str, access: Access, pattern: str = "**") -> Listing:
     """All audio files and containers below `folder` whose relative path, or a folder above it, matches `pattern`."""
-    if check_scheme(folder, schemes) in ("http", "https"):
+    if check_scheme(folder, access.schemes) in ("http", "https"):
         raise InputError(f"{redact(folder)}: http servers list no folders; name files, shards or a manifest of them")
     with telling(folder, InputError):
         return _listing(
-            _walk(local_path(folder), pattern) if is_local(folder) else _list_remote(folder, pattern, schemes)
+            _walk(local_path(folder), pattern) if is_local(folder) else _list_remote(folder, pattern, access)
         )
 
 
-def list_glob(location: str, schemes: tuple[str, ...]) -> Listing:
+def list_glob(location: str, access: Access) -> Listing:
     """The files that a glob matches ("*" stays in a folder, "**" crosses them), and all below folders that match."""
     path, mark, query = location.partition("?") if is_uri(location) else (os.path.abspath(location), "", "")
     parts = path.split("/")
     fixed = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
-    return list_folder("/".join(parts[:fixed]) + mark + query or "/", schemes, "/".join(parts[fixed:]))
+    return list_folder("/".join(parts[:fixed]) + mark + query or "/", access, "/".join(parts[fixed:]))
 
 
 def _listing(rows: Iterator[tuple[str, str, int] | None]) -> Listing:
@@ -95,11 +96,11 @@ def _matcher(pattern: str) -> Callable[[str], object]:
     return re.compile(glob_translate(pattern).removesuffix("\\Z") + r"(?:/(?s:.*))?\Z").match
 
 
-def _list_remote(folder: str, pattern: str, schemes: tuple[str, ...]) -> Iterator[tuple[str, str, int] | None]:
-    fs, base = locate(folder, schemes)
+def _list_remote(folder: str, pattern: str, access: Access) -> Iterator[tuple[str, str, int] | None]:
+    fs, base = locate(folder, access.schemes)
     before, after = around(folder)
     matches = _matcher(unquote(pattern))
-    infos = fs.get_file_info(pafs.FileSelector(base, recursive=True))
+    infos = persist(lambda: fs.get_file_info(pafs.FileSelector(base, recursive=True)), urlsplit(before).netloc, access)
     for info in sorted((i for i in infos if i.type == pafs.FileType.File), key=lambda i: i.path):
         relative = info.path[len(base) :].lstrip("/")
         if matches(relative):

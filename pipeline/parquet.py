@@ -21,6 +21,7 @@ from pipeline.fetch import BUFFER_BYTES, open_ranges, open_recording
 from pipeline.files import around, folder_of, is_uri, quoted, reason, redact, telling
 from pipeline.footer import audio_column, is_text, travelling
 from pipeline.names import clean_id, clean_ids, mend_text
+from pipeline.persist import Access
 from pipeline.task import Item
 
 BATCH_BYTES = 16 << 20
@@ -39,7 +40,7 @@ class ParquetShard:
     prefixed: bool
     column: str | None
     carried: pa.Schema
-    schemes: tuple[str, ...]
+    access: Access
 
 
 def rows(shard: ParquetShard, done: frozenset[str]) -> Iterator[Item]:
@@ -52,7 +53,7 @@ def rows(shard: ParquetShard, done: frozenset[str]) -> Iterator[Item]:
     own_id = f"{shard.id}#row-group-{first}" if first else shard.id
     source = clean_id(redact(shard.location))
     try:
-        with telling(shard.location, UnreadableAudio), open_ranges(shard.location, shard.schemes) as file:
+        with telling(shard.location, UnreadableAudio), open_ranges(shard.location, shard.access) as file:
             parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
             yield from _Rows(parquet, shard, done, source).read()
     except (RecordingError, InputError) as e:
@@ -138,7 +139,7 @@ class _Rows:
                 if is_uri(path) or path.startswith("/")
                 else before + (quoted(path) if is_uri(before) else path) + after
             )
-            return partial(open_recording, location, self.shard.schemes)
+            return partial(open_recording, location, self.shard.access)
         return partial(fail, UnreadableAudio(f"{self.source}::row {number}: neither bytes nor a path"))
 
     def _id(self, number: int) -> str:

@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.fetch import open_stream
 from pipeline.files import file_name, redact, telling
 from pipeline.names import mend_text
+from pipeline.persist import Access
 
 PATH_COLUMNS = ("audio", "path", "audio_filepath", "wav")
 BLOCK_BYTES = 16 << 20
@@ -18,13 +19,13 @@ MAX_DEPTH = 100
 """Of nested JSON: pyarrow's parser recurses, and ends the process somewhere beyond 5000."""
 
 
-def read_manifest(location: str, column: str | None, schemes: tuple[str, ...]) -> pa.Table:
+def read_manifest(location: str, column: str | None, access: Access) -> pa.Table:
     """The rows of a .csv, .parquet or JSON lines file, text in UTF-8. Raises InputError where it cannot be parsed."""
     name = file_name(location).lower()
     read = _read_csv if name.endswith(".csv") else _read_parquet if name.endswith(".parquet") else _read_json
     try:
         with telling(location, InputError):
-            table = read(lambda: open_stream(location, schemes), column)
+            table = read(lambda: open_stream(location, access), column)
     except ValueError as e:
         raise InputError(f"{redact(location)}: {e}; expected one flat object a line") from None
     if not table.num_rows:

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from pipeline.files import SCHEMES, redact
+from pipeline.files import redact
 from pipeline.inputs import Found, Rules, find
 from pipeline.listing import MANIFEST_SUFFIXES, PARQUET_SUFFIXES, TAR_SUFFIXES
+from pipeline.persist import DEFAULT, Access
 from pipeline.ranges import share
 from pipeline.task import AUDIO_SUFFIXES, UNIT_SCHEMA, Kind, ReadTask
 
@@ -45,7 +46,7 @@ def plan(
     *,
     done: pa.Array | pa.ChunkedArray | None = None,
     column: str | None = None,
-    schemes: tuple[str, ...] = SCHEMES,
+    access: Access = DEFAULT,
     task_bytes: int = 64 << 20,
     parallelism: int = 1,
     chunk_samples: int | None = None,
@@ -58,7 +59,7 @@ def plan(
     share a large local WAV of several chunks, unless it is longer than `max_recording_s`. Raises InputError: a missing
     path, no audio, a scheme that is not allowed, two recordings of one id, columns that do not fit together.
     """
-    rules, found, passed_over = Rules(column, schemes), [], 0
+    rules, found, passed_over = Rules(column, access), [], 0
     for location in inputs:
         more, passed = find(location, rules)
         found += more
@@ -73,14 +74,14 @@ def plan(
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None:
-        units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, schemes)
+        units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, access)
         shared = [ranges.slice(row, 1) for row in range(ranges.num_rows)]
     pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
     pieces += [(kind, piece) for kind in KINDS for piece in split(units[kind], target)]
     prefixed = not (len(found) == 1 and found[0].alone)
     committed = Committed(known, prefixed) if any(kind != "files" for kind, _ in pieces) else None
     tasks = [
-        ReadTask(kind, piece, carried, _done(committed, kind, piece), prefixed, column, schemes)
+        ReadTask(kind, piece, carried, _done(committed, kind, piece), prefixed, column, access)
         for kind, piece in pieces
     ]
     counts = [one.recordings for one in found]

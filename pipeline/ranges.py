@@ -17,6 +17,7 @@ from pipeline.errors import RecordingError
 from pipeline.fetch import open_recording
 from pipeline.files import is_local
 from pipeline.guarded import open_file
+from pipeline.persist import Access
 from pipeline.resample import output_length, period
 from pipeline.task import RANGE_SCHEMA
 from pipeline.wav import Wav, read_header
@@ -26,7 +27,7 @@ MAX_CHANNELS = 64
 
 
 def share(
-    units: pa.Table, target: int, chunk_samples: int, max_recording_s: float, schemes: tuple[str, ...]
+    units: pa.Table, target: int, chunk_samples: int, max_recording_s: float, access: Access
 ) -> tuple[pa.Table, pa.Table]:
     """(units that stay whole, units with RANGE_SCHEMA's columns behind: a range of about `target` bytes each).
 
@@ -39,7 +40,7 @@ def share(
     shared: list[int] = []
     rows: list[dict[str, int]] = []
     for row in np.flatnonzero(large.to_numpy()).tolist():
-        wav = _local_wav(units["@location"][row].as_py(), schemes)
+        wav = _local_wav(units["@location"][row].as_py(), access)
         if wav is not None and wav.samples <= max_recording_s * wav.rate:
             ranges = _ranges(wav, target, chunk_samples)
             shared += [row] * len(ranges)
@@ -70,12 +71,12 @@ def shareable(file: str | BinaryIO) -> Wav | None:
     return None if wav.promised is not None and wav.present < wav.promised else wav
 
 
-def _local_wav(location: str, schemes: tuple[str, ...]) -> Wav | None:
+def _local_wav(location: str, access: Access) -> Wav | None:
     """What cannot be opened, or has no sound header, stays whole: reading it tells why."""
     if not is_local(location):
         return None
     try:
-        with open_recording(location, schemes) as file:
+        with open_recording(location, access) as file:
             return shareable(file)
     except RecordingError:
         return None

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field
 
 from pipeline.errors import SettingsError
+from pipeline.persist import SCHEMES, Access
 from pipeline.schema import FRAME_SAMPLES, OFFICIAL_MODEL, SAMPLE_RATE
 
 Positive = Annotated[float, Field(gt=0)]
@@ -26,9 +27,16 @@ class Input(_Section):
     column: str | None = None
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
-    schemes: tuple[str, ...] = ("file", "s3", "gs", "hf", "https", "http")
+    schemes: tuple[str, ...] = SCHEMES
+    timeout_s: Positive = 30.0
+    retries: Annotated[int, Field(ge=0)] = 5
     task_mb: Positive = 64.0
     readers: Count | None = None
+
+    @property
+    def access(self) -> Access:
+        """How inputs are opened."""
+        return Access(self.schemes, self.timeout_s, self.retries)
 
 
 class Chunk(_Section):

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 
+from pipeline.persist import Access
 from pipeline.schema import CHUNK_SCHEMA, CODES_SCHEMA, FAILURES_SCHEMA
 
 Kind = Literal["files", "tar", "parquet"]
@@ -52,7 +53,7 @@ class ReadTask:
     done: pa.Array  # string: committed ids of these containers; files that are committed are no units
     prefixed: bool  # ids of a container's recordings start with the container's own id and "/"
     column: str | None  # the audio column of Parquet shards, where the user named it
-    schemes: tuple[str, ...]  # that may be opened
+    access: Access  # how they are opened
 
     def __getstate__(self) -> dict[str, Any]:
         """On the driver `units` and `done` are views of one large table, and pickling a view sends all of it: copy."""

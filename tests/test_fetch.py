@@ -16,7 +16,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from shards import cells, content, contents, read, write_files, write_parquet, write_tar
 
-from pipeline import fetch
+from pipeline import fetch, persist
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.fetch import open_random, open_recording
 from pipeline.files import locate, look_up, write_whole
@@ -24,6 +24,11 @@ from pipeline.items import items
 from pipeline.plan import plan
 
 BIG = os.urandom(300_000)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(persist, "FIRST_PAUSE_S", 0.001)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +235,10 @@ def test_http_says_what_the_server_answered(serve: Callable[..., str]) -> None:
         do_HEAD = do_GET  # noqa: N815
 
     base = serve(Refuses)
-    with pytest.raises(InputError, match=r"a.wav: cannot be read \(ClientResponseError: 503"):
+    with pytest.raises(
+        InputError,
+        match=r"a.wav: cannot be read \(Unreachable: 6 tries in 0 s, the last one: HTTP 503 Service Unavailable\)",
+    ):
         look_up(f"{base}/a.wav?key=secret")
     with pytest.raises(UnreadableAudio, match="503") as e, open_recording(f"{base}/a.wav?key=secret"):
         pass

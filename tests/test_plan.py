@@ -15,6 +15,7 @@ from shards import AUDIO, cells, contents, read, write_files, write_parquet, wri
 
 from pipeline.errors import InputError
 from pipeline.listing import list_folder
+from pipeline.persist import Access
 from pipeline.plan import Plan, plan
 from pipeline.task import UNIT_SCHEMA, carried_names
 
@@ -410,7 +411,7 @@ def test_any_manifest_gives_items_or_one_clear_mistake(rows: list[dict[str, obje
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            planned = plan([jsonl(Path(folder, "m.jsonl"), *rows)], schemes=("file",))  # no network
+            planned = plan([jsonl(Path(folder, "m.jsonl"), *rows)], access=Access(schemes=("file",)))  # no network
         except InputError:
             return
         found = contents(planned)
