@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileType
 
 from actors.checkpoint import DEMO_FOLDER
+from pipeline.errors import ModelError
 from pipeline.evidence import Evidence, gather, whole
 from pipeline.files import locate, redact
 from pipeline.finish import unfinished
 from pipeline.items import items
 from pipeline.plan import plan
-from pipeline.run import SUCCESS_FILE
+from pipeline.run_file import SUCCESS_FILE, run_settings
 from pipeline.schema import SAMPLE_RATE
 from pipeline.settings import Settings
 from pipeline.write import CODES, FAILURES, PIECES, WAVES, wave_header, wave_path
@@ -62,11 +64,18 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
 
 
 def codebook_size(model: str) -> int:
-    """How many codes the codebooks of `model` have, by its config; nothing is fetched for that."""
-    config = (DEMO_FOLDER if model == "demo" else Path(model).expanduser()) / "config.json"
-    if not model or not config.is_file():
+    """How many codes the codebooks of `model` have, by its config; nothing is fetched for that.
+
+    Raises ModelError for a config that does not say.
+    """
+    config = os.path.join(DEMO_FOLDER if model == "demo" else os.path.expanduser(model), "config.json")
+    if not model or not os.path.isfile(config):
         return OFFICIAL_CODEBOOK_SIZE
-    return int(json.loads(config.read_text())["encoder_config"]["codebook_size"])
+    try:
+        with open(config, "rb") as file:
+            return int(json.load(file)["encoder_config"]["codebook_size"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{config} does not tell the size of the codebooks: {error!r}") from error
 
 
 def bounded(lines: Iterable[str]) -> list[str]:
@@ -88,7 +97,7 @@ def _counted(evidence: Evidence) -> str:
 def unfinished_run(evidence: Evidence) -> Iterator[str]:
     """A run that no attempt completed, or that nothing describes."""
     if evidence.summary is None:
-        yield "run.json is missing or no JSON: settings, checksums and counts cannot be checked"
+        yield evidence.damage or "run.json is missing: settings, checksums and counts cannot be checked"
     elif evidence.summary.get("state") != "complete":
         yield f"run.json says {evidence.summary.get('state')!r}, not 'complete': run the same `voxmill tokenize` again"
     if evidence.fs.get_file_info(f"{evidence.run}/{SUCCESS_FILE}").type != FileType.File:
@@ -104,12 +113,13 @@ def torn_parts(evidence: Evidence) -> Iterator[str]:
 def checksums(evidence: Evidence) -> Iterator[str]:
     """Parts whose bytes are not those that run.json knows, parts that only one of the two knows."""
     recorded = evidence.recorded_parts
-    for name in sorted({*recorded, *evidence.sha256s}):
-        if name not in evidence.sha256s:
+    names = {path.rpartition("/")[2] for path in evidence.parts}
+    for name in sorted({*recorded, *names}):
+        if name not in names:
             yield f"{CODES}/{name} is missing: run.json lists it"
         elif evidence.summary is not None and name not in recorded:
             yield f"{CODES}/{name} is not listed in run.json"
-        elif name in recorded and recorded[name] != evidence.sha256s[name]:
+        elif name in recorded and name in evidence.sha256s and recorded[name] != evidence.sha256s[name]:
             yield f"{CODES}/{name} has another sha256 than run.json says: {evidence.sha256s[name]}"
 
 
@@ -196,7 +206,7 @@ def unfinished_files(evidence: Evidence) -> Iterator[str]:
 
 def planned_ids(inputs: Sequence[str], summary: dict[str, Any] | None) -> pa.ChunkedArray:
     """The ids of all recordings of `inputs`; no audio is opened, containers are."""
-    chosen = Settings.model_validate((summary or {}).get("settings", {})).input
+    chosen = (run_settings(summary) if summary else Settings()).input
     planned = plan(list(inputs), column=chosen.column, access=chosen.access)
     ids = [
         task.units["@id"].combine_chunks()

@@ -17,7 +17,7 @@ class InputError(VoxmillError):
 
 
 class OutputError(VoxmillError):
-    """An output folder that cannot be written, or that belongs to another run."""
+    """A run that cannot be written, that is damaged, or that belongs to other settings."""
 
 
 class ModelError(VoxmillError):

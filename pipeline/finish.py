@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.files import UNFINISHED
-from pipeline.schema import CODES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE
+from pipeline.parts import read_part
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE
 from pipeline.write import CODES, FAILURES, WAVES, join_pieces, parts, remove_pieces, write_table
 
 
@@ -24,9 +24,9 @@ class Done:
 
 
 def committed(fs: FileSystem, run: str) -> Done:
-    """Read ids and chunks, nothing else, of every part."""
+    """Read ids and chunks, nothing else, of every part. Raises OutputError for a part that is none."""
     rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks"])
-    failed = _read(fs, parts(fs, run, FAILURES), ["id"])["id"].combine_chunks()
+    failed = _failed(fs, run)
     long = rows.filter(pc.greater(rows["chunks"], 1))
     partial: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
@@ -46,16 +46,16 @@ def settle(fs: FileSystem, run: str) -> dict[str, str | None]:
     Returns the sha256 of every part of codes that changed, None for one that is gone.
     """
     failures = parts(fs, run, FAILURES)
-    failed = _read(fs, failures, ["id"])["id"].combine_chunks()
+    failed = _failed(fs, run)
     changed: dict[str, str | None] = {}
     for path in parts(fs, run, CODES) if len(failed) else []:
         if pc.any(pc.is_in(_read(fs, [path], ["id"])["id"], failed)).as_py():
-            rows = pq.read_table(path, filesystem=fs)
+            rows = read_part(fs, path, CODES_SCHEMA)
             changed[path.rpartition("/")[2]] = _replace(fs, path, rows.filter(pc.invert(pc.is_in(rows["id"], failed))))
     if len(pc.unique(failed)) < len(failed):
         seen: set[str] = set()
         for path in failures:
-            rows = pq.read_table(path, filesystem=fs)
+            rows = read_part(fs, path, FAILURES_SCHEMA)
             ids = rows["id"].to_pylist()
             first = [id_ not in seen and ids.index(id_) == row for row, id_ in enumerate(ids)]
             seen.update(ids)
@@ -115,7 +115,7 @@ def count(fs: FileSystem, run: str, context_samples: int) -> dict[str, int | flo
     return {
         "recordings": pc.sum(pc.equal(rows["chunk"], 0)).as_py() or 0,
         "chunks": len(rows),
-        "failures": len(_read(fs, parts(fs, run, FAILURES), ["id"])),
+        "failures": len(_failed(fs, run)),
         "frames": pc.sum(rows["num_frames"]).as_py() or 0,
         "audio_s": round(samples / SAMPLE_RATE, 3),
         "context_s": round(context / SAMPLE_RATE, 3),
@@ -124,7 +124,13 @@ def count(fs: FileSystem, run: str, context_samples: int) -> dict[str, int | flo
 
 def _read(fs: FileSystem, paths: list[str], columns: list[str]) -> pa.Table:
     empty = pa.schema([CODES_SCHEMA.field(name) for name in columns]).empty_table()
-    return pa.concat_tables([empty, *(pq.read_table(path, columns=columns, filesystem=fs) for path in paths)])
+    return pa.concat_tables([empty, *(read_part(fs, path, CODES_SCHEMA, columns) for path in paths)])
+
+
+def _failed(fs: FileSystem, run: str) -> pa.Array:
+    """The ids of all failures, in order."""
+    tables = [read_part(fs, path, FAILURES_SCHEMA, ["id"]) for path in parts(fs, run, FAILURES)]
+    return pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string()).combine_chunks()
 
 
 def _replace(fs: FileSystem, path: str, rows: pa.Table) -> str | None:

@@ -12,7 +12,7 @@ from pipeline import __version__
 from pipeline.errors import OutputError
 from pipeline.files import write_whole
 from pipeline.lock import LOCK_FILE
-from pipeline.run import RUN_FILE, SUCCESS_FILE, read_run_file
+from pipeline.run_file import RUN_FILE, SUCCESS_FILE, read_run_file
 from pipeline.write import CODES, FAILURES, WAVES
 
 PACKAGES = (
@@ -46,7 +46,7 @@ def now() -> str:
 def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     """run.json of a starting run, or of the one that is there and goes on. Writes nothing yet.
 
-    Raises OutputError where the folder holds something else, or a run of other codes.
+    Raises OutputError where the folder holds something else, a damaged run.json, or a run of other codes.
     """
     before = read_run_file(fs, run)
     if before is None:
@@ -85,8 +85,8 @@ def mark(fs: FileSystem, run: str, complete: bool) -> None:
 
 
 def clear(fs: FileSystem, run: str) -> None:
-    """Delete the run that is there; a folder that holds something else is left alone."""
-    if read_run_file(fs, run) is None:
+    """Delete the run that is there, also one whose run.json is damaged; what holds something else is left alone."""
+    if fs.get_file_info(f"{run}/{RUN_FILE}").type != FileType.File:
         return
     for folder in (CODES, FAILURES, WAVES):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:

@@ -21,8 +21,9 @@ from pipeline.files import redact
 from pipeline.job import Job, load_codec, prepare
 from pipeline.names import clean_id
 from pipeline.plan import Plan, plan
-from pipeline.run import Run, open_run
-from pipeline.settings import Pool, Settings
+from pipeline.run import open_run
+from pipeline.run_file import run_settings
+from pipeline.settings import Pool
 from pipeline.task import ReadTask
 
 
@@ -48,13 +49,18 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
         planned = plan_again(evidence, chosen, list(inputs or evidence.summary["inputs"]), job)
     except VoxmillError as error:
         return Reencoded([f"the sample cannot be encoded again: {error} (--inputs says where the inputs are now)"], [])
-    return _compare(open_run(location), job, planned, evidence, chosen)
+    try:
+        run = open_run(location)
+        stored = {id_: run[id_].codes for id_ in chosen}
+    except VoxmillError as error:
+        return Reencoded([f"the sample cannot be compared: {error}"], [])
+    return _compare(stored, job, planned, evidence, chosen)
 
 
 def job_again(evidence: Evidence, location: str) -> Job:
     """The run's job on this machine. Raises VoxmillError where the model is not to be had, or holds other weights."""
     summary = evidence.summary or {}
-    settings = Settings.model_validate(summary["settings"])
+    settings = run_settings(summary)
     gpus = torch.cuda.device_count()
     precision = summary["precision"] if gpus or summary["precision"] != "fp16" else "fp32"
     settings = settings.model_copy(update={"device": "auto", "precision": precision, "encode": Pool()})
@@ -109,11 +115,12 @@ def _threads_kept() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _compare(run: Run, job: Job, planned: Plan, evidence: Evidence, chosen: Sequence[str]) -> Reencoded:
+def _compare(
+    stored: dict[str, np.ndarray], job: Job, planned: Plan, evidence: Evidence, chosen: Sequence[str]
+) -> Reencoded:
     problems: list[str] = []
     same: list[np.ndarray] = []
     found: set[str] = set()
-    stored = {id_: run[id_].codes for id_ in chosen}
     for row in _again(job, planned, chosen):
         values = row.drop_columns(["codes"]).to_pylist()[0]
         id_ = values["id"]

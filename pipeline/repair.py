@@ -1,5 +1,6 @@
 """A run with something wrong -> one that a rerun of `voxmill tokenize` completes. What cannot be trusted goes."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FileType
+from pyarrow.fs import FileSystem, FileType
 
 from pipeline import record
 from pipeline.check import codebook_size
@@ -17,7 +18,8 @@ from pipeline.evidence import Evidence, first_sound, gather, whole
 from pipeline.files import locate, redact
 from pipeline.finish import count, sweep
 from pipeline.lock import locked
-from pipeline.run import SUCCESS_FILE, read_run_file
+from pipeline.parts import parse
+from pipeline.run_file import SUCCESS_FILE, salvage
 from pipeline.write import write_table
 
 
@@ -25,25 +27,25 @@ def repair(location: str | Path) -> list[str]:
     """Under the run's lock: delete torn parts, duplicate and impossible rows, unfinished files; mend run.json.
 
     What is missing then is left to a rerun of the same `voxmill tokenize`, and _SUCCESS is removed until it came.
-    Returns what was done, a line each. Raises InputError where run.json is missing, OutputError where the run is
-    written to just now.
+    Returns what was done, a line each. Raises InputError where run.json is missing, OutputError where it says nothing
+    of what was tokenized, and where the run is written to just now.
     """
     fs, run = locate(str(location))
-    try:
-        summary = read_run_file(fs, run)
-    except ValueError:
-        summary = None
+    summary, wrong = salvage(fs, run)
     if summary is None:
         raise InputError(
-            f"{redact(str(location))} has no run.json, or one that is no JSON: without it nothing tells what a part "
-            "should be. Tokenize into a new folder, or with --overwrite."
+            f"{redact(str(location))} has no run.json: without it nothing tells what a part should be. Put back a copy "
+            "of it, or tokenize into a new folder."
         )
     with locked(fs, run):
+        if wrong:
+            record.save(fs, run, summary)
         evidence = gather(fs, run, codebook_size)
         complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
         record.mark(fs, run, complete=False)
         swept = sweep(fs, run)
-        done = [f"deleted {swept} unfinished files"] if swept else []
+        done = [f"put {', '.join(wrong)} of run.json right"] if wrong else []
+        done += [f"deleted {swept} unfinished files"] if swept else []
         done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
         after = gather(fs, run, codebook_size)
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
@@ -60,19 +62,24 @@ def _untrusted(evidence: Evidence) -> list[str]:
     changed = []
     for path in evidence.parts:
         name = path.rpartition("/")[2]
-        if recorded.get(name, evidence.sha256s[name]) != evidence.sha256s[name]:
+        if name in recorded and recorded[name] != evidence.sha256s.get(name):
             changed.append(path)
     return sorted({*evidence.torn, *changed})
 
 
 def _absent(evidence: Evidence) -> list[str]:
-    return sorted(evidence.recorded_parts.keys() - evidence.sha256s.keys())
+    return sorted(evidence.recorded_parts.keys() - {path.rpartition("/")[2] for path in evidence.parts})
 
 
 def _delete_parts(evidence: Evidence) -> Iterator[str]:
     for path in _untrusted(evidence):
-        evidence.fs.delete_file(path)
+        _delete(evidence.fs, path)
         yield f"deleted {redact(path.removeprefix(evidence.run + '/'))}: torn, or other bytes than were written"
+
+
+def _delete(fs: FileSystem, path: str) -> None:
+    folder = fs.get_file_info(path).type == FileType.Directory and not os.path.islink(path)
+    fs.delete_dir(path) if folder else fs.delete_file(path)
 
 
 def _kept(evidence: Evidence) -> np.ndarray:
@@ -128,7 +135,8 @@ def _whole_ids(evidence: Evidence) -> set[str]:
 def _replace(evidence: Evidence, path: str, kept: np.ndarray) -> None:
     """Rewrite a part with the rows that `kept` marks; delete it where none is left."""
     if kept.any():
-        rows = pq.read_table(path, filesystem=evidence.fs)
+        with pq.ParquetFile(path, filesystem=evidence.fs) as file:
+            rows = parse(file, pa.schema([]))
         write_table(rows.filter(pa.array(kept)), evidence.fs, path)
     else:
         evidence.fs.delete_file(path)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem, FileType
 
 from pipeline import record
@@ -17,7 +16,10 @@ from pipeline.files import is_uri, locate, redact
 from pipeline.finish import committed
 from pipeline.flow import tokenize
 from pipeline.lock import locked
-from pipeline.run import SUCCESS_FILE, Run, open_run, read_run_file
+from pipeline.parts import read_part
+from pipeline.run import Run, open_run
+from pipeline.run_file import SUCCESS_FILE, read_run_file
+from pipeline.schema import FAILURES_SCHEMA
 from pipeline.write import FAILURES, parts, write_table
 
 
@@ -69,7 +71,7 @@ def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, 
     """
     dropped = {}
     for path in parts(fs, run, FAILURES):
-        rows = pq.read_table(path, filesystem=fs)
+        rows = read_part(fs, path, FAILURES_SCHEMA)
         kinds = pa.array(errors, pa.string()) if errors else rows["error"].unique()
         mask = pc.is_in(rows["error"], value_set=kinds)
         if not pc.any(mask).as_py():
@@ -89,7 +91,8 @@ def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complet
         for path, rows in dropped.items():
             missing = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=known)))
             if len(missing):
-                there = [pq.read_table(path, filesystem=fs)] if fs.get_file_info(path).type == FileType.File else []
+                held = fs.get_file_info(path).type == FileType.File
+                there = [read_part(fs, path, FAILURES_SCHEMA)] if held else []
                 write_table(pa.concat_tables([*there, missing]), fs, path)
         untouched = (read_run_file(fs, run) or {}).get("state") == "complete"
         record.mark(fs, run, complete=complete and untouched)
@@ -97,7 +100,7 @@ def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complet
 
 def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
     kinds = Counter(
-        name for path in parts(fs, run, FAILURES) for name in pq.read_table(path, filesystem=fs)["error"].to_pylist()
+        name for path in parts(fs, run, FAILURES) for name in read_part(fs, path, FAILURES_SCHEMA)["error"].to_pylist()
     )
     unknown = [name for name in errors if name not in kinds]
     if unknown:

@@ -1,6 +1,5 @@
 """A run on disk -> recordings with whole codes, tables, failures, a summary. Reads with pyarrow alone."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 from pipeline.files import locate, redact
+from pipeline.parts import join, part_schema, read_part, stream_part
+from pipeline.run_file import RUN_FILE, read_run_file
+from pipeline.run_file import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.write import CODES, FAILURES, WAVES, parts, wave_path
 
-RUN_FILE = "run.json"
-SUCCESS_FILE = "_SUCCESS"
-"""An empty file: the run is complete."""
+INDEX = ["id", "chunk", "chunks", "num_samples"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,10 @@ class Recording:
 
 
 class Run:
-    """A finished (or still growing) run. Iterating yields every `Recording` once; memory stays small."""
+    """A finished (or still growing) run. Iterating yields every `Recording` once; memory stays small.
+
+    Whatever reads raises OutputError where a part, or run.json, is not what a run writes.
+    """
 
     def __init__(self, location: str) -> None:
         self.location = str(location).rstrip("/")
@@ -62,8 +64,7 @@ class Run:
         whole = set(self._whole_long())
         waiting: dict[str, list[pa.Table]] = {}
         for part in self._parts:
-            for batch in pq.ParquetFile(self.fs.open_input_file(part)).iter_batches(batch_size=256):
-                rows = pa.Table.from_batches([batch])
+            for rows in stream_part(self.fs, part):
                 for row, (id_, chunks) in enumerate(
                     zip(rows["id"].to_pylist(), rows["chunks"].to_pylist(), strict=True)
                 ):
@@ -72,7 +73,7 @@ class Run:
                     elif id_ in whole:
                         waiting.setdefault(id_, []).append(rows.slice(row, 1))
                         if len(waiting[id_]) == chunks:
-                            yield self._recording(pa.concat_tables(waiting.pop(id_)))
+                            yield self._recording(join(waiting.pop(id_), self._parts))
 
     def __contains__(self, id_: str) -> bool:
         return bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
@@ -82,24 +83,22 @@ class Run:
         rows = self.index.filter(pc.equal(self.index["id"], id_))
         if not len(rows):
             raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
-        found = [
-            pq.read_table(self._parts[part], filesystem=self.fs, filters=pc.field("id") == id_)
-            for part in sorted(set(rows["part"].to_pylist()))
-        ]
-        return self._recording(pa.concat_tables(found))
+        paths = [self._parts[part] for part in sorted(set(rows["part"].to_pylist()))]
+        tables = [read_part(self.fs, path, CODES_SCHEMA) for path in paths]
+        return self._recording(join([table.filter(pc.equal(table["id"], id_)) for table in tables], paths))
 
     @property
     def index(self) -> pa.Table:
         """id, chunk, chunks, num_samples, part of every row of a whole recording; read once."""
         if self._index is None:
-            columns = ["id", "chunk", "chunks", "num_samples"]
             tables = [
                 table.append_column("part", pa.array(np.full(len(table), number, np.int32)))
                 for number, part in enumerate(self._parts)
-                for table in [pq.read_table(part, columns=columns, filesystem=self.fs)]
+                for table in [read_part(self.fs, part, CODES_SCHEMA, INDEX)]
             ]
-            schema = pa.schema([*(CODES_SCHEMA.field(name) for name in columns), ("part", pa.int32())])
+            schema = pa.schema([*(CODES_SCHEMA.field(name) for name in INDEX), ("part", pa.int32())])
             rows = pa.concat_tables(tables) if tables else schema.empty_table()
+            _refuse_doubles(rows, self.location)
             long = rows.filter(pc.greater(rows["chunks"], 1))
             counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count_distinct")])
             partial = counts.filter(pc.less(counts["chunk_count_distinct"], counts["chunks"]))["id"]
@@ -107,19 +106,29 @@ class Run:
         return self._index
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
-        """RUN/codes as one Arrow table, a row a chunk; `columns` narrows it (codes: 400 bytes a second)."""
+        """RUN/codes as one Arrow table, a row a chunk; `columns` narrows it (codes: 400 bytes a second).
+
+        Raises InputError for a column that no part has.
+        """
         if not self._parts:
             return CODES_SCHEMA.empty_table().select(columns or CODES_SCHEMA.names)
-        return self.dataset().to_table(columns=columns)
+        table = join([read_part(self.fs, part, CODES_SCHEMA, columns) for part in self._parts], self._parts)
+        unknown = [name for name in columns or [] if name not in table.column_names]
+        if unknown:
+            raise InputError(f"{redact(self.location)} has no column {', '.join(map(repr, unknown))}.")
+        return table.select(columns or table.column_names)
 
     def dataset(self) -> ds.Dataset:
-        """RUN/codes as a pyarrow dataset, for what is too large for one table."""
-        return ds.dataset(self._parts, filesystem=self.fs, format="parquet")
+        """RUN/codes as a pyarrow dataset, for what is too large for one table. What it reads later is not checked."""
+        empty = [part_schema(self.fs, part, CODES_SCHEMA).empty_table() for part in self._parts]
+        schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
+        return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
 
     def failures(self) -> pa.Table:
         """RUN/failures: id, source, stage, error, message."""
-        tables = [pq.read_table(part, filesystem=self.fs) for part in parts(self.fs, self.path, FAILURES)]
-        return pa.concat_tables(tables) if tables else FAILURES_SCHEMA.empty_table()
+        paths = parts(self.fs, self.path, FAILURES)
+        tables = [read_part(self.fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
+        return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables])
 
     def summary(self) -> dict[str, Any]:
         """run.json: settings, model, versions, counts, times. Empty for a bare folder of parts."""
@@ -131,6 +140,7 @@ class Run:
 
     def _recording(self, rows: pa.Table) -> Recording:
         rows = rows.sort_by("chunk")
+        _refuse_gaps(rows, self.location)
         codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
         first = rows.drop_columns(["codes"]).slice(0, 1).to_pylist()[0]
         wave = wave_path(f"{self.path}/{WAVES}", first["id"])
@@ -163,16 +173,30 @@ def open_run(location: str | Path) -> Run:
     if not run._parts and read_run_file(run.fs, run.path) is None:
         raise InputError(f"{redact(str(location))} holds no run: expected {RUN_FILE} or {CODES}/part-*.parquet in it.")
     for part in run._parts[:1]:
-        missing = set(CODES_SCHEMA.names) - set(pq.read_schema(part, filesystem=run.fs).names)
-        if missing:
-            raise InputError(f"{redact(part)} has no column {', '.join(sorted(missing))}: it is not a part of a run.")
+        part_schema(run.fs, part, CODES_SCHEMA)
     return run
 
 
-def read_run_file(fs: FileSystem, run: str) -> dict[str, Any] | None:
-    """The content of RUN/run.json; None where there is none."""
-    path = f"{run}/{RUN_FILE}"
-    if fs.get_file_info(path).type != FileType.File:
-        return None
-    with fs.open_input_stream(path) as file:
-        return json.loads(file.read())
+def _refuse_doubles(rows: pa.Table, location: str) -> None:
+    """Every chunk has one row. Copied parts, say, have two."""
+    counts = rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
+    double = counts.filter(pc.greater(counts["count_all"], 1))
+    if len(double):
+        first = double.slice(0, 1).to_pylist()[0]
+        raise OutputError(
+            f"{redact(location)} holds {len(double)} chunks more than once, first chunk {first['chunk']} of "
+            f"{first['id']!r}: {first['count_all']} times. `voxmill check RUN --repair` keeps one of each."
+        )
+
+
+def _refuse_gaps(rows: pa.Table, location: str) -> None:
+    """The chunks of a recording, in order, follow each other."""
+    frames = np.cumsum([0, *rows["num_frames"].to_pylist()])
+    expected = [(chunk, len(rows), int(frames[chunk])) for chunk in range(len(rows))]
+    seen = list(zip(*(rows[name].to_pylist() for name in ("chunk", "chunks", "first_frame")), strict=True))
+    if seen != expected:
+        raise OutputError(
+            f"{redact(location)}: the chunks of {rows['id'][0].as_py()!r} do not follow each other: (chunk, chunks, "
+            f"first_frame) is {seen[:5]}, expected {expected[:5]}. `voxmill check RUN --repair` drops them, then the "
+            "command that made the run makes them again."
+        )

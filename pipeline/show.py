@@ -51,7 +51,8 @@ def run_text(run: Run) -> str:
     rows: list[tuple[str, Any]] = [("state", summary["state"]), *summary.get("counts", {}).items()]
     rows += [(key, summary[key]) for key in ("attention", "precision", "device", "resampler")]
     rows += [("model", summary["model"]["id"]), ("weights", summary["model"]["sha256"])]
-    rows += [("inputs", ", ".join(summary["inputs"])), ("started", summary["attempts"][0]["started"])]
+    rows += [("inputs", ", ".join(summary["inputs"]))]
+    rows += [("started", attempt["started"]) for attempt in summary["attempts"][:1]]
     rows += [("agreement with fp32", _shares(summary.get("agreement_with_fp32")))]
     settings = "\n".join(f"  {key}: {value}" for key, value in summary["settings"].items())
     return "\n".join(filter(None, [_table(rows), "settings", settings, _reasons_text(run)]))

@@ -76,9 +76,16 @@ def part_name(*keys: pa.ChunkedArray) -> str:
 
 
 def write_table(table: pa.Table, fs: FileSystem, path: str) -> str:
-    """Write `table` to `path` as Parquet (zstd), whole; returns the file's sha256."""
+    """Write `table` to `path` as Parquet (zstd, with checksums of pages), whole; returns the file's sha256."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", compression_level=3, use_dictionary=_dictionary_columns(table))
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=_dictionary_columns(table),
+        write_page_checksum=True,
+    )
     content = sink.getvalue()
     write_whole(fs, path, lambda file: file.write(content))
     return hashlib.sha256(content).hexdigest()
@@ -168,6 +175,6 @@ def wave_header(num_samples: int, rate: int = SAMPLE_RATE) -> bytes:
 
 
 def parts(fs: FileSystem, run: str, folder: str) -> list[str]:
-    """Paths of the committed parts in RUN/codes or RUN/failures, in order of name."""
+    """Paths of the committed parts in RUN/codes or RUN/failures, in order of name; or what is there instead."""
     found = fs.get_file_info(FileSelector(f"{run}/{folder}", allow_not_found=True))
-    return sorted(info.path for info in found if info.type == FileType.File and info.base_name.startswith("part-"))
+    return sorted(info.path for info in found if info.base_name.startswith("part-"))

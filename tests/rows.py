@@ -8,6 +8,25 @@ import pyarrow as pa
 from actors.decode import waves_array
 from actors.encode import codes_array
 from pipeline.schema import CODES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE, frame_count
+from pipeline.settings import Settings
+
+
+def run_record(**more: Any) -> dict[str, Any]:
+    """What run.json says of a complete run; `more` overrides or adds keys."""
+    attempt = {"started": "2026-01-01T00:00:00+00:00", "wall_s": 1.0, "audio_s": 1.0, "times_real_time": 1.0}
+    return {
+        "inputs": ["corpus/"],
+        "model": {"id": "demo", "revision": None, "sha256": "0" * 64},
+        "attention": "full",
+        "precision": "fp32",
+        "device": "cpu",
+        "resampler": "soxr HQ",
+        "chunk": {"samples": 2 * FRAME_SAMPLES, "context_samples": 0},
+        "settings": Settings().model_dump(mode="json"),
+        "state": "complete",
+        "attempts": [attempt],
+        **more,
+    }
 
 
 def tone(seconds: float, seed: int = 0) -> np.ndarray:

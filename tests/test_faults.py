@@ -27,7 +27,7 @@ from pipeline.check import check
 from pipeline.cluster import PoolPlan, RemoteLedger, data_context, keeper
 from pipeline.errors import OutputError
 from pipeline.lock import LOCK_FILE, locked
-from pipeline.run import SUCCESS_FILE
+from pipeline.run_file import SUCCESS_FILE
 from pipeline.schema import CHUNK_SCHEMA
 
 LOCAL = LocalFileSystem()

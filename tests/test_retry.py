@@ -15,7 +15,7 @@ from pipeline.check import check
 from pipeline.errors import InputError, OutputError
 from pipeline.finish import committed
 from pipeline.retry import drop_failures, flat_settings, retry
-from pipeline.run import SUCCESS_FILE
+from pipeline.run_file import SUCCESS_FILE
 from pipeline.settings import Settings, load_settings
 from pipeline.write import write_parts
 

@@ -13,7 +13,7 @@ from pyarrow.fs import LocalFileSystem
 from rows import coded_row, codes_of, failed_row
 
 from pipeline import open_run
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 from pipeline.finish import committed, count, settle
 from pipeline.schema import CODES_SCHEMA
 from pipeline.write import parts, write_parts
@@ -90,7 +90,7 @@ def test_no_run_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run"):
         open_run(tmp_path / "nothing")
     pq.write_table(pa.table({"id": ["x"]}), tmp_path / "other.parquet")
-    with pytest.raises(InputError, match="has no column"):
+    with pytest.raises(OutputError, match="column 'source' is missing"):
         open_run(tmp_path / "other.parquet")
 
 
