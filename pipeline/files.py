@@ -6,6 +6,7 @@ they are. Endpoints and credentials come from the environment (`AWS_ENDPOINT_URL
 URI (`s3://key:secret@bucket/...?endpoint_override=host:port&scheme=http`), and are never shown: see `redact`.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -237,12 +238,16 @@ def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], objec
                 out.write(block)
 
 
+_MAKE_ROOM = "Make room there and run the same command again: it goes on from what is committed."
+
+
 @contextmanager
 def _writing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise OutputError(f"{redact(path)}: cannot be written ({reason(e)})") from e
+        advice = _MAKE_ROOM if e.errno in (errno.ENOSPC, errno.EDQUOT) else "Give --out a folder that can."
+        raise OutputError(f"{redact(path)}: cannot be written ({reason(e)}). {advice}") from e
 
 
 _UNSAFE = re.compile(r'[%\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
