@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import soxr
 from pyarrow.fs import FileSystem
 
-from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
+from actors.checkpoint import exact_context_frames, find_model, fingerprint, name_anywhere
 from pipeline.cluster import Resources, allot
 from pipeline.errors import ModelError
 from pipeline.files import locate, redact
@@ -82,24 +82,24 @@ def load_codec(job: Job, stage: str) -> "Codec":
     Raises ClusterError, ModelError, both with the name of this machine.
     """
     refuse(job.packages, {platform.node(): installed()})
-    from actors.codec import Codec
-
     try:
-        codec = Codec.load(
-            job.model,
-            device=job.resources.device,
-            precision=job.resources.precision,
-            attention=job.settings.attention,
-            threads=job.resources.pools[stage].threads,
-            accelerate=job.settings.accelerate,
-            parts=stage,
-        )
+        folder = find_model(job.model)
     except ModelError as error:
         shared = " The folder must be on a file system that every node shares." if os.path.isabs(job.model) else ""
         raise ModelError(f"On node {platform.node()}: {error}{shared}") from error
-    if codec.fingerprint != job.sha256:
+    if fingerprint(folder) != job.sha256:
         raise ModelError(
-            f"{job.model} holds other weights on node {platform.node()} than on the driver: {codec.fingerprint}, not "
+            f"{job.model} holds other weights on node {platform.node()} than on the driver: {fingerprint(folder)}, not "
             f"{job.sha256}."
         )
-    return codec
+    from actors.codec import Codec  # here, for it imports torch
+
+    return Codec.load(
+        str(folder),
+        device=job.resources.device,
+        precision=job.resources.precision,
+        attention=job.settings.attention,
+        threads=job.resources.pools[stage].threads,
+        accelerate=job.settings.accelerate,
+        parts=stage,
+    )

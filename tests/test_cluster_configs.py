@@ -1,4 +1,4 @@
-"""configs/rayjob.yaml and configs/autoscaler.yaml: what Ray's schema, its options and its command line take, and ours."""
+"""configs/rayjob.yaml and configs/autoscaler.yaml: Ray's schema and options, commands that the real CLIs take."""
 
 import copy
 import re
