@@ -1,0 +1,132 @@
+"""What is decided before a run, and what an actor refuses to load: other weights, other packages, a folder it lacks."""
+
+import functools
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray.data
+from rows import tone
+
+from actors.checkpoint import find_model
+from actors.encode import EncodeChunks
+from actors.isolate import Ledger
+from pipeline.cluster import RemoteLedger, data_context, keeper
+from pipeline.errors import ClusterError, ModelError
+from pipeline.job import Job, load_codec, prepare
+from pipeline.nodes import OWN_CODE, installed, refuse
+from pipeline.settings import load_settings
+
+CPUS = {"CPU": 4.0}
+
+
+def job_of(model: str, out: Path) -> Job:
+    settings = load_settings(None, {"model": model, "device": "cpu", "reconstruct": False})
+    return prepare(settings, find_model(model), str(out), CPUS, ("encode",))
+
+
+@pytest.fixture
+def job(small_model: Path, tmp_path: Path) -> Job:
+    return job_of(str(small_model), tmp_path / "run")
+
+
+def test_names_of_models_hold_on_every_machine(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_model.parent)
+    assert job_of(small_model.name, tmp_path).model == str(small_model)
+    assert job_of(f"./{small_model.name}", tmp_path).model == str(small_model)
+    assert job_of("demo", tmp_path).model == "demo"
+    monkeypatch.setenv("HOME", str(small_model.parent))
+    assert job_of(f"~/{small_model.name}", tmp_path).model == str(small_model)
+
+
+def test_a_hub_id_stays_one(small_model: Path, tmp_path: Path) -> None:
+    settings = load_settings(None, {"device": "cpu"})
+    assert prepare(settings, small_model, str(tmp_path), CPUS, ("encode",)).model == settings.model
+
+
+def test_an_actor_loads_the_drivers_weights(job: Job) -> None:
+    codec = load_codec(job, "encode")
+    assert codec.fingerprint == job.sha256
+    assert codec.encode([tone(0.5)])[0].shape == (7, 16)
+
+
+def test_an_actor_refuses_other_weights(job: Job) -> None:
+    with pytest.raises(ModelError, match=f"other weights on node {platform.node()} than on the driver"):
+        load_codec(replace(job, sha256="0" * 64), "encode")
+
+
+@pytest.mark.parametrize("here", ["nowhere", "empty"])
+def test_an_actor_without_the_folder_says_where_it_must_be(job: Job, tmp_path: Path, here: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=rf"On node {platform.node()}: .*{here}.*file system that every node shares"):
+        load_codec(replace(job, model=str(tmp_path / here)), "encode")
+
+
+def test_an_actor_that_cannot_reach_the_hub_says_which(job: Job) -> None:
+    with pytest.raises(ModelError, match=rf"On node {platform.node()}: The model 'nobody/nothing' is not in the hub's"):
+        load_codec(replace(job, model="nobody/nothing"), "encode")
+
+
+def test_an_actor_refuses_other_packages(job: Job) -> None:
+    seen = job.packages["soxr"]
+    with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, {seen} is on {platform.node()}\. Install"):
+        load_codec(replace(job, packages={**job.packages, "soxr": "99.0"}), "encode")
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("error", [ModelError, ClusterError])
+def test_what_an_actor_refuses_reaches_the_user(job: Job, small_model: Path, tmp_path: Path, error: type) -> None:
+    gone = shutil.copytree(small_model, tmp_path / "model")
+    wrong = replace(job, model=str(gone)) if error is ModelError else replace(job, packages={"soxr": "99.0"})
+    shutil.rmtree(gone)
+    rows = ray.data.from_arrow(pa.table({"id": ["a"]})).map_batches(
+        EncodeChunks,
+        fn_constructor_kwargs={
+            "load": functools.partial(load_codec, wrong, "encode"),
+            "attempts": RemoteLedger(keeper(Ledger)),
+        },
+        batch_format="pyarrow",
+        **job.resources.pools["encode"].arguments(),
+    )
+    with pytest.raises(error, match=platform.node()) as raised, data_context(1 << 22):
+        rows.materialize()
+    assert "\n" not in str(raised.value)
+
+
+def test_installed_knows_versions_and_the_code() -> None:
+    import numpy
+
+    found = installed()
+    assert found["numpy"] == numpy.__version__
+    assert "+" not in str(found["torch"])
+    assert len(str(found[OWN_CODE])) == 12
+    assert found == installed()
+
+
+def test_every_difference_is_one_message() -> None:
+    wanted = {"torch": "2.0", "av": "1.0", OWN_CODE: "abc"}
+    fine = {**wanted, "more": "1"}
+    refuse(wanted, {"a": fine, "b": fine})
+    answers = {name: {**fine, "torch": "1.9"} for name in "bcdef"} | {"a": {**fine, "av": None}}
+    with pytest.raises(ClusterError) as raised:
+        refuse(wanted, answers)
+    assert "torch 2.0 is wanted, 1.9 is on b, c, d and 2 more; av 1.0 is wanted, none is on a." in str(raised.value)
+    assert "py_modules" not in str(raised.value)
+    with pytest.raises(ClusterError, match=r"voxmill's code abc is wanted, xyz is on a\..*py_modules"):
+        refuse(wanted, {"a": {**fine, OWN_CODE: "xyz"}})
+
+
+def test_python_dash_m_is_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "show", "nowhere"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("voxmill: nowhere holds no run")
