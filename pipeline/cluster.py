@@ -155,8 +155,8 @@ def data_context(block_bytes: int) -> Iterator[None]:
         "print_on_execution_start": False,
         "max_errored_blocks": 0,
         "max_consecutive_actor_init_deaths": MAX_INIT_DEATHS,
-        "autoscaling_config": dataclasses.replace(  # an elastic pool shrinks when it idles, not while readers start
-            context.autoscaling_config, actor_pool_util_downscaling_threshold=0.0
+        "autoscaling_config": dataclasses.replace(  # pools do not shrink while readers are slow: loading takes longer
+            context.autoscaling_config, actor_pool_util_downscaling_threshold=-1.0
         ),
     }
     before = {name: getattr(context, name) for name in mine}
