@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,23 +18,35 @@ import pipeline.flow
 from actors.codec import Codec
 from pipeline.job import Job, load_codec
 
+SLOW_S = 0.3
 TILES_THAT_FIT = 2
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 
 class Poisoned:
-    """A codec that a wave of POISON_SAMPLES ends the process of; where `once` is given, any wave does, one time."""
+    """A codec that a wave of POISON_SAMPLES ends the process of."""
 
-    def __init__(self, codec: Codec, mark: Path, once: bool = False) -> None:
-        self.codec, self.mark, self.once = codec, mark, once
+    def __init__(self, codec: Codec, mark: Path) -> None:
+        self.codec, self.mark = codec, mark
 
     def encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         """As the codec's own. Touches `mark` before the first death."""
-        died = self.mark.exists()
-        if (self.once and not died) or (not self.once and any(len(wave) == POISON_SAMPLES for wave in waves)):
-            if not died:
+        if any(len(wave) == POISON_SAMPLES for wave in waves):
+            if not self.mark.exists():
                 self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return self.codec.encode(waves)
+
+
+class Slow:
+    """A codec that takes SLOW_S longer for a call, as a larger one does: time to be hit in."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """As the codec's own."""
+        time.sleep(SLOW_S)
         return self.codec.encode(waves)
 
 
@@ -50,6 +63,12 @@ class Narrow:
                 self.mark.touch()
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
         return self.stack(rows, carried)
+
+
+def slow(job: Job, stage: str) -> Any:
+    """For `instead_of_codecs`."""
+    codec = load_codec(job, stage)
+    return Slow(codec) if stage == "encode" else codec
 
 
 def poisoned(mark: Path) -> Callable[[Job, str], Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from fault_corpus import Corpus, Trial, committed, judge, judge_unfinished
-from fault_processes import GIVE_UP_S, ray_folder
+from fault_processes import GIVE_UP_S, in_session
 from fault_workers import run_through
 
 from pipeline.errors import OutputError
@@ -29,8 +29,10 @@ def disk_full(corpus: Corpus, place: Path, times: int, random: np.random.Generat
     place.mkdir(parents=True, exist_ok=True)
     given, result = place / "given", place / "result"
     given.write_bytes(pickle.dumps((corpus, place, times, random)))
-    command = [*UNSHARE, sys.executable, __file__, str(given), str(result)]
-    subprocess.run(command, check=True, timeout=GIVE_UP_S * times)
+    with in_session([*UNSHARE, sys.executable, __file__, str(given), str(result)], {}) as one:
+        problems = one.ends_well(GIVE_UP_S * times)
+    if problems:
+        raise RuntimeError(problems[0])
     return pickle.loads(result.read_bytes())
 
 
@@ -71,6 +73,5 @@ def _size(corpus: Corpus, reconstruct: bool) -> int:
 
 
 if __name__ == "__main__":
-    with ray_folder():
-        trials = fill_and_go_on(*pickle.loads(Path(sys.argv[1]).read_bytes()))
+    trials = fill_and_go_on(*pickle.loads(Path(sys.argv[1]).read_bytes()))
     Path(sys.argv[2]).write_bytes(pickle.dumps(trials))

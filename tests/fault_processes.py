@@ -14,14 +14,14 @@ from typing import Any
 
 ENCODERS = "ray::MapWorker(MapBatches(EncodeChunks))"
 """How Ray Data calls the processes of the encode pool; followed by ".submit" while they work."""
-GIVE_UP_S = 240.0
+GIVE_UP_S = 500.0
 POLL_S = 0.02
 SAID = "said"
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A `voxmill tokenize` that runs."""
+    """A command that runs: `voxmill tokenize`, mostly."""
 
     process: subprocess.Popen[bytes]
     said: Path  # what it writes to stderr
@@ -36,10 +36,10 @@ class Driver:
         """Until `condition()` is true, or it is over."""
         until(lambda: condition() or self.over, "the moment for a fault")
 
-    def ends_well(self) -> list[str]:
+    def ends_well(self, give_up_s: float = GIVE_UP_S) -> list[str]:
         """Wait for its end; what is wrong with it, [] for nothing."""
-        code = self.process.wait(GIVE_UP_S)
-        return [f"a driver ended with {code}: {self.said.read_text()[-2000:]}"] if code else []
+        code = self.process.wait(give_up_s)
+        return [f"the command ended with {code}: {self.said.read_text()[-2000:]}"] if code else []
 
 
 @contextlib.contextmanager
@@ -57,27 +57,29 @@ def ray_folder() -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def in_session(command: list[str], env: Mapping[str, str]) -> Iterator[Driver]:
+    """`command` in a process session of its own. Nothing of it, Ray included, outlives the `with`."""
+    with ray_folder() as folder:
+        said, started = Path(folder, SAID), time.time()
+        with said.open("w") as log:
+            process = subprocess.Popen(
+                command, start_new_session=True, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=log
+            )
+        try:
+            yield Driver(process, said, started)
+        finally:
+            end_session(process.pid)
+            process.wait()
+
+
 def driver(
     inputs: Path, run: Path, model: Path, options: Mapping[str, Any], env: Mapping[str, str] | None = None
-) -> Iterator[Driver]:
-    """`voxmill tokenize` in a process session of its own. Nothing of it, Ray included, outlives the `with`."""
+) -> contextlib.AbstractContextManager[Driver]:
+    """`voxmill tokenize`, `in_session`."""
     arguments = ["tokenize", str(inputs), "--out", str(run), "--model", str(model)]
     for key, value in options.items():
-        arguments += ["--set", f"{key}={'null' if value is None else value}"]
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments]
-    with ray_folder() as folder:
-        environment = {**os.environ, "RAY_TMPDIR": folder, **(env or {})}
-        said, started = Path(folder, SAID), time.time()
-        with (
-            said.open("w") as log,
-            subprocess.Popen(
-                command, start_new_session=True, env=environment, stdout=subprocess.DEVNULL, stderr=log
-            ) as process,
-        ):
-            try:
-                yield Driver(process, said, started)
-            finally:
-                end_session(process.pid)
+        arguments += ["--set", f"{key}={value}"]
+    return in_session([sys.executable, "-m", "pipeline", *arguments], env or {})
 
 
 def end(one: Driver) -> None:

@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from fault_codecs import instead_of_codecs, narrow, poisoned
+from fault_codecs import instead_of_codecs, narrow, poisoned, slow
 from fault_corpus import LOUD, OPTIONS, POISON, SUCCESS_FILE, Corpus, Trial, break_one, committed, judge
 from fault_drivers import share_done
 from fault_processes import encoders, kill, until
+from flaky import Behave, flaky
 
 from pipeline import tokenize
-from pipeline.settings import Input
 
-DEAD = 3
-"""Recordings on servers that do not answer."""
+DEAD = 2
+"""Recordings that their server never answers for; and as many that it answers for in the end."""
 
 
 def run_through(corpus: Corpus, run: Path, inputs: Path | None = None, **more: Any) -> None:
@@ -50,11 +48,11 @@ def actor_killed(corpus: Corpus, place: Path, times: int, random: np.random.Gene
 
         def hurt(run: Path = run, share: float = share) -> float:
             until(lambda: share_done(run, rows, share) and encoders(os.getpid(), busy=True), "an actor that encodes")
-            before = encoders(os.getpid())
+            before = encoders(os.getpid(), busy=True)
             kill(*before)
             return recovered(run, before)
 
-        with meanwhile(hurt) as hurting:
+        with meanwhile(hurt) as hurting, instead_of_codecs(slow):
             run_through(corpus, run)
         trials.append(judge(corpus, run))
         trials[-1].recover_s = hurting.result()
@@ -104,47 +102,42 @@ def out_of_memory(corpus: Corpus, place: Path, times: int, random: np.random.Gen
 
 
 def dead_server(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """Some recordings of a manifest lie on a server that never answers, or stops in the middle of an answer."""
-    quick = {"input__timeout_s": 1.0, "input__retries": 1} if "timeout_s" in Input.model_fields else {}
+    """A manifest of files on a server that never answers for some, and answers for some at the second try."""
     trials = []
     for number in range(times):
         run, manifest = place / f"run{number}", place / f"manifest{number}.jsonl"
-        with server() as (address, asked):
-            lines = [{"id": path.name, "audio": str(path)} for path in sorted(corpus.folder.iterdir())]
-            dead = [{"id": f"dead{n}", "audio": f"{address}/{n}.wav"} for n in range(DEAD)]
-            for line in dead:
-                lines.insert(int(random.integers(len(lines))), line)
-            manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
-            run_through(corpus, run, manifest, **quick)
-        trial = judge(corpus, run, also_failed={line["id"]: "UnreadableAudio" for line in dead}, inputs=manifest)
-        trial.recover_s = max(_committed_at(run, line["id"]) for line in dead) - asked[0]
+        names = [*random.permutation(sorted(corpus.codes.keys())).tolist(), *corpus.errors]
+        dead, flickering = names[:DEAD], names[DEAD : 2 * DEAD]
+        asked: list[float] = []
+        behave = _sometimes_dead(dead, flickering, asked)
+        with served(corpus.folder, manifest, behave):
+            run_through(corpus, run, manifest, input__timeout_s=1.0, input__retries=1)
+        trial = judge(corpus, run, also_failed=dict.fromkeys(dead, "UnreadableAudio"), inputs=manifest)
+        trial.recover_s = max(_committed_at(run, id_) for id_ in dead) - asked[0]
         trials.append(trial)
     return trials
 
 
+def _sometimes_dead(dead: list[str], flickering: list[str], asked: list[float]) -> Behave:
+    """Notes in `asked` when a dead file was asked for, in seconds since the epoch."""
+
+    def behave(path: str, before: int) -> str:
+        if path[1:] in dead:
+            asked.append(time.time())
+            return "hang"
+        return "drop" if path[1:] in flickering and not before else "ok"
+
+    return behave
+
+
 @contextlib.contextmanager
-def server() -> Iterator[tuple[str, list[float]]]:
-    """An HTTP server that takes every request and answers none, but for 2.wav, of which it sends half; its address,
-    and when it was asked, in seconds since the epoch."""
-    asked: list[float] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as held:
-
-        def serve() -> None:
-            while True:
-                try:
-                    taken, _ = listening.accept()
-                except OSError:  # closed
-                    return
-                held.enter_context(taken)
-                asked.append(time.time())
-                if b"/2.wav" in taken.recv(1 << 16):
-                    taken.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"RIFF" * 100)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", asked
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join()
+def served(folder: Path, manifest: Path, behave: Behave) -> Iterator[None]:
+    """While inside, the files of `folder` lie on a web server, and `manifest` lists them."""
+    content = {f"/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    with flaky(content, behave) as server:
+        lines = [{"id": path[1:], "audio": server.address + path} for path in sorted(content)]
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        yield
 
 
 def bad_files(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
