@@ -84,7 +84,8 @@ class Tries:
         self.failures, self.bytes = self.failures + 1, 0
         if self.failures > self.retries:
             self.gave_up = True
-            self.health.failed_in_a_row += 1
+            if _status(error) != 429:  # which is said by a server that lives, and wants to be asked less
+                self.health.failed_in_a_row += 1
             raise Unreachable(self._story(error)) from error
         time.sleep(pause_s(self.failures, error))
 

@@ -214,6 +214,24 @@ def test_a_dead_server_does_not_cost_every_recording_all_tries() -> None:
             pass
 
 
+def test_a_server_that_wants_to_be_asked_less_is_not_dead() -> None:
+    with flaky({}, always("429")) as server:
+        for number in range(5):
+            with pytest.raises(UnreadableAudio, match=r"3 tries .*HTTP 429"):
+                read_recording(f"{server.address}/{number}.wav")
+
+
+def test_a_reader_that_takes_its_time_is_no_silent_server() -> None:
+    """Behind a pipeline that is full, a stream waits for longer than any server may be silent."""
+    with flaky({"/a.tar": bytes(30 << 20)}, always("ok")) as server:
+        with open_stream(f"{server.address}/a.tar", QUICK) as file:
+            count = len(file.read(1 << 20))
+            time.sleep(3 * QUICK.timeout_s)
+            count += len(file.read())
+        assert count == 30 << 20
+        assert len(server.asked) == 1
+
+
 def test_one_file_that_breaks_its_server_is_not_a_dead_server() -> None:
     content = {f"/{number}.wav": BODY for number in range(12)}
     with flaky(content, lambda path, number: "500" if int(path[1:-4]) % 3 else "ok") as server:

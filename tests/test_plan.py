@@ -420,7 +420,8 @@ def test_any_manifest_gives_items_or_one_clear_mistake(rows: list[dict[str, obje
 
 
 def test_listing_is_stable_and_typed(corpus: Path) -> None:
-    one, two = list_folder(str(corpus), ("file",)), list_folder(str(corpus), ("file",))
+    local = Access(schemes=("file",))
+    one, two = list_folder(str(corpus), local), list_folder(str(corpus), local)
     assert one.files.equals(two.files)
     assert one.files.column("bytes").to_pylist() == [1, 2, 3]
     assert plan([str(corpus)]).tasks[0].units.schema.equals(UNIT_SCHEMA)
