@@ -18,6 +18,7 @@ from pipeline.evidence import Evidence, gather, whole
 from pipeline.files import locate, redact
 from pipeline.finish import unfinished
 from pipeline.items import items
+from pipeline.names import clean_id
 from pipeline.plan import plan
 from pipeline.run_file import SUCCESS_FILE, run_settings
 from pipeline.schema import SAMPLE_RATE
@@ -80,7 +81,7 @@ def codebook_size(model: str) -> int:
 
 def bounded(lines: Iterable[str]) -> list[str]:
     """The first few of `lines`, and how many more there are."""
-    rest = iter(lines)
+    rest = map(clean_id, lines)  # they may hold ids of anybody's making
     first = list(itertools.islice(rest, MAX_LINES))
     more = sum(1 for _ in rest)
     return [*first, f"... and {more:,} more of this kind"] if more else first

@@ -114,11 +114,7 @@ def _content(fs: FileSystem, path: str) -> bytes:
 def _parse(content: bytes, schema: pa.Schema) -> pa.Table:
     """The table of a part. Raises pa.ArrowException or OSError where it is none, or has other types than `schema`."""
     with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-        found = file.schema_arrow
-        for field in schema:
-            if field.name in found.names and found.field(field.name).type != field.type:
-                raise pa.ArrowInvalid(f"column {field.name!r} is {found.field(field.name).type}, expected {field.type}")
-        return parse(file, schema)
+        return parse(file, schema, exact=True)
 
 
 def _rows(table: pa.Table, part: int, chunk_samples: int | None, codebook_size: int) -> pa.Table:

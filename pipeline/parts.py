@@ -15,6 +15,7 @@ from pyarrow.fs import FileSystem
 
 from pipeline.errors import OutputError
 from pipeline.files import redact, telling
+from pipeline.names import clean_id
 from pipeline.schema import CODES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE
 
 BATCH_ROWS = 256
@@ -54,25 +55,31 @@ def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
         return found.remove_metadata()
 
 
-def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """The table of an open part, with rows that may be unsound. Raises pa.ArrowException or OSError."""
+def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = None, exact: bool = False) -> pa.Table:
+    """The table of an open part, with rows that may be unsound. Raises pa.ArrowException or OSError.
+
+    `exact`: other types than those of `schema` are refused, also where they could be cast.
+    """
     names = file.schema_arrow.names
-    _check_names(names, schema if columns is None else pa.schema([f for f in schema if f.name in columns]))
+    _check_names(names, schema)
     wanted = names if columns is None else [name for name in columns if name in names]
-    return conform(file.read(wanted).select(wanted), schema)
+    return conform(file.read(wanted).select(wanted), schema, exact)
 
 
-def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def conform(table: pa.Table, schema: pa.Schema, exact: bool = False) -> pa.Table:
     """The columns of `schema` cast to its types, where other writers chose wider ones; all are valid Arrow."""
     table.validate(full=True)  # a damaged file may give offsets, or text, that nothing else checks
     for index, name in enumerate(table.column_names):
-        if name in schema.names and table.schema.field(index).type != schema.field(name).type:
-            try:
-                column = table.column(index).cast(schema.field(name).type)
-            except pa.ArrowException as error:
-                kind = table.schema.field(index).type
-                raise pa.ArrowInvalid(f"column {name!r} is {kind}, not {schema.field(name).type}: {error}") from None
-            table = table.set_column(index, schema.field(name), column)
+        if name not in schema.names or table.schema.field(index).type == schema.field(name).type:
+            continue
+        seen, expected = table.schema.field(index).type, schema.field(name).type
+        if exact:
+            raise pa.ArrowInvalid(f"column {name!r} is {seen}, expected {expected}")
+        try:
+            column = table.column(index).cast(expected)
+        except pa.ArrowException as error:
+            raise pa.ArrowInvalid(f"column {name!r} is {seen}, expected {expected}: {error}") from None
+        table = table.set_column(index, schema.field(name), column)
     return table
 
 
@@ -186,4 +193,4 @@ def _advising(path: str) -> Iterator[None]:
         with telling(path, OutputError):
             yield
     except OutputError as error:
-        raise OutputError(f"{error}. {_ADVICE}.") from None
+        raise OutputError(f"{clean_id(str(error))}. {_ADVICE}.") from None  # Arrow quotes the bytes that it saw

@@ -32,7 +32,7 @@ class Recording:
     num_samples: int  # at 24 kHz, before padding to whole frames
     source_rate: int  # Hz
     source_channels: int
-    carried: dict[str, Any]
+    carried: dict[str, Any]  # what Python has no value for (a date in the year 10000) is Arrow's text of it
     wave: str | None  # path or URI of the reconstruction, None where there is none
 
     @property
@@ -142,7 +142,7 @@ class Run:
         rows = rows.sort_by("chunk")
         _refuse_gaps(rows, self.location)
         codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
-        first = rows.drop_columns(["codes"]).slice(0, 1).to_pylist()[0]
+        first = {name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"}
         wave = wave_path(f"{self.path}/{WAVES}", first["id"])
         return Recording(
             id=first["id"],
@@ -175,6 +175,13 @@ def open_run(location: str | Path) -> Run:
     for part in run._parts[:1]:
         part_schema(run.fs, part, CODES_SCHEMA)
     return run
+
+
+def _python(cell: pa.Array) -> Any:
+    try:
+        return cell[0].as_py()
+    except (ValueError, OverflowError, LookupError):  # dates beyond 9999, time zones that nobody knows
+        return " ".join(cell.to_string().split())
 
 
 def _refuse_doubles(rows: pa.Table, location: str) -> None:

@@ -137,7 +137,10 @@ def _faults(content: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         _RunFile.model_validate(found)
     except pydantic.ValidationError as error:
-        return found, {str(e["loc"][0]): f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()}
+        told: dict[str, str] = {}
+        for e in error.errors():
+            told.setdefault(str(e["loc"][0]), f"{'.'.join(map(str, e['loc']))}: {e['msg']}")
+        return found, told
     return found, {}
 
 

@@ -1,4 +1,4 @@
-"""A run -> text for a person: what came out, what it was told, what failed and why."""
+"""A run -> text for a person: what came out, what it was told, what failed and why. Nothing in it moves a terminal."""
 
 from collections import Counter
 from typing import Any
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pipeline.errors import InputError
 from pipeline.files import redact
+from pipeline.names import clean_id
 from pipeline.run import Run
 from pipeline.schema import FRAME_RATE
 from pipeline.write import CODES, FAILURES, WAVES
@@ -39,7 +40,7 @@ def result_text(run: Run) -> str:
     if counts["failures"]:
         paths.append(("failures", f"{location}/{FAILURES}/"))
     paths.append(("settings", f"{location}/run.json"))
-    warnings = "\n".join(f"  warning: {text}" for text in summary.get("warnings", []))
+    warnings = "\n".join(f"  warning: {clean_id(text)}" for text in summary.get("warnings", []))
     return "\n".join(filter(None, [_table(rows), warnings, _failures_text(run), _table(paths)]))
 
 
@@ -54,7 +55,7 @@ def run_text(run: Run) -> str:
     rows += [("inputs", ", ".join(summary["inputs"]))]
     rows += [("started", attempt["started"]) for attempt in summary["attempts"][:1]]
     rows += [("agreement with fp32", _shares(summary.get("agreement_with_fp32")))]
-    settings = "\n".join(f"  {key}: {value}" for key, value in summary["settings"].items())
+    settings = "\n".join(clean_id(f"  {key}: {value}") for key, value in summary["settings"].items())
     return "\n".join(filter(None, [_table(rows), "settings", settings, _reasons_text(run)]))
 
 
@@ -82,13 +83,13 @@ def recording_text(run: Run, id_: str) -> str:
 
 def _failures_text(run: Run) -> str:
     failures = run.failures().slice(0, MAX_FAILURES).to_pylist()
-    return "\n".join(f"  {row['id']}: {row['error']}: {row['message']}" for row in failures)
+    return "\n".join(clean_id(f"  {row['id']}: {row['error']}: {row['message']}") for row in failures)
 
 
 def _reasons_text(run: Run) -> str:
     failures = run.failures()
     reasons = Counter(zip(failures["stage"].to_pylist(), failures["error"].to_pylist(), strict=True))
-    lines = [f"  {number} {error} ({stage})" for (stage, error), number in reasons.most_common()]
+    lines = [clean_id(f"  {number} {error} ({stage})") for (stage, error), number in reasons.most_common()]
     return "\n".join(["failures", *lines, _failures_text(run)]) if lines else ""
 
 
@@ -99,7 +100,7 @@ def _shares(shares: list[float] | None) -> str:
 def _table(rows: list[tuple[str, Any]]) -> str:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows:
-        table.add_row(Text(name), Text(str(value)))
+        table.add_row(Text(clean_id(name)), Text(clean_id(str(value))))
     console = Console(width=200)
     with console.capture() as capture:
         console.print(table)

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import damage
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from damage import part_of
 from pyarrow.fs import LocalFileSystem
 from rows import coded_row, codes_of, failed_row, run_record, tone
 from typer.testing import CliRunner
@@ -20,7 +22,7 @@ from typer.testing import CliRunner
 from actors.decode import waves_array
 from actors.encode import EncodeChunks, codes_array
 from actors.isolate import Ledger
-from pipeline import record
+from pipeline import open_run, record
 from pipeline.check import MAX_LINES, bounded, check, codebook_size
 from pipeline.chunk_rows import read_chunks
 from pipeline.cli import app
@@ -33,7 +35,7 @@ from pipeline.plan import plan
 from pipeline.repair import repair
 from pipeline.run_file import SUCCESS_FILE
 from pipeline.settings import Settings, load_settings
-from pipeline.write import parts, write_parts, write_waves
+from pipeline.write import write_parts, write_waves
 
 LOCAL = LocalFileSystem()
 CHUNK = 3840
@@ -84,14 +86,6 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def part_of(run: Path, id_: str, chunk: int = 0) -> Path:
-    return next(
-        Path(path)
-        for path in parts(LOCAL, str(run), "codes")
-        if (id_, chunk) in [(r["id"], r["chunk"]) for r in pq.read_table(path, columns=["id", "chunk"]).to_pylist()]
-    )
-
-
 def rerun(run: Path) -> None:
     """What a rerun of tokenize does without Ray: what `committed` lacks is written, and the run completed."""
     done = committed(LOCAL, str(run))
@@ -123,28 +117,7 @@ def test_a_run_of_failures_alone(tmp_path: Path) -> None:
     assert repair(tmp_path) == []
 
 
-def torn(run: Path) -> None:
-    path = part_of(run, "long", 1)
-    path.write_bytes(path.read_bytes()[:-50])
-
-
-def empty(run: Path) -> None:
-    part_of(run, "a").write_bytes(b"")
-
-
-def other_columns(run: Path) -> None:
-    path = part_of(run, "a")
-    pq.write_table(pq.read_table(path).drop_columns(["num_samples"]), path)
-    stamp_parts(run)
-
-
-def stamp_parts(run: Path) -> None:
-    """The checksums of what is there, the counts of what was."""
-    path = run / "run.json"
-    record.save(LOCAL, str(run), json.loads(path.read_text()) | {"parts": checksums(LOCAL, str(run), {})})
-
-
-def other_codes(run: Path) -> None:
+def written_anew(run: Path) -> None:
     path = part_of(run, "b/c")
     rows = pq.read_table(path)
     pq.write_table(rows.set_column(rows.column_names.index("codes"), "codes", rows["codes"].combine_chunks()), path)
@@ -159,10 +132,6 @@ def unlisted(run: Path) -> None:
 
 def lost(run: Path) -> None:
     part_of(run, "long", 0).unlink()
-
-
-def torn_failures(run: Path) -> None:
-    Path(parts(LOCAL, str(run), "failures")[0]).write_bytes(b"PAR1")
 
 
 def doubled(run: Path) -> None:
@@ -194,14 +163,38 @@ def wrong_counts(run: Path) -> None:
     stamp(run, counts={"recordings": 4, "chunks": 5, "failures": 1, "frames": 7})
 
 
+def copied(run: Path) -> None:
+    shutil.copy(part_of(run, "a"), run / "codes" / "part-copy.parquet")
+
+
+GONE = ["another sha256", "long: 2 of 3 chunks", "a is an input", "long is an input", "counts"]
+"""What else is said where the part of "a", which also holds a chunk of "long", cannot be read."""
+AGAIN = "not 'complete': run the same `voxmill tokenize` again"
+MISSING = "missing: run the same `voxmill tokenize` again"
 REPAIRED = {
-    torn: ["cannot be read", "another sha256", "long: 2 of 3 chunks", "b/c is an input", "long is an input", "counts"],
-    empty: ["cannot be read", "another sha256", "long: 2 of 3 chunks", "a is an input", "long is an input", "counts"],
-    other_columns: ["'num_samples' is missing", "long: 2 of 3", "a is an input", "long is an input", "counts"],
-    other_codes: ["another sha256"],
+    damage.torn: ["cannot be read", *GONE],
+    damage.empty: ["cannot be read: ", *GONE],
+    damage.text: ["cannot be read: ", *GONE],
+    damage.zeros: ["cannot be read: ", *GONE],
+    damage.a_bit: ["CRC checksum verification failed", *GONE],
+    damage.a_folder: ["a folder, expected a file", *GONE[1:]],
+    damage.a_link_to_nowhere: ["is missing: run.json lists it", *GONE[1:]],
+    damage.other_columns: ["'num_samples' is missing", *GONE],
+    damage.other_types: ["column 'chunk' is string, expected int32", *GONE],
+    damage.other_codes: ["expected list<item: fixed_size_list<item: int16>[16]>", *GONE],
+    damage.null_codes: ["its codes are not [num_frames, 16]", *GONE[:-1]],
+    damage.short_codes: ["its codes are not [num_frames, 16]", *GONE[:-1]],
+    damage.null_ids: ["it has no id", *GONE[:-1]],
+    damage.foreign: ["column 'id' is missing", "part-0000.parquet is not listed"],
+    damage.twice_a_name: ["2 columns are called 'id'", *GONE],
+    damage.torn_failures: ["failures/part-", "counts 1 failures, the parts hold 0", "bad is an input"],
+    damage.a_folder_of_failures: ["a folder, expected a file", "the parts hold 0", "bad is an input"],
+    damage.failures_without_error: ["without id, stage or error", "the parts hold 0", "bad is an input"],
+    damage.failures_of_other_types: ["'stage' is list", "the parts hold 0", "bad is an input"],
+    copied: ["a, chunk 0: 2 rows in codes", "long, chunk 2: 2 rows in codes", "is not listed", "counts"],
+    written_anew: ["another sha256"],
     unlisted: ["is not listed in run.json"],
     lost: ["is missing: run.json lists it", "long: 2 of 3 chunks", "long is an input", "counts"],
-    torn_failures: ["failures/part-", "counts 1 failures, the parts hold 0", "bad is an input"],
     doubled: ["a, chunk 0: 2 rows in codes", "long, chunk 1: 2 rows in codes"],
     never_finished: ["never finished"],
     coded_and_failed: ["a is in codes and in failures"],
@@ -340,6 +333,40 @@ def test_without_run_json(run: Path) -> None:
         check(run / "codes")
 
 
+@pytest.mark.parametrize("wrong", [{"counts": []}, {"parts": {"x": 1}}, {"attempts": {}}, {"warnings": "none"}])
+def test_what_run_json_can_be_told_again_is_mended(run: Path, wrong: dict[str, Any]) -> None:
+    before = json.loads((run / "run.json").read_text())
+    record.save(LOCAL, str(run), before | wrong)
+    assert [next(iter(wrong)) in line for line in check(run).problems] == [True]
+    assert repair(run)[0] == f"put {next(iter(wrong))} of run.json right"
+    assert check(run).problems == []
+    after = json.loads((run / "run.json").read_text())
+    assert after == before | {key: after[key] for key in ("attempts", "warnings") if key in wrong}
+    assert (run / SUCCESS_FILE).exists()
+
+
+@pytest.mark.parametrize("state", ["done", None, 3])
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_state_follows_success(run: Path, state: object, complete: bool) -> None:
+    record.save(LOCAL, str(run), json.loads((run / "run.json").read_text()) | {"state": state})
+    record.mark(LOCAL, str(run), complete)
+    assert any("run.json is not what a run writes: state: " in line for line in check(run).problems)
+    repair(run)
+    assert check(run).problems == ([] if complete else [f"run.json says 'running', {AGAIN}", f"_SUCCESS is {MISSING}"])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "null"])
+def test_run_json_that_nothing_can_tell_again(run: Path, content: str) -> None:
+    (run / "run.json").write_text(content)
+    problems = check(run).problems
+    assert len(problems) == 1
+    assert "run.json is not what a run writes: " in problems[0]
+    with pytest.raises(OutputError, match="put back a copy of it, or start anew with --overwrite"):
+        repair(run)
+    assert len(list(open_run(run))) == 3
+    assert (run / SUCCESS_FILE).exists()  # nothing was touched
+
+
 def test_repair_waits_for_nobody(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doubled(run)
     with locked(LOCAL, str(run)):
@@ -368,7 +395,7 @@ def test_codebook_size_is_the_models(run: Path, small_model: Path) -> None:
 def test_the_command(run: Path) -> None:
     command = CliRunner()
     assert command.invoke(app, ["check", str(run)]).exit_code == 0
-    torn(run)
+    damage.torn(run)
     result = command.invoke(app, ["check", str(run)])
     assert (result.exit_code, "cannot be read" in result.output) == (1, True)
     result = command.invoke(app, ["check", str(run), "--repair"])

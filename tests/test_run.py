@@ -1,6 +1,11 @@
 """Reading runs back: whole recordings, single ids, tables; other readers of the same files."""
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -9,13 +14,18 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import IN_CODES, IN_FAILURES, a_bit, foreign, null_codes, other_codes, part_of, put, short_codes
 from pyarrow.fs import LocalFileSystem
-from rows import coded_row, codes_of, failed_row
+from rows import coded_row, codes_of, failed_row, run_record
+from typer.testing import CliRunner
 
-from pipeline import open_run
+from pipeline import open_run, record
+from pipeline.cli import app
 from pipeline.errors import InputError, OutputError
-from pipeline.finish import committed, count, settle
+from pipeline.finish import checksums, committed, count, settle
+from pipeline.reconstruct import _chunks
 from pipeline.schema import CODES_SCHEMA
+from pipeline.show import recording_text, run_text
 from pipeline.write import parts, write_parts
 
 LOCAL = LocalFileSystem()
@@ -118,3 +128,177 @@ def test_five_readers_see_frames_by_16(run_folder: Path) -> None:
     assert np.stack(frame.loc["a", "codes"]).tolist() == expected
     loaded = datasets.Dataset.from_parquet(part, cache_dir=str(run_folder / "cache"))
     assert [row["codes"] for row in loaded if row["id"] == "a"] == [expected]
+
+
+def test_columns_of_several_parts(run_folder: Path) -> None:
+    more = {"n": pa.array([7], pa.int8()), "far": pa.array([2**62], pa.timestamp("us"))}
+    write_parts(coded_row("z", 1920, **more), LOCAL, str(run_folder))
+    run = open_run(run_folder)
+    assert run["z"].carried == {"n": 7, "far": "[ <value out of range: 4611686018427387904> ]"}
+    rows = run.table(["id", "n"]).sort_by("id").to_pylist()
+    assert (rows[0], rows[-1]) == ({"id": "a", "n": None}, {"id": "z", "n": 7})
+    assert run.dataset().to_table(columns=["n"]).num_rows == 6
+    with pytest.raises(InputError, match="has no column 'm'"):
+        run.table(["id", "m"])
+    write_parts(coded_row("y", 1920, n=pa.array(["text"])), LOCAL, str(run_folder))
+    with pytest.raises(OutputError, match="types that do not go together"):
+        open_run(run_folder).table()
+
+
+def test_types_of_other_writers_are_read(run_folder: Path) -> None:
+    """Filtered with pandas or Polars and written again, codes come in wider lists and integers."""
+    run = open_run(run_folder)
+    (run_folder / "other").mkdir()
+    pandas.read_parquet(part_of(run_folder, "a")).to_parquet(run_folder / "other" / "pandas.parquet")
+    polars.read_parquet(part_of(run_folder, "b/c")).write_parquet(run_folder / "other" / "polars.parquet")
+    put(run_folder / "other" / "pandas.parquet", "num_samples", pa.array([1920, 100], pa.int32()))
+    again = open_run(run_folder / "other")
+    assert {r.id: r.codes.tolist() for r in again} == {id_: run[id_].codes.tolist() for id_ in ("a", "b/c")}
+    assert again.table().schema.equals(CODES_SCHEMA)
+
+
+# ---- damage
+
+READS: dict[str, Callable[[Path], Any]] = {
+    "iterate": lambda run: list(open_run(run)),
+    "one": lambda run: open_run(run)["a"],
+    "show id": lambda run: recording_text(open_run(run), "a"),
+    "decode": lambda run: list(_chunks(str(run), None, SimpleNamespace(chunk_samples=3840, context_samples=0))),
+    "table": lambda run: open_run(run).table(),
+}
+"""What reads codes."""
+KEYS: dict[str, Callable[[Path], Any]] = {
+    "len": lambda run: len(open_run(run)),
+    "show": lambda run: run_text(open_run(run)),
+    "committed": lambda run: committed(LOCAL, str(run)),
+    "count": lambda run: count(LOCAL, str(run), 0),
+}
+"""What reads ids, chunks and lengths alone."""
+CODES_ALONE = (a_bit, null_codes, short_codes, other_codes)
+
+
+@pytest.mark.parametrize("damage", IN_CODES, ids=lambda function: function.__name__)
+def test_a_damaged_part_is_named(run_folder: Path, damage: Callable[[Path], None]) -> None:
+    hurt = part_of(run_folder, "a").name if damage is not foreign else "part-0000.parquet"
+    whole = open_run(run_folder)["b/c"].codes
+    damage(run_folder)
+    for name, read in (READS | KEYS).items():
+        if name in KEYS and damage in CODES_ALONE:
+            read(run_folder)
+            continue
+        with pytest.raises(OutputError, match=rf"(?s){hurt}.*voxmill check RUN --repair"):
+            read(run_folder)
+    (run_folder / "codes" / hurt).rename(run_folder / "aside")
+    assert np.array_equal(open_run(run_folder)["b/c"].codes, whole)
+
+
+def test_a_copied_part_is_told(run_folder: Path) -> None:
+    shutil.copy(part_of(run_folder, "a"), run_folder / "codes" / "part-copy.parquet")
+    for name in ("iterate", "one", "show id", "decode", "len", "show"):
+        with pytest.raises(OutputError, match=r"2 chunks more than once.*: 2 times.*voxmill check RUN --repair"):
+            (READS | KEYS)[name](run_folder)
+    assert open_run(run_folder).table().num_rows == 7  # as it is there
+
+
+def test_chunks_that_do_not_follow_each_other(run_folder: Path) -> None:
+    path = part_of(run_folder, "long", 1)
+    ids = pq.read_table(path)["id"].to_pylist()
+    put(path, "first_frame", pa.array([1 if id_ == "long" else 0 for id_ in ids]))
+    for read in (lambda: list(open_run(run_folder)), lambda: open_run(run_folder)["long"]):
+        with pytest.raises(OutputError, match=r"the chunks of 'long' do not follow each other.*\(1, 3, 1\)"):
+            read()
+
+
+@pytest.mark.parametrize("damage", IN_FAILURES, ids=lambda function: function.__name__)
+def test_a_damaged_part_of_failures_is_named(run_folder: Path, damage: Callable[[Path], None]) -> None:
+    (run_folder / "run.json").write_text(json.dumps(run_record()))
+    name = next((run_folder / "failures").iterdir()).name
+    damage(run_folder)
+    for read in (
+        lambda run: run.failures(),
+        lambda run: run_text(run),
+        lambda run: recording_text(run, "bad"),
+    ):
+        with pytest.raises(OutputError, match=rf"failures/{name}.*voxmill check RUN --repair"):
+            read(open_run(run_folder))
+    if damage.__name__ in ("torn_failures", "a_folder_of_failures"):
+        with pytest.raises(OutputError, match=rf"failures/{name}.*voxmill check RUN --repair"):
+            committed(LOCAL, str(run_folder))
+    assert len(open_run(run_folder)) == 3
+
+
+def without(*path: str) -> bytes:
+    content = run_record()
+    section = content
+    for key in path[:-1]:
+        section = section[key]
+    del section[path[-1]]
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no JSON"),
+        (b'{"state": "running"', "no JSON"),
+        (b"[" * 200_000, "no JSON"),
+        (b'{"state": NaN}', "no JSON"),
+        (b'{"state": "\\ud800"}', "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+        (b"[]", "a JSON list"),
+        (b"null", "a JSON NoneType"),
+        (b"{}", "inputs: Field required.*settings: Field required"),
+        *((without(key), f"{key}: Field required") for key in run_record()),
+        (without("model", "sha256"), "model.sha256: Field required"),
+        (without("settings", "model"), "settings.model: Field required"),
+        (json.dumps(run_record(inputs="corpus/")).encode(), "inputs: Input should be a valid list"),
+        (json.dumps(run_record(model="demo")).encode(), "model: Input should be a valid"),
+        (json.dumps(run_record(state="done")).encode(), "state: Input should be 'running' or 'complete'"),
+        (json.dumps(run_record(chunk={"samples": 0, "context_samples": 0})).encode(), "chunk.samples: Input should"),
+        (json.dumps(run_record(parts=["x"])).encode(), "parts: Input should be a valid dict"),
+        (json.dumps(run_record(counts={"recordings": "many"})).encode(), "counts.recordings: Input should be a valid"),
+        (json.dumps(run_record(attempts=[{}])).encode(), "attempts.0.started: Field required"),
+    ],
+)
+def test_a_damaged_run_json_is_named(run_folder: Path, content: bytes, says: str) -> None:
+    (run_folder / "run.json").write_bytes(content)
+    run = open_run(run_folder)
+    assert len(list(run)) == 3  # the parts need no run.json
+    for read in (
+        run.summary,
+        lambda: run_text(run),
+        lambda: record.resume(LOCAL, str(run_folder), run_record()),
+        lambda: CliRunner().invoke(app, ["show", str(run_folder)], catch_exceptions=False),
+        lambda: CliRunner().invoke(app, ["retry", str(run_folder)], catch_exceptions=False),
+        lambda: CliRunner().invoke(app, ["decode", str(run_folder), "--out", "w"], catch_exceptions=False),
+    ):
+        with pytest.raises(OutputError, match=rf"(?s)run\.json is not what a run writes: .*{says}.*--overwrite"):
+            read()
+    record.clear(LOCAL, str(run_folder))  # what --overwrite does
+    assert list(run_folder.iterdir()) == []
+
+
+def test_run_json_is_a_folder(run_folder: Path) -> None:
+    (run_folder / "run.json").mkdir()
+    with pytest.raises(OutputError, match=r"run\.json"):
+        open_run(run_folder).summary()
+
+
+def test_a_run_that_has_just_begun_can_be_shown(tmp_path: Path) -> None:
+    record.save(
+        LOCAL, str(tmp_path), run_record(state="running", attempts=[], parts=checksums(LOCAL, str(tmp_path), {}))
+    )
+    assert "running\n" in run_text(open_run(tmp_path))
+
+
+def test_what_is_shown_moves_no_terminal(tmp_path: Path) -> None:
+    escape = "\x1b[2J\x1b]0;title\x07"
+    write_parts(coded_row("a", 1920, text=pa.array([escape])), LOCAL, str(tmp_path))
+    failed = failed_row("b").set_column(1, "source", pa.array([escape]))
+    failed = failed.set_column(failed.column_names.index("message"), "message", pa.array([escape]))
+    write_parts(failed, LOCAL, str(tmp_path))
+    record.save(LOCAL, str(tmp_path), run_record(inputs=[escape], warnings=[escape]))
+    run = open_run(tmp_path)
+    told = run_text(run) + recording_text(run, "a") + recording_text(run, "b")
+    assert told.count(r"\x1b[2J") == 5
+    assert "\x1b" not in told
