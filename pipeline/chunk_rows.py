@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.errors import EmptyAudio, RecordingError, UnreadableAudio
 from pipeline.items import Item, items
-from pipeline.job import Job
+from pipeline.job import Job, refuse_other_packages
 from pipeline.ranges import shareable
 from pipeline.read import Audio, count_samples, open_audio
 from pipeline.resample import output_length, resample, resample_from, start_before
@@ -21,6 +21,7 @@ from pipeline.task import Range, ReadTask
 
 def read_chunks(task: ReadTask, job: Job, carried: pa.Schema, partial: dict[str, frozenset[int]]) -> Iterator[pa.Table]:
     """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why."""
+    refuse_other_packages(job)
     schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
     for item in items(task):
         known = {"id": item.id, "source": item.source, **item.carried}

@@ -5,7 +5,6 @@ import dataclasses
 import logging
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import errors
 from pipeline.errors import DeviceError, VoxmillError
-from pipeline.nodes import join, same_everywhere
+from pipeline.nodes import join, quiet_start, same_everywhere
 from pipeline.settings import Pool, Settings
 
 GPU_BLOCK_MB = 32.0
@@ -122,16 +121,8 @@ def session(settings: Settings) -> Iterator[None]:
 
 
 def _start_local() -> None:
-    """A Ray of this machine alone, that ends with this process.
-
-    Its C++ side prints an error about restarts for every pool unless its log level says otherwise, and a line about
-    that level: that one line goes nowhere.
-    """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    """A Ray of this machine alone, that ends with this process."""
+    with quiet_start():
         ray.init(
             address="local",
             num_cpus=max(2, os.cpu_count() or 1),  # on one core, readers and pools take turns
@@ -139,10 +130,6 @@ def _start_local() -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Settings -> a job: all that is decided, checked and refused before the first recording is read."""
 
+import functools
 import json
 import os
 import platform
@@ -76,12 +77,20 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
     }
 
 
+def refuse_other_packages(job: Job) -> None:
+    """Raise ClusterError in a worker whose packages are not the driver's: its node may have joined after the start."""
+    refuse(job.packages, {platform.node(): _installed()})
+
+
+_installed = functools.cache(installed)
+
+
 def load_codec(job: Job, stage: str) -> "Codec":
     """The codec of an actor; refuses packages and weights that are not the driver's.
 
     Raises ClusterError, ModelError, both with the name of this machine.
     """
-    refuse(job.packages, {platform.node(): installed()})
+    refuse_other_packages(job)
     try:
         folder = find_model(job.model)
     except ModelError as error:

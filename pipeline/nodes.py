@@ -1,5 +1,6 @@
 """A Ray cluster -> this process joined to it, its own code brought along, and every node known to run just that."""
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -8,9 +9,10 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import ray
@@ -29,6 +31,25 @@ ANSWER_S = 600.0
 """Ray gives a node as long to set up what a job brings along."""
 
 
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Inside, Ray starts, and says nothing of no use.
+
+    Its C++ side prints an error about restarts for every pool unless its log level says otherwise, and a line about
+    that level: that one line goes nowhere.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def join(address: str | None) -> None:
     """Connect to the cluster at `address` (None: $RAY_ADDRESS); workers import this process's own packages.
 
@@ -42,7 +63,9 @@ def join(address: str | None) -> None:
         )
     with tempfile.TemporaryDirectory(prefix="vx") as folder:
         try:
-            ray.init(address, runtime_env=_luggage(Path(folder)), log_to_driver=False, logging_level=logging.ERROR)
+            luggage = _luggage(Path(folder))
+            with quiet_start():
+                ray.init(address, runtime_env=luggage, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
 
@@ -64,8 +87,8 @@ def _luggage(folder: Path) -> dict[str, list[str]]:
 def same_everywhere(other_nodes: bool = False) -> None:
     """Ask every node that is alive, or only those beside this one, what it would run.
 
-    Raises ClusterError that names package, version wanted, version seen and node. Nodes that join later are asked by
-    `load_codec`, and only for packages.
+    Raises ClusterError that names package, version wanted, version seen and node. Workers of nodes that join later
+    compare their packages themselves.
     """
     here = ray.get_runtime_context().get_node_id() if other_nodes else None
     nodes = {

@@ -17,6 +17,7 @@ from rows import tone
 from actors.checkpoint import find_model
 from actors.encode import EncodeChunks
 from actors.isolate import Ledger
+from pipeline.chunk_rows import read_chunks
 from pipeline.cluster import RemoteLedger, data_context, keeper
 from pipeline.errors import ClusterError, ModelError
 from pipeline.job import Job, load_codec, prepare
@@ -79,6 +80,12 @@ def test_an_actor_refuses_other_packages(job: Job) -> None:
     seen = job.packages["soxr"]
     with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, {seen} is on {platform.node()}\. Install"):
         load_codec(replace(job, packages={**job.packages, "soxr": "99.0"}), "encode")
+
+
+def test_a_reader_refuses_other_packages(job: Job) -> None:
+    rows = read_chunks(None, replace(job, packages={"soxr": "99.0"}), pa.schema([]), {})  # before any task is read
+    with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, .* is on {platform.node()}"):
+        next(rows)
 
 
 @pytest.mark.usefixtures("local_ray")
