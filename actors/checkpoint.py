@@ -5,6 +5,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from pipeline.errors import ModelError
 from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, OFFICIAL_MODEL, OFFICIAL_REVISION, SAMPLE_RATE
 
@@ -78,6 +80,14 @@ def _check_folder(folder: Path) -> None:
             f"{key} = {seen[key]!r} (expected {expected[key]!r})" for key in expected if seen[key] != expected[key]
         )
         raise ModelError(f"{folder} holds a {model_type!r} model, not the 12 Hz codec: {wrong}.")
+    try:
+        with safe_open(folder / "model.safetensors", framework="numpy"):  # reads the header alone
+            pass
+    except SafetensorError as error:
+        raise ModelError(
+            f"{folder / 'model.safetensors'} is no whole safetensors file: {error}. Weights in any other format are "
+            "not read: copy or download it again."
+        ) from error
 
 
 @functools.cache

@@ -119,8 +119,10 @@ def _chunk_values(chunk: Chunk, chunks: int, audio: Audio) -> dict[str, Any]:
 
 def _row(schema: pa.Schema, values: dict[str, Any]) -> pa.Table:
     """One row; what `values` lacks is null."""
-    columns = [
-        value if isinstance(value := values.get(field.name), pa.Array) else pa.array([value], field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays([_cell(values.get(field.name), field.type) for field in schema], schema=schema)
+
+
+def _cell(value: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(value, pa.Scalar):  # pa.array trips over lists that are null
+        return pa.repeat(value, 1) if value.is_valid else pa.nulls(1, kind)
+    return value if isinstance(value, pa.Array) else pa.array([value], kind)

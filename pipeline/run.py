@@ -142,7 +142,9 @@ class Run:
         rows = rows.sort_by("chunk")
         _refuse_gaps(rows, self.location)
         codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
-        first = {name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"}
+        first = {
+            name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
+        }
         wave = wave_path(f"{self.path}/{WAVES}", first["id"])
         return Recording(
             id=first["id"],
