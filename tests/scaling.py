@@ -22,7 +22,7 @@ from ray import cloudpickle
 
 from pipeline import flow, tokenize
 from pipeline.cluster import keeper
-from pipeline.schema import NUM_CODEBOOKS, SAMPLE_RATE, frame_count
+from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, frame_count
 
 BLOCK_S = 11.0
 """Audio of a block: scheduling costs the same for blocks of any size, and two cores must read for eight GPUs."""
@@ -58,6 +58,11 @@ class SleepingCodec:
         self.clock.add.remote(self.name, begin, time.monotonic())
         return [np.zeros((frame_count(len(wave)), NUM_CODEBOOKS), np.int16) for wave in waves]
 
+    def decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+        """Codes int16 [F, 16] -> zeros float32 [F * 1920]."""
+        time.sleep(self.call_s)
+        return [np.zeros(len(one) * FRAME_SAMPLES, np.float32) for one in codes]
+
 
 def measure(folder: Path, gpus: int, call_s: float, calls: int, settings: dict[str, Any]) -> dict[str, float]:
     """One run over `calls` blocks a GPU."""
@@ -73,7 +78,6 @@ def measure(folder: Path, gpus: int, call_s: float, calls: int, settings: dict[s
             folder / f"run-{gpus}-{call_s}",
             model="demo",
             device="cuda",
-            reconstruct=False,
             quiet=True,
             settings=settings,
         )
@@ -123,7 +127,7 @@ def main() -> None:
             wave = 0.1 * np.random.default_rng(0).standard_normal(round(BLOCK_S * SAMPLE_RATE))
             soundfile.write(folder / "clip.wav", wave, SAMPLE_RATE)
             block_mb = BLOCK_S * SAMPLE_RATE * 4 / 2**20
-            settings = {"chunk.block_mb": block_mb, "output.agreement_s": 0, "input.task_mb": 4, **extra}
+            settings = {"chunk.block_mb": block_mb, "input.task_mb": 4, "output.agreement_s": 0, "reconstruct": False}
             ray.init(
                 address="local",
                 num_cpus=CPUS_PER_GPU * gpus,
@@ -135,24 +139,25 @@ def main() -> None:
                 _temp_dir=f"{name}/ray",
             )
             try:
-                row = measure(folder, gpus, given.call_s, given.calls, settings)
+                row = measure(folder, gpus, given.call_s, given.calls, settings | extra)
             finally:
                 ray.shutdown()
         rows.append({"gpus": gpus, **row})
         print(json.dumps(rows[-1]), flush=True)
-    print(table(rows, given.call_s))
+    print(table(rows))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2))
 
 
-def table(rows: list[dict[str, float]], call_s: float) -> str:
-    """Markdown; `n x` is against the first row, by GPU."""
+def table(rows: list[dict[str, float]]) -> str:
+    """Markdown."""
     lines = [
-        "| simulated GPUs | blocks a second | of what they could | seconds to the full pool | driver, ms a block |",
+        "| simulated GPUs | blocks a second | of n times the first | seconds to the full pool | driver, ms a block |",
         "|" + " --- |" * 5,
     ]
+    alone = rows[0]["blocks_per_s"] / rows[0]["gpus"]
     for row in rows:
-        share = row["blocks_per_s"] * call_s / row["gpus"] if call_s else float("nan")
+        share = row["blocks_per_s"] / row["gpus"] / alone
         lines.append(
             f"| {row['gpus']} | {row['blocks_per_s']:.2f} | {share:.0%} | {row['seconds_to_full']:.1f} | "
             f"{1000 * row['driver_s_per_block']:.0f} |"
