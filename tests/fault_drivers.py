@@ -29,8 +29,9 @@ def driver_killed(corpus: Corpus, place: Path, times: int, random: np.random.Gen
             time.sleep(random.uniform(0, most_s))
             if trials:  # what it made until now tells when it had recovered from the last kill
                 trials[-1].recover_s = first_after(run, one)
+            problems = one.ends_well() if one.over else []
             end(one)
-        trials.append(judge_unfinished(corpus, run))
+        trials.append(judge_unfinished(corpus, run) + Trial(problems=problems))
     with driver(corpus.folder, run, corpus.model, options) as one:
         trials[-1].problems += one.ends_well()
         trials[-1].recover_s = first_after(run, one)
@@ -85,8 +86,9 @@ def clock_jumps(corpus: Corpus, place: Path, times: int, random: np.random.Gener
         }
         with driver(corpus.folder, run, corpus.model, OPTIONS, jumping) as one:
             one.wait_for(functools.partial(share_done, run, rows, share))
+            problems = one.ends_well() if one.over else []
             end(one)
-        trial = judge_unfinished(corpus, run)
+        trial = judge_unfinished(corpus, run) + Trial(problems=problems)
         with driver(corpus.folder, run, corpus.model, OPTIONS, jumping | {"CLOCK_OFFSETS_S": str(-DAY_S)}) as one:
             trial.problems += one.ends_well()
             trial.recover_s = first_after(run, one)

@@ -1,18 +1,17 @@
-"""A clock that jumps, for every Python that finds this on its PYTHONPATH.
+"""A clock that jumps, for every Python that finds this on its PYTHONPATH: a driver's, and those of its Ray's workers.
 
 $CLOCK_OFFSETS_S lists seconds, "0,86400,-86400" say; every half second and in every process another one is added to
-what `time.time` and `datetime.now` tell. Monotonic clocks go on as they do in real life.
+what `time.time` tells. Monotonic clocks go on as they do in real life; the type `datetime` is left alone, for C
+extensions hold on to it.
 """
 
-import datetime
 import os
 import time
-from typing import Any
 
 SLOT_S = 0.5
 OFFSETS_S = [float(text) for text in os.environ.get("CLOCK_OFFSETS_S", "0").split(",")]
 
-_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
+_time, _time_ns = time.time, time.time_ns
 
 
 def _offset_s() -> float:
@@ -20,26 +19,14 @@ def _offset_s() -> float:
     return OFFSETS_S[hash((slot, os.getpid())) % len(OFFSETS_S)]
 
 
-class _AnyDatetime(type):
-    def __instancecheck__(cls, one: Any) -> bool:
-        return isinstance(one, _datetime)
-
-    def __subclasscheck__(cls, one: type) -> bool:
-        return issubclass(one, _datetime)
+def jumping() -> float:
+    """`time.time`; it has a name of its own, for Ray sends the function to workers by its name."""
+    return _time() + _offset_s()
 
 
-class _Jumping(_datetime, metaclass=_AnyDatetime):
-    @classmethod
-    def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
-        return _datetime.fromtimestamp(time.time(), tz)
-
-    @classmethod
-    def utcnow(cls) -> datetime.datetime:
-        return cls.now(datetime.UTC).replace(tzinfo=None)
+def jumping_ns() -> int:
+    """`time.time_ns`."""
+    return _time_ns() + round(_offset_s() * 1e9)
 
 
-_Jumping.__name__ = _Jumping.__qualname__ = "datetime"  # so that it is pickled by that name
-_Jumping.__module__ = "datetime"
-time.time = lambda: _time() + _offset_s()
-time.time_ns = lambda: _time_ns() + round(_offset_s() * 1e9)
-datetime.datetime = _Jumping  # type: ignore[misc]
+time.time, time.time_ns = jumping, jumping_ns
