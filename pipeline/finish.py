@@ -128,8 +128,8 @@ def _read(fs: FileSystem, paths: list[str], columns: list[str]) -> pa.Table:
 
 
 def _failed(fs: FileSystem, run: str) -> pa.Array:
-    """The ids of all failures, in order."""
-    tables = [read_part(fs, path, FAILURES_SCHEMA, ["id"]) for path in parts(fs, run, FAILURES)]
+    """The ids of all failures, in order. All columns are read: what is wrong is told before a run, not at its end."""
+    tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in parts(fs, run, FAILURES)]
     return pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string()).combine_chunks()
 
 

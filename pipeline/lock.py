@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem
+from pydantic_core import from_json
 
 from pipeline.errors import OutputError
 from pipeline.files import redact, write_whole
@@ -113,8 +114,13 @@ def _write(fs: FileSystem, path: str, lock: dict[str, Any]) -> None:
 
 
 def _read(fs: FileSystem, path: str) -> dict[str, Any]:
+    """What the lock says; {} where it is gone, or says nothing that a writer would: torn, or somebody else's file."""
     try:
         with fs.open_input_stream(path) as file:
-            return json.loads(file.read())
+            lock = from_json(file.read())
     except (FileNotFoundError, ValueError):
         return {}
+    expected = {"host": str, "pid": int, "beat": int}
+    if not isinstance(lock, dict) or any(not isinstance(lock.get(key), kind) for key, kind in expected.items()):
+        return {}
+    return lock if 0 < lock["pid"] < 2**31 else {}

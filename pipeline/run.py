@@ -139,8 +139,9 @@ class Run:
         return pc.unique(long["id"]).to_pylist()
 
     def _recording(self, rows: pa.Table) -> Recording:
-        rows = rows.sort_by("chunk")
-        _refuse_gaps(rows, self.location)
+        if rows["chunks"][0].as_py() > 1:
+            rows = rows.sort_by("chunk")
+            _refuse_gaps(rows, self.location)
         codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
         first = {
             name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"

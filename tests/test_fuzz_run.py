@@ -1,6 +1,7 @@
 """Whatever becomes of a run's files: an error that says what to do, or what was written; and repair mends it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline import open_run, record
 from pipeline.check import check
 from pipeline.errors import OutputError, VoxmillError
 from pipeline.finish import checksums, committed, count
+from pipeline.lock import locked
 from pipeline.repair import repair
 from pipeline.run import Recording
 from pipeline.schema import CODES_TYPE
@@ -273,3 +275,14 @@ def test_files_of_magic_bytes(whole: Path, size: int) -> None:
         path.write_bytes(content)
         assert use(run)["iterate"] is None
     mended(run)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"[" * 100_000, b"\xff", b'{"pid": 1}', b'{"host": "h", "pid": "x", "beat": 0}', b'{"host": 3}']
+    + [b'{"host": "h", "pid": %d, "beat": 0}' % pid for pid in (-1, 0, 10**30)],
+)
+def test_a_lock_that_no_writer_wrote_is_taken_over(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".lock").write_bytes(content)
+    with locked(LOCAL, str(tmp_path)):
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()

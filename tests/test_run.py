@@ -221,9 +221,8 @@ def test_a_damaged_part_of_failures_is_named(run_folder: Path, damage: Callable[
     ):
         with pytest.raises(OutputError, match=rf"failures/{name}.*voxmill check RUN --repair"):
             read(open_run(run_folder))
-    if damage.__name__ in ("torn_failures", "a_folder_of_failures"):
-        with pytest.raises(OutputError, match=rf"failures/{name}.*voxmill check RUN --repair"):
-            committed(LOCAL, str(run_folder))
+    with pytest.raises(OutputError, match=rf"failures/{name}.*voxmill check RUN --repair"):
+        committed(LOCAL, str(run_folder))
     assert len(open_run(run_folder)) == 3
 
 
