@@ -1,37 +1,53 @@
 """Faults of the process that runs the command: it is killed, and its clock jumps."""
 
 import functools
+import json
 import os
+import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from fault_corpus import OPTIONS, RUN_FILE, SUCCESS_FILE, Corpus, Trial, committed, judge, judge_unfinished
+from fault_corpus import OPTIONS, SUCCESS_FILE, Corpus, Trial, committed, judge, judge_unfinished
 from fault_processes import Driver, driver, end
 
 from pipeline.lock import LOCK_FILE
 
 DAY_S = 86_400
+STAGES = (
+    (None, 4.0),  # imports, Ray starts
+    (0.0, 0.1),  # it holds the lock: planning
+    (0.0, 4.0),  # actors start
+    (1e-9, 0.3),  # the first part is there
+    (0.25, 0.3),
+    (0.45, 0.3),
+    (0.65, 0.3),
+    (0.85, 0.3),
+    (1.0, 0.05),  # settling, joining, counting
+    (1.0, 0.2),
+)
+"""When to kill: the share of the rows that is committed, and how many seconds to let pass then at the most."""
 CLOCK = Path(__file__).with_name("fault_clock")
 
 
 def driver_killed(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
     """SIGKILL to the driver `times` times in one corpus, each at another stage of a run; then it is finished."""
     run, options = place / "run", {**OPTIONS, "reconstruct": True}
-    stages = _stages(corpus, run)
     trials: list[Trial] = []
-    for number in range(times):
-        wait, most_s = stages[(2 * number + 1) * len(stages) // (2 * times)]
+    while len(trials) < times:
+        share, most_s = STAGES[(2 * len(trials) + 1) * len(STAGES) // (2 * times)]
         with driver(corpus.folder, run, corpus.model, options) as one:
-            one.wait_for(wait)
+            one.wait_for(functools.partial(_so_far, corpus, run, one, share))
             time.sleep(random.uniform(0, most_s))
-            if trials:  # what it made until now tells when it had recovered from the last kill
-                trials[-1].recover_s = first_after(run, one)
             problems = one.ends_well() if one.over else []
             end(one)
-        trials.append(judge_unfinished(corpus, run) + Trial(problems=problems))
+            if trials:  # what it made until now tells when it had recovered from the last kill
+                trials[-1].recover_s = first_after(run, one)
+        if one.process.returncode == -signal.SIGKILL:  # else it was quicker: once more
+            trials.append(judge_unfinished(corpus, run))
+        elif problems:
+            return [Trial(problems=problems)]
     with driver(corpus.folder, run, corpus.model, options) as one:
         trials[-1].problems += one.ends_well()
         trials[-1].recover_s = first_after(run, one)
@@ -39,18 +55,15 @@ def driver_killed(corpus: Corpus, place: Path, times: int, random: np.random.Gen
     return trials
 
 
-def _stages(corpus: Corpus, run: Path) -> list[tuple[Callable[[], bool], float]]:
-    """What to wait for, and how many seconds to let pass then at the most, from a driver's start to its end."""
-    rows = corpus.chunks + len(corpus.errors)
-    return [
-        (lambda: True, 4.0),  # imports, Ray starts
-        (lambda: (run / LOCK_FILE).exists(), 0.1),  # planning
-        (lambda: (run / RUN_FILE).exists(), 4.0),  # actors start
-        (lambda: len(committed(run)) > 0, 0.3),
-        *((functools.partial(share_done, run, rows, share), 0.3) for share in (0.25, 0.45, 0.65, 0.85)),
-        (lambda: share_done(run, rows, 1.0), 0.05),  # settling, joining, counting
-        (lambda: share_done(run, rows, 1.0), 0.2),
-    ]
+def _so_far(corpus: Corpus, run: Path, one: Driver, share: float | None) -> bool:
+    """Whether a driver holds its run's lock, and `share` of the rows are committed; None: always."""
+    if share is None:
+        return True
+    try:
+        writer = json.loads((run / LOCK_FILE).read_text())["pid"]
+    except (FileNotFoundError, ValueError):
+        return False
+    return writer == one.process.pid and share_done(run, corpus.chunks + len(corpus.errors), share)
 
 
 def share_done(run: Path, rows: int, share: float) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fault_corpus import OPTIONS, SUCCESS_FILE, Corpus, Trial, committed, judge
+from fault_corpus import OPTIONS, Corpus, Trial, judge
 from fault_drivers import share_done
 from fault_processes import below, driver, encoders, kill, ray_folder, until
-from fault_workers import recovered, served
+from fault_workers import next_part, over, recovered, served
 from flaky import Behave
 from ray._private.node import Node
 from ray._raylet import GcsClient
@@ -111,8 +111,7 @@ def switch_off(nodes: Cluster, node: Node | None, run: Path) -> float:
     kill_node(nodes, node)
     if had_encoder:
         return recovered(run, before)
-    known = committed(run)
-    return until(lambda: committed(run) - known or (run / SUCCESS_FILE).exists(), "a part after a node died")
+    return next_part(run)
 
 
 def node_added(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
@@ -127,7 +126,8 @@ def join(nodes: Cluster, node: Node | None, run: Path) -> float:
     """Seconds from the start of a node until it works."""
     start = time.monotonic()
     joined = nodes.add_node(num_cpus=2)
-    until(lambda: works(joined), "work on a node that joined")
+    until(lambda: works(joined) or over(run), "work on a node that joined")
+    assert works(joined), "the run was over before the node that joined had work"
     return time.monotonic() - start
 
 
@@ -150,5 +150,4 @@ def preempt(nodes: Cluster, node: Node | None, run: Path) -> float:
     assert accepted, why
     time.sleep(DRAIN_S)
     kill_node(nodes, node)
-    known = committed(run)
-    return until(lambda: committed(run) - known or (run / SUCCESS_FILE).exists(), "a part after a drained node died")
+    return next_part(run)

@@ -1,6 +1,7 @@
 """Faults below a driver, in the Ray that runs here or in one of its own: actors, devices, servers, files."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -41,31 +42,42 @@ def meanwhile(act: Callable[[], float]) -> Iterator["Future[float]"]:
 
 def actor_killed(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
     """SIGKILL from outside to the process of an encode actor while it encodes."""
-    rows = corpus.chunks + len(corpus.errors)
     trials = []
     for number in range(times):
-        run, share = place / f"run{number}", random.uniform(0.0, 0.6)
-
-        def hurt(run: Path = run, share: float = share) -> float:
-            until(lambda: share_done(run, rows, share) and encoders(os.getpid(), busy=True), "an actor that encodes")
-            before = encoders(os.getpid(), busy=True)
-            kill(*before)
-            return recovered(run, before)
-
-        with meanwhile(hurt) as hurting, instead_of_codecs(slow):
+        run, share = place / f"run{number}", random.uniform(0.0, 0.4)
+        with meanwhile(functools.partial(kill_encoder, corpus, run, share)) as hurting, instead_of_codecs(slow):
             run_through(corpus, run)
         trials.append(judge(corpus, run))
         trials[-1].recover_s = hurting.result()
     return trials
 
 
+def kill_encoder(corpus: Corpus, run: Path, share: float) -> float:
+    """When `share` of the run is done; seconds until another one works and a part is committed after that."""
+    rows = corpus.chunks + len(corpus.errors)
+    until(lambda: (share_done(run, rows, share) and encoders(os.getpid(), busy=True)) or over(run), "work to end")
+    assert not over(run), "no actor was seen at work"
+    before = encoders(os.getpid())
+    kill(*before)
+    return recovered(run, before)
+
+
 def recovered(run: Path, before: set[int]) -> float:
     """Seconds until a process of the encode pool that is not in `before` works, and a part is committed after that."""
     start = time.monotonic()
-    until(lambda: encoders(os.getpid(), busy=True) - before or (run / SUCCESS_FILE).exists(), "another actor")
+    until(lambda: encoders(os.getpid(), busy=True) - before or over(run), "another actor")
+    return time.monotonic() - start + next_part(run)
+
+
+def next_part(run: Path) -> float:
+    """Seconds until a part is committed, or the run is over."""
     known = committed(run)
-    until(lambda: committed(run) - known or (run / SUCCESS_FILE).exists(), "a part of another actor")
-    return time.monotonic() - start
+    return until(lambda: committed(run) - known or over(run), "a part")
+
+
+def over(run: Path) -> bool:
+    """Whether the run is complete."""
+    return (run / SUCCESS_FILE).exists()
 
 
 def poison(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
