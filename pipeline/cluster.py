@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import errors
 from pipeline.errors import DeviceError, VoxmillError
-from pipeline.nodes import join, quiet_start, same_everywhere
+from pipeline.nodes import clean_start, join, same_everywhere
 from pipeline.settings import Pool, Settings
 
 GPU_BLOCK_MB = 32.0
@@ -122,7 +122,7 @@ def session(settings: Settings) -> Iterator[None]:
 
 def _start_local() -> None:
     """A Ray of this machine alone, that ends with this process."""
-    with quiet_start():
+    with clean_start():
         ray.init(
             address="local",
             num_cpus=max(2, os.cpu_count() or 1),  # on one core, readers and pools take turns

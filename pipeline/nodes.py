@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections import defaultdict
@@ -27,27 +28,39 @@ CODE = ("pipeline", "actors")
 OWN_CODE = "voxmill's code"
 PACKAGES = (*(name for name in record.PACKAGES if name not in {"voxmill", "ray"}), "pydantic", "fsspec")
 """Distributions that a worker must have as the driver has them. Ray itself compares the versions of Ray and Python."""
+CONNECT_S = 20.0
+"""Until a port counts as dead; Ray itself tries for minutes, and says nothing."""
 ANSWER_S = 600.0
 """Ray gives a node as long to set up what a job brings along."""
 
 
 @contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Inside, Ray starts, and says nothing of no use.
+def clean_start() -> Iterator[None]:
+    """Inside, Ray starts: it says nothing of no use, and its workers take no other `pipeline` or `actors` for ours.
 
     Its C++ side prints an error about restarts for every pool unless its log level says otherwise, and a line about
-    that level: that one line goes nowhere.
+    that level: that one line goes nowhere. And it puts the folder that it is started in before all else on the path of
+    its workers: where that holds a package of such a name, it is started in "/".
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
+    folder = Path.cwd()
+    shadowed = any((folder / name).exists() and not (folder / name).samefile(_home(name)) for name in CODE)
     try:
+        if shadowed:
+            os.chdir("/")
         yield
     finally:
+        os.chdir(folder)
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def _home(package: str) -> Path:
+    return Path(importlib.import_module(package).__path__[0])
 
 
 def join(address: str | None) -> None:
@@ -61,10 +74,16 @@ def join(address: str | None) -> None:
             f"{named} is a Ray Client's address, which voxmill does not use. Submit it with `ray job submit`, or run "
             "it on a node of the cluster with the address 'auto'."
         )
+    host, _, port = named.rpartition(":")
+    try:
+        if port.isdigit():
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise ClusterError(f"No Ray cluster answers at {named!r}: {error}.") from error
     with tempfile.TemporaryDirectory(prefix="vx") as folder:
         try:
             luggage = _luggage(Path(folder))
-            with quiet_start():
+            with clean_start():
                 ray.init(address, runtime_env=luggage, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
@@ -79,8 +98,7 @@ def _luggage(folder: Path) -> dict[str, list[str]]:
     if "py_modules" in submitted:
         return {}
     for name in CODE:
-        origin = importlib.import_module(name).__path__[0]
-        shutil.copytree(origin, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(_home(name), folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     return {"py_modules": [str(folder / name) for name in CODE]}
 
 
@@ -92,7 +110,7 @@ def same_everywhere(other_nodes: bool = False) -> None:
     """
     here = ray.get_runtime_context().get_node_id() if other_nodes else None
     nodes = {
-        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, node {node['NodeID'][:8]})"
         for node in ray.nodes()
         if node["Alive"] and node["NodeID"] != here
     }
@@ -163,8 +181,8 @@ def refuse(wanted: Mapping[str, str | None], answers: Mapping[str, Mapping[str, 
     ]
     shadowed = any(name == OWN_CODE for name, _ in others)
     advice = (
-        "Leave `ray.init` to voxmill, or give it runtime_env={'py_modules': [pipeline, actors]}; start from a folder "
-        "that holds no other `pipeline` or `actors`."
+        "Leave `ray.init` to voxmill; or give it runtime_env={'py_modules': [pipeline, actors]}, in a folder that has "
+        "no other `pipeline` or `actors`."
         if shadowed
         else "Install on every node what is installed here, most simply by one image for all."
     )

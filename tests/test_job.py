@@ -21,7 +21,7 @@ from pipeline.chunk_rows import read_chunks
 from pipeline.cluster import RemoteLedger, data_context, keeper
 from pipeline.errors import ClusterError, ModelError
 from pipeline.job import Job, load_codec, prepare
-from pipeline.nodes import OWN_CODE, installed, refuse
+from pipeline.nodes import OWN_CODE, clean_start, installed, join, refuse
 from pipeline.settings import load_settings
 
 CPUS = {"CPU": 4.0}
@@ -106,6 +106,26 @@ def test_what_an_actor_refuses_reaches_the_user(job: Job, small_model: Path, tmp
     with pytest.raises(error, match=platform.node()) as raised, data_context(1 << 22):
         rows.materialize()
     assert "\n" not in str(raised.value)
+
+
+def test_ray_starts_where_no_other_package_has_our_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with clean_start():
+        assert Path.cwd() == tmp_path
+    (tmp_path / "pipeline").mkdir()
+    with clean_start():
+        assert Path.cwd() == Path("/")
+    assert Path.cwd() == tmp_path
+    root = Path(__file__).parent.parent
+    monkeypatch.chdir(root)
+    with clean_start():
+        assert Path.cwd() == root
+
+
+@pytest.mark.parametrize(("address", "says"), [("ray://127.0.0.1:1", "Ray Client"), ("127.0.0.1:1", "No Ray cluster")])
+def test_an_address_where_no_cluster_answers(address: str, says: str) -> None:
+    with pytest.raises(ClusterError, match=f"{says}.*|{address}.*{says}"):
+        join(address)
 
 
 def test_installed_knows_versions_and_the_code() -> None:

@@ -72,7 +72,8 @@ class Cluster:
 
     folder: Path
     token: str = field(default_factory=lambda: f"VOXMILL_TEST={uuid.uuid4().hex}")
-    ports: list[int] = field(default_factory=lambda: free_ports(7))
+    ports: list[int] = field(default_factory=lambda: free_ports(4))
+    started: int = 0
 
     @property
     def address(self) -> str:
@@ -89,13 +90,13 @@ class Cluster:
 
     def start(self, name: str, *options: str, **environment: str) -> "subprocess.Popen[bytes]":
         """`ray start`, and wait until that node can be given work; it ends when the process is told to."""
-        before = self.nodes()
+        self.started += 1
         said = self.folder / f"{name}.log"
         command = [*RAY, "start", *NODE, f"--temp-dir={self.folder / name}", *options]
         with said.open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment(**environment))
         give_up = time.monotonic() + GIVE_UP_S
-        while self.nodes() == before:
+        while self.nodes() < self.started:
             assert process.poll() is None, said.read_text()
             assert time.monotonic() < give_up, said.read_text()
             time.sleep(0.2)
@@ -149,7 +150,7 @@ def cluster() -> Iterator[Cluster]:
             (cluster.folder / "old" / package).mkdir(parents=True)
             (cluster.folder / "old" / package / "__init__.py").write_text("raise ImportError('the old voxmill')\n")
         names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
-        ports = [f"--{name}={port}" for name, port in zip(names, cluster.ports, strict=False)]
+        ports = [f"--{name}={port}" for name, port in zip(names, cluster.ports, strict=True)]
         try:
             cluster.start("a", "--head", "--num-cpus=2", "--num-gpus=0", *ports)
             cluster.start("b", f"--address={cluster.address}", "--num-cpus=0", "--num-gpus=1")
@@ -235,11 +236,13 @@ def test_a_driver_brings_its_code_and_names_its_model_by_path(
 
 
 def direct(cluster: Cluster, code: Path, model: Path, corpus: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    """`tokenize` on a node of the cluster, from the model's folder, with the code in `code`."""
-    command = [sys.executable, "-m", "pipeline", "tokenize", str(corpus), "--out", str(out), "--model", model.name]
+    """`tokenize` on a node of the cluster, with the code in `code`, in a folder that holds another `pipeline`."""
+    folder = cluster.folder / "old"
+    command = [sys.executable, "-P", "-m", "pipeline", "tokenize", str(corpus), "--out", str(out)]
+    command += ["--model", os.path.relpath(model, folder)]
     return subprocess.run(
         [*command, *CONFIG, "--reconstruct"],
-        cwd=model.parent,
+        cwd=folder,
         env=cluster.environment(PYTHONPATH=str(code), RAY_ADDRESS=cluster.address),
         capture_output=True,
         text=True,
@@ -260,6 +263,6 @@ def test_a_node_with_another_package_is_named_before_anything_is_read(
     node.wait(GIVE_UP_S)
     assert done.returncode == 2
     assert done.stderr.startswith("voxmill: Not every node would run what this process runs: soxr ")
-    assert re.search(rf"is wanted, 0\.0\.1 is on {socket.gethostname()} \([0-9.]+\)\. Install", done.stderr)
+    assert re.search(rf"is wanted, 0\.0\.1 is on {socket.gethostname()} \([0-9.]+, node \w+\)\. Install", done.stderr)
     assert not (tmp_path / "run").exists()
     assert not list((tmp_path / "marks").iterdir())
