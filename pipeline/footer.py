@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.fetch import open_ranges
 from pipeline.files import redact, telling
+from pipeline.names import plain_type
 from pipeline.persist import Access
 from pipeline.task import carried_names
 
@@ -34,7 +35,7 @@ def read_footer(location: str, column: str | None, access: Access) -> Footer:
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     carried = pa.schema([])
     if audio is not None:
-        carried = pa.schema([pa.field(new, _plain(schema.field(i).type)) for i, new in travelling(schema, audio)])
+        carried = pa.schema([pa.field(new, plain_type(schema.field(i).type)) for i, new in travelling(schema, audio)])
     return Footer(audio, carried, [g.num_rows for g in groups], [g.total_byte_size for g in groups])
 
 
@@ -61,11 +62,7 @@ def _holds_bytes(field: pa.Field) -> bool:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
 
 
 def travelling(schema: pa.Schema, audio: str) -> list[tuple[int, str]]:
@@ -75,5 +72,5 @@ def travelling(schema: pa.Schema, audio: str) -> list[tuple[int, str]]:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """UTF-8, with 32 or 64 bit offsets."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    """UTF-8, with 32 or 64 bit offsets, or views."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

@@ -35,10 +35,28 @@ def is_hidden(relative: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in relative.split("/"))
 
 
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type that a column travels with: no dictionary, and no views, also inside, which Arrow cannot filter."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inside = kind.value_field.with_type(plain_type(kind.value_type))
+        return pa.list_(inside) if pa.types.is_list(kind) else pa.large_list(inside)
+    return kind
+
+
 def mend_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    r"""A column whose text is UTF-8: bytes that are none become \xNN. Dictionary columns become plain ones."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    r"""A column of a `plain_type` whose text is UTF-8: bytes that are none become \xNN."""
+    if plain_type(column.type) != column.type:
+        column = column.cast(plain_type(column.type))
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return column
     return pa.chunked_array([_mended(chunk) for chunk in column.chunks], column.type)

@@ -1,5 +1,6 @@
 """Inputs made to do harm, on their way through: what comes of each."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -24,10 +25,12 @@ from actors.checkpoint import DEMO_FOLDER, FILES, find_model
 from pipeline import open_run
 from pipeline.chunk_rows import read_chunks
 from pipeline.errors import InputError, ModelError, TooLong
-from pipeline.job import describe, prepare
+from pipeline.job import Job, describe, prepare
+from pipeline.names import plain_type
 from pipeline.persist import Access
 from pipeline.plan import plan
 from pipeline.read import open_audio
+from pipeline.schema import CODES_SCHEMA
 from pipeline.settings import load_settings
 from pipeline.write import write_parts, write_waves
 
@@ -199,7 +202,7 @@ def test_nothing_in_a_corpus_is_unpickled(tmp_path: Path) -> None:
 # ---- credentials
 
 
-def test_credentials_are_never_written(tmp_path: Path) -> None:
+def test_credentials_are_never_written(tmp_path: Path, job: Job) -> None:
     """Of inputs that cannot be reached: not in the failures, not in run.json."""
     secret = "s3cr3t"
     rows = [
@@ -207,8 +210,6 @@ def test_credentials_are_never_written(tmp_path: Path) -> None:
         f"s3://{secret}:{secret}@bucket/b.wav?endpoint_override=http%3A%2F%2F127.0.0.1%3A9&k={secret}",
     ]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps({"path": path}) + "\n" for path in rows[:1]))
-    given = {"model": "demo", "device": "cpu", "reconstruct": False}
-    job = prepare(load_settings(None, given), DEMO_FOLDER, str(tmp_path / "run"), {"CPU": 2.0}, ("encode",))
     planned = plan([str(tmp_path / "m.jsonl")], access=ONCE)
     told = [row.to_pylist()[0] for task in planned.tasks for row in read_chunks(task, job, planned.carried, {})]
     assert [row["error"] for row in told] == ["UnreadableAudio"]
@@ -238,6 +239,40 @@ def test_a_scheme_that_is_not_allowed(tmp_path: Path) -> None:
 # ---- schemas
 
 
+VIEWS = (pa.binary_view(), pa.list_(pa.string_view()), pa.struct([("a", pa.string_view())]), pa.list_(pa.null()))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """What reading needs to know."""
+    given = load_settings(None, {"model": "demo", "device": "cpu", "reconstruct": False})
+    return prepare(given, DEMO_FOLDER, str(tmp_path_factory.mktemp("job")), {"CPU": 2.0}, ("encode",))
+
+
+def travelled(shard: Path, job: Job) -> pa.Table:
+    """The columns that travel with the recordings of `shard`, written to a run and read from it."""
+    planned = plan([str(shard)])
+    rows = [row for task in planned.tasks for row in read_chunks(task, job, planned.carried, {})]
+    assert all(row["error"][0].is_valid for row in rows)  # there is no audio in it
+    columns = [{name: row[name].combine_chunks() for name in planned.carried.names} for row in rows]
+    coded = [coded_row(str(number), 1920, **values) for number, values in enumerate(columns)]
+    run = shard.parent / "run"
+    write_parts(pa.concat_tables(coded), LOCAL, str(run))
+    assert len(list(open_run(run))) == len(rows)
+    return open_run(run).table().drop_columns(CODES_SCHEMA.names)
+
+
+@pytest.mark.parametrize("kind", [*TYPES, *VIEWS], ids=str)
+def test_columns_of_any_type_travel(tmp_path: Path, job: Job, kind: pa.DataType) -> None:
+    column = cells(kind, list(VALUES))
+    audio = pa.array([{"bytes": b"x", "path": None}] * len(column), AUDIO)
+    pq.write_table(pa.table({"audio": audio, "c": column}), tmp_path / "s.parquet")
+    found = travelled(tmp_path / "s.parquet", job)["c"].combine_chunks()
+    assert found.null_count == column.null_count
+    if kind == plain_type(kind) and kind.id != pa.json_().id:
+        assert found.type == pq.read_schema(tmp_path / "s.parquet").field("c").type
+
+
 @settings(max_examples=60, deadline=60_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     columns=st.lists(
@@ -256,6 +291,7 @@ def test_a_scheme_that_is_not_allowed(tmp_path: Path) -> None:
 )
 def test_hostile_schemas_of_shards(
     tmp_path_factory: pytest.TempPathFactory,
+    job: Job,
     columns: list[tuple[str, pa.DataType, list[Any]]],
     groups: int,
     stored: bool,
@@ -268,18 +304,5 @@ def test_hostile_schemas_of_shards(
         pq.write_table(table, folder / "s.parquet", row_group_size=groups, store_schema=stored)
     except pa.ArrowException:
         return  # Parquet has no such type
-    given = {"model": "demo", "device": "cpu", "reconstruct": False}
-    job = prepare(load_settings(None, given), DEMO_FOLDER, str(folder / "run"), {"CPU": 2.0}, ("encode",))
-    try:
-        planned = plan([str(folder / "s.parquet")])
-    except InputError:
-        return
-    rows = [row for task in planned.tasks for row in read_chunks(task, job, planned.carried, {})]
-    assert all(row["error"][0].is_valid for row in rows)  # there is no audio in it
-    assert len(rows) == 3
-    coded = [
-        coded_row(str(number), 1920, **{n: row[n].combine_chunks() for n in planned.carried.names})
-        for number, row in enumerate(rows)
-    ]
-    write_parts(pa.concat_tables(coded), LOCAL, str(folder / "run"))
-    assert len(list(open_run(folder / "run"))) == 3
+    with contextlib.suppress(InputError):
+        assert len(travelled(folder / "s.parquet", job)) == 3
