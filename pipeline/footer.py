@@ -1,5 +1,6 @@
 """A Parquet shard's footer -> which column holds audio, which travel, and the size of its row groups."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -41,8 +42,9 @@ def read_footer(location: str, column: str | None, access: Access) -> Footer:
 
 def audio_column(schema: pa.Schema, column: str | None, location: str) -> str | None:
     """The column that holds encoded audio, None where there is none. Raises InputError where several could be meant."""
-    audio = [field.name for field in schema if _holds_bytes(field)]
-    named = [name for name in ([column] if column else BINARY_COLUMNS) if audio.count(name) == 1]
+    times = Counter(schema.names)
+    audio = [field.name for field in schema if _holds_bytes(field) and times[field.name] == 1]
+    named = [name for name in ([column] if column else BINARY_COLUMNS) if name in audio]
     structs = [field.name for field in schema if field.name in audio and pa.types.is_struct(field.type)]
     if named or column:
         return named[0] if named else None

@@ -146,7 +146,7 @@ def edited(content: bytes, edits: list[tuple[str, float, bool, bytes]]) -> bytes
     return content
 
 
-@settings(max_examples=50, **FUZZ)
+@settings(max_examples=35, **FUZZ)
 @given(file=st.integers(0, 3), edits=EDITS)
 def test_bytes_of_parts(whole: Path, file: int, edits: list[tuple[str, float, bool, bytes]]) -> None:
     run = copy(whole)
@@ -208,7 +208,7 @@ def change(rows: pa.Table, what: str, name: str, kind: pa.DataType, values: list
             return rows.append_column(what, column)
 
 
-@settings(max_examples=50, **FUZZ)
+@settings(max_examples=35, **FUZZ)
 @given(
     data=st.data(),
     file=st.integers(0, 3),
@@ -245,7 +245,7 @@ def at(content: Any, path: list[int]) -> tuple[Any, Any]:
 JSON = (None, True, -1, 1.5, 10**30, "", "\x1b[2J", "~nobody/x", "nul\0", "x" * 5000, [], {}, [1], {"a": 1}, [[]])
 
 
-@settings(max_examples=50, **FUZZ)
+@settings(max_examples=35, **FUZZ)
 @given(
     places=st.lists(st.tuples(st.lists(st.integers(0, 99), min_size=1, max_size=3), st.sampled_from(JSON)), max_size=3),
     drop=st.booleans(),

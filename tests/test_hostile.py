@@ -273,6 +273,13 @@ def test_columns_of_any_type_travel(tmp_path: Path, job: Job, kind: pa.DataType)
         assert found.type == pq.read_schema(tmp_path / "s.parquet").field("c").type
 
 
+def test_two_columns_of_one_name_are_no_audio(tmp_path: Path) -> None:
+    audio = pa.array([{"bytes": b"x", "path": None}], AUDIO)
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), audio], names=["audio"] * 2), tmp_path / "s.parquet")
+    with pytest.raises(InputError, match=r"s\.parquet"):
+        plan([str(tmp_path / "s.parquet")])
+
+
 @settings(max_examples=60, deadline=60_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     columns=st.lists(
