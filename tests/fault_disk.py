@@ -13,6 +13,7 @@ from fault_processes import GIVE_UP_S, in_session
 from fault_workers import run_through
 
 from pipeline.errors import OutputError
+from pipeline.write import PIECES
 
 DISK_BYTES = 64 << 20
 UNSHARE = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
@@ -58,7 +59,7 @@ def fill_once(corpus: Corpus, disk: Path, reconstruct: bool, random: np.random.G
     trial = judge_unfinished(corpus, run)
     if "No space left" not in said or "same command" not in said:
         trial.problems.append(f"a full disk ended in {said!r}")
-    trial.problems += [f"{path} was left behind" for path in run.rglob(".*")]
+    trial.problems += [f"{path} was left behind" for path in run.rglob(".*") if path.name != PIECES]
     ballast.unlink()
     before, start = committed(run), time.time()
     run_through(corpus, run, reconstruct=reconstruct)
