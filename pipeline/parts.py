@@ -20,6 +20,8 @@ from pipeline.schema import CODES_SCHEMA, FRAME_SAMPLES, SAMPLE_RATE
 
 BATCH_ROWS = 256
 """Chunks that are decoded at a time where a part is streamed."""
+ROWS_A_BYTE = 8
+"""Rows that differ take 2 bytes at the least; a small file of billions of equal ones would fill the memory."""
 KEYS = ["id", "chunk", "chunks"]
 _ADVICE = (
     "It was torn, changed, or never a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
@@ -43,6 +45,7 @@ def stream_part(fs: FileSystem, path: str) -> Iterator[pa.Table]:
     """The sound rows of a part of codes, a few at a time. Raises OutputError as `read_part` does."""
     with _advising(path), pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True) as file:
         _check_names(file.schema_arrow.names, CODES_SCHEMA)
+        _check_rows(file.metadata)
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             yield _sound(conform(pa.Table.from_batches([batch]), CODES_SCHEMA), path)
 
@@ -62,6 +65,7 @@ def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = N
     """
     names = file.schema_arrow.names
     _check_names(names, schema)
+    _check_rows(file.metadata)
     wanted = names if columns is None else [name for name in columns if name in names]
     return conform(file.read(wanted).select(wanted), schema, exact)
 
@@ -178,6 +182,14 @@ def _check_names(names: list[str], schema: pa.Schema) -> None:
     name, times = counts.most_common(1)[0]
     if times > 1:
         raise pa.ArrowInvalid(f"{times} columns are called {name!r}")
+
+
+def _check_rows(metadata: pq.FileMetaData) -> None:
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        size = sum(group.column(column).total_compressed_size for column in range(group.num_columns))
+        if group.num_rows > ROWS_A_BYTE * size:
+            raise pa.ArrowInvalid(f"{group.num_rows} rows in {size} bytes")
 
 
 def _sound(table: pa.Table, path: str) -> pa.Table:

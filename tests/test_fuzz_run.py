@@ -277,6 +277,21 @@ def test_files_of_magic_bytes(whole: Path, size: int) -> None:
     mended(run)
 
 
+def test_a_part_of_countless_equal_rows(whole: Path) -> None:
+    """A hundred kilobytes that would fill the memory when they are read."""
+    run = copy(whole)
+    path = next((run / "codes").iterdir())
+    row = pq.read_table(path).slice(0, 1)
+    equal = {name: pa.repeat(row[name][0], 2_000_000) for name in row.column_names if name != "codes"}
+    equal["codes"] = pa.nulls(2_000_000, CODES_TYPE)
+    pq.write_table(pa.table(equal), path, compression="zstd")
+    assert path.stat().st_size < 150_000
+    assert use(run)["committed"] is None
+    with pytest.raises(OutputError, match=r"1048576 rows in \d+ bytes"):
+        open_run(run).table()
+    mended(run)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"[" * 100_000, b"\xff", b'{"pid": 1}', b'{"host": "h", "pid": "x", "beat": 0}', b'{"host": 3}']
