@@ -13,6 +13,8 @@ from pipeline.settings import Settings
 RUN_FILE = "run.json"
 SUCCESS_FILE = "_SUCCESS"
 """An empty file: the run is complete."""
+MAX_SAMPLES = 2**48
+"""Of a chunk: centuries, and products of it are still int64."""
 DERIVED: dict[str, Any] = {
     "state": "running",
     "attempts": [],
@@ -34,8 +36,8 @@ class _Model(_Section):
 
 
 class _Chunk(_Section):
-    samples: int = pydantic.Field(ge=1)
-    context_samples: int = pydantic.Field(ge=0)
+    samples: int = pydantic.Field(ge=1, le=MAX_SAMPLES)
+    context_samples: int = pydantic.Field(ge=0, le=MAX_SAMPLES)
 
 
 class _Settings(_Section):

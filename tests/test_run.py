@@ -254,6 +254,10 @@ def without(*path: str) -> bytes:
         (json.dumps(run_record(model="demo")).encode(), "model: Input should be a valid"),
         (json.dumps(run_record(state="done")).encode(), "state: Input should be 'running' or 'complete'"),
         (json.dumps(run_record(chunk={"samples": 0, "context_samples": 0})).encode(), "chunk.samples: Input should"),
+        (
+            json.dumps(run_record(chunk={"samples": 1, "context_samples": 10**30})).encode(),
+            "chunk.context_samples: Input",
+        ),
         (json.dumps(run_record(parts=["x"])).encode(), "parts: Input should be a valid dict"),
         (json.dumps(run_record(counts={"recordings": "many"})).encode(), "counts.recordings: Input should be a valid"),
         (json.dumps(run_record(attempts=[{}])).encode(), "attempts.0.started: Field required"),
