@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.checkpoint import find_model
 from actors.compat import placeholders
+from pipeline.errors import ModelError
 
 with placeholders():
     from qwen_tts import Qwen3TTSTokenizer
@@ -25,7 +26,25 @@ def load_upstream(model: str, device: str = "cpu", dtype: "torch.dtype | None" =
 
 
 def load_network(folder: Path) -> Qwen3TTSTokenizerV2Model:
-    """The network of a checked folder, fp32 on the CPU, in evaluation mode."""
-    network = load_upstream(str(folder)).model
+    """The network of a checked folder, fp32 on the CPU, in evaluation mode.
+
+    Raises ModelError where weights are missing or of other shapes: transformers would put random ones in their place.
+    """
+    import torch
+
+    network, found = Qwen3TTSTokenizerV2Model.from_pretrained(
+        str(folder),
+        dtype=torch.float32,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    wrong = sorted({*found["missing_keys"], *found["mismatched_keys"]})
+    if wrong:
+        raise ModelError(
+            f"{folder / 'model.safetensors'} lacks {len(wrong)} weights of the network in config.json, or has them in "
+            f"another shape: {', '.join(wrong[:3])}{', ...' if len(wrong) > 3 else ''}. Fetch the model again."
+        )
     network.eval().requires_grad_(False)
     return network

@@ -212,10 +212,16 @@ def _pool(pool: Pool, device: str, cpus: float, gpus: float, pools: int) -> Pool
     if device == "cuda":
         return PoolPlan(actors, least, most, pool.gpus or 1 / pools, pool.cpus or 0.0, pool.threads)
     threads = pool.threads or max(1, int(cpus) // (pools * actors))
-    return PoolPlan(actors, least, most, 0.0, POOL_CPUS if pool.cpus is None else pool.cpus, threads)
+    cpus_each = (0.0 if elastic else POOL_CPUS) if pool.cpus is None else pool.cpus
+    return PoolPlan(actors, least, most, 0.0, cpus_each, threads)
 
 
 def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:
+    if any(pool.least < pool.most and pool.cpus for pool in pools):
+        raise DeviceError(
+            "A pool with min_actors or max_actors that reserves CPUs may take all that are left when a node is lost, "
+            "and then wait for ever for what must be read again. Set encode.cpus / decode.cpus to 0."
+        )
     need_gpus = sum(pool.actors * pool.gpus for pool in pools)
     if need_gpus > gpus:
         raise DeviceError(

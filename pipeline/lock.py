@@ -24,6 +24,9 @@ BEAT_S = 5.0
 WATCH_S = 4 * BEAT_S
 """A lock of another machine that did not beat for so long has lost its writer."""
 
+WRITTEN_S = 1.0
+"""A lock that says nothing may be one that is just being written; after so long it is none."""
+
 
 @contextlib.contextmanager
 def locked(fs: FileSystem, run: str) -> Iterator[None]:
@@ -70,6 +73,9 @@ def _create(fs: FileSystem, path: str, lock: dict[str, Any]) -> bool:
 
 def _refuse_living(fs: FileSystem, path: str) -> None:
     lock = _read(fs, path)
+    if not lock:
+        time.sleep(WRITTEN_S)
+        lock = _read(fs, path)
     if not lock:
         return
     if lock.get("host") == socket.gethostname() and lock.get("boot") == _boot():

@@ -47,6 +47,11 @@ def test_an_elastic_pool_starts_full(values: dict[str, Any], expected: tuple[int
     assert (strategy.initial_size, strategy.min_size, strategy.max_size) == expected
 
 
+def test_an_elastic_pool_reserves_no_cpu() -> None:
+    assert allot(settings(encode__max_actors=3), {"CPU": 4.0}, BOTH).pools["encode"].cpus == 0.0
+    assert allot(settings(), {"CPU": 4.0}, BOTH).pools["encode"].cpus == 0.25
+
+
 @pytest.mark.parametrize(
     ("values", "cluster", "says"),
     [
@@ -54,6 +59,7 @@ def test_an_elastic_pool_starts_full(values: dict[str, Any], expected: tuple[int
         ({"precision": "fp16"}, {"CPU": 4.0}, "fp16"),
         ({"encode__actors": 3, "encode__gpus": 1}, {"CPU": 4.0, "GPU": 2.0}, "need 4 GPUs, Ray has 2"),
         ({"encode__min_actors": 3, "encode__max_actors": 9}, {"CPU": 4.0, "GPU": 2.0}, "need 2.5 GPUs, Ray has 2"),
+        ({"encode__max_actors": 3, "encode__cpus": 0.5}, {"CPU": 8.0}, "Set encode.cpus"),
         ({"encode__actors": 2, "encode__cpus": 1}, {"CPU": 2.0}, "leave none to read with"),
         ({}, {"CPU": 1.0}, "leave none to read with"),
     ],

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import pickle
+import re
 import resource
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,21 @@ def test_weights_are_never_a_pickle(tmp_path: Path) -> None:
 
     assert Codec.load(str(folder), device="cpu", precision="fp32").fingerprint
     assert not marker.exists()
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from actors.codec import Codec
+
+    weights = load_file(DEMO_FOLDER / "model.safetensors")
+    name = next(name for name in weights if name.startswith("encoder.") and name.endswith("conv.weight"))
+    shutil.copytree(DEMO_FOLDER, tmp_path / "model")
+    for changed in ({}, {name: weights[name][:1].clone()}):
+        others = {key: value for key, value in weights.items() if key != name}
+        save_file(others | changed, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ModelError, match=rf"lacks 1 weights.*{re.escape(name)}"):
+            Codec.load(str(tmp_path / "model"), device="cpu", precision="fp32")
 
 
 def test_nothing_in_a_corpus_is_unpickled(tmp_path: Path) -> None:

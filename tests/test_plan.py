@@ -340,7 +340,7 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
 )
 def test_missing_inputs(tmp_path: Path, location: str) -> None:
     with pytest.raises(InputError, match=location.partition("*")[0].strip("/")):
-        plan([location if "://" in location else str(tmp_path / location)])
+        plan([location if "://" in location else str(tmp_path / location)], access=Access(retries=0))
 
 
 def test_parquet_without_audio_in_a_folder_is_passed_over(corpus: Path) -> None:
