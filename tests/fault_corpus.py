@@ -134,16 +134,16 @@ def judge(corpus: Corpus, run: Path, also_failed: dict[str, str] | None = None, 
 
 
 def judge_unfinished(corpus: Corpus, run: Path) -> Trial:
-    """A run that a fault has stopped: what can be read of it is right, there once, and whole."""
+    """A run that a fault has stopped: what can be read of it is right, there once, and whole; all, if it says so."""
     trial = Trial()
-    if (run / SUCCESS_FILE).exists():
-        trial.problems.append("it says that it is complete")
     if not (run / RUN_FILE).exists():
         return trial
     found = open_run(run)
     torn = [path for folder in ("codes", "failures") for path in parts(found.fs, str(run), folder) if not _sound(path)]
     trial.problems += [f"{path} is torn" for path in torn]
     trial.lost = sum(not np.array_equal(one.codes, corpus.codes[one.id]) for one in found)
+    if (run / SUCCESS_FILE).exists() and len(found) < len(corpus.codes):
+        trial.problems.append(f"it says that it is complete, with {len(found)} of {len(corpus.codes)} recordings")
     trial.duplicates = _doubles(found.table(["id", "chunk"]))
     return trial
 
