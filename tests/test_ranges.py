@@ -33,8 +33,9 @@ def job(**settings: object) -> Job:
     return Job(
         settings=load_settings(overrides=settings),
         resources=Resources("cpu", "fp32", 1 << 20, 64, 1, {}),
-        model=Path("none"),
+        model="none",
         sha256="",
+        packages={},
         chunk_samples=CHUNK,
         context_samples=CONTEXT,
         fs=LocalFileSystem(),
