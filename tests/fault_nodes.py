@@ -97,13 +97,15 @@ def disturbed(corpus: Corpus, nodes: Cluster, run: Path, share: float, hurt: Hur
     return Trial(recover_s, problems=problems) + judge(corpus, run, inputs=manifest)
 
 
+def repeated(corpus: Corpus, place: Path, shares: list[float], hurt: Hurt, workers: int) -> list[Trial]:
+    """`disturbed` once for each of `shares`, on one cluster."""
+    with cluster() as nodes:
+        return [disturbed(corpus, nodes, place / f"run{n}", share, hurt, workers) for n, share in enumerate(shares)]
+
+
 def node_killed(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
     """One of two nodes is switched off while it works."""
-    with cluster() as nodes:
-        return [
-            disturbed(corpus, nodes, place / f"run{n}", random.uniform(0, 0.5), switch_off, workers=1)
-            for n in range(times)
-        ]
+    return repeated(corpus, place, [random.uniform(0, 0.5) for _ in range(times)], switch_off, workers=1)
 
 
 def switch_off(nodes: Cluster, node: Node | None, run: Path) -> float:
@@ -118,10 +120,7 @@ def switch_off(nodes: Cluster, node: Node | None, run: Path) -> float:
 
 def node_added(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
     """A node joins in the middle of a run, and gets work."""
-    with cluster() as nodes:
-        return [
-            disturbed(corpus, nodes, place / f"run{n}", random.uniform(0, 0.3), join, workers=0) for n in range(times)
-        ]
+    return repeated(corpus, place, [random.uniform(0, 0.3) for _ in range(times)], join, workers=0)
 
 
 def join(nodes: Cluster, node: Node | None, run: Path) -> float:
@@ -135,11 +134,7 @@ def join(nodes: Cluster, node: Node | None, run: Path) -> float:
 
 def node_drained(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
     """A node is to be preempted: Ray is told DRAIN_S before it is switched off."""
-    with cluster() as nodes:
-        return [
-            disturbed(corpus, nodes, place / f"run{n}", random.uniform(0, 0.4), preempt, workers=1)
-            for n in range(times)
-        ]
+    return repeated(corpus, place, [random.uniform(0, 0.4) for _ in range(times)], preempt, workers=1)
 
 
 def preempt(nodes: Cluster, node: Node | None, run: Path) -> float:
