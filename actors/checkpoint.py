@@ -3,12 +3,13 @@
 import functools
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from pipeline.errors import ModelError
-from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, OFFICIAL_MODEL, OFFICIAL_REVISION, SAMPLE_RATE
+from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, OFFICIAL_MODEL, OFFICIAL_REVISION, SAMPLE_RATE
+from actors.errors import ModelError
 
 MODEL_TYPE = "qwen3_tts_tokenizer_12hz"
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
@@ -114,3 +115,22 @@ def exact_context_frames(folder: Path) -> int:
     positions = encoder["num_hidden_layers"] * (encoder["sliding_window"] - 1)
     frames = decoder["num_hidden_layers"] * (decoder["sliding_window"] - 1)
     return max(-(-positions // 2) + 4, frames + 14)
+
+
+OFFICIAL_CODEBOOK_SIZE = 2048
+"""`codebook_size` of the official config: for models whose folder is not here."""
+
+
+def codebook_size(model: str) -> int:
+    """How many codes the codebooks of `model` have, by its config; nothing is fetched for that.
+
+    Raises ModelError for a config that does not say.
+    """
+    config = os.path.join(DEMO_FOLDER if model == "demo" else os.path.expanduser(model), "config.json")
+    if not model or not os.path.isfile(config):
+        return OFFICIAL_CODEBOOK_SIZE
+    try:
+        with open(config, "rb") as file:
+            return int(json.load(file)["encoder_config"]["codebook_size"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelError(f"{config} does not tell the size of the codebooks: {error!r}") from error

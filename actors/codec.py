@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from actors.checkpoint import find_model, fingerprint
-from actors.decoder import Decoder, decode_codes, decoder
+from actors.contract import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
 from actors.device import PRECISIONS, choose_device, choose_precision, current, measured_batch, memory, reset_peak, tf32
-from actors.encoder import Encoder, encode_waves, encoder
-from actors.graphs import accelerated, choose_acceleration
+from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
+from actors.network.decoder import Decoder, decode_codes, decoder
+from actors.network.encoder import Encoder, encode_waves, encoder
 from actors.stream import StreamDecoder, StreamEncoder
-from actors.tiled import Tiled, Way
-from pipeline.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
-from pipeline.schema import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
+from actors.tiling.cuda_graphs import accelerated, choose_acceleration
+from actors.tiling.run_tiles import Tiled, Way
 
 CHOICES = {
     "attention": ("full", "window"),
@@ -134,12 +134,23 @@ class Codec:
         return same.mean(0) if len(same) else np.full(NUM_CODEBOOKS, np.nan)
 
     def stream_encoder(self, batch: int = 1, rate: int = SAMPLE_RATE) -> StreamEncoder:
-        """Encode `batch` live streams in lockstep, at `rate` Hz; its state is apart from these weights."""
-        return StreamEncoder(self, batch, rate)
+        """Encode `batch` live streams in lockstep, at `rate` Hz; its state is apart from these weights.
+
+        Raises SettingsError for a codec of attention `full`, whose state would grow without bound.
+        """
+        if self.encoding is None:
+            raise SettingsError("This codec was loaded with parts='decode'; a stream encoder needs 'all' or 'encode'.")
+        if self.attention != "window":
+            raise SettingsError("A stream has bounded memory only under attention='window'; load the codec with that.")
+        weights, tiled = self.encoding
+        return StreamEncoder(weights, tiled.way, batch, rate)
 
     def stream_decoder(self, batch: int = 1) -> StreamDecoder:
         """Decode `batch` live streams of codes in lockstep; its state is apart from these weights."""
-        return StreamDecoder(self, batch)
+        if self.decoding is None:
+            raise SettingsError("This codec was loaded with parts='encode'; a stream decoder needs 'all' or 'decode'.")
+        weights, tiled = self.decoding
+        return StreamDecoder(weights, tiled.way, self.codebook_size, batch)
 
     def memory(self) -> dict[str, int]:
         """Bytes: `host_rss`, `host_peak_rss`; on CUDA also `device_allocated`, `device_reserved`, and `device_peak` of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.errors import DeviceError
+from actors.errors import DeviceError
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.checkpoint import find_model
 from actors.compat import placeholders
-from pipeline.errors import ModelError
+from actors.errors import ModelError
 
 with placeholders():
     from qwen_tts import Qwen3TTSTokenizer

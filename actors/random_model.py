@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from actors.checkpoint import FULL_SIZE_FOLDER
+from actors.contract import SAMPLE_RATE
 from actors.qwen import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model
-from pipeline.schema import SAMPLE_RATE
 
 
 def full_size_config() -> dict[str, Any]:

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actors.attention import Past
-from actors.encoder import STEPS
-from actors.layers import Carried
-from pipeline.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
-from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
+from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
+from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
+from actors.network.attention import Past
+from actors.network.decoder import Decoder
+from actors.network.encoder import STEPS, Encoder
+from actors.tiling.run_tiles import Way
+from actors.tiling.stack import Carried
 
 if TYPE_CHECKING:
     import soxr
-
-    from actors.codec import Codec
 
 FRAMES_AT_ONCE = 25
 """Longer pieces are worked through in such steps, so that memory stays bounded whatever is fed."""
@@ -43,14 +43,9 @@ class State:
 class StreamEncoder:
     """`feed` audio in pieces of any length, then `flush`. The codes are those of one call under attention `window`."""
 
-    def __init__(self, codec: "Codec", batch: int = 1, rate: int = SAMPLE_RATE) -> None:
-        """Raises SettingsError for a codec of attention `full`, whose state would grow without bound."""
-        if codec.encoding is None:
-            raise SettingsError("This codec was loaded with parts='decode'; a stream encoder needs 'all' or 'encode'.")
-        if codec.attention != "window":
-            raise SettingsError("A stream has bounded memory only under attention='window'; load the codec with that.")
-        self.codec, self.batch, self.rate = codec, batch, rate
-        self.weights, self.dtype = codec.encoding[0], codec.encoding[1].way.dtype
+    def __init__(self, weights: Encoder, way: Way, batch: int = 1, rate: int = SAMPLE_RATE) -> None:
+        """`weights` under attention `window`, on the device and with the dtype of `way`: `Codec.stream_encoder`."""
+        self.weights, self.way, self.batch, self.rate = weights, way, batch, rate
         self.reset()
 
     def reset(self) -> None:
@@ -96,7 +91,7 @@ class StreamEncoder:
         self.waiting = wave[:, frames * FRAME_SAMPLES :].copy()
         codes = [np.empty((self.batch, 0, NUM_CODEBOOKS), np.int16)]
         for first in range(0, frames, FRAMES_AT_ONCE):
-            piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]).to(self.codec.device, self.dtype)
+            piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]).to(self.way.device, self.way.dtype)
             codes.append(self._step(piece).cpu().numpy())
         return np.concatenate(codes, 1)
 
@@ -118,12 +113,9 @@ class StreamEncoder:
 class StreamDecoder:
     """`feed` codes in pieces of any length: the audio of every frame comes back at once."""
 
-    def __init__(self, codec: "Codec", batch: int = 1) -> None:
-        """Raises SettingsError for a codec that was loaded without its decoder."""
-        if codec.decoding is None:
-            raise SettingsError("This codec was loaded with parts='encode'; a stream decoder needs 'all' or 'decode'.")
-        self.codec, self.batch = codec, batch
-        self.weights = codec.decoding[0]
+    def __init__(self, weights: Decoder, way: Way, codebook_size: int, batch: int = 1) -> None:
+        """`weights` on the device of `way`: `Codec.stream_decoder`."""
+        self.weights, self.way, self.codebook_size, self.batch = weights, way, codebook_size, batch
         self.reset()
 
     def reset(self) -> None:
@@ -139,10 +131,10 @@ class StreamDecoder:
     @torch.inference_mode()
     def feed(self, codes: np.ndarray) -> np.ndarray:
         """int16 [F, 16] (or [B, F, 16]) -> float32 [F * 1920] (or [B, F * 1920]). Raises BadCodes."""
-        given = _as_codes(codes, self.batch, self.codec.codebook_size)
+        given = _as_codes(codes, self.batch, self.codebook_size)
         waves = [np.empty((self.batch, 0), np.float32)]
         for first in range(0, given.shape[1], FRAMES_AT_ONCE):
-            piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.codec.device)
+            piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.way.device)
             waves.append(self._step(piece).flatten(1).cpu().numpy())
         wave = np.concatenate(waves, 1)
         return wave[0] if self.batch == 1 else wave

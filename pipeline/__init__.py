@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+from pipeline.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pipeline.flow import tokenize
-    from pipeline.run import open_run
+    from pipeline.run.reader import open_run
 
 __all__ = ["__version__", "open_run", "tokenize"]
-__version__ = "0.1.0"  # here, for the code may run where it travelled to and not where it was installed
 
 
 def __getattr__(name: str) -> object:
@@ -17,7 +18,7 @@ def __getattr__(name: str) -> object:
 
         return tokenize
     if name == "open_run":
-        from pipeline.run import open_run
+        from pipeline.run.reader import open_run
 
         return open_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

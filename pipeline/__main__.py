@@ -1,5 +1,5 @@
 """`python -m pipeline`: the command `voxmill` of the code that is here, where another one or none is installed."""
 
-from pipeline.cli import main
+from pipeline.cli.main import main
 
 main()

@@ -5,13 +5,11 @@ Reads from top to bottom as the data flows. The one place that knows Ray and bot
 
 import contextlib
 import functools
-import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -21,21 +19,29 @@ from ray.data.datasource import Datasource
 from ray.data.datasource import ReadTask as RayReadTask
 
 from actors.checkpoint import find_model
-from actors.decode import DecodeCodes
-from actors.encode import EncodeChunks
-from actors.isolate import Ledger
-from pipeline import record
-from pipeline.chunk_rows import read_chunks
-from pipeline.cluster import RemoteLedger, data_context, keeper, session
-from pipeline.finish import checksums, committed, count, join_long_waves, settle, sweep
-from pipeline.job import Job, describe, load_codec, prepare
-from pipeline.lock import locked
-from pipeline.plan import Plan, ReadTask, plan
-from pipeline.progress import Tally, watch
-from pipeline.run import Run, open_run
-from pipeline.schema import SAMPLE_RATE
+from actors.contract import SAMPLE_RATE
+from actors.pools.decode import DecodeCodes
+from actors.pools.encode import EncodeChunks
+from actors.pools.isolate import Ledger
+from pipeline.agreement import agreement, warnings
+from pipeline.cluster.keeper import RemoteLedger, keeper
+from pipeline.cluster.load import load_codec, refuse_other_packages
+from pipeline.cluster.progress import Tally, watch
+from pipeline.cluster.session import data_context, session
+from pipeline.job import Job, describe, prepare
+from pipeline.read import read_chunks
+from pipeline.run.commit import checksums, committed, count, join_long_waves, settle, sweep
+from pipeline.run.layout import WAVES
+from pipeline.run.lock import locked
+from pipeline.run.reader import Run, open_run
+from pipeline.run.resume import clear, mark, now, resume
+from pipeline.run.run_json import save
+from pipeline.run.write import write_parts
+from pipeline.run.write_waves import write_waves
 from pipeline.settings import load_settings
-from pipeline.write import WAVES, write_parts, write_waves
+from pipeline.sources.plan import Plan, ReadTask, plan
+
+Read = Callable[[ReadTask], Iterator[pa.Table]]
 
 
 def tokenize(
@@ -65,8 +71,8 @@ def tokenize(
         job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
         held.enter_context(locked(job.fs, job.run))
         if overwrite:
-            record.clear(job.fs, job.run)
-        before = record.resume(job.fs, job.run, describe(job, paths))
+            clear(job.fs, job.run)
+        before = resume(job.fs, job.run, describe(job, paths))
         done = committed(job.fs, job.run)
         planned = plan(
             paths,
@@ -78,8 +84,8 @@ def tokenize(
             chunk_samples=job.chunk_samples,
             max_recording_s=chosen.input.max_recording_s,
         )
-        record.save(job.fs, job.run, before)
-        record.mark(job.fs, job.run, complete=False)
+        save(job.fs, job.run, before)
+        mark(job.fs, job.run, complete=False)
         attempt = execute(job, planned, done.partial, quiet)
         finish(job, planned, before, attempt)
     return open_run(out)
@@ -87,7 +93,7 @@ def tokenize(
 
 def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool) -> dict[str, Any]:
     """Run the graph; returns what this attempt committed."""
-    started, start = record.now(), time.monotonic()
+    started, start = now(), time.monotonic()
     parts: dict[str, str] = {}
     samples = 0
     if planned.tasks:
@@ -107,17 +113,20 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
 def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
-    read = functools.partial(read_chunks, job=job, carried=planned.carried, partial=partial)
+    read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
     report = functools.partial(_report, tally)
     attempts = RemoteLedger(keeper(Ledger))
     reconstruct = "decode" in pools
 
-    rows = ray.data.read_datasource(Recordings(planned.tasks, read), concurrency=job.settings.input.readers)
+    rows = ray.data.read_datasource(
+        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read)),
+        concurrency=job.settings.input.readers,
+    )
     # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
     rows = rows.map_batches_internal(
         EncodeChunks,
         fn_constructor_kwargs={
-            "load": functools.partial(load_codec, job, "encode"),
+            "load": functools.partial(load_codec, job.codec("encode")),
             "attempts": attempts,
             "keep_context": reconstruct,
             "report": None if reconstruct else report,
@@ -129,7 +138,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
         rows = rows.map_batches_internal(
             DecodeCodes,
             fn_constructor_kwargs={
-                "load": functools.partial(load_codec, job, "decode"),
+                "load": functools.partial(load_codec, job.codec("decode")),
                 "attempts": attempts,
                 "report": report,
             },
@@ -152,7 +161,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
 class Recordings(Datasource):
     """Planned read tasks as a Ray data source. Ray asks for the tasks several times: nothing is computed here."""
 
-    def __init__(self, tasks: list[ReadTask], read: Callable[[ReadTask], Iterator[pa.Table]]) -> None:
+    def __init__(self, tasks: list[ReadTask], read: Read) -> None:
         super().__init__()
         self.tasks = tasks
         self.read = read
@@ -171,6 +180,12 @@ class Recordings(Datasource):
         return sum(task.bytes for task in self.tasks)
 
 
+def _on_this_node(packages: Mapping[str, str | None], read: Read, task: ReadTask) -> Iterator[pa.Table]:
+    """`read(task)`, where this node has the driver's packages: it may have joined after the start."""
+    refuse_other_packages(packages)
+    yield from read(task)
+
+
 def _report(tally: Any, rows: pa.Table) -> None:
     """Tell the tally what a pool has finished: the last chunk of a recording counts it."""
     failed = rows["stage"].is_valid()
@@ -186,13 +201,16 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     sweep(job.fs, job.run)
     parts = {**before.get("parts", {}), **attempt.pop("parts"), **settled}
     audio_s = attempt.pop("samples") / SAMPLE_RATE
-    shares = before.get("agreement_with_fp32") or agreement(job, planned)
+    pool, rules = job.resources.pools["encode"], job.settings.output
+    shares = before.get("agreement_with_fp32") or agreement(
+        planned, job.reading, job.codec("encode"), pool, rules.agreement_s
+    )
     attempt |= {
-        "finished": record.now(),
+        "finished": now(),
         "audio_s": audio_s,
         "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
     }
-    record.save(
+    save(
         job.fs,
         job.run,
         {
@@ -200,41 +218,9 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
             "state": "complete",
             "counts": {**count(job.fs, job.run, job.context_samples), "passed_over": planned.passed_over},
             "agreement_with_fp32": shares,
-            "warnings": _warnings(job, shares),
+            "warnings": warnings(shares, rules.agreement_min, job.resources.precision),
             "attempts": [*before["attempts"], attempt],
             "parts": checksums(job.fs, job.run, parts),
         },
     )
-    record.mark(job.fs, job.run, complete=True)
-
-
-def _warnings(job: Job, shares: list[float] | None) -> list[str]:
-    least = job.settings.output.agreement_min
-    if shares is None or shares[0] >= least:
-        return []
-    return [
-        f"only {shares[0]:.1%} of codebook 0 agrees with fp32 (output.agreement_min is {least:.0%}): "
-        f"precision {job.resources.precision} may not suit this audio or these weights"
-    ]
-
-
-def agreement(job: Job, planned: Plan) -> list[float] | None:
-    """Share of codes equal to fp32's, per codebook, on the first seconds of the run's own audio; None for fp32."""
-    if job.resources.precision == "fp32" or not job.settings.output.agreement_s or not planned.tasks:
-        return None
-    pool = job.resources.pools["encode"]
-    measure = ray.remote(_measure_agreement).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
-    return ray.get(measure.remote(job, planned))
-
-
-def _measure_agreement(job: Job, planned: Plan) -> list[float] | None:
-    wanted = round(job.settings.output.agreement_s * SAMPLE_RATE)
-    waves: list[np.ndarray] = []
-    rows = itertools.chain.from_iterable(read_chunks(task, job, planned.carried, {}) for task in planned.tasks)
-    for row in rows:
-        if row["audio"][0].is_valid and wanted > 0:
-            waves.append(row["audio"].combine_chunks()[0].values.to_numpy()[:wanted])
-            wanted -= len(waves[-1])
-        if wanted <= 0:
-            break
-    return [round(float(share), 5) for share in load_codec(job, "encode").agreement(waves)] if waves else None
+    mark(job.fs, job.run, complete=True)

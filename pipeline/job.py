@@ -1,27 +1,22 @@
 """Settings -> a job: all that is decided, checked and refused before the first recording is read."""
 
-import functools
 import json
-import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import soxr
 from pyarrow.fs import FileSystem
 
-from actors.checkpoint import exact_context_frames, find_model, fingerprint, name_anywhere
-from pipeline.cluster import Resources, allot
-from pipeline.errors import ModelError
-from pipeline.files import locate, redact
-from pipeline.nodes import PACKAGES, installed, refuse
-from pipeline.record import versions
-from pipeline.schema import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
+from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
+from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
+from pipeline.cluster.load import CodecSpec
+from pipeline.cluster.resources import Resources, allot
+from pipeline.cluster.versions import ON_WORKERS, installed, versions
+from pipeline.read import Reading
 from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from actors.codec import Codec
+from pipeline.storage.filesystem import locate
+from pipeline.storage.location import redact
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,26 @@ class Job:
     fs: FileSystem
     run: str
 
+    @property
+    def reading(self) -> Reading:
+        """What the read stage is told."""
+        rules = self.settings.input
+        return Reading(self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s)
+
+    def codec(self, stage: str) -> CodecSpec:
+        """What the actors of a pool, "encode" or "decode", are told."""
+        return CodecSpec(
+            self.model,
+            self.sha256,
+            self.packages,
+            self.resources.device,
+            self.resources.precision,
+            self.settings.attention,
+            self.settings.accelerate,
+            self.resources.pools[stage].threads,
+            stage,
+        )
+
 
 def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float], stages: tuple[str, ...]) -> Job:
     """Everything that can be refused is refused here, before a file is made. `model`: its folder on this machine."""
@@ -49,7 +64,7 @@ def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float]
         resources=allot(settings, cluster, stages),
         model=name_anywhere(settings.model),
         sha256=fingerprint(model),
-        packages={name: version for name, version in installed().items() if name in PACKAGES},
+        packages={name: version for name, version in installed().items() if name in ON_WORKERS},
         chunk_samples=settings.chunk.length_samples,
         context_samples=context_frames * FRAME_SAMPLES,
         fs=fs,
@@ -75,40 +90,3 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
         "settings": json.loads(settings.model_dump_json()),
         "versions": versions(),
     }
-
-
-def refuse_other_packages(job: Job) -> None:
-    """Raise ClusterError in a worker whose packages are not the driver's: its node may have joined after the start."""
-    refuse(job.packages, {platform.node(): _installed()})
-
-
-_installed = functools.cache(installed)
-
-
-def load_codec(job: Job, stage: str) -> "Codec":
-    """The codec of an actor; refuses packages and weights that are not the driver's.
-
-    Raises ClusterError, ModelError, both with the name of this machine.
-    """
-    refuse_other_packages(job)
-    try:
-        folder = find_model(job.model)
-    except ModelError as error:
-        shared = " The folder must be on a file system that every node shares." if os.path.isabs(job.model) else ""
-        raise ModelError(f"On node {platform.node()}: {error}{shared}") from error
-    if fingerprint(folder) != job.sha256:
-        raise ModelError(
-            f"{job.model} holds other weights on node {platform.node()} than on the driver: {fingerprint(folder)}, not "
-            f"{job.sha256}."
-        )
-    from actors.codec import Codec  # here, for it imports torch
-
-    return Codec.load(
-        str(folder),
-        device=job.resources.device,
-        precision=job.resources.precision,
-        attention=job.settings.attention,
-        threads=job.resources.pools[stage].threads,
-        accelerate=job.settings.accelerate,
-        parts=stage,
-    )

@@ -1,215 +1,140 @@
-"""One recording, a path or a seekable stream in any audio format -> blocks of float32 [n, channels], in flat memory.
+"""A read task -> chunk rows: open, decode, resample and cut its recordings one by one, as streams, in a worker."""
 
-Plain WAV on a local path is memory-mapped; FFmpeg decodes everything else. Content decides, never the suffix.
-"""
-
-import io
-import math
-import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
-from pipeline.compressed import Source, open_compressed
-from pipeline.errors import (
-    EmptyAudio,
-    NonFiniteAudio,
-    NotAudio,
-    RecordingError,
-    SegmentOutside,
-    TooLong,
-    TruncatedAudio,
-    UnreadableAudio,
-    UnsupportedAudio,
-)
-from pipeline.guarded import Guarded, open_file
-from pipeline.intact import missing_end
-from pipeline.wav import Wav, read_header, wav_blocks
-
-BLOCK_VALUES = 1 << 17
-"""Samples times channels of one block, about: half a megabyte."""
-RATES = range(4_000, 192_001)
-"""Hz that are read."""
-MAX_CHANNELS = 1_024
-"""libsndfile's limit; more is a header that lies."""
-LONGEST_S = 1e9
-"""No start or end lies later (30 years)."""
-END_TOLERANCE_S = 0.1
-"""How far `end_s` may lie after the end: manifests round, and lossy formats pad."""
-
-_ADVICE = {
-    NotAudio: "Expected wav, flac, ogg, opus, mp3, aiff, m4a, mp4, aac or webm: convert it or take it out",
-    TruncatedAudio: "Fetch or export it again, or set input.allow_truncated to keep what can be decoded",
-    EmptyAudio: "Expected at least one: take it out of the inputs",
-    UnsupportedAudio: "Convert it to a common codec at 4-192 kHz, one rate and layout throughout",
-    NonFiniteAudio: "Export it again from finite samples",
-    SegmentOutside: "Mend start_s and end_s in the manifest",
-    TooLong: "Cut it, or raise input.max_recording_s",
-    UnreadableAudio: "Check the path, its permissions and the network",
-}
-_QUERY = re.compile(r"(://)[^/@\s]*@|(\?)[^\s'\"]*")  # user names and signatures in an address
+from actors.pools.arrow import failure
+from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
+from pipeline.audio.decode import Audio, count_samples, open_audio
+from pipeline.audio.resample import output_length, resample, resample_from, start_before
+from pipeline.errors import EmptyAudio, RecordingError, UnreadableAudio
+from pipeline.schema import CHUNK_SCHEMA
+from pipeline.sources.files import InputRecording
+from pipeline.sources.formats import recordings
+from pipeline.sources.split import shareable
+from pipeline.sources.task import Range, ReadTask
 
 
 @dataclass(frozen=True)
-class Audio:
-    """A recording that is being read."""
+class Reading:
+    """How recordings are read and cut."""
 
-    rate: int  # Hz
-    channels: int
-    blocks: Iterator[np.ndarray]  # float32 [n, channels], 0 < n <= BLOCK_VALUES, finite; raises RecordingError
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What of a recording is wanted, and what is accepted."""
-
-    start_s: float
-    end_s: float | None
+    chunk_samples: int  # at 24 kHz, whole frames
+    context_samples: int  # at 24 kHz, whole frames
     allow_truncated: bool
     max_recording_s: float
 
 
-@contextmanager
-def open_audio(
-    file: str | BinaryIO,
-    name: str,
-    *,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    allow_truncated: bool = False,
-    max_recording_s: float = 86_400.0,
-) -> Iterator[Audio]:
-    """Read `file`, a local path or a seekable binary stream, from `start_s` to `end_s` (the end if None).
-
-    Every problem raises a RecordingError that begins with `name` and says what was seen, what was expected, what to
-    change: here, or when `blocks` comes to it. After the last block the recording is known to be whole (unless
-    `allow_truncated`: then the decodable part is delivered and no word said), finite, no longer than `max_recording_s`
-    (counted from its start, in decoded samples) and not empty. Blocks are valid inside the `with` only.
-    """
-    name = name.encode("utf-8", "backslashreplace").decode()  # messages travel as UTF-8
-    limits = Limits(start_s, end_s, allow_truncated, max_recording_s)
-    with ExitStack() as stack:
-        with _named(name):
-            raw = stack.enter_context(open_file(file)) if isinstance(file, str) else file
-            stream = Guarded(raw)
-            mapped = isinstance(file, str)
-        with _named(name, stream):
-            source = stack.enter_context(_source(stream, mapped, limits))
-            if source.rate not in RATES or not 0 < source.channels <= MAX_CHANNELS:
-                raise UnsupportedAudio(f"it has {source.rate} Hz and {source.channels} channels")
-        yield Audio(source.rate, source.channels, _checked(source, stream, name, limits))
-
-
-def count_samples(audio: Audio) -> int:
-    """Samples per channel, by decoding all of `audio` with every check."""
-    return sum(len(block) for block in audio.blocks)
-
-
-@contextmanager
-def _named(name: str, stream: Guarded | None = None) -> Iterator[None]:
-    """Complete a reason to a message; what a stream could not read is the cause of all that follows from it."""
-    try:
-        yield
-        if stream is None or stream.error is None:
-            return
-    except RecordingError as error:
-        if stream is None or stream.error is None:
-            raise type(error)(f"{name}: {error}. {_ADVICE[type(error)]}.") from error
-    cause = _QUERY.sub(r"\1\2...", f"{type(stream.error).__name__}: {stream.error}"[:500])
-    raise UnreadableAudio(f"{name}: it cannot be read ({cause}). {_ADVICE[UnreadableAudio]}.") from stream.error
-
-
-@contextmanager
-def _source(stream: Guarded, mapped: bool, limits: Limits) -> Iterator[Source]:
-    """Recognise the format by its content, and check what needs no decoding."""
-    if not 0 <= limits.start_s < (LONGEST_S if limits.end_s is None else limits.end_s) <= LONGEST_S:
-        raise SegmentOutside(
-            f"start_s={limits.start_s}, end_s={limits.end_s}; expected 0 <= start_s < end_s <= {LONGEST_S:g}"
-        )
-    buffered = io.BufferedReader(stream, 1 << 18)  # decoders ask for a few kilobytes at a time
-    if stream.size == 0 and stream.error is None:
-        raise EmptyAudio("it has 0 bytes")
-    wav = read_header(buffered, stream.size)
-    if wav is not None and wav.promised is not None and wav.present < wav.promised and not limits.allow_truncated:
-        raise TruncatedAudio(f"its header promises {wav.promised} bytes of samples, it has {wav.present}")
-    if wav is not None and wav.kind:
-        yield _wav_source(buffered, wav, mapped)
-        return
-    with ExitStack() as stack:
-        buffered.seek(0)
+def read_chunks(
+    task: ReadTask, how: Reading, carried: pa.Schema, partial: Mapping[str, frozenset[int]]
+) -> Iterator[pa.Table]:
+    """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why."""
+    schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
+    for item in recordings(task):
+        known = {"id": item.id, "source": item.source, **item.carried}
         try:
-            source = stack.enter_context(open_compressed(buffered, BLOCK_VALUES))
-            here = buffered.tell()  # FFmpeg goes on from here
-            missing = None if wav else missing_end(buffered, stream.size, source.container)
-            buffered.seek(here)
-        except (NotAudio, EmptyAudio, UnsupportedAudio) as error:
-            missing = missing_end(buffered, stream.size, "")
-            if missing is None:
-                raise
-            raise TruncatedAudio(f"{missing}, and nothing can be decoded") from error
-        if missing is not None and not limits.allow_truncated:
-            raise TruncatedAudio(missing)
-        yield source
+            for values in recording_chunks(item, how, partial.get(item.id, frozenset())):
+                yield _row(schema, known | values)
+        except RecordingError as error:
+            yield _row(schema, known | failure("read", error))
 
 
-def _wav_source(stream: BinaryIO, wav: Wav, mapped: bool) -> Source:
-    block_samples = max(1, BLOCK_VALUES // wav.channels)
+def recording_chunks(item: InputRecording, how: Reading, skip: frozenset[int]) -> Iterator[dict[str, Any]]:
+    """Decode, resample and cut one recording; chunks in `skip` are committed already.
 
-    def blocks(start: int) -> tuple[int, Iterator[np.ndarray]]:
-        start = min(start, wav.samples)
-        return start, wav_blocks(stream, wav, start, block_samples, mapped)
+    A recording longer than one chunk is decoded twice: first to the end, to learn that it is sound and how many chunks
+    it has, so that no chunk of a broken recording ever leaves. Of one that several tasks share, this task's range.
+    """
+    if item.range is not None:
+        yield from range_chunks(item, item.range, how, skip)
+        return
+    with open_item(item, how) as audio:
+        first = next(cut_audio(audio, how), None)
+        if first is None:
+            raise EmptyAudio(f"{item.name}: no samples; expected at least one. Leave it out, or export it again.")
+        if first.num_samples < how.chunk_samples:
+            yield _chunk_values(first, 1, audio)
+            return
+    del first
+    with open_item(item, how) as audio:
+        chunks = chunk_count(output_length(count_samples(audio), audio.rate), how.chunk_samples)
+    with open_item(item, how) as audio:
+        for chunk in cut_audio(audio, how):
+            if chunk.index not in skip:
+                yield _chunk_values(chunk, chunks, audio)
 
-    return Source("wav", wav.rate, wav.channels, blocks)
 
+def range_chunks(item: InputRecording, part: Range, how: Reading, skip: frozenset[int]) -> Iterator[dict[str, Any]]:
+    """Read some chunks of a WAV that several tasks share; its header tells how many it has.
 
-def _checked(source: Source, stream: Guarded, name: str, limits: Limits) -> Iterator[np.ndarray]:
-    """The blocks of the segment, each checked; then the checks that only the end allows."""
-    with _named(name, stream):
-        start = round(limits.start_s * source.rate)
-        stop = math.inf if limits.end_s is None else round(limits.end_s * source.rate)
-        if stop <= start:
-            raise SegmentOutside(f"start_s={limits.start_s}, end_s={limits.end_s} hold no sample at {source.rate} Hz")
-        position, blocks = source.blocks(start)
-        for block in _until_broken(blocks, limits.allow_truncated):
-            begin, position = position, position + len(block)
-            if stream.error is not None:
+    A sample that is not finite fails the range that holds it; what other ranges gave is dropped when the run settles.
+    """
+    wanted = [chunk for chunk in range(part.first_chunk, part.last_chunk + 1) if chunk not in skip]
+    if not wanted:
+        return
+    with item.open() as file:
+        wav = shareable(file)
+    if wav is None or wav.samples != part.samples:
+        seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
+        raise UnreadableAudio(f"{item.name}: it had {part.samples} samples, now it is {seen}: let nobody write to it")
+    chunks = chunk_count(output_length(wav.samples, wav.rate), how.chunk_samples)
+    begin = wanted[0] * how.chunk_samples - context_of(wanted[0], how.chunk_samples, how.context_samples)
+    start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample
+    with open_item(dataclasses.replace(item, start_s=start_s), how) as audio:
+        blocks = resample_from(audio.blocks, audio.rate, begin)
+        for chunk in cut(blocks, how.chunk_samples, how.context_samples, wanted[0]):
+            if chunk.index not in skip:
+                yield _chunk_values(chunk, chunks, audio)
+            if chunk.index == wanted[-1]:
                 return
-            if min(position, stop) > limits.max_recording_s * source.rate:
-                raise TooLong(f"it is longer than {limits.max_recording_s:g} s, the limit of one recording")
-            wanted = block[max(0, start - begin) : max(0, min(len(block), stop - begin))]
-            _check_finite(wanted, max(start, begin) / source.rate)
-            if len(wanted):
-                yield wanted
-            if position >= stop:
-                return
-        if stream.error is None:
-            _check_end(position, source, limits)
 
 
-def _until_broken(blocks: Iterator[np.ndarray], allow_truncated: bool) -> Iterator[np.ndarray]:
-    try:
-        yield from blocks
-    except TruncatedAudio:
-        if not allow_truncated:
-            raise
+@contextlib.contextmanager
+def open_item(item: InputRecording, how: Reading) -> Iterator[Audio]:
+    """The recording's bytes behind its decoder."""
+    with (
+        item.open() as file,
+        open_audio(
+            file,
+            item.name,
+            start_s=item.start_s,
+            end_s=item.end_s,
+            allow_truncated=how.allow_truncated,
+            max_recording_s=how.max_recording_s,
+        ) as audio,
+    ):
+        yield audio
 
 
-def _check_finite(block: np.ndarray, begin_s: float) -> None:
-    if not np.isfinite(block).all():
-        bad = np.argwhere(~np.isfinite(block))
-        value, channel = block[tuple(bad[0])], bad[0][1]
-        raise NonFiniteAudio(
-            f"{len(bad)} samples of the block from {begin_s:.3f} s are not finite, first {value} in channel {channel}"
-        )
+def cut_audio(audio: Audio, how: Reading) -> Iterator[Chunk]:
+    """Resampled to 24 kHz mono and cut, as a stream."""
+    return cut(resample(audio.blocks, audio.rate), how.chunk_samples, how.context_samples)
 
 
-def _check_end(position: int, source: Source, limits: Limits) -> None:
-    """What `position` samples in all, decoded to the end, are worth."""
-    duration_s = position / source.rate
-    if position == 0:
-        raise EmptyAudio("it has no samples")
-    if limits.start_s >= duration_s or (limits.end_s or 0) > duration_s + END_TOLERANCE_S:
-        raise SegmentOutside(f"start_s={limits.start_s}, end_s={limits.end_s}, but it lasts {duration_s:.3f} s")
+def _chunk_values(chunk: Chunk, chunks: int, audio: Audio) -> dict[str, Any]:
+    return {
+        "chunk": chunk.index,
+        "chunks": chunks,
+        "first_frame": chunk.first_frame,
+        "num_samples": chunk.num_samples,
+        "context_samples": chunk.context_samples,
+        "source_rate": audio.rate,
+        "source_channels": audio.channels,
+        "audio": pa.LargeListArray.from_arrays(pa.array([0, len(chunk.audio)], pa.int64()), pa.array(chunk.audio)),
+    }
+
+
+def _row(schema: pa.Schema, values: dict[str, Any]) -> pa.Table:
+    """One row; what `values` lacks is null."""
+    return pa.Table.from_arrays([_cell(values.get(field.name), field.type) for field in schema], schema=schema)
+
+
+def _cell(value: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(value, pa.Scalar):  # pa.array trips over lists that are null
+        return pa.repeat(value, 1) if value.is_valid else pa.nulls(1, kind)
+    return value if isinstance(value, pa.Array) else pa.array([value], kind)

@@ -14,17 +14,20 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
 from actors.checkpoint import find_model
-from actors.decode import DecodeCodes
-from actors.encode import codes_array
-from actors.isolate import Ledger
-from pipeline.cluster import RemoteLedger, data_context, keeper, session
+from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
+from actors.pools.arrow import CODES_TYPE, codes_array
+from actors.pools.decode import DecodeCodes
+from actors.pools.isolate import Ledger
+from pipeline.cluster.keeper import RemoteLedger, keeper
+from pipeline.cluster.load import load_codec
+from pipeline.cluster.session import data_context, session
 from pipeline.errors import InputError, ModelError
-from pipeline.files import redact
-from pipeline.job import Job, load_codec, prepare
-from pipeline.run import Run, open_run
-from pipeline.schema import CODES_SCHEMA, CODES_TYPE, FRAME_SAMPLES, SAMPLE_RATE
+from pipeline.job import Job, prepare
+from pipeline.run.reader import Run, open_run
+from pipeline.run.write_waves import join_pieces, remove_pieces, write_waves
+from pipeline.schema import CODES_SCHEMA
 from pipeline.settings import load_settings
-from pipeline.write import join_pieces, remove_pieces, write_waves
+from pipeline.storage.location import redact
 
 ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
 """Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
@@ -83,12 +86,13 @@ def decode(
 
 
 def _execute(job: Job, run: Run, ids: list[str] | None) -> Decoded:
-    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, job)))
+    length, context = job.chunk_samples // FRAME_SAMPLES, job.context_samples // FRAME_SAMPLES
+    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, length, context)))
     rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[job.resources.device])
     rows = rows.map_batches_internal(  # as in flow.graph
         DecodeCodes,
         fn_constructor_kwargs={
-            "load": functools.partial(load_codec, job, "decode"),
+            "load": functools.partial(load_codec, job.codec("decode")),
             "attempts": RemoteLedger(keeper(Ledger)),
         },
         batch_format="pyarrow",
@@ -131,10 +135,9 @@ class Codes(Datasource):
         return None
 
 
-def _chunks(location: str, ids: list[str] | None, job: Job) -> Iterator[pa.Table]:
-    """Whole recordings -> rows of at most one chunk's frames, each with the codes before it as context."""
+def _chunks(location: str, ids: list[str] | None, length: int, context: int) -> Iterator[pa.Table]:
+    """Whole recordings -> rows of at most `length` frames, each with the `context` frames before it."""
     run = open_run(location)
-    length, before = job.chunk_samples // FRAME_SAMPLES, job.context_samples // FRAME_SAMPLES
     for recording in map(run.__getitem__, ids) if ids else run:
         firsts = range(0, max(1, len(recording.codes)), length)
         for chunk, first in enumerate(firsts):
@@ -148,7 +151,7 @@ def _chunks(location: str, ids: list[str] | None, job: Job) -> Iterator[pa.Table
             }
             arrays = {
                 "codes": codes_array([recording.codes[first : first + length]]),
-                "context_codes": codes_array([recording.codes[max(0, first - before) : first]]),
+                "context_codes": codes_array([recording.codes[max(0, first - context) : first]]),
             }
             columns = [
                 arrays.get(field.name, pa.array(values.get(field.name, [None]), field.type)) for field in _ROW_SCHEMA

@@ -5,21 +5,7 @@ Letters: T samples, F frames, K = 16 codebooks. Rates are in Hz, seconds end in 
 
 import pyarrow as pa
 
-SAMPLE_RATE = 24_000
-"""Hz, in and out: `input_sample_rate` of the official config."""
-FRAME_SAMPLES = 1_920
-"""Samples of one codec frame (80 ms): `encode_downsample_rate` of the official config."""
-FRAME_RATE = SAMPLE_RATE / FRAME_SAMPLES
-"""12.5 frames a second."""
-NUM_CODEBOOKS = 16
-"""K: `encoder_valid_num_quantizers` of the official config."""
-
-OFFICIAL_MODEL = "Qwen/Qwen3-TTS-Tokenizer-12Hz"
-OFFICIAL_REVISION = "7dd38ad4e9bad454aae9cd937d0cd577604fe229"
-"""The hub's id of the codec, and the commit that is fetched."""
-
-CODES_TYPE = pa.list_(pa.list_(pa.int16(), NUM_CODEBOOKS))
-"""codes int16 [F, K] of one chunk, as one Parquet cell."""
+from actors.pools.arrow import CODES_TYPE
 
 CHUNK_SCHEMA = pa.schema(
     [
@@ -59,8 +45,3 @@ CODES_SCHEMA = pa.schema(
 
 FAILURES_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "source", "stage", "error", "message")])
 """One row of RUN/failures/part-*.parquet."""
-
-
-def frame_count(samples: int) -> int:
-    """Codec frames that hold `samples` samples at 24 kHz; the last one may be padded."""
-    return -(-samples // FRAME_SAMPLES)

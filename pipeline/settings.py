@@ -9,9 +9,9 @@ import pydantic
 import yaml
 from pydantic import Field
 
+from actors.contract import FRAME_SAMPLES, OFFICIAL_MODEL, SAMPLE_RATE
 from pipeline.errors import SettingsError
-from pipeline.persist import SCHEMES, Access
-from pipeline.schema import FRAME_SAMPLES, OFFICIAL_MODEL, SAMPLE_RATE
+from pipeline.storage.access import SCHEMES, Access
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -40,7 +40,12 @@ def local_ray() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none; one worker runs all tests of a file, and one all that share a Ray."""
     import torch
+
+    for item in items:
+        shares_ray = "local_ray" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if shares_ray else str(item.path)))
 
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device")

@@ -1,6 +1,6 @@
 """Faults, each really done to a real run -> a table of what was lost (nothing), doubled, and how long it took.
 
-python tests/faults.py [NAME ...] [--times N] [--json FILE] [--model DIR]
+python -m tests.faults [NAME ...] [--times N] [--json FILE] [--model DIR]
 
 After every time the run is compared with one that nothing disturbed: every input is in codes or in failures, once,
 codes are equal, no file is torn or left behind. Seconds to recover: from the fault, or from the start of the next
@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from fault_corpus import Corpus, Trial, make_corpus, undisturbed
-from fault_disk import disk_full
-from fault_drivers import clock_jumps, driver_killed
-from fault_nodes import node_added, node_drained, node_killed
-from fault_processes import ray_folder
-from fault_workers import actor_killed, bad_files, dead_server, out_of_memory, poison
+
+from tests.helpers.faults.corpus import Corpus, Trial, make_corpus, undisturbed
+from tests.helpers.faults.disk import disk_full
+from tests.helpers.faults.drivers import clock_jumps, driver_killed
+from tests.helpers.faults.nodes import node_added, node_drained, node_killed
+from tests.helpers.faults.processes import ray_folder
+from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
 
 Fault = Callable[[Corpus, Path, int, np.random.Generator], list[Trial]]
 FAULTS: dict[Fault, int] = {

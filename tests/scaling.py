@@ -1,6 +1,6 @@
 """Simulated GPUs, a real Ray -> how the dataflow scales, and how many blocks a second its driver can move.
 
-    python tests/scaling.py [--gpus 1 2 4 8] [--call-s 1.0] [--calls 30] [--json FILE]
+    python -m tests.scaling [--gpus 1 2 4 8] [--call-s 1.0] [--calls 30] [--json FILE]
 
 Everything is real (planning, reading, the graph, the commit) but the codec: it sleeps as long as a GPU would work over
 a block, and returns zeros. So any machine shows what the scheduler does. A call of the pool gets one block.
@@ -20,9 +20,9 @@ import ray
 import soundfile
 from ray import cloudpickle
 
+from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, frame_count
 from pipeline import flow, tokenize
-from pipeline.cluster import keeper
-from pipeline.schema import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, frame_count
+from pipeline.cluster.keeper import keeper
 
 BLOCK_S = 11.0
 """Audio of a block: scheduling costs the same for blocks of any size, and two cores must read for eight GPUs."""
@@ -90,7 +90,7 @@ def measure(folder: Path, gpus: int, call_s: float, calls: int, settings: dict[s
     }
 
 
-def _sleeping(call_s: float, clock: Any, job: Any, stage: str) -> SleepingCodec:
+def _sleeping(call_s: float, clock: Any, spec: Any) -> SleepingCodec:
     return SleepingCodec(call_s, clock)
 
 

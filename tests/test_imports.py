@@ -1,4 +1,4 @@
-"""Imports point one way, and only where the layout says."""
+"""Imports point one way: which folder may import which is the table here; no cycle, few floors."""
 
 import ast
 import subprocess
@@ -7,55 +7,107 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-FILES = sorted([*(ROOT / "actors").glob("*.py"), *(ROOT / "pipeline").glob("*.py")])
-COMPOSERS = {"flow", "job", "reconstruct", "cli", "cli_stream", "pipe", "demo", "check", "reencode"}
-"""Files of pipeline/ that may know the other package."""
-RAY = {"flow", "cluster", "nodes", "reconstruct"}
+from tests.helpers.rooms import ROOT, arrows, floors, imported, modules, room, room_arrows
+
+LEAVES = {"pipeline.errors", "pipeline.schema", "pipeline.settings", "pipeline.version"}
+ENGINE = {"actors.contract", "actors.errors"}
+MAY_IMPORT = {
+    # the engine stands alone: nothing of pipeline
+    "actors": set(),
+    "actors.contract": set(),
+    "actors.errors": set(),
+    "actors.compat": set(),
+    "actors.checkpoint": ENGINE,
+    "actors.device": ENGINE,
+    "actors.tiling": ENGINE,
+    "actors.network": {*ENGINE, "actors.device", "actors.tiling"},
+    "actors.qwen": {*ENGINE, "actors.checkpoint", "actors.compat"},
+    "actors.random_model": {*ENGINE, "actors.checkpoint", "actors.qwen"},
+    "actors.stream": {*ENGINE, "actors.network", "actors.tiling"},
+    "actors.codec": {
+        *ENGINE,
+        *("actors.checkpoint", "actors.device", "actors.network", "actors.qwen", "actors.stream", "actors.tiling"),
+    },
+    "actors.pools": ENGINE,
+    "actors.bench": {
+        *ENGINE,
+        *("actors.checkpoint", "actors.codec", "actors.device", "actors.qwen", "actors.random_model"),
+    },
+    "actors.demo": {*ENGINE, "actors.checkpoint", "actors.qwen", "actors.random_model"},
+    # what every room of pipeline may know
+    "pipeline": {"pipeline.flow", "pipeline.run", "pipeline.version"},
+    "pipeline.version": set(),
+    "pipeline.errors": ENGINE,
+    "pipeline.schema": {*ENGINE, "actors.pools"},
+    "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
+    # the steps
+    "pipeline.storage": {"pipeline.errors"},
+    "pipeline.audio": {*ENGINE, "pipeline.errors", "pipeline.storage"},
+    "pipeline.sources": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
+    "pipeline.job": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.checkpoint", "pipeline.cluster", "pipeline.read", "pipeline.storage"),
+    },
+    "pipeline.agreement": {*ENGINE, *LEAVES, "pipeline.cluster", "pipeline.read", "pipeline.sources"},
+    "pipeline.read": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.sources"},
+}
+"""Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
+COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
+RAY = ("pipeline.agreement", "pipeline.flow", "pipeline.reconstruct", "pipeline.cluster")
+MAX_FLOORS = 8
 
 
-def imported(file: Path) -> set[str]:
-    """Every module that `file` imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
-    return found
-
-
-def of(names: set[str], package: str) -> set[str]:
-    return {name for name in names if name == package or name.startswith(package + ".")}
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
-def test_imports(file: Path) -> None:
-    names = imported(file)
-    if file.parent.name == "actors":
-        assert of(names, "pipeline") <= {"pipeline.schema", "pipeline.errors"}
-        assert not of(names, "ray")
+@pytest.mark.parametrize("name", room_arrows())
+def test_a_room_imports_only_what_the_table_says(name: str) -> None:
+    seen = room_arrows()[name]
+    if name in MAY_IMPORT:
+        assert seen <= MAY_IMPORT[name]
     else:
-        assert file.stem in COMPOSERS or not of(names, "actors")
-        assert file.stem in RAY or not of(names, "ray")
-    assert file.stem == "qwen" or not of(names, "qwen_tts")
-    assert (
-        file.stem in {"schema", "errors"}
-        or file.name == "__init__.py"
-        or ast.get_docstring(ast.parse(file.read_text()))
-    )
+        assert name in COMPOSERS
+        assert not seen & set(COMPOSERS[COMPOSERS.index(name) + 1 :])
 
 
-def test_the_engine_runs_without_ray_and_without_the_pipelines_packages() -> None:
-    code = (
-        "import sys; sys.modules.update(dict.fromkeys(['ray', 'soundfile', 'av', 'soxr', 'pydantic', 'typer']));"
-        "import actors.codec; print('ok')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.stdout.strip() == "ok", done.stderr
+def test_no_cycles_and_few_floors() -> None:
+    floors(arrows())
+    for package in ("actors", "pipeline"):
+        inside = {name: {o for o in others if o.startswith(package)} for name, others in room_arrows().items()}
+        found = floors({name: others for name, others in inside.items() if name.startswith(package)})
+        found.pop("pipeline.__main__", None)  # which is the command and nothing else
+        assert max(found.values()) < MAX_FLOORS
+
+
+@pytest.mark.parametrize("name", modules())
+def test_who_knows_ray_and_upstream(name: str) -> None:
+    names = {other.partition(".")[0] for other in imported(modules()[name])}
+    assert "ray" not in names or room(name) in RAY
+    assert "qwen_tts" not in names or name == "actors.qwen"
+    assert ast.get_docstring(ast.parse(modules()[name].read_text()))
+
+
+def test_reading_and_the_engine_run_without_ray() -> None:
+    absent = ["ray", "torch"]
+    for code in (without([*absent, "pydantic", "typer"], "pipeline.read"), without(ENGINE_NEEDS_NO, "actors.codec")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.stdout.strip() == "ok", done.stderr
+
+
+ENGINE_NEEDS_NO = ["ray", "soundfile", "av", "soxr", "pydantic", "typer", "pipeline"]
+
+
+def without(packages: list[str], module: str) -> str:
+    """Code that imports `module` where `packages` cannot be imported."""
+    return f"import sys; sys.modules.update(dict.fromkeys({packages})); import {module}; print('ok')"
 
 
 def test_importing_the_interface_is_cheap() -> None:
     code = "import sys; from pipeline import open_run; print({'ray', 'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_table_names_only_rooms_that_are_there() -> None:
+    assert set(room_arrows()) == {*MAY_IMPORT, *COMPOSERS}
+    assert all((ROOT / Path(*name.split("."))).is_dir() or name in modules() for name in MAY_IMPORT)

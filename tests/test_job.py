@@ -12,17 +12,20 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import ray.data
-from rows import tone
 
 from actors.checkpoint import find_model
-from actors.encode import EncodeChunks
-from actors.isolate import Ledger
-from pipeline.chunk_rows import read_chunks
-from pipeline.cluster import RemoteLedger, data_context, keeper
+from actors.pools.encode import EncodeChunks
+from actors.pools.isolate import Ledger
+from pipeline.cluster.connect import clean_start, join
+from pipeline.cluster.keeper import RemoteLedger, keeper
+from pipeline.cluster.load import load_codec
+from pipeline.cluster.session import data_context
+from pipeline.cluster.versions import OWN_CODE, installed, refuse
 from pipeline.errors import ClusterError, ModelError
-from pipeline.job import Job, load_codec, prepare
-from pipeline.nodes import OWN_CODE, clean_start, installed, join, refuse
+from pipeline.flow import _on_this_node
+from pipeline.job import Job, prepare
 from pipeline.settings import load_settings
+from tests.helpers.rows import tone
 
 CPUS = {"CPU": 4.0}
 
@@ -54,36 +57,36 @@ def test_a_hub_id_stays_one(small_model: Path, tmp_path: Path) -> None:
 
 
 def test_an_actor_loads_the_drivers_weights(job: Job) -> None:
-    codec = load_codec(job, "encode")
+    codec = load_codec(job.codec("encode"))
     assert codec.fingerprint == job.sha256
     assert codec.encode([tone(0.5)])[0].shape == (7, 16)
 
 
 def test_an_actor_refuses_other_weights(job: Job) -> None:
     with pytest.raises(ModelError, match=f"other weights on node {platform.node()} than on the driver"):
-        load_codec(replace(job, sha256="0" * 64), "encode")
+        load_codec(replace(job.codec("encode"), sha256="0" * 64))
 
 
 @pytest.mark.parametrize("here", ["nowhere", "empty"])
 def test_an_actor_without_the_folder_says_where_it_must_be(job: Job, tmp_path: Path, here: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=rf"On node {platform.node()}: .*{here}.*file system that every node shares"):
-        load_codec(replace(job, model=str(tmp_path / here)), "encode")
+        load_codec(replace(job.codec("encode"), model=str(tmp_path / here)))
 
 
 def test_an_actor_that_cannot_reach_the_hub_says_which(job: Job) -> None:
     with pytest.raises(ModelError, match=rf"On node {platform.node()}: The model 'nobody/nothing' is not in the hub's"):
-        load_codec(replace(job, model="nobody/nothing"), "encode")
+        load_codec(replace(job.codec("encode"), model="nobody/nothing"))
 
 
 def test_an_actor_refuses_other_packages(job: Job) -> None:
     seen = job.packages["soxr"]
     with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, {seen} is on {platform.node()}\. Install"):
-        load_codec(replace(job, packages={**job.packages, "soxr": "99.0"}), "encode")
+        load_codec(replace(job.codec("encode"), packages={**job.packages, "soxr": "99.0"}))
 
 
 def test_a_reader_refuses_other_packages(job: Job) -> None:
-    rows = read_chunks(None, replace(job, packages={"soxr": "99.0"}), pa.schema([]), {})  # before any task is read
+    rows = _on_this_node({"soxr": "99.0"}, lambda task: iter([]), None)  # before any task is read
     with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, .* is on {platform.node()}"):
         next(rows)
 
@@ -97,7 +100,7 @@ def test_what_an_actor_refuses_reaches_the_user(job: Job, small_model: Path, tmp
     rows = ray.data.from_arrow(pa.table({"id": ["a"]})).map_batches(
         EncodeChunks,
         fn_constructor_kwargs={
-            "load": functools.partial(load_codec, wrong, "encode"),
+            "load": functools.partial(load_codec, wrong.codec("encode")),
             "attempts": RemoteLedger(keeper(Ledger)),
         },
         batch_format="pyarrow",
@@ -116,7 +119,7 @@ def test_ray_starts_where_no_other_package_has_our_names(tmp_path: Path, monkeyp
     with clean_start():
         assert Path.cwd() == Path("/")
     assert Path.cwd() == tmp_path
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[1]
     monkeypatch.chdir(root)
     with clean_start():
         assert Path.cwd() == root
@@ -153,7 +156,7 @@ def test_every_difference_is_one_message() -> None:
 
 def test_python_dash_m_is_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline", "show", "nowhere"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("voxmill: nowhere holds no run")

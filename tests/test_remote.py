@@ -13,8 +13,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pipeline import open_run, tokenize
-from pipeline.demo import CLIPS
-from pipeline.run import Run
+from pipeline.cli.demo import CLIPS
+from pipeline.run.reader import Run
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 KEY, SECRET = "AKIDEXAMPLE", "not/a+real=secret"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.contract import FRAME_SAMPLES
 from pipeline.errors import SettingsError
-from pipeline.schema import FRAME_SAMPLES
 from pipeline.settings import Settings, load_settings, parse_assignments
 
 CONFIGS = [Path(__file__).parent.parent / "configs" / f"{name}.yaml" for name in ("laptop", "one_gpu", "cluster")]

@@ -1,0 +1,1 @@
+"""Speed, memory and equal codes of upstream and of this engine."""

@@ -1,0 +1,43 @@
+"""The codec's contract: its rates, its frame, its codebooks, and what every engine of it offers.
+
+Letters: T samples, F frames, K = 16 codebooks. Rates are in Hz, seconds end in `_s`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+SAMPLE_RATE = 24_000
+"""Hz, in and out: `input_sample_rate` of the official config."""
+FRAME_SAMPLES = 1_920
+"""Samples of one codec frame (80 ms): `encode_downsample_rate` of the official config."""
+FRAME_RATE = SAMPLE_RATE / FRAME_SAMPLES
+"""12.5 frames a second."""
+NUM_CODEBOOKS = 16
+"""K: `encoder_valid_num_quantizers` of the official config."""
+
+OFFICIAL_MODEL = "Qwen/Qwen3-TTS-Tokenizer-12Hz"
+OFFICIAL_REVISION = "7dd38ad4e9bad454aae9cd937d0cd577604fe229"
+"""The hub's id of the codec, and the commit that is fetched."""
+
+
+def frame_count(samples: int) -> int:
+    """Codec frames that hold `samples` samples at 24 kHz; the last one may be padded."""
+    return -(-samples // FRAME_SAMPLES)
+
+
+class Engine(Protocol):
+    """What the pools, the streams' commands and the benchmark ask of a loaded codec; `actors.codec.Codec` is one."""
+
+    sample_rate: int  # Hz
+    frame_rate: float  # Hz
+    num_codebooks: int
+    codebook_size: int
+    fingerprint: str  # sha256 of the weights, in hex
+
+    def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """float32 [T] each, 24 kHz mono -> codes int16 [frame_count(T), K] each."""
+
+    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """codes int16 [F, K] each -> float32 [F * FRAME_SAMPLES] each, in [-1, 1]."""

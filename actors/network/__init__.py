@@ -1,0 +1,1 @@
+"""Upstream's weights as functions of tensors: convolutions, attention, quantizers."""

@@ -1,0 +1,1 @@
+"""The callable classes of the actor pools."""

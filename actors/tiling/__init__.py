@@ -1,0 +1,1 @@
+"""Long sequences through the convolutions in tiles of one shape."""

@@ -1,0 +1,92 @@
+"""A stack of convolutions -> the same function, replayed as a CUDA graph or compiled, one per static shape."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actors.errors import DeviceError
+from actors.tiling.stack import Carried, Stack
+
+MAX_GRAPHS = 4
+"""Shapes that are captured; each keeps its result in device memory. There is one shape unless memory ran out."""
+WARM_UP_CALLS = 3
+"""Before a capture, so that libraries choose their kernels and torch.compile is done: what PyTorch's manual asks."""
+
+log = logging.getLogger("voxmill")
+
+
+def choose_acceleration(name: str, device: torch.device) -> str:
+    """ "auto", "none", "graphs" or "compile" -> what the device does; auto: graphs on CUDA, else none."""
+    if name == "auto":
+        return "graphs" if device.type == "cuda" else "none"
+    if name == "graphs" and device.type != "cuda":
+        raise DeviceError(f"accelerate is 'graphs' on {device.type}; only CUDA has them. Choose auto, none or compile.")
+    return name
+
+
+def accelerated(stack: Stack, how: str, device: torch.device) -> Stack:
+    """`how`: none, graphs, or compile (on CUDA compiled, then captured)."""
+    if how == "compile":
+        stack = torch.compile(stack, dynamic=False)
+    if how == "none" or device.type != "cuda":
+        return stack
+    return Graphs(stack, capture)
+
+
+class Graphs:
+    """Captures a shape when it is first seen, up to MAX_GRAPHS; whatever cannot be captured runs plainly.
+
+    The result of a call is overwritten by the next call of the same shape.
+    """
+
+    def __init__(self, stack: Stack, capture: Callable[[Stack, Tensor], Stack]) -> None:
+        self.stack, self.capture = stack, capture
+        self.captured: dict[Any, Stack] = {}
+
+    def __call__(self, rows: Tensor, carried: Carried | None = None) -> Tensor:
+        """As the stack; layers that carry something change what they hold, which a graph cannot."""
+        if carried is not None:
+            return self.stack(rows, carried)
+        shape = (rows.shape, rows.dtype)
+        if shape not in self.captured:
+            if len(self.captured) >= MAX_GRAPHS:
+                return self.stack(rows, None)
+            self.captured[shape] = self._try(rows)
+        return self.captured[shape](rows, None)
+
+    def forget(self) -> None:
+        """Give back the memory of all graphs."""
+        self.captured.clear()
+
+    def _try(self, rows: Tensor) -> Stack:
+        try:
+            return self.capture(self.stack, rows)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning("CUDA graph not captured, running without: %s", str(error).splitlines()[0])
+            return self.stack
+
+
+def capture(stack: Stack, example: Tensor) -> Stack:
+    """One CUDA graph of `stack` for inputs like `example`."""
+    fixed = example.clone()
+    side = torch.cuda.Stream(example.device)
+    side.wait_stream(torch.cuda.current_stream(example.device))
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP_CALLS):
+            stack(fixed, None)
+    torch.cuda.current_stream(example.device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = stack(fixed, None)
+
+    def replay(rows: Tensor, carried: Carried | None) -> Tensor:
+        fixed.copy_(rows)
+        graph.replay()
+        return result
+
+    return replay

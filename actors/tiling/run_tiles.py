@@ -1,0 +1,130 @@
+"""Rows of many recordings -> rows, through a stack of causal convolutions, in pieces of bounded size.
+
+A row is what one frame holds: its samples on one side of a stack, its features or latents on the other. Recordings lie
+end to end, and the pieces that come out, joined, are the rows of all of them in order.
+
+Two ways, with the same result. Carrying: tile after tile, every layer keeping its last inputs; nothing is computed
+twice, which is best where one tile fills the machine (a CPU). Batching: many tiles with halos at once, which is best
+where it takes many to fill it, and keeps one static shape (a GPU).
+"""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from actors.errors import DeviceOutOfMemory
+from actors.tiling.cuda_graphs import Graphs
+from actors.tiling.stack import Carried, Stack
+from actors.tiling.tiles import Tile, batches, buckets, cut, offsets, rows_kept, rows_read
+
+log = logging.getLogger("voxmill")
+
+Result = TypeVar("Result")
+Span = tuple[int, int]
+"""Rows [first, last) of all recordings laid end to end."""
+Load = Callable[[Sequence[Span]], Iterable[Tensor]]
+"""Spans -> their rows, each [rows, width], on the device, in the stack's dtype."""
+
+
+class Way(NamedTuple):
+    """How to run: `tile` frames of each of `batch` tiles at once; None: one tile at a time, carrying."""
+
+    device: torch.device
+    dtype: torch.dtype
+    tile: int
+    batch: int | None
+
+
+@dataclass
+class Tiled:
+    """A stack and the way to run it; with `halo` frames before it a tile is exact. A batch that shrank stays so."""
+
+    stack: Stack
+    halo: int
+    way: Way
+
+    def pieces(self, load: Load, frames: Sequence[int]) -> Iterator[Tensor]:
+        """The rows of all recordings, in order, in pieces [rows, width]."""
+        if self.way.batch is None:
+            for recording in itertools.pairwise(offsets(frames)):
+                yield from _carrying(self.stack, load, recording, self.way.tile)
+        else:
+            yield from _batching(self.stack, load, frames, self.halo, self.way)
+
+    def alike(self, frames: Sequence[int]) -> list[list[int]]:
+        """Which recordings a transformer runs over at once: of similar length, in all as long as a batch of tiles."""
+        if self.way.batch is None:
+            return [[index] for index, length in enumerate(frames) if length]
+        return buckets(frames, self.way.batch * (self.halo + self.way.tile))
+
+    def within_memory(self, call: Callable[[], Result]) -> Result:
+        """`call()`; as long as device memory runs out, again with half the batch. At one tile: DeviceOutOfMemory."""
+        while True:
+            try:
+                return call()
+            except torch.OutOfMemoryError as error:
+                message = str(error).splitlines()[0]
+            # outside of the handler, for the error keeps alive what was computed
+            if isinstance(self.stack, Graphs):
+                self.stack.forget()
+            if self.way.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if self.way.batch is None or self.way.batch == 1:
+                raise DeviceOutOfMemory(f"Not even one tile at a time fits on {self.way.device}: {message}")
+            self.way = self.way._replace(batch=self.way.batch // 2)
+            log.warning("%s is out of memory; going on with batches of %d tiles", self.way.device, self.way.batch)
+
+
+def _carrying(stack: Stack, load: Load, recording: Span, tile: int) -> Iterator[Tensor]:
+    spans = [(low, min(low + tile, recording[1])) for low in range(*recording, tile)]
+    carried: Carried = {}
+    for rows in load(spans):
+        yield stack(rows.unsqueeze(0), carried)[0]
+
+
+def _batching(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: Way) -> Iterator[Tensor]:
+    """Every call of the stack has the shape [batch, halo + tile]."""
+    assert way.batch is not None
+    groups = list(batches(cut(frames, way.tile, halo), way.batch))
+    first = offsets(frames)
+    spans = [(first[g[0].recording] + g[0].start, first[g[-1].recording] + g[-1].stop) for g in groups]
+    shape = (way.batch, halo + way.tile)
+    indices = [_indices(group, span, first, shape) for group, span in zip(groups, spans, strict=True)]
+    lengths = [len(part) for pair in indices for part in pair]
+    flat = torch.tensor([row for pair in indices for part in pair for row in part])
+    parts = iter(flat.to(way.device).split(lengths))  # one copy: one in each turn would wait for the compute
+    for rows in load(spans):
+        x = torch.cat((rows, rows.new_zeros(1, rows.shape[1]))).index_select(0, next(parts))
+        yield stack(x.unflatten(0, shape), None).flatten(0, 1).index_select(0, next(parts))
+
+
+def _indices(
+    group: Sequence[Tile], span: Span, first: list[int], shape: tuple[int, int]
+) -> tuple[list[int], list[int]]:
+    """Rows of the span that the tiles of a group read, [batch * window]; rows of the result to keep, in order.
+
+    The row behind the span is blank: it fills tiles at a recording's end, and what is left of the batch.
+    """
+    batch, window = shape
+    low, high = span
+    read = [row for t in group for row in rows_read(t, first[t.recording] - low, window, high - low)]
+    kept = [number * window + row for number, t in enumerate(group) for row in rows_kept(t)]
+    return read + [high - low] * (window * (batch - len(group))), kept
+
+
+def joined(parts: Iterable[Tensor], total: int) -> Tensor:
+    """Pieces [rows, width] -> one tensor [total, width]."""
+    out: Tensor | None = None
+    row = 0
+    for part in parts:
+        if out is None:
+            out = part.new_empty(total, part.shape[1])
+        out[row : row + len(part)] = part
+        row += len(part)
+    assert out is not None, "no rows"
+    return out

@@ -1,0 +1,109 @@
+"""Host arrays -> device rows, device rows -> host arrays; on CUDA through two pinned buffers, beside the compute."""
+
+import bisect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actors.contract import FRAME_SAMPLES
+from actors.tiling.run_tiles import Load, Span, Way
+from actors.tiling.tiles import offsets
+
+Fill = Callable[[int, int, np.ndarray], None]
+"""Write rows [low, high) into an array float32 [high - low, width]."""
+
+
+def audio_rows(waves: Sequence[np.ndarray], frames: Sequence[int], way: Way) -> Load:
+    """Frames of waves float32 [T] laid end to end, each padded with zeros to whole frames: rows of FRAME_SAMPLES."""
+    first = offsets(frames)
+
+    def fill(low: int, high: int, out: np.ndarray) -> None:
+        out.fill(0)
+        for index in range(bisect.bisect_right(first, low) - 1, len(waves)):
+            if first[index] >= high:
+                break
+            start = max(low, first[index])
+            piece = waves[index][(start - first[index]) * FRAME_SAMPLES : (high - first[index]) * FRAME_SAMPLES]
+            out.reshape(-1)[(start - low) * FRAME_SAMPLES :][: len(piece)] = piece
+
+    def load(spans: Sequence[Span]) -> Iterator[Tensor]:
+        if way.device.type == "cuda":
+            return _uploaded(fill, FRAME_SAMPLES, spans, way)
+        return (_filled(fill, span).to(way.dtype) for span in spans)
+
+    return load
+
+
+def _filled(fill: Fill, span: Span) -> Tensor:
+    out = np.empty((span[1] - span[0], FRAME_SAMPLES), np.float32)
+    fill(*span, out)
+    return torch.from_numpy(out)
+
+
+def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterator[Tensor]:
+    """While the rows of one span are computed with, those of the next are on their way."""
+    stream = torch.cuda.Stream(way.device)
+    largest = max(high - low for low, high in spans)
+    buffers = [torch.empty(largest, width, pin_memory=True) for _ in range(2)]
+    copied: list[torch.cuda.Event | None] = [None, None]
+
+    def start(number: int) -> Tensor:
+        low, high = spans[number]
+        buffer, before = buffers[number % 2][: high - low], copied[number % 2]
+        if before is not None:
+            before.synchronize()  # its last content has left
+        fill(low, high, buffer.numpy())
+        with torch.cuda.stream(stream):
+            rows = buffer.to(way.device, non_blocking=True).to(way.dtype)
+            copied[number % 2] = stream.record_event()
+        return rows
+
+    ahead = start(0)
+    for number in range(len(spans)):
+        rows, arrived = ahead, copied[number % 2]
+        if number + 1 < len(spans):
+            ahead = start(number + 1)
+        compute = torch.cuda.current_stream(way.device)
+        assert arrived is not None
+        compute.wait_event(arrived)
+        rows.record_stream(compute)
+        yield rows
+
+
+def fetched(parts: Iterable[Tensor], total: int, device: torch.device) -> np.ndarray:
+    """Pieces float32 [rows, width] -> one array [total, width] on the host."""
+    out: np.ndarray | None = None
+    row = 0
+    for part in _downloaded(parts, device) if device.type == "cuda" else parts:
+        if out is None:
+            out = np.empty((total, part.shape[1]), np.float32)
+        out[row : row + len(part)] = part.numpy()
+        row += len(part)
+    assert out is not None, "no rows"
+    return out
+
+
+def _downloaded(parts: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Each piece on the host, one behind: it is read while the next one is computed."""
+    stream = torch.cuda.Stream(device)
+    buffers: list[Tensor | None] = [None, None]
+    behind: tuple[Tensor, torch.cuda.Event] | None = None
+    for number, part in enumerate(parts):
+        buffer = buffers[number % 2]
+        if buffer is None or buffer.numel() < part.numel():
+            buffer = buffers[number % 2] = torch.empty(part.numel(), dtype=part.dtype, pin_memory=True)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            host = buffer[: part.numel()].view(part.shape)
+            host.copy_(part, non_blocking=True)
+            part.record_stream(stream)
+            arrived = stream.record_event()
+        if behind is not None:
+            behind[1].synchronize()
+            yield behind[0]
+        behind = host, arrived
+    if behind is not None:
+        behind[1].synchronize()
+        yield behind[0]

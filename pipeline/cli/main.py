@@ -1,0 +1,236 @@
+"""The command `voxmill`: tokenize, retry, check, decode, show, demo, bench, stream.
+
+Heavy imports wait until a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing could be
+tokenized, or check found something; 2 a user's mistake, one message; 3 failures under --strict; 130 stopped by Ctrl-C.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.stream import stream
+from pipeline.errors import VoxmillError
+
+if TYPE_CHECKING:
+    from pipeline.run.reader import Run
+
+app = typer.Typer(
+    name="voxmill",
+    help="Speech corpora to neural-codec tokens (Qwen3-TTS-Tokenizer-12Hz): 12.5 frames a second, 16 codebooks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.add_typer(stream, name="stream")
+
+NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, INTERRUPTED = 1, 1, 2, 3, 130
+
+Model = Annotated[
+    str | None, typer.Option(help="Hub id or folder; the official codec by default.", metavar="ID_OR_DIR")
+]
+Config = Annotated[Path | None, typer.Option(help="Settings in YAML; see configs/.", metavar="FILE")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Precision = Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")]
+Attention = Annotated[str | None, typer.Option(help="full (what upstream computes) or window (bounded memory).")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="A running Ray cluster; a local Ray by default.", metavar="ADDRESS")
+]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as key=value.", metavar="KEY=VALUE")]
+
+
+@app.command()
+def tokenize(
+    inputs: Annotated[list[str], typer.Argument(help="Folders, globs, files, manifests, tar or Parquet shards, URIs.")],
+    out: Annotated[str, typer.Option(help="The run's folder; an earlier run of the same command goes on.")],
+    config: Config = None,
+    model: Model = None,
+    device: Device = None,
+    precision: Precision = None,
+    attention: Attention = None,
+    reconstruct: Annotated[bool | None, typer.Option(help="Also decode the codes to WAVs.")] = None,
+    ray_address: RayAddress = None,
+    strict: Annotated[bool | None, typer.Option("--strict", help="Exit with 3 if a recording failed.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there, start anew.")] = False,
+    assignments: Assignments = None,
+) -> None:
+    """Read audio, write codes to RUN/codes and reconstructions to RUN/wav."""
+    from pipeline.flow import tokenize
+    from pipeline.settings import parse_assignments
+
+    run = tokenize(
+        list(inputs),
+        out,
+        config=config,
+        settings=parse_assignments(assignments or []),
+        overwrite=overwrite,
+        model=model,
+        device=device,
+        precision=precision,
+        attention=attention,
+        reconstruct=reconstruct,
+        ray_address=ray_address,
+        strict=strict,
+    )
+    _print_result(run)
+    raise typer.Exit(_exit_code(run))
+
+
+@app.command()
+def retry(
+    run: Annotated[str, typer.Argument(help="A run.")],
+    errors: Annotated[
+        list[str] | None, typer.Option("--error", help="Only failures of this kind; may be repeated.", metavar="NAME")
+    ] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option(help="Instead of those in run.json; may be repeated.", metavar="INPUT")
+    ] = None,
+    ray_address: RayAddress = None,
+    assignments: Assignments = None,
+) -> None:
+    """Try a run's failures again, with its own inputs and settings; what has codes is left alone."""
+    from pipeline.settings import parse_assignments
+    from pipeline.verify.retry_failures import retry
+
+    settings = parse_assignments(assignments or [])
+    if ray_address is not None:
+        settings["ray_address"] = ray_address
+    again = retry(run, errors or (), inputs=inputs, settings=settings)
+    _print_result(again)
+    raise typer.Exit(_exit_code(again))
+
+
+@app.command()
+def check(
+    run: Annotated[str, typer.Argument(help="A run.")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(help="Each must be in codes or failures, once; may be repeated.", metavar="INPUT"),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=0, help="Encode so many recordings again.", metavar="N")] = 0,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First delete what is torn, double or wrong; tokenize then does the rest.")
+    ] = False,
+) -> None:
+    """Verify a run: every recording whole and once, checksums, codes, WAVs; exit 1 with a list if anything is off."""
+    from pipeline.verify.check import check
+
+    if repair:
+        from pipeline.verify.repair import repair as mend
+
+        for line in mend(run):
+            print(line)
+    report = check(run, inputs, sample)
+    for line in report.problems:
+        print(f"  {line}", file=sys.stderr)
+    print(f"{'something is off' if report.problems else 'all is well'}: {'; '.join(report.checked)}")
+    raise typer.Exit(PROBLEMS if report.problems else 0)
+
+
+@app.command()
+def decode(
+    run: Annotated[str, typer.Argument(help="A run, or Parquet with its schema.")],
+    out: Annotated[str, typer.Option(help="Folder for the WAVs.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this recording; may be repeated.")] = None,
+    config: Config = None,
+    model: Model = None,
+    device: Device = None,
+    precision: Precision = None,
+    ray_address: RayAddress = None,
+    assignments: Assignments = None,
+) -> None:
+    """Decode codes to WAVs."""
+    from pipeline.reconstruct import decode
+    from pipeline.settings import parse_assignments
+
+    written = decode(
+        run,
+        out,
+        ids=ids,
+        config=config,
+        settings=parse_assignments(assignments or []),
+        model=model,
+        device=device,
+        precision=precision,
+        ray_address=ray_address,
+    )
+    print(f"{written.waves} WAVs, {written.audio_s:,.1f} s, {len(written.failures)} failures: {out}")
+    for failure in written.failures:
+        print(f"  {failure}", file=sys.stderr)
+    raise typer.Exit(0 if written.waves else NOTHING_TOKENIZED)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run, or Parquet with its schema.")],
+    id_: Annotated[str | None, typer.Option("--id", help="One recording.")] = None,
+) -> None:
+    """Show what a run holds, or one recording of it."""
+    from pipeline.cli.show import recording_text, run_text
+    from pipeline.run.reader import open_run
+
+    opened = open_run(run)
+    print(recording_text(opened, id_) if id_ is not None else run_text(opened))
+
+
+@app.command()
+def demo(out: Annotated[str, typer.Option(help="The run's folder.")] = "voxmill-demo") -> None:
+    """Tokenize a few bundled clips, offline, the way any corpus is."""
+    from pipeline.cli.demo import run_demo
+
+    run_demo(out, _print_result)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Option(help="A folder, a hub id, or full-size.", metavar="DIR")] = "full-size",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precisions: Annotated[list[str] | None, typer.Option("--precision", help="May be repeated.")] = None,
+    audio: Annotated[
+        str | None, typer.Option(help="A folder of clips; made signals by default.", metavar="DIR")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures here too.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Measure the engine beside upstream: speed, memory, equal codes. No Ray."""
+    import json
+
+    from actors.bench.run import run_bench, table
+
+    result = run_bench(model, device, precisions or (), audio)
+    print(table(result))
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=2))
+
+
+def _print_result(run: "Run") -> None:
+    from pipeline.cli.show import result_text
+
+    print(result_text(run))
+
+
+def _exit_code(run: "Run") -> int:
+    counts = run.summary()["counts"]
+    if not counts["recordings"]:
+        return NOTHING_TOKENIZED
+    return FAILURES if counts["failures"] and run.summary()["settings"]["strict"] else 0
+
+
+def main() -> None:
+    """Entry point of the command: a user's mistake is one message and exit code 2."""
+    try:
+        app()
+    except VoxmillError as error:
+        print(f"voxmill: {error}", file=sys.stderr)
+        sys.exit(MISTAKE)
+    except BrokenPipeError:  # whoever read the output has gone: no mistake
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            print("voxmill: stopped; what is committed stays, the same command goes on from there", file=sys.stderr)
+        raise

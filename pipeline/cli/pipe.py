@@ -1,0 +1,165 @@
+"""Standard input -> standard output, live: audio to codes, codes to audio, or both. One process, no Ray.
+
+Audio is WAV (its header says so) or raw PCM; codes are JSON lines or raw int16. A frame leaves as soon as it is known.
+"""
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
+from actors.pools.arrow import to_pcm16
+from pipeline.audio.wav import read_header, to_float, wave_header
+from pipeline.errors import BadCodes, NonFiniteAudio, RecordingError, TruncatedAudio, UnsupportedAudio
+
+if TYPE_CHECKING:
+    from actors.codec import Codec
+
+READ_BYTES = 1 << 16
+"""At most, of what is there: a live source gives less, and a file no more."""
+FRAME_BYTES = 2 * NUM_CODEBOOKS
+REPORT_EVERY_S = 1.0
+_UNKNOWN_SAMPLES = (0xFFFFFFFF - 36) // 2 - 1
+"""The longest plain WAV: what the header of a live one claims, as other streaming writers do."""
+KINDS = {"s16le": "i2", "f32le": "f4"}
+"""Raw samples by ffmpeg's names."""
+
+
+@dataclass(frozen=True)
+class Pcm:
+    """How samples lie in a stream."""
+
+    rate: int  # Hz
+    channels: int
+    kind: str  # as pipeline.audio.wav has it
+    bytes: int | None = None  # of samples to come; None: until the end
+
+
+def encode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, as_json: bool) -> None:
+    """Audio on `source` (WAV, or as `raw` says) -> codes on `sink`."""
+    for codes in _encoded(codec, source, raw):
+        _put(sink, _lines(codes) if as_json else codes.astype("<i2").tobytes())
+
+
+def decode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, as_json: bool, as_wav: bool) -> None:
+    """Codes on `source` -> PCM 16 at 24 kHz on `sink`, behind a WAV header if `as_wav`."""
+    stream = codec.stream_decoder()
+    _put(sink, wave_header(_UNKNOWN_SAMPLES) if as_wav else b"")
+    for codes in _read_lines(source) if as_json else _read_codes(source):
+        _put(sink, to_pcm16(stream.feed(codes)).astype("<i2").tobytes())
+
+
+def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, tell: Callable[[str], None]) -> None:
+    """Audio on `source` -> codes -> WAV on `sink`. Tells every second how many times faster than real time it works."""
+    decoder = codec.stream_decoder()
+    _put(sink, wave_header(_UNKNOWN_SAMPLES))
+    samples, busy_s, told = 0, 0.0, time.monotonic()
+    codes = _encoded(codec, source, raw)
+    while True:
+        before = time.process_time()  # waiting for a microphone is no work
+        found = next(codes, None)
+        if found is not None:
+            wave = decoder.feed(found)
+            samples += len(wave)
+            _put(sink, to_pcm16(wave).astype("<i2").tobytes())
+        busy_s += time.process_time() - before
+        if found is None or time.monotonic() - told > REPORT_EVERY_S:
+            told = time.monotonic()
+            audio_s = samples / SAMPLE_RATE
+            tell(f"{audio_s:.1f} s, {audio_s / max(busy_s, 1e-9):.2f}x real time")
+        if found is None:
+            return
+
+
+def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm) -> Iterator[np.ndarray]:
+    """Codes int16 [F, 16], F > 0, as they come."""
+    head = source.read(4)
+    try:
+        pcm, first = (raw, head) if head not in (b"RIFF", b"RF64", b"BW64") else (_read_wav_header(head, source), b"")
+    except RecordingError as error:
+        raise type(error)(f"Standard input: {error}.") from error
+    stream = codec.stream_encoder(rate=pcm.rate)
+    for wave in _waves(source, pcm, first):
+        codes = stream.feed(wave)
+        if len(codes):
+            yield codes
+    codes = stream.flush()
+    if len(codes):
+        yield codes
+
+
+def _read_wav_header(head: bytes, source: BinaryIO) -> Pcm:
+    """Read on to the first sample; the samples themselves stay in `source`."""
+    head += source.read(8)
+    while True:
+        chunk = source.read(8)
+        head += chunk
+        if len(chunk) < 8 or chunk[:4] == b"data":
+            break
+        length = int.from_bytes(chunk[4:], "little")
+        head += source.read(length + length % 2)
+    wav = read_header(io.BytesIO(head), len(head))
+    if wav is None or not wav.kind:
+        raise UnsupportedAudio("a WAV whose samples are not PCM or float; expected 8 to 32 bit PCM, float or double")
+    return Pcm(wav.rate, wav.channels, wav.kind, wav.promised)
+
+
+def _waves(source: BinaryIO, pcm: Pcm, first: bytes) -> Iterator[np.ndarray]:
+    """Mono float32 [T] pieces, as they come."""
+    size = pcm.channels * int(pcm.kind[1])
+    left, held = pcm.bytes, first
+    while left is None or left > 0:
+        block = source.read1(READ_BYTES if left is None else min(READ_BYTES, left))  # type: ignore[attr-defined]
+        if not block:
+            if left:
+                raise TruncatedAudio(f"Standard input ended {left} bytes of samples before its WAV header said.")
+            break
+        left = None if left is None else left - len(block)
+        held += block
+        whole = len(held) // size * size
+        wave = to_float(np.frombuffer(held[:whole], np.uint8), pcm.kind, pcm.channels).mean(1)
+        held = held[whole:]
+        if not np.isfinite(wave).all():
+            raise NonFiniteAudio("Standard input holds NaN or infinity; every sample must be a finite number.")
+        yield wave
+
+
+def _lines(codes: np.ndarray) -> bytes:
+    return "".join(f"{json.dumps(row)}\n" for row in codes.tolist()).encode()
+
+
+def _read_lines(source: BinaryIO) -> Iterator[np.ndarray]:
+    """JSON lines, one frame each: a list of 16 integers."""
+    for number, line in enumerate(source, 1):
+        try:
+            codes = np.array(json.loads(line), np.int64)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise BadCodes(f"Line {number} of standard input is no JSON list of integers: {error}") from error
+        if codes.shape != (NUM_CODEBOOKS,):
+            raise BadCodes(
+                f"Line {number} of standard input has shape {list(codes.shape)}; expected [{NUM_CODEBOOKS}]."
+            )
+        yield codes[None]
+
+
+def _read_codes(source: BinaryIO) -> Iterator[np.ndarray]:
+    """Raw int16, little endian, 16 a frame."""
+    held = b""
+    while block := source.read1(READ_BYTES):  # type: ignore[attr-defined]
+        held += block
+        whole = len(held) // FRAME_BYTES * FRAME_BYTES
+        if whole:
+            yield np.frombuffer(held[:whole], "<i2").reshape(-1, NUM_CODEBOOKS)
+        held = held[whole:]
+    if held:
+        raise BadCodes(f"Standard input ends {len(held)} bytes into a frame; a frame is {FRAME_BYTES} bytes of int16.")
+
+
+def _put(sink: BinaryIO, content: bytes) -> None:
+    sink.write(content)
+    sink.flush()

@@ -1,0 +1,1 @@
+"""Ray: joining or starting one, what each pool gets, what every node must have, progress."""

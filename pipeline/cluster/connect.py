@@ -1,0 +1,89 @@
+"""Ray started or joined; on a cluster, this process's own packages travel along."""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+
+from pipeline.cluster.versions import CODE
+from pipeline.errors import ClusterError
+
+CONNECT_S = 20.0
+"""Until a port counts as dead; Ray itself tries for minutes, and says nothing."""
+
+
+@contextlib.contextmanager
+def clean_start() -> Iterator[None]:
+    """Inside, Ray starts: it says nothing of no use, and its workers take no other `pipeline` or `actors` for ours.
+
+    Its C++ side prints an error about restarts for every pool unless its log level says otherwise, and a line about
+    that level: that one line goes nowhere. And it puts the folder that it is started in before all else on the path of
+    its workers: where that holds a package of such a name, it is started in "/".
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    folder = Path.cwd()
+    shadowed = any((folder / name).exists() and not (folder / name).samefile(_home(name)) for name in CODE)
+    try:
+        if shadowed:
+            os.chdir("/")
+        yield
+    finally:
+        os.chdir(folder)
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _home(package: str) -> Path:
+    return Path(importlib.import_module(package).__path__[0])
+
+
+def join(address: str | None) -> None:
+    """Connect to the cluster at `address` (None: $RAY_ADDRESS); workers import this process's own packages.
+
+    Raises ClusterError where no cluster answers, or one of another Ray or Python.
+    """
+    named = address or os.environ.get("RAY_ADDRESS", "")
+    if named.startswith("ray://"):
+        raise ClusterError(
+            f"{named} is a Ray Client's address, which voxmill does not use. Submit it with `ray job submit`, or run "
+            "it on a node of the cluster with the address 'auto'."
+        )
+    host, _, port = named.rpartition(":")
+    try:
+        if port.isdigit():
+            socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise ClusterError(f"No Ray cluster answers at {named!r}: {error}.") from error
+    with tempfile.TemporaryDirectory(prefix="vx") as folder:
+        try:
+            luggage = _luggage(Path(folder))
+            with clean_start():
+                ray.init(address, runtime_env=luggage, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
+
+
+def _luggage(folder: Path) -> dict[str, list[str]]:
+    """The runtime environment of this job: copies of the packages, in `folder` until Ray has them.
+
+    Of a job that was submitted with `py_modules` of its own nothing: Ray would refuse a second list.
+    """
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    if "py_modules" in submitted:
+        return {}
+    for name in CODE:
+        shutil.copytree(_home(name), folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return {"py_modules": [str(folder / name) for name in CODE]}

@@ -1,0 +1,28 @@
+"""One object in an actor of its own, beside the driver, that the pools tell and ask."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+def keeper(kind: type) -> Any:
+    """An actor that keeps one `kind()` for the pools to tell and to ask; it takes no CPU, and stays by the driver."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote()
+
+
+@dataclass(frozen=True)
+class RemoteLedger:
+    """`actors.pools.isolate.Ledger` in a keeper, as the pools call it."""
+
+    actor: Any
+
+    def begin(self, key: str) -> int:
+        """How often `key` was begun before and not ended since."""
+        return ray.get(self.actor.begin.remote(key))
+
+    def end(self, key: str) -> None:
+        """`key` came through."""
+        self.actor.end.remote(key)

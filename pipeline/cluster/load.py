@@ -1,0 +1,64 @@
+"""What an actor loads, as plain values -> its codec; other packages or other weights than the driver's are refused."""
+
+import functools
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from actors.checkpoint import find_model, fingerprint
+from pipeline.cluster.versions import installed, refuse
+from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from actors.codec import Codec
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """Everything that an actor must know to load its codec, and what must be the same as on the driver."""
+
+    model: str  # "demo", a hub id or an absolute folder: every machine finds its own copy
+    sha256: str  # of the weights
+    packages: Mapping[str, str | None]  # versions
+    device: str
+    precision: str
+    attention: str
+    accelerate: str
+    threads: int | None
+    part: str  # encode or decode
+
+
+def refuse_other_packages(packages: Mapping[str, str | None]) -> None:
+    """Raise ClusterError in a worker whose packages are not the driver's: its node may have joined after the start."""
+    refuse(packages, {platform.node(): _installed()})
+
+
+_installed = functools.cache(installed)
+
+
+def load_codec(spec: CodecSpec) -> "Codec":
+    """The codec of an actor. Raises ClusterError, ModelError, both with the name of this machine."""
+    refuse_other_packages(spec.packages)
+    try:
+        folder = find_model(spec.model)
+    except ModelError as error:
+        shared = " The folder must be on a file system that every node shares." if os.path.isabs(spec.model) else ""
+        raise ModelError(f"On node {platform.node()}: {error}{shared}") from error
+    if fingerprint(folder) != spec.sha256:
+        raise ModelError(
+            f"{spec.model} holds other weights on node {platform.node()} than on the driver: {fingerprint(folder)}, "
+            f"not {spec.sha256}."
+        )
+    from actors.codec import Codec  # here, for it imports torch
+
+    return Codec.load(
+        str(folder),
+        device=spec.device,
+        precision=spec.precision,
+        attention=spec.attention,
+        threads=spec.threads,
+        accelerate=spec.accelerate,
+        parts=spec.part,
+    )

@@ -1,0 +1,57 @@
+"""Every node of a cluster is asked what it would run, before it gets work."""
+
+from collections.abc import Mapping
+
+import ray
+from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.cluster import versions
+from pipeline.cluster.versions import installed, refuse
+from pipeline.errors import ClusterError
+
+ANSWER_S = 600.0
+"""Ray gives a node as long to set up what a job brings along."""
+
+
+def same_everywhere(other_nodes: bool = False) -> None:
+    """Ask every node that is alive, or only those beside this one, what it would run.
+
+    Raises ClusterError that names package, version wanted, version seen and node. Workers of nodes that join later
+    compare their packages themselves.
+    """
+    here = ray.get_runtime_context().get_node_id() if other_nodes else None
+    nodes = {
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, node {node['NodeID'][:8]})"
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here
+    }
+    if nodes:
+        refuse(installed(), _answers(nodes))
+
+
+def _answers(nodes: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
+    """What `installed` says on each node, by the node's name. A node that went away is left out."""
+    cloudpickle.register_pickle_by_value(versions)  # another voxmill there may not have it
+    try:
+        ask = ray.remote(installed)
+        asked = {
+            ask.options(
+                num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            ).remote(): node
+            for node in nodes
+        }
+    finally:
+        cloudpickle.unregister_pickle_by_value(versions)
+    _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+    if silent:
+        names = ", ".join(nodes[asked[answer]] for answer in silent)
+        raise ClusterError(f"Nodes that did not answer within {ANSWER_S:g} s: {names}. Remove or repair them.")
+    answers = {}
+    for answer, node in asked.items():
+        try:
+            answers[nodes[node]] = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            if any(other["NodeID"] == node and other["Alive"] for other in ray.nodes()):
+                raise ClusterError(f"The node {nodes[node]} cannot run voxmill: {error}") from error
+    return answers

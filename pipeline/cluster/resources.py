@@ -1,0 +1,133 @@
+"""Settings and what Ray has -> how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ray.data import ActorPoolStrategy
+
+from pipeline.errors import DeviceError
+from pipeline.settings import Pool, Settings
+
+GPU_BLOCK_MB = 32.0
+"""350 s of audio a call: tens of milliseconds of a fast GPU, and a reader stays under 400 MB."""
+
+
+CPU_BLOCK_MB = 4.0
+"""44 s of audio a call: a few seconds of two cores, so that progress shows and little is lost when stopped."""
+
+
+TASKS_IN_FLIGHT = 3
+"""Blocks that an actor has in hand: one in work, two on their way. Ray grows a pool that has more than 1.75."""
+
+
+MAX_TASK_RETRIES = 20
+"""Deaths over one block before the run stops: nine recordings of a block may each take two, and the block one."""
+
+
+POOL_CPUS = 0.25
+"""What a CPU actor reserves of Ray's CPUs: its threads come and go with the readers', and readers must always fit."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What this run uses. `device` is "cpu" or "cuda"; blocks are in bytes."""
+
+    device: str
+    precision: str
+    block_bytes: int
+    rows_per_part: int
+    readers: int  # that fit now; more where nodes join, unless input.readers says how many
+    pools: dict[str, "PoolPlan"]  # "encode", "decode" or both
+
+
+@dataclass(frozen=True)
+class PoolPlan:
+    """One actor pool: how many actors at the start, how few and how many it may become, and what each reserves."""
+
+    actors: int
+    least: int
+    most: int
+    gpus: float
+    cpus: float
+    threads: int | None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `Dataset.map_batches`. A call that keeps killing its actor is given up in the end.
+
+        Ray 2.60 deprecates `max_task_retries` here but has no other place for it; `data_context` keeps that quiet.
+        """
+        return {
+            "compute": ActorPoolStrategy(
+                min_size=self.least,
+                max_size=self.most,
+                initial_size=self.actors,
+                max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT,
+            ),
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus or None,
+            "max_task_retries": MAX_TASK_RETRIES,
+        }
+
+
+def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]) -> Resources:
+    """Fit the pools of `stages` into `cluster` (`ray.cluster_resources()`); what is not set is chosen.
+
+    Raises DeviceError where the pools could never start, or would leave no CPU to read with (Ray would wait for ever).
+    """
+    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
+    device = ("cuda" if gpus else "cpu") if settings.device == "auto" else settings.device.partition(":")[0]
+    if device == "cuda" and not gpus:
+        raise DeviceError("device 'cuda' was asked for, but Ray sees no GPU. Use device 'cpu', or add GPU nodes.")
+    precision = settings.precision
+    if precision == "auto":
+        precision = "fp16" if device == "cuda" else "fp32"
+    if device == "cpu" and precision == "fp16":
+        raise DeviceError(
+            "precision 'fp16' on a CPU takes minutes for seconds of audio. Use 'fp32' or 'bf16', or a GPU."
+        )
+    pools = {stage: _pool(getattr(settings, stage), device, cpus, gpus, len(stages)) for stage in stages}
+    _check_fits(list(pools.values()), cpus, gpus)
+    free = cpus - sum(pool.actors * pool.cpus for pool in pools.values())
+    default_mb = GPU_BLOCK_MB if device == "cuda" else CPU_BLOCK_MB
+    return Resources(
+        device=device,
+        precision=precision,
+        block_bytes=round((settings.chunk.block_mb or default_mb) * 2**20),
+        rows_per_part=settings.output.rows_per_part or (2048 if device == "cuda" else 64),
+        readers=settings.input.readers or max(1, int(free)),
+        pools=pools,
+    )
+
+
+def _pool(pool: Pool, device: str, cpus: float, gpus: float, pools: int) -> PoolPlan:
+    """One actor of each pool on every GPU, or one CPU actor of each pool; between its bounds, where it has some."""
+    actors = pool.actors or (max(1, int(gpus)) if device == "cuda" else 1)
+    elastic = pool.min_actors is not None or pool.max_actors is not None
+    most = pool.max_actors or max(actors, pool.min_actors or 1)
+    least = min(pool.min_actors or (1 if elastic else actors), most)
+    actors = min(max(actors, least), most)
+    if device == "cuda":
+        return PoolPlan(actors, least, most, pool.gpus or 1 / pools, pool.cpus or 0.0, pool.threads)
+    threads = pool.threads or max(1, int(cpus) // (pools * actors))
+    cpus_each = (0.0 if elastic else POOL_CPUS) if pool.cpus is None else pool.cpus
+    return PoolPlan(actors, least, most, 0.0, cpus_each, threads)
+
+
+def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:
+    if any(pool.least < pool.most and pool.cpus for pool in pools):
+        raise DeviceError(
+            "A pool with min_actors or max_actors that reserves CPUs may take all that are left when a node is lost, "
+            "and then wait for ever for what must be read again. Set encode.cpus / decode.cpus to 0."
+        )
+    need_gpus = sum(pool.actors * pool.gpus for pool in pools)
+    if need_gpus > gpus:
+        raise DeviceError(
+            f"The pools need {need_gpus:g} GPUs, Ray has {gpus:g}: nothing would ever start. "
+            "Lower encode.actors / decode.actors (or min_actors), or the share of a GPU each takes (encode.gpus, ...)."
+        )
+    need_cpus = sum(pool.actors * pool.cpus for pool in pools)
+    if cpus - need_cpus < 1:
+        raise DeviceError(
+            f"The pools reserve {need_cpus:g} of Ray's {cpus:g} CPUs and leave none to read with: the run would wait "
+            "for ever. Lower encode.actors / decode.actors or encode.cpus / decode.cpus."
+        )

@@ -1,0 +1,98 @@
+"""Settings -> a Ray to run on, and how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+
+import ray
+from ray.data import DataContext
+from ray.util.annotations import RayDeprecationWarning
+
+from pipeline import errors
+from pipeline.cluster.connect import clean_start, join
+from pipeline.cluster.nodes import same_everywhere
+from pipeline.errors import DeviceError, VoxmillError
+from pipeline.settings import Settings
+
+MAX_INIT_DEATHS = 3
+"""Actors in a row that may die while they load the model (a node lost just then) before the run stops."""
+
+
+@contextlib.contextmanager
+def session(settings: Settings) -> Iterator[None]:
+    """Inside, Ray runs: the one that runs already, the cluster at `ray_address` or $RAY_ADDRESS, or a local one.
+
+    Raises ClusterError where nodes would run other code or other packages than this process.
+    """
+    if ray.is_initialized():
+        same_everywhere(other_nodes=True)
+        yield
+        return
+    local = settings.ray_address is None and "RAY_ADDRESS" not in os.environ
+    if settings.device.startswith("cuda:"):
+        if not local:
+            raise DeviceError(f"device {settings.device!r} picks a GPU of this machine; on a cluster use 'cuda'.")
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.device.removeprefix("cuda:")
+    _start_local() if local else join(settings.ray_address)
+    try:
+        if not local:
+            same_everywhere()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local() -> None:
+    """A Ray of this machine alone, that ends with this process."""
+    with clean_start():
+        ray.init(
+            address="local",
+            num_cpus=max(2, os.cpu_count() or 1),  # on one core, readers and pools take turns
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+@contextlib.contextmanager
+def data_context(block_bytes: int) -> Iterator[None]:
+    """Inside, datasets are built with blocks of `block_bytes` and without Ray's own bars."""
+    context = DataContext.get_current()
+    mine = {
+        "target_max_block_size": block_bytes,
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "max_errored_blocks": 0,
+        "max_consecutive_actor_init_deaths": MAX_INIT_DEATHS,
+        "autoscaling_config": dataclasses.replace(  # pools do not shrink while readers are slow: loading takes longer
+            context.autoscaling_config, actor_pool_util_downscaling_threshold=-1.0
+        ),
+    }
+    before = {name: getattr(context, name) for name in mine}
+    levels = {name: logging.getLogger(name).level for name in ("ray.data", "ray")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they say is raised too
+    for name, value in mine.items():
+        setattr(context, name, value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RayDeprecationWarning)
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)  # little to do
+            yield
+    except ray.exceptions.RayError as error:
+        raise _users_error(error) or error from None
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _users_error(error: ray.exceptions.RayError) -> VoxmillError | None:
+    """The VoxmillError behind what a worker raised. Ray hands on its text alone, at the end of a traceback."""
+    found = re.findall(r"^(?:pipeline|actors)\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
+    return getattr(errors, found[-1][0])(found[-1][1]) if found else None

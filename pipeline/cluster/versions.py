@@ -1,0 +1,87 @@
+"""What this process runs (packages, voxmill's own code), and whether another one runs the same. No Ray."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.errors import ClusterError
+from pipeline.version import __version__
+
+PACKAGES = (
+    "voxmill",
+    "ray",
+    "torch",
+    "qwen-tts",
+    "transformers",
+    "pyarrow",
+    "numpy",
+    "soundfile",
+    "soxr",
+    "av",
+    "librosa",
+)
+"""What run.json names: everything that can change a code."""
+ON_WORKERS = (*(name for name in PACKAGES if name not in {"voxmill", "ray"}), "pydantic", "fsspec")
+"""Distributions that a worker must have as the driver has them. Ray itself compares the versions of Ray and Python."""
+CODE = ("pipeline", "actors")
+"""The packages that travel to the workers of a cluster, checkpoint of the demo and all."""
+OWN_CODE = "voxmill's code"
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of everything that can change a code."""
+    others = {name: importlib.metadata.version(name) for name in PACKAGES if name != "voxmill"}
+    return {"python": platform.python_version(), "voxmill": __version__, **others}
+
+
+def installed() -> dict[str, str | None]:
+    """What this process runs: the version of each of ON_WORKERS (None: not installed), and a hash of voxmill's code.
+
+    Sent to workers by value, so it needs nothing but the standard library. A version's local part is left out: nodes
+    without a GPU may have a build of PyTorch for CPUs.
+    """
+    found: dict[str, str | None] = {}
+    for name in ON_WORKERS:
+        try:
+            found[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    digest = hashlib.sha256()
+    for name in CODE:
+        spec = importlib.util.find_spec(name)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for file in sorted(Path(folder).rglob("*.py")):
+                digest.update(f"{name}/{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    return {**found, OWN_CODE: digest.hexdigest()[:12]}
+
+
+def refuse(wanted: Mapping[str, str | None], answers: Mapping[str, Mapping[str, str | None]]) -> None:
+    """Raise ClusterError if any of `answers`, by the node's name, is not what is `wanted`."""
+    others: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for node, seen in answers.items():
+        for name, version in wanted.items():
+            if seen.get(name) != version:
+                others[name, seen.get(name) or "none"].append(node)
+    if not others:
+        return
+    lines = [
+        f"{name} {wanted[name] or 'none'} is wanted, {version} is on {_some(names)}"
+        for (name, version), names in others.items()
+    ]
+    shadowed = any(name == OWN_CODE for name, _ in others)
+    advice = (
+        "Leave `ray.init` to voxmill; or give it runtime_env={'py_modules': [pipeline, actors]}, in a folder that has "
+        "no other `pipeline` or `actors`."
+        if shadowed
+        else "Install on every node what is installed here, most simply by one image for all."
+    )
+    raise ClusterError(f"Not every node would run what this process runs: {'; '.join(lines)}. {advice}")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,212 @@
+"""A part of a run, or any Parquet with a run's columns -> a checked Arrow table. The one place that opens parts.
+
+What is torn, foreign or impossible is an OutputError that names the file, what was seen and what to do.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
+from pipeline.errors import OutputError
+from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.location import redact
+from pipeline.storage.text import clean_id
+from pipeline.storage.translate import errors_as
+
+BATCH_ROWS = 256
+"""Chunks that are decoded at a time where a part is streamed."""
+ROWS_A_BYTE = 8
+"""Rows that differ take 2 bytes at the least; a small file of billions of equal ones would fill the memory."""
+KEYS = ["id", "chunk", "chunks"]
+_ADVICE = (
+    "It was torn, changed, or never a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
+    "made the run makes its recordings again"
+)
+
+Fault = tuple[str, np.ndarray]
+"""What can be wrong with a row, and bool [rows] where it is."""
+
+
+def read_part(fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """A part whose every row is sound, as far as `columns` (None: all) tell. Raises OutputError where one is not.
+
+    The columns of `schema` come with its types; others, which travel, as they are, where the part has them.
+    """
+    with _advising(path), pq.ParquetFile(path, filesystem=fs, pre_buffer=True, page_checksum_verification=True) as file:
+        return _sound(parse(file, schema, columns), path)
+
+
+def stream_part(fs: FileSystem, path: str) -> Iterator[pa.Table]:
+    """The sound rows of a part of codes, a few at a time. Raises OutputError as `read_part` does."""
+    with _advising(path), pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True) as file:
+        _check_names(file.schema_arrow.names, CODES_SCHEMA)
+        _check_rows(file.metadata)
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            yield _sound(conform(pa.Table.from_batches([batch]), CODES_SCHEMA), path)
+
+
+def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
+    """The schema of a part, by its footer. Raises OutputError where it lacks columns of `schema`."""
+    with _advising(path):
+        found = pq.read_schema(path, filesystem=fs)
+        _check_names(found.names, schema)
+        return found.remove_metadata()
+
+
+def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = None, exact: bool = False) -> pa.Table:
+    """The table of an open part, with rows that may be unsound. Raises pa.ArrowException or OSError.
+
+    `exact`: other types than those of `schema` are refused, also where they could be cast.
+    """
+    names = file.schema_arrow.names
+    _check_names(names, schema)
+    _check_rows(file.metadata)
+    wanted = names if columns is None else [name for name in columns if name in names]
+    return conform(file.read(wanted).select(wanted), schema, exact)
+
+
+def conform(table: pa.Table, schema: pa.Schema, exact: bool = False) -> pa.Table:
+    """The columns of `schema` cast to its types, where other writers chose wider ones; all are valid Arrow."""
+    table.validate()
+    # A damaged file may give text that is none. Columns that travel may hold what they please: times past midnight.
+    table.select([name for name in schema.names if name in table.column_names]).validate(full=True)
+    for index, name in enumerate(table.column_names):
+        if name not in schema.names or table.schema.field(index).type == schema.field(name).type:
+            continue
+        seen, expected = table.schema.field(index).type, schema.field(name).type
+        if exact:
+            raise pa.ArrowInvalid(f"column {name!r} is {seen}, expected {expected}")
+        try:
+            column = table.column(index).cast(expected)
+        except pa.ArrowException as error:
+            raise pa.ArrowInvalid(f"column {name!r} is {seen}, expected {expected}: {error}") from None
+        table = table.set_column(index, schema.field(name), column)
+    return table
+
+
+def join(tables: list[pa.Table], paths: list[str]) -> pa.Table:
+    """Tables of several parts as one; a travelling column that some lack is null there."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise OutputError(
+            f"Columns that travelled have types that do not go together ({error}). Read these one by one: "
+            f"{', '.join(map(redact, paths[:3]))}{', ...' if len(paths) > 3 else ''}."
+        ) from None
+
+
+def row_faults(table: pa.Table, chunk_samples: int | None = None, codebook_size: int | None = None) -> list[Fault]:
+    """What is wrong with rows of codes or of failures, as far as the columns of `table` tell.
+
+    `chunk_samples` (24 kHz) and `codebook_size` of the run, where they are known.
+    """
+    names = set(table.column_names)
+    faults = []
+    if "id" in names:
+        faults.append(("it has no id", _nulls(table, ["id"])))
+    if names >= {"stage", "error"}:
+        faults.append(("it has no stage or no error", _nulls(table, ["stage", "error"])))
+    if names >= set(KEYS):
+        chunk, chunks = _integers(table, "chunk"), _integers(table, "chunks")
+        faults.append(("its chunk lies outside 0..chunks - 1", (chunk < 0) | (chunk >= chunks)))
+    if names >= set(CODES_SCHEMA.names):
+        faults += _content_faults(table, chunk_samples, codebook_size)
+    return faults
+
+
+def _content_faults(table: pa.Table, chunk_samples: int | None, codebook_size: int | None) -> list[Fault]:
+    chunk, chunks, first_frame, frames, samples, rate, channels = (
+        _integers(table, name)
+        for name in (*KEYS[1:], "first_frame", "num_frames", "num_samples", "source_rate", "source_channels")
+    )
+    duration_s = pc.fill_null(table["duration_s"], -1.0).to_numpy()
+    coded, lowest, highest = _codes_extent(table["codes"])
+    length = samples if chunk_samples is None else np.full(len(table), chunk_samples)
+    last = chunk == chunks - 1
+    return [
+        ("it has no source, rate or channels", _nulls(table, ["source"]) | (rate < 1) | (channels < 1)),
+        ("it has no samples", samples < 1),
+        ("first_frame is not where its chunk begins", first_frame != chunk * (length // FRAME_SAMPLES))
+        if chunk_samples
+        else ("first_frame is not where its chunk begins", (first_frame < 0) | ((chunk == 0) & (first_frame != 0))),
+        ("num_samples is not what its chunk holds", np.where(last, samples > length, samples != length)),
+        ("num_samples are not whole frames, and more chunks follow", ~last & (samples % FRAME_SAMPLES != 0)),
+        ("num_frames is not what num_samples take", frames != -(-samples // FRAME_SAMPLES)),
+        ("duration_s is not num_samples / 24000", ~(np.abs(duration_s - samples / SAMPLE_RATE) <= 1e-6)),
+        ("its codes are not [num_frames, 16]", coded != frames),
+        (f"codes outside 0..{(codebook_size or 32_768) - 1}", (lowest < 0) | (highest >= (codebook_size or 32_768))),
+    ]
+
+
+def _codes_extent(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (-1: no codes, or a frame or code that is null), lowest and highest code of every row; 0 of no frames."""
+    frames, lowest, highest = [], [], []
+    for codes in column.chunks:
+        lengths = pc.fill_null(pc.list_value_length(codes), -1).to_numpy().astype(np.int64)
+        low, high = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int64)
+        values = codes.flatten()
+        flat = values.flatten()
+        if values.null_count or flat.null_count:
+            lengths[:] = -1  # a writer never makes them: which row it is does not matter
+        elif len(flat):
+            full = lengths > 0
+            begins = (np.cumsum(lengths[full]) - lengths[full]) * values.type.list_size
+            low[full] = np.minimum.reduceat(flat.to_numpy(), begins)
+            high[full] = np.maximum.reduceat(flat.to_numpy(), begins)
+        frames.append(lengths)
+        lowest.append(low)
+        highest.append(high)
+    empty = np.empty(0, np.int64)
+    return np.concatenate([empty, *frames]), np.concatenate([empty, *lowest]), np.concatenate([empty, *highest])
+
+
+def _integers(table: pa.Table, name: str) -> np.ndarray:
+    """int64 [rows], -1 for null."""
+    return pc.fill_null(table[name], -1).to_numpy().astype(np.int64)
+
+
+def _nulls(table: pa.Table, names: list[str]) -> np.ndarray:
+    return np.logical_or.reduce([table[name].is_null().to_numpy() for name in names])
+
+
+def _check_names(names: list[str], schema: pa.Schema) -> None:
+    counts = Counter(names)
+    for name in schema.names:
+        if name not in counts:
+            raise pa.ArrowInvalid(f"column {name!r} is missing")
+    name, times = counts.most_common(1)[0]
+    if times > 1:
+        raise pa.ArrowInvalid(f"{times} columns are called {name!r}")
+
+
+def _check_rows(metadata: pq.FileMetaData) -> None:
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        size = sum(group.column(column).total_compressed_size for column in range(group.num_columns))
+        if group.num_rows > ROWS_A_BYTE * size:
+            raise pa.ArrowInvalid(f"{group.num_rows} rows in {size} bytes")
+
+
+def _sound(table: pa.Table, path: str) -> pa.Table:
+    for text, where in row_faults(table):
+        if where.any():
+            row = int(np.flatnonzero(where)[0])
+            id_ = table["id"][row].as_py() if "id" in table.column_names else None
+            raise OutputError(f"{redact(path)}: {int(where.sum())} rows cannot be, first {id_!r}: {text}")
+    return table
+
+
+@contextlib.contextmanager
+def _advising(path: str) -> Iterator[None]:
+    try:
+        with errors_as(path, OutputError):
+            yield
+    except OutputError as error:
+        raise OutputError(f"{clean_id(str(error))}. {_ADVICE}.") from None  # Arrow quotes the bytes that it saw

@@ -1,0 +1,214 @@
+"""A run on disk -> recordings with whole codes, tables, failures, a summary. Reads with pyarrow alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from pyarrow.fs import FileSelector, FileSystem, FileType
+
+from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
+from pipeline.errors import InputError, OutputError
+from pipeline.run.layout import CODES, FAILURES, RUN_FILE, WAVES, parts, wave_path
+from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
+from pipeline.run.parts import join, part_schema, read_part, stream_part
+from pipeline.run.run_json import read_run_file
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.filesystem import locate
+from pipeline.storage.location import redact
+
+INDEX = ["id", "chunk", "chunks", "num_samples"]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One whole recording of a run, its chunks joined."""
+
+    id: str
+    codes: np.ndarray = field(repr=False)  # int16 [F, 16]
+    source: str
+    num_samples: int  # at 24 kHz, before padding to whole frames
+    source_rate: int  # Hz
+    source_channels: int
+    carried: dict[str, Any]  # what Python has no value for (a date in the year 10000) is Arrow's text of it
+    wave: str | None  # path or URI of the reconstruction, None where there is none
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of audio."""
+        return self.num_samples / SAMPLE_RATE
+
+
+class Run:
+    """A finished (or still growing) run. Iterating yields every `Recording` once; memory stays small.
+
+    Whatever reads raises OutputError where a part, or run.json, is not what a run writes.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = str(location).rstrip("/")
+        self.fs, self.path = locate(self.location)
+        self._parts = _find_parts(self.fs, self.path)
+        self._index: pa.Table | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({redact(self.location)!r}, {len(self)} recordings)"
+
+    def __len__(self) -> int:
+        """Recordings whose chunks are all there."""
+        return int(pc.sum(pc.equal(self.index["chunk"], 0)).as_py() or 0)
+
+    def __iter__(self) -> Iterator[Recording]:
+        whole = set(self._whole_long())
+        waiting: dict[str, list[pa.Table]] = {}
+        for part in self._parts:
+            for rows in stream_part(self.fs, part):
+                for row, (id_, chunks) in enumerate(
+                    zip(rows["id"].to_pylist(), rows["chunks"].to_pylist(), strict=True)
+                ):
+                    if chunks == 1:
+                        yield self._recording(rows.slice(row, 1))
+                    elif id_ in whole:
+                        waiting.setdefault(id_, []).append(rows.slice(row, 1))
+                        if len(waiting[id_]) == chunks:
+                            yield self._recording(join(waiting.pop(id_), self._parts))
+
+    def __contains__(self, id_: str) -> bool:
+        return bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
+
+    def __getitem__(self, id_: str) -> Recording:
+        """The recording of this id; KeyError where the run has no codes of it."""
+        rows = self.index.filter(pc.equal(self.index["id"], id_))
+        if not len(rows):
+            raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
+        paths = [self._parts[part] for part in sorted(set(rows["part"].to_pylist()))]
+        tables = [read_part(self.fs, path, CODES_SCHEMA) for path in paths]
+        return self._recording(join([table.filter(pc.equal(table["id"], id_)) for table in tables], paths))
+
+    @property
+    def index(self) -> pa.Table:
+        """id, chunk, chunks, num_samples, part of every row of a whole recording; read once."""
+        if self._index is None:
+            tables = [
+                table.append_column("part", pa.array(np.full(len(table), number, np.int32)))
+                for number, part in enumerate(self._parts)
+                for table in [read_part(self.fs, part, CODES_SCHEMA, INDEX)]
+            ]
+            schema = pa.schema([*(CODES_SCHEMA.field(name) for name in INDEX), ("part", pa.int32())])
+            rows = pa.concat_tables(tables) if tables else schema.empty_table()
+            _refuse_doubles(rows, self.location)
+            long = rows.filter(pc.greater(rows["chunks"], 1))
+            counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count_distinct")])
+            partial = counts.filter(pc.less(counts["chunk_count_distinct"], counts["chunks"]))["id"]
+            self._index = rows.filter(pc.invert(pc.is_in(rows["id"], partial.combine_chunks())))
+        return self._index
+
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """RUN/codes as one Arrow table, a row a chunk; `columns` narrows it (codes: 400 bytes a second).
+
+        Raises InputError for a column that no part has.
+        """
+        if not self._parts:
+            return CODES_SCHEMA.empty_table().select(columns or CODES_SCHEMA.names)
+        table = join([read_part(self.fs, part, CODES_SCHEMA, columns) for part in self._parts], self._parts)
+        unknown = [name for name in columns or [] if name not in table.column_names]
+        if unknown:
+            raise InputError(f"{redact(self.location)} has no column {', '.join(map(repr, unknown))}.")
+        return table.select(columns or table.column_names)
+
+    def dataset(self) -> ds.Dataset:
+        """RUN/codes as a pyarrow dataset, for what is too large for one table. What it reads later is not checked."""
+        empty = [part_schema(self.fs, part, CODES_SCHEMA).empty_table() for part in self._parts]
+        schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
+        return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
+
+    def failures(self) -> pa.Table:
+        """RUN/failures: id, source, stage, error, message."""
+        paths = parts(self.fs, self.path, FAILURES)
+        tables = [read_part(self.fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
+        return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables])
+
+    def summary(self) -> dict[str, Any]:
+        """run.json: settings, model, versions, counts, times. Empty for a bare folder of parts."""
+        return read_run_file(self.fs, self.path) or {}
+
+    def _whole_long(self) -> list[str]:
+        long = self.index.filter(pc.greater(self.index["chunks"], 1))
+        return pc.unique(long["id"]).to_pylist()
+
+    def _recording(self, rows: pa.Table) -> Recording:
+        if rows["chunks"][0].as_py() > 1:
+            rows = rows.sort_by("chunk")
+            _refuse_gaps(rows, self.location)
+        codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
+        first = {
+            name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
+        }
+        wave = wave_path(f"{self.path}/{WAVES}", first["id"])
+        return Recording(
+            id=first["id"],
+            codes=codes,
+            source=first["source"],
+            num_samples=pc.sum(rows["num_samples"]).as_py(),
+            source_rate=first["source_rate"],
+            source_channels=first["source_channels"],
+            carried={name: value for name, value in first.items() if name not in CODES_SCHEMA.names},
+            wave=wave if self.fs.get_file_info(wave).type == FileType.File else None,
+        )
+
+
+def _find_parts(fs: FileSystem, path: str) -> list[str]:
+    """The parts of a run, or `path` itself if it is a file, or the Parquet files of a plain folder."""
+    if fs.get_file_info(path).type == FileType.File:
+        return [path]
+    found = fs.get_file_info(FileSelector(path, allow_not_found=True))
+    return parts(fs, path, CODES) or sorted(info.path for info in found if info.base_name.endswith(".parquet"))
+
+
+def open_run(location: str | Path) -> Run:
+    """Open RUN (a folder or URI), or any Parquet file or folder of them with the codes schema.
+
+    Raises InputError where there is no run.
+    """
+    run = Run(str(location))
+    if not run._parts and read_run_file(run.fs, run.path) is None:
+        raise InputError(f"{redact(str(location))} holds no run: expected {RUN_FILE} or {CODES}/part-*.parquet in it.")
+    for part in run._parts[:1]:
+        part_schema(run.fs, part, CODES_SCHEMA)
+    return run
+
+
+def _python(cell: pa.Array) -> Any:
+    try:
+        return cell[0].as_py()
+    except (ValueError, OverflowError, LookupError):  # dates beyond 9999, time zones that nobody knows
+        return " ".join(cell.to_string().split())
+
+
+def _refuse_doubles(rows: pa.Table, location: str) -> None:
+    """Every chunk has one row. Copied parts, say, have two."""
+    counts = rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
+    double = counts.filter(pc.greater(counts["count_all"], 1))
+    if len(double):
+        first = double.slice(0, 1).to_pylist()[0]
+        raise OutputError(
+            f"{redact(location)} holds {len(double)} chunks more than once, first chunk {first['chunk']} of "
+            f"{first['id']!r}: {first['count_all']} times. `voxmill check RUN --repair` keeps one of each."
+        )
+
+
+def _refuse_gaps(rows: pa.Table, location: str) -> None:
+    """The chunks of a recording, in order, follow each other."""
+    frames = np.cumsum([0, *rows["num_frames"].to_pylist()])
+    expected = [(chunk, len(rows), int(frames[chunk])) for chunk in range(len(rows))]
+    seen = list(zip(*(rows[name].to_pylist() for name in ("chunk", "chunks", "first_frame")), strict=True))
+    if seen != expected:
+        raise OutputError(
+            f"{redact(location)}: the chunks of {rows['id'][0].as_py()!r} do not follow each other: (chunk, chunks, "
+            f"first_frame) is {seen[:5]}, expected {expected[:5]}. `voxmill check RUN --repair` drops them, then the "
+            "command that made the run makes them again."
+        )

@@ -1,0 +1,86 @@
+"""Rows with codes -> parts of Parquet, WAVs, failures. Everything appears whole or not at all.
+
+A part's name is a hash of the chunks in it, so that a retried write replaces its own file and adds no second one.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
+
+from pipeline.run.layout import CODES, FAILURES
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.atomic import write_whole
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one write committed; the driver adds them up."""
+
+    codes_part: str = ""
+    codes_sha256: str = ""
+    failures_part: str = ""
+    recordings: int = 0  # last chunks, so that a long recording counts once
+    chunks: int = 0
+    samples: int = 0  # at 24 kHz
+    frames: int = 0
+    failures: int = 0
+
+
+def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
+    """Commit rows as at most one part of codes and one of failures; returns one row: a `Written`.
+
+    `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures.
+    """
+    failed = pc.is_valid(rows["stage"])
+    failures = rows.filter(failed).select(FAILURES_SCHEMA.names)
+    carried = [name for name in rows.column_names if name not in {*CODES_SCHEMA.names, *FAILURES_SCHEMA.names}]
+    codes = rows.filter(pc.invert(failed)).select(CODES_SCHEMA.names + carried)
+    written = Written(
+        recordings=pc.sum(pc.equal(pc.add(codes["chunk"], 1), codes["chunks"])).as_py() or 0,
+        chunks=len(codes),
+        samples=pc.sum(codes["num_samples"]).as_py() or 0,
+        frames=pc.sum(codes["num_frames"]).as_py() or 0,
+        failures=len(failures),
+    )
+    values = asdict(written)
+    if len(codes):
+        name = part_name(codes["id"], codes["chunk"])
+        values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}")
+    if len(failures):
+        name = part_name(failures["id"], failures["stage"])
+        write_table(failures, fs, f"{run}/{FAILURES}/{name}")
+        values["failures_part"] = name
+    return pa.Table.from_pylist([values])
+
+
+def part_name(*keys: pa.ChunkedArray) -> str:
+    """`part-<hash of the rows' keys>.parquet`: the same rows always get the same name."""
+    digest = hashlib.sha256()
+    for row in zip(*(column.to_pylist() for column in keys), strict=True):
+        digest.update(repr(row).encode())
+    return f"part-{digest.hexdigest()[:16]}.parquet"
+
+
+def write_table(table: pa.Table, fs: FileSystem, path: str) -> str:
+    """Write `table` to `path` as Parquet (zstd, with checksums of pages), whole; returns the file's sha256."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=_dictionary_columns(table),
+        write_page_checksum=True,
+    )
+    content = sink.getvalue()
+    write_whole(fs, path, lambda file: file.write(content))
+    return hashlib.sha256(content).hexdigest()
+
+
+def _dictionary_columns(table: pa.Table) -> list[str]:
+    """Every column but the codes: their values are close to uniform, a dictionary would only add to them."""
+    return [name for name in table.column_names if name != "codes"]

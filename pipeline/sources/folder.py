@@ -1,0 +1,150 @@
+"""A folder or a glob, local or remote -> the files below it, and how many were passed over.
+
+Passed over: hidden files and folders (a leading dot), and files that are neither audio nor a container of audio.
+"""
+
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+from fsspec.utils import glob_translate
+
+from pipeline.errors import InputError
+from pipeline.storage.access import Access
+from pipeline.storage.filesystem import locate
+from pipeline.storage.location import around, check_scheme, is_local, is_uri, local_location, local_path, quoted, redact
+from pipeline.storage.network_retry import with_retries
+from pipeline.storage.text import clean_id, is_hidden
+from pipeline.storage.translate import errors_as
+
+LISTING_SCHEMA = pa.schema([("path", pa.string()), ("location", pa.string()), ("bytes", pa.int64())])
+"""path: relative to the folder, or to the glob's fixed base; surrogates escaped by names.clean_id."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """`files` has LISTING_SCHEMA, in a stable order."""
+
+    files: pa.Table
+    passed_over: int
+
+
+def has_pattern(location: str) -> bool:
+    """True for a glob. In a URI "?" begins the query; a local path that exists is no glob whatever its name."""
+    if is_uri(location):
+        return "://" in location and re.search(r"[*\[]", location.partition("?")[0]) is not None
+    return re.search(r"[*?\[]", location) is not None and not os.path.lexists(location)
+
+
+def list_folder(folder: str, access: Access, suffixes: tuple[str, ...], pattern: str = "**") -> Listing:
+    """All audio files and containers below `folder` whose relative path, or a folder above it, matches `pattern`."""
+    if check_scheme(folder, access.schemes) in ("http", "https"):
+        raise InputError(f"{redact(folder)}: http servers list no folders; name files, shards or a manifest of them")
+    with errors_as(folder, InputError):
+        return _listing(
+            _walk(local_path(folder), pattern, suffixes)
+            if is_local(folder)
+            else _list_remote(folder, pattern, access, suffixes)
+        )
+
+
+def list_glob(location: str, access: Access, suffixes: tuple[str, ...]) -> Listing:
+    """The files that a glob matches ("*" stays in a folder, "**" crosses them), and all below folders that match."""
+    path, mark, query = location.partition("?") if is_uri(location) else (os.path.abspath(location), "", "")
+    parts = path.split("/")
+    fixed = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    return list_folder("/".join(parts[:fixed]) + mark + query or "/", access, suffixes, "/".join(parts[fixed:]))
+
+
+def _listing(rows: Iterator[tuple[str, str, int] | None]) -> Listing:
+    batches, passed_over = [], 0
+    while block := list(islice(rows, 50_000)):  # in blocks: a million files are no million Python rows
+        kept = [row for row in block if row is not None]
+        passed_over += len(block) - len(kept)
+        columns = zip(*kept, strict=True) if kept else ((), (), ())
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING_SCHEMA, strict=True)]
+        batches.append(pa.RecordBatch.from_arrays(arrays, schema=LISTING_SCHEMA))
+    return Listing(pa.Table.from_batches(batches, LISTING_SCHEMA), passed_over)
+
+
+def is_wanted(relative: str, suffixes: tuple[str, ...]) -> bool:
+    """True for a file with one of `suffixes`, unless hidden."""
+    return relative.lower().endswith(suffixes) and not is_hidden(relative)
+
+
+def _matcher(pattern: str) -> Callable[[str], object]:
+    """A regular expression for a path that matches the glob, or lies below a folder that does."""
+    return re.compile(glob_translate(pattern).removesuffix("\\Z") + r"(?:/(?s:.*))?\Z").match
+
+
+def _list_remote(
+    folder: str, pattern: str, access: Access, suffixes: tuple[str, ...]
+) -> Iterator[tuple[str, str, int] | None]:
+    fs, base = locate(folder, access.schemes)
+    before, after = around(folder)
+    matches = _matcher(unquote(pattern))
+    infos = with_retries(
+        lambda: fs.get_file_info(pafs.FileSelector(base, recursive=True)), urlsplit(before).netloc, access
+    )
+    for info in sorted((i for i in infos if i.type == pafs.FileType.File), key=lambda i: i.path):
+        relative = info.path[len(base) :].lstrip("/")
+        if matches(relative):
+            row = clean_id(relative), f"{before}{quoted(relative)}{after}", info.size or 0
+            yield row if is_wanted(relative, suffixes) else None
+
+
+def _walk(top: str, pattern: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str, int] | None]:
+    """Depth first, names sorted. Symbolic links to folders come last, and no folder is entered twice: no loops."""
+    matches, parts = _matcher(pattern), pattern.split("/")
+    folders, links = deque([""]), deque[str]()
+    entered: set[tuple[int, int]] = set()
+    while folders or links:
+        relative = folders.popleft() if folders else links.popleft()
+        status = os.stat(os.path.join(top, relative))
+        if (status.st_dev, status.st_ino) in entered:
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        below: list[str] = []
+        for entry in sorted(os.scandir(os.path.join(top, relative)), key=lambda entry: entry.name):
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if _is_folder(entry):
+                if entry.name.startswith("."):
+                    yield None
+                elif _may_hold(path.split("/"), parts):
+                    (links if entry.is_symlink() else below).append(path)
+            elif matches(path):
+                yield _local_row(path, entry) if is_wanted(path, suffixes) and _is_file(entry) else None
+        folders.extendleft(reversed(below))
+
+
+def _may_hold(folder: list[str], pattern: list[str]) -> bool:
+    """True where files below `folder` can match: its names match the pattern's, as far as both go before a "**"."""
+    fixed = pattern[: pattern.index("**")] if "**" in pattern else pattern
+    return all(fnmatchcase(name, part) for name, part in zip(folder, fixed, strict=False))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a symbolic link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """A dangling link counts: it becomes a failure instead of vanishing. Pipes, sockets and devices do not."""
+    return entry.is_symlink() or entry.is_file(follow_symlinks=False)
+
+
+def _local_row(relative: str, entry: os.DirEntry[str]) -> tuple[str, str, int]:
+    try:
+        size = entry.stat().st_size
+    except OSError:
+        size = 0
+    return clean_id(relative), local_location(entry.path), size

@@ -1,0 +1,48 @@
+"""Every kind of input: its suffixes, how it is planned, how it is read. A new kind is one file here and one line."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.audio.suffixes import AUDIO_SUFFIXES
+from pipeline.sources import files, manifest, parquet, tar, zip
+from pipeline.sources.found import Found, Rules
+from pipeline.sources.task import InputRecording, Kind, ReadTask
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of input. The names of its files, in lower case, end in one of `suffixes`."""
+
+    suffixes: tuple[str, ...]
+    discover: Callable[[str, pa.Table, Rules], tuple[list[Found], int]]
+    """(the input, UNIT_SCHEMA rows of its files) -> what they hold, and how many hold nothing that is read."""
+    read: Callable[[ReadTask], Iterator[InputRecording]]
+    """A task -> every recording that is not committed, in order; what is broken is a recording whose open raises."""
+    listed: bool = True  # False: only where the user names the file itself
+
+
+FORMATS: dict[Kind, Format] = {
+    "files": Format(AUDIO_SUFFIXES, files.discover, files.read),
+    "tar": Format(tar.SUFFIXES, tar.discover, tar.read),
+    "zip": Format(zip.SUFFIXES, zip.discover, zip.read),
+    "parquet": Format(parquet.SUFFIXES, parquet.discover, parquet.read),
+    "manifest": Format(manifest.SUFFIXES, manifest.discover, files.read, listed=False),
+}
+
+
+def suffixes(listed: bool = True) -> tuple[str, ...]:
+    """Of the files that are taken from folders and globs; or of those that must be named."""
+    return tuple(suffix for format in FORMATS.values() if format.listed == listed for suffix in format.suffixes)
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of a file by its name; what no suffix tells is tried as audio."""
+    found = (kind for kind, format in FORMATS.items() if name.lower().endswith(format.suffixes))
+    return next(found, "files")
+
+
+def recordings(task: ReadTask) -> Iterator[InputRecording]:
+    """Every recording of `task` that is not committed, in order."""
+    return FORMATS[task.kind].read(task)

@@ -1,0 +1,37 @@
+"""What looking at one input gives: its recordings or containers, by kind. Rows stay in Arrow."""
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from pipeline.sources.task import UNIT_SCHEMA, Kind
+from pipeline.storage.access import Access
+
+
+@dataclass(frozen=True)
+class Found:
+    """Recordings or containers of one kind from one input."""
+
+    source: str  # the input, redacted
+    kind: Kind
+    units: pa.Table  # UNIT_SCHEMA; for files, the carried columns follow
+    carried: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    recordings: int | None = None
+    alone: bool = False  # one container, given directly
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How inputs are read: plain values from the settings."""
+
+    column: str | None
+    access: Access
+
+
+def listed_units(files: pa.Table) -> pa.Table:
+    """path, location, bytes -> UNIT_SCHEMA."""
+    nothing = {
+        name: pa.nulls(files.num_rows, UNIT_SCHEMA.field(name).type) for name in ("@start_s", "@end_s", "@row_group")
+    }
+    columns = {"@id": files["path"], "@location": files["location"], "@bytes": files["bytes"], **nothing}
+    return pa.table([columns[name] for name in UNIT_SCHEMA.names], schema=UNIT_SCHEMA)

@@ -1,0 +1,114 @@
+"""The members of an archive (WebDataset naming) -> its recordings. The text of .json and .txt siblings travels."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from pipeline.audio.suffixes import AUDIO_SUFFIXES
+from pipeline.errors import DuplicateId, RecordingError, UnsupportedAudio
+from pipeline.sources.task import Container, InputRecording
+from pipeline.storage.text import is_hidden
+
+TEXT_SUFFIXES = ("json", "txt")
+CARRIED = pa.schema([(suffix, pa.string()) for suffix in TEXT_SUFFIXES])
+"""The columns of every archive: which siblings it has is known only once it is read."""
+MAX_TEXT_BYTES = 16 << 20
+"""Of one sibling: it becomes a cell of every row of its recording."""
+
+Opener = Callable[[], AbstractContextManager[BinaryIO]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One audio or text file."""
+
+    name: str
+    key: str  # WebDataset's: the name up to the first dot of its last part
+    suffix: str  # all behind that dot, in lower case
+    offset: int  # of its content, in the uncompressed archive
+    open: Opener
+
+    @property
+    def is_audio(self) -> bool:
+        return self.name.lower().endswith(AUDIO_SUFFIXES)
+
+
+def member_of(name: str, offset: int, opener: Opener) -> Member:
+    """The member called `name` (as `clean_id` makes it)."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, suffix = base.partition(".")
+    return Member(name, folder + slash + stem, suffix.lower(), offset, opener)
+
+
+def is_wanted(name: str) -> bool:
+    """True for audio and text, unless hidden."""
+    suffix = name.rpartition("/")[2].partition(".")[2].lower()
+    return not is_hidden(name) and (name.lower().endswith(AUDIO_SUFFIXES) or suffix in TEXT_SUFFIXES)
+
+
+@contextmanager
+def fail(error: RecordingError) -> Iterator[BinaryIO]:
+    """The open of what is known to be broken."""
+    raise error
+    yield  # makes it a context manager
+
+
+def recordings(archive: Container, members: Iterator[Member], done: frozenset[str]) -> Iterator[InputRecording]:
+    """Every recording that is not in `done`; siblings lie beside each other. Where `members` breaks with a
+    RecordingError, a last one under the archive's own id fails with it."""
+    seen: dict[str, int] = {}
+    group: list[Member] = []
+    broken = None
+    try:
+        for member in members:
+            if group and member.key != group[0].key:
+                yield from _fresh(group, archive, seen, done)
+                group = []
+            group.append(member)
+    except RecordingError as error:
+        broken = error
+    yield from _fresh(group, archive, seen, done)
+    if broken is not None and archive.id not in done:
+        yield InputRecording(archive.id, archive.source, archive.id, archive.nulls(), partial(fail, broken))
+
+
+def _fresh(
+    group: list[Member], archive: Container, seen: dict[str, int], done: frozenset[str]
+) -> Iterator[InputRecording]:
+    return (one for one in list(_of_key(group, archive, seen)) if one.id not in done)
+
+
+def _of_key(group: list[Member], archive: Container, seen: dict[str, int]) -> Iterator[InputRecording]:
+    """The audio members of one key. `seen` (id -> offset) grows."""
+    columns = archive.nulls()
+    broken: RecordingError | None = None
+    try:
+        columns |= {m.suffix: pa.scalar(_text(m), pa.string()) for m in group if m.suffix in TEXT_SUFFIXES}
+    except RecordingError as e:
+        broken = e
+    for member in group:
+        if not member.is_audio:
+            continue
+        source = f"{archive.source}::{member.name}"
+        id = f"{archive.id}/{member.name}" if archive.prefixed else member.name
+        error: RecordingError | None = broken
+        if id in seen:
+            error = DuplicateId(
+                f"{source}: a second member of this name at byte {member.offset}, the first is at byte {seen[id]};"
+                " the members of a shard need different names"
+            )
+            id = next(other for number in range(2, len(seen) + 3) if (other := f"{id}#{number}") not in seen)
+        seen[id] = member.offset
+        yield InputRecording(id, source, member.name, columns, partial(fail, error) if error else member.open)
+
+
+def _text(member: Member) -> str:
+    with member.open() as file:
+        content = file.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise UnsupportedAudio(f"its {member.name} is over {MAX_TEXT_BYTES >> 20} MiB: too long for a column of text")
+    return content.decode(errors="replace")

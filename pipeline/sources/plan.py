@@ -1,0 +1,215 @@
+"""Inputs as the user typed them -> read tasks of similar size, on the driver. Rows stay in Arrow.
+
+Ids are relative to the input given: below a folder or a glob's fixed part, the path; a single file, its name; a
+manifest, its "id" column or the path as written; in a container, its own id, "/" and the member's name, or the bare
+member's name where the container is the only input.
+"""
+
+import bisect
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import InputError
+from pipeline.sources.discover import discover
+from pipeline.sources.formats import FORMATS, suffixes
+from pipeline.sources.found import Found, Rules
+from pipeline.sources.split import share
+from pipeline.sources.task import UNIT_SCHEMA, Kind, ReadTask
+from pipeline.storage.access import DEFAULT, Access
+from pipeline.storage.location import redact
+
+MAX_TASKS = 20_000
+"""More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
+OPEN_BYTES = 64 << 10
+"""What opening a file weighs, in bytes of reading: a task of tiny files is not to take an hour of requests."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is to be read."""
+
+    tasks: list[ReadTask]
+    carried: pa.Schema  # columns that travel to the output, under names that it does not use itself
+    recordings: int | None  # to read; None where only opening a tar shard would tell
+    passed_over: int  # hidden files and folders, and files that are no audio
+    skipped: int  # files that are committed already; containers skip theirs while they are read
+
+
+def plan(
+    inputs: Sequence[str],
+    *,
+    done: pa.Array | pa.ChunkedArray | None = None,
+    column: str | None = None,
+    access: Access = DEFAULT,
+    task_bytes: int = 64 << 20,
+    parallelism: int = 1,
+    chunk_samples: int | None = None,
+    max_recording_s: float = math.inf,
+) -> Plan:
+    """Plan the reading of `inputs`, without the recordings whose ids are in `done`.
+
+    `column` names the path (or audio) column of manifests and Parquet shards. A task holds about `task_bytes` of
+    encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With `chunk_samples` (at 24 kHz), tasks
+    share a large local WAV of several chunks, unless it is longer than `max_recording_s`. Raises InputError: a missing
+    path, no audio, a scheme that is not allowed, two recordings of one id, columns that do not fit together.
+    """
+    rules, found, passed_over = Rules(column, access), [], 0
+    for location in inputs:
+        more, passed = discover(location, rules)
+        found += more
+        passed_over += passed
+    if not sum(one.units.num_rows for one in found):
+        raise InputError(_nothing(inputs, passed_over))
+    carried = unify(found)
+    refuse_duplicates(found)
+    known = _one_array(pa.array([], pa.string()) if done is None else done)
+    units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
+    units["files"], skipped = _fresh(units["files"], known)
+    target = _target(units, task_bytes, parallelism)
+    shared: list[pa.Table] = []
+    if chunk_samples is not None:
+        units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, access)
+        shared = [ranges.slice(row, 1) for row in range(ranges.num_rows)]
+    pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
+    pieces += [(kind, piece) for kind in FORMATS for piece in split(units[kind], target)]
+    prefixed = not (len(found) == 1 and found[0].alone)
+    committed = Committed(known, prefixed) if any(kind != "files" for kind, _ in pieces) else None
+    tasks = [
+        ReadTask(kind, piece, carried, _done(committed, kind, piece), prefixed, column, access)
+        for kind, piece in pieces
+    ]
+    counts = [one.recordings for one in found]
+    recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
+    return Plan(tasks, carried, recordings, passed_over, skipped)
+
+
+def unify(found: Sequence[Found]) -> pa.Schema:
+    """One schema for the columns that travel. Integers and floats widen; other conflicts name both inputs."""
+    whole, origin = pa.schema([]), dict[str, tuple[pa.DataType, str]]()
+    for one in found:
+        try:
+            whole = pa.unify_schemas([whole, one.carried], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise InputError(_conflict(one, origin)) from None
+        for column in one.carried:
+            origin.setdefault(column.name, (column.type, one.source))
+    return whole
+
+
+def _conflict(one: Found, origin: dict[str, tuple[pa.DataType, str]]) -> str:
+    for column in one.carried:
+        kind, source = origin.get(column.name, (column.type, ""))
+        try:
+            pa.unify_schemas([pa.schema([(column.name, kind)]), pa.schema([column])], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return (
+                f"column {column.name!r} is {kind} in {source} and {column.type} in {one.source}: columns that travel"
+                " need one type; convert or rename one of them"
+            )
+    return f"the columns of {one.source} do not fit those of the other inputs"
+
+
+def refuse_duplicates(found: Sequence[Found]) -> None:
+    """Two recordings, or two containers, of one id are an InputError that names both."""
+    ids = pa.chunked_array([chunk for one in found for chunk in _named(one)["@id"].chunks], pa.string())
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts = ids.value_counts()
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+    sources = []
+    for one in found:
+        named = _named(one)
+        rows = np.flatnonzero(pc.equal(named["@id"], twice).to_numpy())[:2]
+        sources += [f"{redact(named['@location'][int(row)].as_py())} (from {one.source}, row {row})" for row in rows]
+    raise InputError(
+        f"two recordings have the id {twice!r}: {sources[0]} and {sources[1]}. Ids are relative to each input: give"
+        ' their common parent folder, or a manifest with an "id" column'
+    )
+
+
+def _named(one: Found) -> pa.Table:
+    """A container may be several units (of one row group each, say) under one id."""
+    names = one.units.select(["@id", "@location"])
+    return names if one.kind == "files" else names.group_by(["@id", "@location"], use_threads=False).aggregate([])
+
+
+def _joined(found: Sequence[Found], kind: Kind, carried: pa.Schema) -> pa.Table:
+    """The units of all inputs of a kind, in the order of the inputs; absent columns null."""
+    schema = pa.unify_schemas([UNIT_SCHEMA, carried]) if kind == "files" else UNIT_SCHEMA
+    tables = [schema.empty_table()]
+    for one in found:
+        names = one.units.schema.names
+        columns = [
+            one.units[f.name].cast(f.type) if f.name in names else pa.nulls(one.units.num_rows, f.type) for f in schema
+        ]
+        tables.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(tables)
+
+
+def _one_array(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    return pa.concat_arrays([pa.array([], pa.string()), *(chunk.cast(pa.string()) for chunk in chunks)])
+
+
+def _fresh(units: pa.Table, known: pa.Array) -> tuple[pa.Table, int]:
+    """The units whose ids are not among `known`, and the number of the others."""
+    if not len(known):
+        return units, 0  # a filter would copy millions of rows
+    fresh = units.filter(pc.invert(pc.is_in(units["@id"], value_set=known)))
+    return fresh, units.num_rows - fresh.num_rows
+
+
+def _target(units: dict[Kind, pa.Table], task_bytes: int, parallelism: int) -> int:
+    """Bytes of one task."""
+    total = sum((pc.sum(table["@bytes"]).as_py() or 0) + OPEN_BYTES * table.num_rows for table in units.values())
+    return max(1, total // MAX_TASKS, min(task_bytes, total // (2 * max(1, parallelism))))
+
+
+def split(units: pa.Table, target: int) -> Iterator[pa.Table]:
+    """Consecutive pieces of about `target` bytes, as views of `units`."""
+    sizes = units["@bytes"].to_numpy() + OPEN_BYTES
+    group = (np.cumsum(sizes, dtype=np.int64) - sizes) // target
+    edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(sizes)]
+    for begin, end in itertools.pairwise(edges):
+        if end > begin:
+            yield units.slice(begin, end - begin)
+
+
+def _done(committed: "Committed | None", kind: Kind, units: pa.Table) -> pa.Array:
+    return pa.array([], pa.string()) if committed is None or kind == "files" else committed.within(units)
+
+
+class Committed:
+    """Committed ids, sorted, so that each container's task gets its own and no more."""
+
+    def __init__(self, ids: pa.Array, prefixed: bool) -> None:
+        self.ids, self.prefixed = ids.take(pc.sort_indices(ids)), prefixed
+
+    def within(self, units: pa.Table) -> pa.Array:
+        """Those of recordings in the containers of `units`, and of the containers where they failed as a whole."""
+        if not self.prefixed:
+            return self.ids
+        ranges = []
+        for id in units["@id"].unique().to_pylist():
+            for first, after in ((id, f"{id}\0"), (f"{id}#", f"{id}$"), (f"{id}/", f"{id}0")):  # all that starts so
+                ranges.append(self._between(first, after))
+        return pa.concat_arrays(ranges)
+
+    def _between(self, first: str, after: str) -> pa.Array:
+        begin = bisect.bisect_left(self.ids, first, key=lambda id: id.as_py())
+        end = bisect.bisect_left(self.ids, after, key=lambda id: id.as_py())
+        return self.ids.slice(begin, end - begin)
+
+
+def _nothing(inputs: Sequence[str], passed_over: int) -> str:
+    return (
+        f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: {passed_over} files"
+        f" and folders passed over (hidden, or not one of {' '.join(suffixes())});"
+        f" a manifest ({' '.join(suffixes(listed=False))} .parquet) must be named itself"
+    )

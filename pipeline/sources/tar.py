@@ -1,0 +1,186 @@
+"""A tar file, local or remote, plain or gzipped -> its audio and text members in order, never unpacked.
+
+A local, uncompressed archive is read in place. Others are read once from the beginning, each member in memory (above
+fetch.SMALL_BYTES, in an unnamed temporary file).
+"""
+
+import gzip
+import io
+import os
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from pipeline.errors import InputError, TruncatedAudio, UnreadableAudio, UnsupportedAudio
+from pipeline.sources.found import Found, Rules
+from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, member_of, recordings
+from pipeline.sources.task import InputRecording, ReadTask, containers
+from pipeline.storage.access import Access
+from pipeline.storage.location import is_local, redact
+from pipeline.storage.opening import SMALL_BYTES, Window, open_random, open_stream
+from pipeline.storage.text import clean_id
+from pipeline.storage.translate import errors_as, reason
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+MAX_HEADER_BYTES = 16 << 20
+"""The most that one header (a long name, extended attributes) may take: tarfile would read any size into memory."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where a tar file is."""
+
+    location: str
+    access: Access
+
+    @property
+    def compressed(self) -> bool:
+        return self.location.partition("?")[0].lower().endswith((".gz", ".tgz"))
+
+    @property
+    def in_place(self) -> bool:
+        return is_local(self.location) and not self.compressed
+
+
+def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], int]:
+    """Every file is a shard; only opening it tells what it holds."""
+    return [Found(source, "tar", units, CARRIED)], 0
+
+
+def read(task: ReadTask) -> Iterator[InputRecording]:
+    """Every recording of the shards of `task` that is not committed, in order."""
+    done = frozenset(task.done.to_pylist())
+    for shard in containers(task):
+        yield from recordings(shard, read_members(Archive(shard.location, shard.access)), done)
+
+
+def read_members(archive: Archive) -> Iterator[Member]:
+    """Members in order but for hidden and other ones. Raises TruncatedAudio or UnreadableAudio where it breaks."""
+    shown, last = clean_id(redact(archive.location)), "its beginning"
+    try:
+        with errors_as(archive.location, UnreadableAudio), _open(archive) as stream:
+            file = _Forward(stream, archive.in_place)
+            try:
+                tar = tarfile.TarFile(fileobj=cast(BinaryIO, file), encoding="utf-8", errors="surrogateescape")
+                while (info := tar.next()) is not None:
+                    last = clean_id(info.name)
+                    tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all
+                    member = _member(archive, info, file)
+                    if member is not None:
+                        yield member
+            except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as e:
+                raise TruncatedAudio(f"{shown}: breaks after {last} ({reason(e)}); make the shard again") from None
+            if file.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
+                what = f"a damaged header at byte {file.position - len(file.last)}" if file.last else "no end mark"
+                raise TruncatedAudio(f"{shown}: {what} after {last}; what follows is lost, make the shard again")
+    except InputError as e:
+        raise UnreadableAudio(str(e)) from None
+
+
+def _member(archive: Archive, info: tarfile.TarInfo, file: "_Forward") -> Member | None:
+    name = clean_id(info.name.removeprefix("./"))
+    if info.isdir() or not is_wanted(name):
+        return None
+    return member_of(name, info.offset_data, _opener(archive, info, file, name))
+
+
+def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str) -> Opener:
+    if info.issparse() or not info.isreg():
+        kind = "sparse file" if info.issparse() else "link or device"
+        return partial(fail, UnsupportedAudio(f"{name} is a {kind} in its tar; archive the plain file itself"))
+    if archive.in_place:
+        file.require(info.offset_data + info.size)
+        return partial(_open_window, archive, info.offset_data, info.size)
+    if info.size <= SMALL_BYTES:
+        content = file.content(info.size)
+        return lambda: nullcontext(io.BytesIO(content))
+    return partial(_rewound, file.spooled(info.size))
+
+
+@contextmanager
+def _rewound(file: BinaryIO) -> Iterator[BinaryIO]:
+    file.seek(0)
+    yield file  # not closed: it may be opened again, and goes with its item
+
+
+@contextmanager
+def _open_window(archive: Archive, offset: int, size: int) -> Iterator[BinaryIO]:
+    with errors_as(archive.location, UnreadableAudio):
+        file = open_random(archive.location, archive.access)
+    if size > SMALL_BYTES:
+        with io.BufferedReader(Window(file, offset, size)) as window:
+            yield cast(BinaryIO, window)
+        return
+    with file:
+        file.seek(offset)
+        content = file.read(size)
+    yield io.BytesIO(content)
+
+
+@contextmanager
+def _open(archive: Archive) -> Iterator[BinaryIO]:
+    if archive.in_place:
+        with open_random(archive.location, archive.access) as file:
+            yield file
+        return
+    with open_stream(archive.location, archive.access) as stream:
+        buffered = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20))
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=buffered)) if archive.compressed else buffered
+
+
+class _Forward:
+    """What tarfile reads headers from: forward only; keeps the last block; refuses headers that fill the memory."""
+
+    def __init__(self, stream: BinaryIO, in_place: bool) -> None:
+        self.stream, self.in_place, self.position, self.last = stream, in_place, 0, b""
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, position: int) -> None:
+        if position < self.position:
+            raise tarfile.ReadError("a header that points backwards")
+        if self.in_place:
+            self.position = self.stream.seek(position)
+        while self.position < position and self._read(min(1 << 20, position - self.position)):
+            pass
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        self.last = self._read(size)
+        return self.last
+
+    def _read(self, size: int) -> bytes:
+        blocks = []
+        while size > 0 and (block := self.stream.read(size)):
+            blocks.append(block)
+            size -= len(block)
+            self.position += len(block)
+        return b"".join(blocks)
+
+    def require(self, end: int) -> None:
+        """Of an archive in place: tarfile.ReadError where it ends before the byte `end`."""
+        if end > os.fstat(self.stream.fileno()).st_size:
+            raise tarfile.ReadError("unexpected end of data")
+
+    def content(self, size: int) -> bytes:
+        """The next `size` bytes; tarfile.ReadError where there are fewer."""
+        content = self._read(size)
+        if len(content) < size:
+            raise tarfile.ReadError("unexpected end of data")
+        return content
+
+    def spooled(self, size: int) -> BinaryIO:
+        """The next `size` bytes as a file of their own."""
+        file = tempfile.SpooledTemporaryFile(max_size=SMALL_BYTES)  # noqa: SIM115 (goes with its item)
+        while size > 0:
+            size -= file.write(self.content(min(1 << 20, size)))
+        return cast(BinaryIO, file)

@@ -1,0 +1,141 @@
+"""What planning hands to reading: a `ReadTask` of Arrow rows; and what reading hands on: an `InputRecording` each."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from pipeline.schema import CHUNK_SCHEMA, CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.access import Access
+from pipeline.storage.location import redact
+from pipeline.storage.text import clean_id
+
+Kind = str
+"""A key of `formats.FORMATS`."""
+
+
+UNIT_SCHEMA = pa.schema(
+    [
+        ("@id", pa.string()),  # of the recording, or of the container
+        ("@location", pa.string()),  # where to open it, credentials and all: never shown, see files.redact
+        ("@start_s", pa.float64()),  # null: from the beginning
+        ("@end_s", pa.float64()),  # null: to the end
+        ("@row_group", pa.int32()),  # of a Parquet shard; null: all of them
+        ("@bytes", pa.int64()),  # listed, or estimated
+    ]
+)
+"""One row of `ReadTask.units`; for files, the carried columns follow with the plan's types. "@" keeps them apart."""
+
+RANGE_SCHEMA = pa.schema([("@first_chunk", pa.int32()), ("@last_chunk", pa.int32()), ("@samples", pa.int64())])
+"""`Range`, behind the other columns in tasks of recordings that several tasks share. No others have these columns: a
+plan of millions of files would carry as many nulls."""
+
+MAX_WEIGHT = 2**36
+"""Of "@bytes": a hostile manifest or footer may claim anything, and five million of these still add up in an int64."""
+
+RESERVED = frozenset(
+    CODES_SCHEMA.names + CHUNK_SCHEMA.names + FAILURES_SCHEMA.names + UNIT_SCHEMA.names + RANGE_SCHEMA.names
+)
+"""Names that a carried column cannot have on its way to the output."""
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """What one worker reads in one go. Small and picklable."""
+
+    kind: Kind
+    units: pa.Table  # UNIT_SCHEMA; for files, the carried columns and, where recordings are shared, RANGE_SCHEMA
+    carried: pa.Schema  # of every item, whatever its source has
+    done: pa.Array  # string: committed ids of these containers; files that are committed are no units
+    prefixed: bool  # ids of a container's recordings start with the container's own id and "/"
+    column: str | None  # the audio column of Parquet shards, where the user named it
+    access: Access  # how they are opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        """On the driver `units` and `done` are views of one large table, and pickling a view sends all of it: copy."""
+        return self.__dict__ | {"units": _copied(self.units), "done": _copied(self.done)}
+
+    @property
+    def bytes(self) -> int:
+        """Encoded audio, listed or estimated."""
+        return sum(self.units["@bytes"].to_pylist())
+
+
+def _copied(view: Any) -> Any:
+    return view.take(pa.array(range(len(view)), pa.int64()))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Some chunks of a recording that several tasks share: `first_chunk` to `last_chunk`, that one too."""
+
+    first_chunk: int
+    last_chunk: int
+    samples: int  # per channel, of the whole recording when it was planned
+
+
+@dataclass(frozen=True)
+class InputRecording:
+    """One recording, not opened yet."""
+
+    id: str
+    source: str  # redacted location; "shard.tar::member" or "x.parquet::row 17" in a container
+    name: str  # file name, for the suffix
+    carried: dict[str, pa.Scalar]  # exactly ReadTask.carried, in its order
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    """A seekable binary file, until the context ends. Raises RecordingError. May be called again."""
+    start_s: float = 0.0
+    end_s: float | None = None
+    range: Range | None = None  # None: all of it
+
+
+def carried_names(names: list[str]) -> list[str]:
+    """The names under which columns travel: "input_" before one that the output has itself, and before a second one."""
+    taken = set(RESERVED)
+    result = []
+    for name in names:
+        while name in taken:
+            name = f"input_{name}"
+        taken.add(name)
+        result.append(name)
+    return result
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file that holds recordings, what is to be read of it, and how they are named."""
+
+    id: str
+    location: str
+    row_groups: list[int] | None  # of a Parquet shard; None: all
+    prefixed: bool  # recordings' ids start with the container's own and "/"
+    column: str | None
+    carried: pa.Schema
+    access: Access
+
+    @property
+    def source(self) -> str:
+        """The location without credentials."""
+        return clean_id(redact(self.location))
+
+    def nulls(self) -> dict[str, pa.Scalar]:
+        """The carried columns of a recording of which none is known."""
+        return {column.name: pa.scalar(None, column.type) for column in self.carried}
+
+
+def containers(task: ReadTask) -> Iterator[Container]:
+    """The containers of a task, in order; the row groups of one go together."""
+    for (id, location), units in groupby(task.units.to_pylist(), key=lambda unit: (unit["@id"], unit["@location"])):
+        groups = [unit["@row_group"] for unit in units]
+        yield Container(
+            id,
+            location,
+            None if None in groups else groups,
+            task.prefixed,
+            task.column,
+            task.carried,
+            task.access,
+        )

@@ -1,0 +1,1 @@
+"""Locations and file systems: opening for reading, atomic writes, network retries."""

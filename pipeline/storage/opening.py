@@ -1,0 +1,149 @@
+"""A location (a local path or URI) -> an open binary file, to read at random or once from its beginning.
+
+Broken connections are mended below: http(s) by HttpFile. The clients of the other stores do it themselves. The AWS SDK
+below pyarrow makes 31 tries of each request, 0.2 s apart, and takes 3 s of silence for a failure: 6 s until a refused
+connection is an error, 100 s until a silent server is. Google's goes on for files.GS_RETRY_S. huggingface_hub asks for
+the bytes of a file 6 times, but only once where it looks a file up: that is what `with_retries` is for.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
+
+import pyarrow.fs as pafs
+
+from pipeline.errors import InputError, UnreadableAudio
+from pipeline.storage.access import DEFAULT, Access
+from pipeline.storage.filesystem import BUFFER_BYTES, locate
+from pipeline.storage.http import HttpFile
+from pipeline.storage.location import is_http
+from pipeline.storage.network_retry import with_retries
+from pipeline.storage.translate import errors_as
+
+SMALL_BYTES = 32 << 20
+"""Remote files up to here are fetched whole, in one request: decoders seek. Larger ones are read by range."""
+STREAM_BYTES = 1 << 20
+"""Read of a remote stream at a time."""
+MAX_SPOOL_BYTES = 16 << 30
+"""The most that is fetched whole where a server gives no ranges; above SMALL_BYTES into an unnamed temporary file."""
+
+
+@contextmanager
+def open_recording(location: str, access: Access = DEFAULT) -> Iterator[BinaryIO]:
+    """A seekable file; a local one is an `io.FileIO`, which can be memory-mapped. Raises UnreadableAudio."""
+    try:
+        with errors_as(location, UnreadableAudio):
+            if not location:
+                raise UnreadableAudio("this row of the manifest names no file")
+            fs, path = locate(location, access.schemes)
+            local = isinstance(fs, pafs.LocalFileSystem)
+            file = open_local(path, buffering=0) if local else open_random(location, access)
+    except InputError as e:
+        raise UnreadableAudio(str(e)) from None
+    with file, contextlib.nullcontext() if local else errors_as(location, UnreadableAudio):
+        yield file
+
+
+def open_random(location: str, access: Access = DEFAULT) -> BinaryIO:
+    """A seekable binary file. Remote and small: fetched whole. Remote and large: read by range, buffered."""
+    fs, path = locate(location, access.schemes)
+    if is_http(location):
+        return _open_http(location, access)
+    if isinstance(fs, pafs.LocalFileSystem):
+        return open_local(path)
+    if isinstance(fs, pafs.PyFileSystem):
+        return with_retries(lambda: _open_hub(fs.handler.fs, path), "hf", access)
+    raw = fs.open_input_file(path)
+    if raw.size() <= SMALL_BYTES:
+        with raw:
+            return io.BytesIO(raw.read())
+    return cast(BinaryIO, io.BufferedReader(raw, BUFFER_BYTES))
+
+
+def open_stream(location: str, access: Access = DEFAULT) -> BinaryIO:
+    """A binary file read once from its beginning, in one request where the store can."""
+    fs, path = locate(location, access.schemes)
+    if is_http(location):
+        return cast(BinaryIO, io.BufferedReader(HttpFile(location, access), STREAM_BYTES))
+    if isinstance(fs, pafs.LocalFileSystem):
+        return open_local(path)
+    if isinstance(fs, pafs.PyFileSystem):
+        return with_retries(lambda: fs.handler.fs.open(path, "rb", block_size=0), "hf", access)
+    return fs.open_input_stream(path, compression=None, buffer_size=BUFFER_BYTES)
+
+
+def open_ranges(location: str, access: Access = DEFAULT) -> Any:
+    """What pyarrow.parquet reads from: only the ranges it asks for, where the store gives ranges."""
+    fs, path = locate(location, access.schemes)
+    if isinstance(fs, pafs.LocalFileSystem | pafs.PyFileSystem):
+        return open_random(location, access)
+    return fs.open_input_file(path)
+
+
+def open_local(path: str, buffering: int = -1) -> BinaryIO:
+    """A regular file of this machine, `buffering` as of `open`. Raises OSError."""
+    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+        raise OSError("not a regular file")  # a named pipe would block for ever
+    return open(path, "rb", buffering=buffering)
+
+
+def _open_http(url: str, access: Access) -> BinaryIO:
+    """A large file of a server without ranges is fetched whole: a decoder that seeks would fetch it time and again."""
+    file = HttpFile(url, access)
+    if file.size is not None and file.size > SMALL_BYTES and file.gives_ranges():
+        return cast(BinaryIO, io.BufferedReader(file, BUFFER_BYTES))
+    with file:
+        return spool(cast(BinaryIO, file))
+
+
+def _open_hub(fs: Any, path: str) -> BinaryIO:
+    if (fs.info(path).get("size") or 0) > SMALL_BYTES:
+        return fs.open(path, "rb", block_size=BUFFER_BYTES)
+    with fs.open(path, "rb", block_size=0) as stream:
+        return spool(stream)
+
+
+def spool(stream: BinaryIO) -> BinaryIO:
+    """The rest of `stream` as a seekable file: in memory up to SMALL_BYTES, then in an unnamed temporary file."""
+    whole = tempfile.SpooledTemporaryFile(max_size=SMALL_BYTES)  # noqa: SIM115 (the caller closes it)
+    while block := stream.read(1 << 20):
+        whole.write(block)
+        if whole.tell() > MAX_SPOOL_BYTES:
+            whole.close()
+            raise UnreadableAudio(f"more than {MAX_SPOOL_BYTES >> 30} GiB from a server that gives no byte ranges")
+    whole.seek(0)
+    return cast(BinaryIO, whole)
+
+
+class Window(io.RawIOBase):
+    """`size` bytes of `file` from `offset`, as a seekable file of their own. Closing it closes `file`."""
+
+    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+        self.file, self.offset, self.size, self.position = file, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = max(0, offset + (0, self.position, self.size)[whence])
+        return self.position
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(0, min(len(buffer), self.size - self.position))
+        self.file.seek(self.offset + self.position)
+        data = self.file.read(wanted)
+        buffer[: len(data)] = data
+        self.position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()

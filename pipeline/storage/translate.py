@@ -1,0 +1,35 @@
+"""Whatever a file system raises -> one VoxmillError that names the location, without credentials."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from pipeline.errors import VoxmillError
+from pipeline.storage.location import redact
+from pipeline.storage.network_retry import client_errors
+
+
+@contextmanager
+def errors_as(location: str, error: type[VoxmillError]) -> Iterator[None]:
+    """Whatever a file system raises becomes `error` with the location's name, without credentials and in one line."""
+    try:
+        yield
+    except VoxmillError:
+        raise
+    except FileNotFoundError as e:
+        cause = e.__cause__  # fsspec: whatever the server answered
+        if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
+            raise error(f"{redact(location)}: no such file or folder") from None
+        raise error(f"{redact(location)}: cannot be read ({reason(cause)})") from None
+    except PermissionError as e:
+        raise error(f"{redact(location)}: permission denied ({reason(e)})") from None
+    except IsADirectoryError:
+        raise error(f"{redact(location)}: a folder, where a file was expected") from None
+    except (EOFError, UnicodeError, pa.ArrowException, *client_errors()) as e:
+        raise error(f"{redact(location)}: cannot be read ({reason(e)})") from None
+
+
+def reason(error: BaseException) -> str:
+    text = " ".join(redact(str(error)).split())
+    return f"{type(error).__name__}: {text}"[:400] if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""A run on disk -> what is wrong with it, mended or tried again."""

@@ -1,0 +1,226 @@
+"""A finished run -> everything that is wrong with it, a line each. Reads all of its parts, changes nothing."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileType
+
+from actors.checkpoint import codebook_size
+from actors.contract import SAMPLE_RATE
+from pipeline.audio.wav import wave_header
+from pipeline.run.commit import unfinished
+from pipeline.run.layout import CODES, FAILURES, PIECES, SUCCESS_FILE, WAVES, wave_path
+from pipeline.run.run_json import run_settings
+from pipeline.settings import Settings
+from pipeline.sources.formats import recordings
+from pipeline.sources.plan import plan
+from pipeline.storage.filesystem import locate
+from pipeline.storage.location import redact
+from pipeline.storage.text import clean_id
+from pipeline.verify.survey import Evidence, gather, whole
+
+MAX_LINES = 10
+"""Of one kind of problem; the rest is counted."""
+WAVE_BATCH = 1000
+"""WAVs that are looked up at a time."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found."""
+
+    problems: list[str]  # empty: all is well
+    checked: list[str]  # what was looked at
+
+
+def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int = 0, seed: int = 0) -> Report:
+    """Verify the run at `location`; with `inputs` (as `tokenize` takes them), also that each is there exactly once.
+
+    `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those that run.json names).
+    Raises InputError where there is no run, or where `inputs` cannot be planned.
+    """
+    fs, run = locate(str(location))
+    evidence = gather(fs, run, codebook_size)
+    problems = [line for find in CHECKS for line in bounded(find(evidence))]
+    checked = [_counted(evidence)]
+    if inputs:
+        ids = planned_ids(inputs, evidence.summary)
+        problems += bounded(unaccounted(evidence, ids))
+        checked.append(f"{len(ids):,} planned inputs")
+    if sample:
+        from pipeline.verify.reencode import reencode  # the engine, which nothing else here needs
+
+        again = reencode(str(location), evidence, sample, inputs, seed)
+        problems += bounded(again.problems)
+        checked += again.lines
+    return Report(problems, checked)
+
+
+def bounded(lines: Iterable[str]) -> list[str]:
+    """The first few of `lines`, and how many more there are."""
+    rest = map(clean_id, lines)  # they may hold ids of anybody's making
+    first = list(itertools.islice(rest, MAX_LINES))
+    more = sum(1 for _ in rest)
+    return [*first, f"... and {more:,} more of this kind"] if more else first
+
+
+def _counted(evidence: Evidence) -> str:
+    found = whole(evidence.recordings)
+    return (
+        f"{len(found):,} recordings, {len(evidence.rows):,} chunks, {len(evidence.failed):,} failures in"
+        f" {len(evidence.parts):,} + {len(evidence.failure_parts):,} parts"
+    )
+
+
+def unfinished_run(evidence: Evidence) -> Iterator[str]:
+    """A run that no attempt completed, or that nothing describes."""
+    if evidence.summary is None:
+        yield evidence.damage or "run.json is missing: settings, checksums and counts cannot be checked"
+    elif evidence.summary.get("state") != "complete":
+        yield f"run.json says {evidence.summary.get('state')!r}, not 'complete': run the same `voxmill tokenize` again"
+    if evidence.fs.get_file_info(f"{evidence.run}/{SUCCESS_FILE}").type != FileType.File:
+        yield f"{SUCCESS_FILE} is missing: run the same `voxmill tokenize` again"
+
+
+def torn_parts(evidence: Evidence) -> Iterator[str]:
+    """Parts that are no Parquet, or lack columns."""
+    for path, why in evidence.torn.items():
+        yield f"{_short(evidence, path)} cannot be read: {why}"
+
+
+def checksums(evidence: Evidence) -> Iterator[str]:
+    """Parts whose bytes are not those that run.json knows, parts that only one of the two knows."""
+    recorded = evidence.recorded_parts
+    names = {path.rpartition("/")[2] for path in evidence.parts}
+    for name in sorted({*recorded, *names}):
+        if name not in names:
+            yield f"{CODES}/{name} is missing: run.json lists it"
+        elif evidence.summary is not None and name not in recorded:
+            yield f"{CODES}/{name} is not listed in run.json"
+        elif name in recorded and name in evidence.sha256s and recorded[name] != evidence.sha256s[name]:
+            yield f"{CODES}/{name} has another sha256 than run.json says: {evidence.sha256s[name]}"
+
+
+def bad_rows(evidence: Evidence) -> Iterator[str]:
+    """Rows whose frames, samples, duration or codes cannot be."""
+    for row in evidence.rows.filter(evidence.rows["fault"].is_valid()).to_pylist():
+        yield f"{row['id']}, chunk {row['chunk']} in {_short(evidence, evidence.parts[row['part']])}: {row['fault']}"
+
+
+def duplicates(evidence: Evidence) -> Iterator[str]:
+    """Chunks that are there more than once."""
+    counts = evidence.rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
+    for row in counts.filter(pc.greater(counts["count_all"], 1)).to_pylist():
+        yield f"{row['id']}, chunk {row['chunk']}: {row['count_all']} rows in {CODES}, expected 1"
+
+
+def incomplete(evidence: Evidence) -> Iterator[str]:
+    """Recordings some of whose chunks are missing, or whose rows disagree about how many there are."""
+    found = evidence.recordings
+    disagree = pc.not_equal(found["chunks_min"], found["chunks_max"])
+    for row in found.filter(disagree).to_pylist():
+        yield f"{row['id']}: its rows say {row['chunks_min']} chunks and {row['chunks_max']}"
+    agreed = found.filter(pc.invert(disagree))
+    for row in agreed.filter(pc.less(agreed["chunk_count"], agreed["chunks_max"])).to_pylist():
+        yield f"{row['id']}: {row['chunk_count']} of {row['chunks_max']} chunks"
+
+
+def failed_twice(evidence: Evidence) -> Iterator[str]:
+    """Ids that are in failures more than once, or in failures and in codes."""
+    counts = evidence.failed["id"].value_counts()
+    for row in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
+        yield f"{row['values']}: {row['counts']} rows in {FAILURES}, expected 1"
+    ids = evidence.rows["id"].unique()
+    for id_ in ids.filter(pc.is_in(ids, value_set=evidence.failed["id"].unique())).to_pylist():
+        yield f"{id_} is in {CODES} and in {FAILURES}"
+
+
+def other_counts(evidence: Evidence) -> Iterator[str]:
+    """Counts in run.json that are not those of the parts."""
+    said = (evidence.summary or {}).get("counts", {})
+    seen = {
+        "recordings": pc.sum(pc.equal(evidence.rows["chunk"], 0)).as_py() or 0,
+        "chunks": len(evidence.rows),
+        "failures": len(evidence.failed),
+        "frames": pc.sum(evidence.rows["num_frames"]).as_py() or 0,
+    }
+    for name, number in seen.items():
+        if name in said and said[name] != number:
+            yield f"run.json counts {said[name]:,} {name}, the parts hold {number:,}"
+
+
+def waves(evidence: Evidence) -> Iterator[str]:
+    """WAVs that are missing, or have not exactly the samples of their recording."""
+    if not (evidence.summary or {}).get("settings", {}).get("reconstruct"):
+        return
+    for batch in whole(evidence.recordings).to_batches(max_chunksize=WAVE_BATCH):
+        paths = [wave_path(f"{evidence.run}/{WAVES}", id_) for id_ in batch["id"].to_pylist()]
+        infos = evidence.fs.get_file_info(paths)
+        for info, samples in zip(infos, batch["num_samples_sum"].to_pylist(), strict=True):
+            fault = _wave_fault(evidence, info, samples)
+            if fault:
+                yield f"{_short(evidence, info.path)} {fault}; `voxmill decode` makes it from the codes"
+
+
+def _wave_fault(evidence: Evidence, info: pa.fs.FileInfo, samples: int) -> str:
+    """What is wrong with the WAV of a recording of `samples` samples; "" for nothing."""
+    if info.type != FileType.File:
+        return "is missing"
+    header = wave_header(samples)
+    if info.size != len(header) + 2 * samples:
+        return f"has {info.size:,} bytes, expected {len(header) + 2 * samples:,}"
+    with evidence.fs.open_input_stream(info.path) as file:
+        same = file.read(len(header)) == header
+    return "" if same else f"has another header than that of {samples:,} samples at {SAMPLE_RATE} Hz"
+
+
+def unfinished_files(evidence: Evidence) -> Iterator[str]:
+    """What writers that were killed left."""
+    for path in unfinished(evidence.fs, evidence.run):
+        yield f"{_short(evidence, path)} is a file that its writer never finished"
+    if evidence.fs.get_file_info(f"{evidence.run}/{WAVES}/{PIECES}").type == FileType.Directory:
+        yield f"{WAVES}/{PIECES} holds chunks that no attempt joined: run the same `voxmill tokenize` again"
+
+
+def planned_ids(inputs: Sequence[str], summary: dict[str, Any] | None) -> pa.ChunkedArray:
+    """The ids of all recordings of `inputs`; no audio is opened, containers are."""
+    chosen = (run_settings(summary) if summary else Settings()).input
+    planned = plan(list(inputs), column=chosen.column, access=chosen.access)
+    ids = [
+        task.units["@id"].combine_chunks()
+        if task.kind == "files"
+        else pa.array([item.id for item in recordings(task)], pa.string())
+        for task in planned.tasks
+    ]
+    return pa.chunked_array(ids, pa.string())
+
+
+def unaccounted(evidence: Evidence, ids: pa.ChunkedArray) -> Iterator[str]:
+    """Those of `ids` that are neither in codes, whole, nor in failures."""
+    coded = whole(evidence.recordings)["id"]
+    known = pa.chunked_array([*coded.chunks, *evidence.failed["id"].chunks], pa.string())
+    for id_ in ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks()))).to_pylist():
+        yield f"{id_} is an input that is neither in {CODES} nor in {FAILURES}"
+
+
+def _short(evidence: Evidence, path: str) -> str:
+    return redact(path.removeprefix(f"{evidence.run}/"))
+
+
+CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
+    unfinished_run,
+    torn_parts,
+    checksums,
+    bad_rows,
+    duplicates,
+    incomplete,
+    failed_twice,
+    other_counts,
+    waves,
+    unfinished_files,
+)

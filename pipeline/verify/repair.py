@@ -1,0 +1,164 @@
+"""A run with something wrong -> one that a rerun of `voxmill tokenize` completes. What cannot be trusted goes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem, FileType
+
+from actors.checkpoint import codebook_size
+from pipeline.errors import InputError
+from pipeline.run.commit import count, sweep
+from pipeline.run.layout import SUCCESS_FILE
+from pipeline.run.lock import locked
+from pipeline.run.parts import parse
+from pipeline.run.resume import mark
+from pipeline.run.run_json import salvage, save
+from pipeline.run.write import write_table
+from pipeline.storage.filesystem import locate
+from pipeline.storage.location import redact
+from pipeline.verify.survey import Evidence, first_sound, gather, whole
+
+
+def repair(location: str | Path) -> list[str]:
+    """Under the run's lock: delete torn parts, duplicate and impossible rows, unfinished files; mend run.json.
+
+    What is missing then is left to a rerun of the same `voxmill tokenize`, and _SUCCESS is removed until it came.
+    Returns what was done, a line each. Raises InputError where run.json is missing, OutputError where it says nothing
+    of what was tokenized, and where the run is written to just now.
+    """
+    fs, run = locate(str(location))
+    summary, wrong = salvage(fs, run)
+    if summary is None:
+        raise InputError(
+            f"{redact(str(location))} has no run.json: without it nothing tells what a part should be. Put back a copy "
+            "of it, or tokenize into a new folder."
+        )
+    with locked(fs, run):
+        if wrong:
+            save(fs, run, summary)
+        evidence = gather(fs, run, codebook_size)
+        complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
+        mark(fs, run, complete=False)
+        swept = sweep(fs, run)
+        done = [f"put {', '.join(wrong)} of run.json right"] if wrong else []
+        done += [f"deleted {swept} unfinished files"] if swept else []
+        done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
+        after = gather(fs, run, codebook_size)
+        missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
+        done += _mend_record(after, summary, missing)
+        mark(fs, run, complete=complete and not missing)
+        if complete and missing:
+            done.append("removed _SUCCESS: run the same `voxmill tokenize` again for what is missing")
+        return done
+
+
+def _untrusted(evidence: Evidence) -> list[str]:
+    """Parts that cannot be read, or whose bytes are not those that were written."""
+    recorded = evidence.recorded_parts
+    changed = []
+    for path in evidence.parts:
+        name = path.rpartition("/")[2]
+        if name in recorded and recorded[name] != evidence.sha256s.get(name):
+            changed.append(path)
+    return sorted({*evidence.torn, *changed})
+
+
+def _absent(evidence: Evidence) -> list[str]:
+    return sorted(evidence.recorded_parts.keys() - {path.rpartition("/")[2] for path in evidence.parts})
+
+
+def _delete_parts(evidence: Evidence) -> Iterator[str]:
+    for path in _untrusted(evidence):
+        _delete(evidence.fs, path)
+        yield f"deleted {redact(path.removeprefix(evidence.run + '/'))}: torn, or other bytes than were written"
+
+
+def _delete(fs: FileSystem, path: str) -> None:
+    folder = fs.get_file_info(path).type == FileType.Directory and not os.path.islink(path)
+    fs.delete_dir(path) if folder else fs.delete_file(path)
+
+
+def _kept(evidence: Evidence) -> np.ndarray:
+    """bool [rows]: of the parts that stay, the rows that stay."""
+    gone = {number for number, path in enumerate(evidence.parts) if path in set(_untrusted(evidence))}
+    stays = pc.invert(pc.is_in(evidence.rows["part"], value_set=pa.array(sorted(gone), pa.int32())))
+    disagree = evidence.recordings.filter(
+        pc.not_equal(evidence.recordings["chunks_min"], evidence.recordings["chunks_max"])
+    )["id"].combine_chunks()
+    agreed = pc.invert(pc.is_in(evidence.rows["id"], value_set=disagree))
+    numbers = np.flatnonzero(pc.and_(stays, agreed).to_numpy())
+    kept = np.zeros(len(evidence.rows), bool)
+    kept[numbers[first_sound(evidence.rows.take(numbers)).to_numpy(zero_copy_only=False)]] = True
+    return kept
+
+
+def _drop_rows(evidence: Evidence) -> Iterator[str]:
+    """Rewrite parts without the second rows of a chunk, without rows that cannot be, without rows that disagree."""
+    kept = _kept(evidence)
+    part = evidence.rows["part"].to_numpy()
+    dropped = 0
+    untrusted = set(_untrusted(evidence))
+    for number in np.unique(part[~kept]).tolist():
+        path = evidence.parts[number]
+        if path in untrusted:
+            continue
+        mask = kept[part == number]
+        dropped += len(mask) - int(mask.sum())
+        _replace(evidence, path, mask)
+    if dropped:
+        yield f"dropped {dropped} rows of codes: second ones, impossible ones, or at odds with their recording's others"
+
+
+def _drop_failures(evidence: Evidence) -> Iterator[str]:
+    """A recording fails once; one whose codes are all there did not fail."""
+    ids = evidence.failed["id"].to_pylist()
+    part = evidence.failed["part"].to_numpy()
+    seen = _whole_ids(gather(evidence.fs, evidence.run, codebook_size))
+    kept = np.zeros(len(ids), bool)
+    for row, id_ in enumerate(ids):
+        kept[row] = id_ not in seen
+        seen.add(id_)
+    for number in np.unique(part[~kept]).tolist():
+        _replace(evidence, evidence.failure_parts[number], kept[part == number])
+    if not kept.all():
+        yield f"dropped {int((~kept).sum())} failures of recordings that have codes, or a failure already"
+
+
+def _whole_ids(evidence: Evidence) -> set[str]:
+    return set(whole(evidence.recordings)["id"].to_pylist())
+
+
+def _replace(evidence: Evidence, path: str, kept: np.ndarray) -> None:
+    """Rewrite a part with the rows that `kept` marks; delete it where none is left."""
+    if kept.any():
+        with pq.ParquetFile(path, filesystem=evidence.fs) as file:
+            rows = parse(file, pa.schema([]))
+        write_table(rows.filter(pa.array(kept)), evidence.fs, path)
+    else:
+        evidence.fs.delete_file(path)
+
+
+def _lacks(before: Evidence, after: Evidence) -> bool:
+    """Whether a recording that was known of is now neither whole nor a failure."""
+    known = {*before.rows["id"].to_pylist(), *before.failed["id"].to_pylist()}
+    return bool(known - _whole_ids(after) - set(after.failed["id"].to_pylist()))
+
+
+def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool) -> Iterator[str]:
+    """run.json says what is there now; a run that lacks something is under way again."""
+    counts = count(after.fs, after.run, summary.get("chunk", {}).get("context_samples", 0))
+    mended = {
+        **summary,
+        "parts": after.sha256s,
+        "counts": {**summary.get("counts", {}), **counts},
+        "state": "running" if missing else summary["state"],
+    }
+    if mended != summary:
+        save(after.fs, after.run, mended)
+        yield "wrote run.json anew"

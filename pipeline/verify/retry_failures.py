@@ -1,0 +1,119 @@
+"""A run with failures -> their rows dropped, and the run's own command again, which then has only them to do."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem, FileType
+
+from pipeline.errors import InputError, VoxmillError
+from pipeline.flow import tokenize
+from pipeline.run.commit import committed
+from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
+from pipeline.run.lock import locked
+from pipeline.run.parts import read_part
+from pipeline.run.reader import Run, open_run
+from pipeline.run.resume import mark
+from pipeline.run.run_json import read_run_file
+from pipeline.run.write import write_table
+from pipeline.schema import FAILURES_SCHEMA
+from pipeline.storage.filesystem import locate
+from pipeline.storage.location import is_uri, redact
+
+
+def retry(
+    location: str | Path,
+    errors: Sequence[str] = (),
+    *,
+    inputs: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Try the run's failures again, or only those whose "error" is among `errors`; returns the finished run.
+
+    With the settings in run.json, changed by `settings` (dotted keys), and the inputs in it, unless `inputs` are given.
+    run.json keeps no credentials: those of URIs come from the environment, or with `inputs`. Raises VoxmillError as
+    `tokenize` does; the failures are then there as before.
+    """
+    fs, run = locate(str(location))
+    summary = read_run_file(fs, run)
+    if summary is None:
+        raise InputError(f"{redact(str(location))} holds no run.json: nothing tells how its failures came about.")
+    _refuse_unknown(fs, run, errors)
+    if not parts(fs, run, FAILURES):
+        return open_run(location)
+    with locked(fs, run):
+        complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
+        mark(fs, run, complete=False)
+        dropped = drop_failures(fs, run, errors)
+    chosen = {**dict(flat_settings(summary["settings"])), **(settings or {})}
+    try:
+        return tokenize(list(inputs or summary["inputs"]), str(location), settings=chosen, quiet=quiet)
+    except VoxmillError as error:
+        _put_back(fs, run, dropped, complete)
+        if isinstance(error, InputError) and not inputs and any(is_uri(name) for name in summary["inputs"]):
+            raise InputError(f"{error} ({_NO_CREDENTIALS})") from error
+        raise
+
+
+_NO_CREDENTIALS = (
+    "The inputs are those in run.json, which keeps no credentials: give them in the environment, AWS_ACCESS_KEY_ID "
+    "and the like, or give the inputs again with --inputs"
+)
+
+
+def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, pa.Table]:
+    """Rewrite the parts of failures without those of kinds `errors` (all kinds if none is given).
+
+    Returns the dropped rows by the path of their part.
+    """
+    dropped = {}
+    for path in parts(fs, run, FAILURES):
+        rows = read_part(fs, path, FAILURES_SCHEMA)
+        kinds = pa.array(errors, pa.string()) if errors else rows["error"].unique()
+        mask = pc.is_in(rows["error"], value_set=kinds)
+        if not pc.any(mask).as_py():
+            continue
+        dropped[path] = rows.filter(mask)
+        if len(dropped[path]) < len(rows):
+            write_table(rows.filter(pc.invert(mask)), fs, path)
+        else:
+            fs.delete_file(path)
+    return dropped
+
+
+def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complete: bool) -> None:
+    """The attempt was refused, or broke: what it did not tokenize is a failure as before."""
+    with locked(fs, run):
+        known = committed(fs, run).ids
+        for path, rows in dropped.items():
+            missing = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=known)))
+            if len(missing):
+                held = fs.get_file_info(path).type == FileType.File
+                there = [read_part(fs, path, FAILURES_SCHEMA)] if held else []
+                write_table(pa.concat_tables([*there, missing]), fs, path)
+        untouched = (read_run_file(fs, run) or {}).get("state") == "complete"
+        mark(fs, run, complete=complete and untouched)
+
+
+def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
+    kinds = Counter(
+        name for path in parts(fs, run, FAILURES) for name in read_part(fs, path, FAILURES_SCHEMA)["error"].to_pylist()
+    )
+    unknown = [name for name in errors if name not in kinds]
+    if unknown:
+        there = ", ".join(f"{number} {name}" for name, number in kinds.most_common()) or "none"
+        raise InputError(f"No failure of this run is a {unknown[0]!r}. Its failures: {there}.")
+
+
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings in run.json by dotted keys; text as JSON, because `tokenize` reads it as YAML."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat_settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value) if isinstance(value, str) else value

@@ -1,0 +1,61 @@
+"""The decoder's convolutions and latents: upstream's numbers, how far they look back, carrying instead of padding."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from actors.network.decoder import Decoder, decoder
+from actors.network.layers import snake
+from actors.qwen import load_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def made(small_model: Path) -> Decoder:
+    return decoder(load_network(small_model).decoder, CPU, torch.float64)
+
+
+def test_latents_are_upstreams(small_model: Path) -> None:
+    network = load_network(small_model).decoder
+    codes = torch.randint(256, (1, 100, 16))  # past the window of 72
+    with torch.inference_mode():
+        x = network.pre_conv(network.quantizer.decode(codes.transpose(1, 2))).transpose(1, 2)
+        expected = network.pre_transformer(inputs_embeds=x).last_hidden_state
+        latents = decoder(network, CPU, torch.float32).latents(codes)
+    torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_reach_is_what_a_change_of_input_shows(made: Decoder) -> None:
+    assert made.halo == 10
+    first = 12
+
+    def seen(frame: int) -> bool:
+        latents = torch.randn(1, 13, made.row, dtype=torch.float64)
+        latents[:, frame] = torch.nan  # reaches all that depends on it, however little
+        return bool(made.convolutions(latents)[:, first:].isnan().any())
+
+    assert seen(first - made.halo)
+    assert not any(seen(frame) for frame in range(first - made.halo))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("pieces", [[5], [1] * 5, [2, 3]])
+def test_carrying_is_the_same_as_at_once(made: Decoder, pieces: list[int]) -> None:
+    latents = torch.randn(2, 5, made.row, dtype=torch.float64)
+    carried: dict[object, torch.Tensor] = {}
+    parts = [made.convolutions(part, carried) for part in latents.split(pieces, 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), made.convolutions(latents))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_snake_is_finite_where_upstreams_guard_underflows(dtype: torch.dtype) -> None:
+    """1e-9 is 0 in fp16, where upstream's own would divide by the 0 that exp(-20) rounds to."""
+    layer = snake(torch.zeros(2), torch.tensor([0.0, -9.0]), CPU, dtype)
+    x = torch.linspace(-2, 2, 9, dtype=dtype)[None, :, None].repeat(1, 1, 2)
+    expected = x.double() + (torch.tensor([0.0, -9.0]).double().exp() + 1e-9).reciprocal() * x.double().sin().square()
+    out = torch.empty_like(x)
+    layer(x, out)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-2 if dtype == torch.float16 else 1e-5, atol=1e-2)

@@ -1,0 +1,56 @@
+"""Nearest codewords in fp32, and the tables that take codes back to latents."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from actors.network.quantizer import Residual, codebook, dequantizer, quantizer
+from actors.qwen import load_network
+
+CPU = torch.device("cpu")
+
+
+def test_codes_are_upstreams(small_model: Path) -> None:
+    module = load_network(small_model).encoder.quantizer
+    latents = 3 * torch.randn(500, 64)
+    with torch.inference_mode():
+        expected = module.encode(latents.T[None], 16)[:, 0].T
+        codes = quantizer(module, 16, CPU).encode(latents)
+    assert codes.dtype == torch.int16
+    assert codes.shape == (500, 16)
+    assert (codes == expected).float().mean() >= 0.999
+
+
+def test_only_the_wanted_codebooks_are_kept(small_model: Path) -> None:
+    made = quantizer(load_network(small_model).encoder.quantizer, 16, CPU)
+    assert [len(chain.entries) for chain in made.chains] == [1, 15]
+
+
+def test_nearest_is_by_distance_and_the_first_of_equals() -> None:
+    entries = torch.tensor([[0.0, 0.0], [3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    chain = Residual(None, [entries], [entries.square().sum(1)])
+    points = torch.tensor([[1.4, 0.0], [1.6, 0.0], [9.0, 1.0], [1.0, 3.0], [0.0, 2.0]])
+    assert chain.nearest(points)[0].tolist() == [0, 1, 1, 3, 0]
+
+
+def test_half_precision_latents_are_quantized_in_fp32(small_model: Path) -> None:
+    made = quantizer(load_network(small_model).encoder.quantizer, 16, CPU)
+    latents = torch.randn(50, 64).bfloat16()
+    assert torch.equal(made.encode(latents), made.encode(latents.float()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_codebooks_are_made_in_fp32(dtype: torch.dtype) -> None:
+    total, usage = torch.tensor([[1.0, 2.0], [1.0, 1.0]], dtype=dtype), torch.tensor([3.0, 0.0], dtype=dtype)
+    entries = codebook(total, usage)
+    assert entries.dtype == torch.float32
+    torch.testing.assert_close(entries, torch.tensor([[1 / 3, 2 / 3], [1e5, 1e5]]))
+
+
+def test_latents_are_upstreams(small_model: Path) -> None:
+    module = load_network(small_model).decoder.quantizer
+    codes = torch.randint(256, (40, 16))
+    with torch.inference_mode():
+        expected = module.decode(codes.T[None])[0].T
+        torch.testing.assert_close(dequantizer(module, CPU, torch.float32)(codes), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,66 @@
+"""One bad item fails alone, whether it raises or ends the process."""
+
+import numpy as np
+import pytest
+
+from actors.pools.isolate import MAX_DEATHS, Ledger, isolate
+from pipeline.errors import KillsItsActor, NonFiniteAudio
+
+ITEMS = [np.full(3, value, np.float32) for value in range(5)]
+KEYS = [f"item {value}" for value in range(5)]
+
+
+class Death(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+def double(items: list[np.ndarray]) -> list[np.ndarray]:
+    return [2 * item for item in items]
+
+
+def test_all_in_one_call_where_nothing_is_wrong() -> None:
+    calls: list[int] = []
+    ledger = Ledger()
+    results, failures = isolate(lambda items: calls.append(len(items)) or double(items), ITEMS, KEYS, ledger)
+    assert (calls, failures, ledger.begun) == ([5], {}, {})
+    assert np.array_equal(np.stack(results), 2 * np.stack(ITEMS))
+
+
+def test_an_item_that_raises_fails_alone() -> None:
+    def call(items: list[np.ndarray]) -> list[np.ndarray]:
+        if any(item[0] == 3 for item in items):
+            raise NonFiniteAudio("three")
+        return double(items)
+
+    results, failures = isolate(call, ITEMS, KEYS, Ledger())
+    assert [result is None for result in results] == [False, False, False, True, False]
+    assert str(failures[3]) == "three"
+
+
+@pytest.mark.parametrize("poison", [{0}, {3}, {1, 4}])
+def test_an_item_that_ends_the_process_fails_alone(poison: set[int]) -> None:
+    def call(items: list[np.ndarray]) -> list[np.ndarray]:
+        if any(int(item[0]) in poison for item in items):
+            raise Death
+        return double(items)
+
+    ledger, deaths = Ledger(), 0
+    while True:  # Ray gives the same block to the next process
+        try:
+            results, failures = isolate(call, ITEMS, KEYS, ledger)
+            break
+        except Death:
+            deaths += 1
+    assert deaths == 1 + MAX_DEATHS * len(poison)
+    assert failures.keys() == poison
+    assert all(isinstance(error, KillsItsActor) for error in failures.values())
+    assert [index for index, result in enumerate(results) if result is None] == sorted(poison)
+    assert ledger.begun == {}
+
+
+def test_one_death_may_be_bad_luck() -> None:
+    ledger = Ledger()
+    ledger.begin("item 2")
+    results, failures = isolate(double, ITEMS, KEYS, ledger)
+    assert failures == {}
+    assert len(results) == 5

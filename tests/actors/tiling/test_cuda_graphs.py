@@ -1,0 +1,122 @@
+"""Which shapes are captured, and what happens where one cannot be; on a GPU, the graphs themselves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from actors.codec import Codec
+from actors.tiling.cuda_graphs import MAX_GRAPHS, Graphs, accelerated, capture, choose_acceleration
+from actors.tiling.stack import Stack
+from pipeline.errors import DeviceError
+from tests.helpers.signals import decibels, noise, random_codes
+
+CPU = torch.device("cpu")
+
+
+def double(rows: torch.Tensor, carried: object = None) -> torch.Tensor:
+    return rows * 2
+
+
+def counting(captured: list[torch.Size]) -> Graphs:
+    """Graphs whose capture only notes what it was asked for."""
+
+    def note(stack: Stack, example: torch.Tensor) -> Stack:
+        captured.append(example.shape)
+        return stack
+
+    return Graphs(double, note)
+
+
+def test_each_shape_is_captured_once_and_their_number_is_bounded() -> None:
+    captured: list[torch.Size] = []
+    graphs = counting(captured)
+    for _ in range(2):
+        for size in range(1, MAX_GRAPHS + 3):
+            assert torch.equal(graphs(torch.ones(size)), 2 * torch.ones(size))
+    assert captured == [torch.Size([size]) for size in range(1, MAX_GRAPHS + 1)]
+    graphs.forget()
+    graphs(torch.ones(9))
+    assert captured[-1] == torch.Size([9])
+
+
+def test_carrying_is_never_captured() -> None:
+    captured: list[torch.Size] = []
+    counting(captured)(torch.ones(3), {})
+    assert captured == []
+
+
+def test_what_cannot_be_captured_runs_plainly(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(stack: Stack, example: torch.Tensor) -> Stack:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    graphs = Graphs(double, refuse)
+    assert torch.equal(graphs(torch.ones(3)), 2 * torch.ones(3))
+    assert torch.equal(graphs(torch.ones(3)), 2 * torch.ones(3))
+    assert [record.getMessage() for record in caplog.records] == [
+        "CUDA graph not captured, running without: operation not permitted when stream is capturing"
+    ]
+
+
+def test_out_of_memory_is_not_taken_for_a_failed_capture() -> None:
+    def exhaust(stack: Stack, example: torch.Tensor) -> Stack:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Graphs(double, exhaust)(torch.ones(3))
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("auto", "none"), ("none", "none"), ("compile", "compile")])
+def test_acceleration_of_a_cpu(name: str, chosen: str) -> None:
+    assert choose_acceleration(name, CPU) == chosen
+    assert accelerated(double, "none", CPU) is double
+    with pytest.raises(DeviceError, match="only CUDA"):
+        choose_acceleration("graphs", CPU)
+
+
+@pytest.mark.gpu
+def test_a_graph_replays_on_new_input() -> None:
+    layer = torch.nn.Conv1d(3, 5, 3).cuda().requires_grad_(False)
+    replay = capture(lambda rows, carried: layer(rows), torch.zeros(2, 3, 9, device="cuda"))
+    for seed in range(3):
+        rows = torch.randn(2, 3, 9, device="cuda", generator=torch.Generator("cuda").manual_seed(seed))
+        torch.testing.assert_close(replay(rows, None), layer(rows))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("accelerate", ["none", "graphs", "compile"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_gpu_gives_the_cpus_codes(small_model: Path, accelerate: str, precision: str) -> None:
+    waves = [noise(samples, seed=samples) for samples in (1, 30_000, 0, 200_000, 1921, 777_777)]
+    cpu = Codec.load(str(small_model), device="cpu")
+    gpu = Codec.load(str(small_model), "cuda", precision, accelerate=accelerate)
+    codes, found = cpu.encode(waves), gpu.encode(waves)
+    assert [len(one) for one in found] == [len(one) for one in codes]
+    same = np.concatenate(found) == np.concatenate(codes)
+    assert same[:, 0].mean() >= (0.99 if precision == "fp32" else 0.8)
+    for ours, theirs in zip(gpu.decode(codes), cpu.decode(codes), strict=True):
+        assert len(theirs) == 0 or decibels(ours, theirs) >= (60 if precision == "fp32" else 25)
+    assert gpu.memory()["device_peak"] > 0
+
+
+@pytest.mark.gpu
+def test_two_codecs_share_a_gpu(small_model: Path) -> None:
+    first, second = (Codec.load(str(small_model), "cuda") for _ in range(2))
+    codes = random_codes(60)
+    assert np.array_equal(first.decode([codes])[0], second.decode([codes])[0])
+
+
+@pytest.mark.gpu
+def test_device_memory_that_runs_out_shrinks_the_batch(small_model: Path) -> None:
+    codec = Codec.load(str(small_model), "cuda", "fp32", accelerate="none", tile_s=2.0, tile_batch=64)
+    free, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 100e6) / total)
+    try:
+        codes = codec.encode([noise(24_000 * 130)])
+        assert len(codes[0]) == 1625
+        assert codec.encoding is not None
+        assert codec.encoding[1].way.batch in (1, 2, 4, 8, 16, 32)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert free > 0

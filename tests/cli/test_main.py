@@ -1,0 +1,139 @@
+"""What a person types: exit codes, messages, nothing half-made."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.demo import CLIPS
+from pipeline.cli.main import main
+
+COMMAND = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
+
+
+def voxmill(*arguments: object) -> int:
+    """Run the command in this process; returns its exit code."""
+    before = sys.argv
+    sys.argv = ["voxmill", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def test_help_answers_at_once() -> None:
+    start = time.monotonic()
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert "tokenize" in done.stdout
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pipeline.cli.main; print({'ray', 'torch', 'pyarrow', 'numpy'} & set(sys.modules))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.strip() == "set()"  # what would make it slow
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_tokenize_show_decode(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(CLIPS / "pt", corpus)
+    shutil.copy(CLIPS / "it" / "broken.flac", corpus)
+    out = tmp_path / "run"
+    arguments = ("tokenize", corpus, "--out", out, "--model", small_model, "--no-reconstruct")
+    assert voxmill(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert "recordings  1" in printed
+    assert "broken.flac: TruncatedAudio" in printed
+    assert str(out / "codes") in printed
+    assert voxmill(*arguments, "--strict") == 3
+
+    capsys.readouterr()
+    assert voxmill("show", out) == 0
+    assert "1 TruncatedAudio (read)" in capsys.readouterr().out
+    assert voxmill("show", out, "--id", "telefone.wav") == 0
+    assert "int16 [34, 16]" in capsys.readouterr().out
+    assert voxmill("show", out, "--id", "broken.flac") == 0
+    assert "set input.allow_truncated" in capsys.readouterr().out
+    assert voxmill("show", out, "--id", "nobody") == 2
+
+    assert voxmill("decode", out, "--out", tmp_path / "waves") == 0
+    assert (tmp_path / "waves" / "telefone.wav.wav").stat().st_size == 44 + 2 * 63663
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_nothing_could_be_tokenized(tmp_path: Path, small_model: Path) -> None:
+    assert voxmill("tokenize", CLIPS / "it", "--out", tmp_path / "run", "--model", small_model) == 1
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "chunk.lenght_s=3"], "Did you mean 'chunk.length_s'"),
+        (["--set", "chunk"], "key=value"),
+        (["--precision", "fp16"], "fp16"),
+        (["--precision", "fp8"], "fp32"),
+        (["--device", "cuda"], "no GPU"),
+        (["--model", "./no-such-folder"], "no-such-folder"),
+        (["--model", "nobody/nothing"], "voxmill demo"),
+        (["--config", "no.yaml"], "no.yaml"),
+    ],
+)
+def test_a_mistake_is_one_message(
+    tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    model = [] if "--model" in arguments else ["--model", small_model]
+    assert voxmill("tokenize", CLIPS, "--out", tmp_path / "run", *model, *arguments) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_inputs_and_outputs_that_cannot_be(
+    tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", small_model]
+    assert voxmill("tokenize", tmp_path / "nothing", "--out", tmp_path / "run", *model) == 2
+    assert "no such file or folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert voxmill("tokenize", tmp_path / "empty", "--out", tmp_path / "run", *model) == 2
+    assert "empty" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").write_text("mine")
+    assert voxmill("tokenize", CLIPS, "--out", tmp_path / "taken", *model) == 2
+    assert "holds no run" in capsys.readouterr().err
+    (tmp_path / "file").write_text("a file")
+    assert voxmill("tokenize", CLIPS, "--out", tmp_path / "file", *model) == 2
+    assert voxmill("show", tmp_path / "empty") == 2
+
+
+def test_a_model_folder_that_is_not_the_codec(
+    tmp_path: Path, small_model: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "model"
+    other.mkdir()
+    assert voxmill("tokenize", CLIPS, "--out", tmp_path / "run", "--model", other) == 2
+    assert "config.json, preprocessor_config.json, model.safetensors" in capsys.readouterr().err
+    shutil.copytree(small_model, other, dirs_exist_ok=True)
+    config = other / "config.json"
+    config.write_text(config.read_text().replace('"qwen3_tts_tokenizer_12hz"', '"qwen3_tts_tokenizer_25hz"'))
+    assert voxmill("tokenize", CLIPS, "--out", tmp_path / "run", "--model", other) == 2
+    assert "not the 12 Hz codec" in capsys.readouterr().err
+    config.write_text("[1]")
+    assert voxmill("tokenize", CLIPS, "--out", tmp_path / "run", "--model", other) == 2
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,153 @@
+"""`voxmill stream`: what goes in and out of the pipes."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from actors.codec import Codec
+from pipeline.cli.pipe import Pcm, decode_stream, encode_stream, loop_stream
+from pipeline.errors import BadCodes, NonFiniteAudio, TruncatedAudio, UnsupportedAudio
+from tests.helpers.rows import tone
+
+WAVE = tone(3.0)[:-100]
+RAW = Pcm(24_000, 1, "i2")
+
+
+class Live(io.RawIOBase):
+    """A source that gives a few bytes at a time, as a microphone does, and cannot seek."""
+
+    def __init__(self, content: bytes, step: int = 1001) -> None:
+        self.content, self.step = content, step
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        block = self.content[: min(self.step, len(buffer))]
+        buffer[: len(block)] = block
+        self.content = self.content[len(block) :]
+        return len(block)
+
+
+def live(content: bytes) -> io.BufferedReader:
+    return io.BufferedReader(Live(content))
+
+
+@pytest.fixture(scope="module")
+def codec(small_model: Path) -> Codec:
+    return Codec.load(str(small_model), device="cpu", precision="fp32", attention="window")
+
+
+def encoded(codec: Codec, content: bytes, raw: Pcm = RAW, as_json: bool = False) -> bytes:
+    sink = io.BytesIO()
+    encode_stream(codec, live(content), sink, raw, as_json)
+    return sink.getvalue()
+
+
+def codes_of(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, "<i2").reshape(-1, 16)
+
+
+def wav(wave: np.ndarray, **options: object) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, wave, options.pop("rate", 24_000), format="WAV", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "PCM_U8"])
+def test_wav_and_raw_pcm_are_told_apart(codec: Codec, subtype: str) -> None:
+    content = wav(WAVE, subtype=subtype)
+    read, _ = soundfile.read(io.BytesIO(content), dtype="float32")
+    found = codes_of(encoded(codec, content))
+    assert np.mean(found == codec.encode([read])[0]) > 0.999
+    if subtype == "PCM_16":
+        assert np.array_equal(codes_of(encoded(codec, content[44:])), found)
+
+
+def test_stereo_at_another_rate(codec: Codec) -> None:
+    stereo = np.stack([WAVE, WAVE[::-1]], 1)
+    found = codes_of(encoded(codec, wav(stereo, rate=16_000, subtype="FLOAT")))
+    assert len(found) == -(-len(WAVE) * 3 // 2 // 1920)
+    raw = codes_of(encoded(codec, stereo.astype("<f4").tobytes(), Pcm(16_000, 2, "f4")))
+    assert np.array_equal(raw, found)
+
+
+def test_json_lines_and_raw_codes_hold_the_same(codec: Codec) -> None:
+    lines = encoded(codec, wav(WAVE), as_json=True)
+    raw = encoded(codec, wav(WAVE))
+    assert [json.loads(line) for line in lines.splitlines()] == codes_of(raw).tolist()
+    from_lines, from_raw = io.BytesIO(), io.BytesIO()
+    decode_stream(codec, live(lines), from_lines, as_json=True, as_wav=True)
+    decode_stream(codec, live(raw), from_raw, as_json=False, as_wav=False)
+    pcm = np.frombuffer(from_raw.getvalue(), "<i2")
+    assert np.abs(np.frombuffer(from_lines.getvalue()[44:], "<i2").astype(int) - pcm).max() <= 1
+    assert from_lines.getvalue()[:4] == b"RIFF"
+    expected = codec.decode([codes_of(raw)])[0]
+    assert np.abs(pcm / 32767 - expected).max() < 1e-3
+
+
+def test_loop_tells_its_speed(codec: Codec) -> None:
+    sink, told = io.BytesIO(), []
+    loop_stream(codec, live(wav(WAVE)), sink, RAW, told.append)
+    assert len(sink.getvalue()) == 44 + 2 * 1920 * -(-len(WAVE) // 1920)
+    assert told[-1].startswith("3.0 s, ")
+    assert told[-1].endswith("x real time")
+
+
+def test_nothing_in_nothing_out(codec: Codec) -> None:
+    assert encoded(codec, b"") == b""
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "says"),
+    [
+        (wav(WAVE)[:-500], TruncatedAudio, "500 bytes"),
+        (wav(WAVE)[:30], TruncatedAudio, "Standard input"),
+        (wav(WAVE, subtype="ULAW"), UnsupportedAudio, "PCM or float"),
+        (b"RIFF" + b"\0" * 50, UnsupportedAudio, "Standard input"),
+        (np.full(9999, np.nan, "<f4").tobytes(), NonFiniteAudio, "NaN"),
+    ],
+)
+def test_a_bad_source_is_told(codec: Codec, content: bytes, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        encoded(codec, content, Pcm(24_000, 1, "f4"))
+
+
+@pytest.mark.parametrize(
+    ("content", "as_json", "says"),
+    [
+        (b"[1, 2]\n", True, r"shape \[2\]"),
+        (b"hello\n", True, "Line 1"),
+        (json.dumps([9999] * 16).encode(), True, "9999"),
+        (b"\0" * 33, False, "1 bytes into a frame"),
+        (b"\xff" * 32, False, "-1"),
+    ],
+)
+def test_bad_codes_are_told(codec: Codec, content: bytes, as_json: bool, says: str) -> None:
+    with pytest.raises(BadCodes, match=says):
+        decode_stream(codec, live(content), io.BytesIO(), as_json, as_wav=False)
+
+
+def test_the_commands_pipe_together(tmp_path: Path, small_model: Path, codec: Codec) -> None:
+    (tmp_path / "in.wav").write_bytes(wav(WAVE))
+    python = f"{sys.executable} -c 'from pipeline.cli.main import main; main()' stream"
+    options = f"--model {small_model} --device cpu"
+    line = f"{python} encode {options} < in.wav | {python} decode {options} > out.wav"
+    subprocess.run(line, shell=True, check=True, cwd=tmp_path, timeout=120)
+    out = np.frombuffer((tmp_path / "out.wav").read_bytes()[44:], "<i2")
+    assert len(out) == 1920 * -(-len(WAVE) // 1920)
+    closed = subprocess.run(
+        f"{python} decode {options} --codes raw | head -c 10 | wc -c",
+        shell=True,
+        input=b"\0" * 32 * 4000,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert (closed.stdout.strip(), closed.stderr) == (b"10", b"")

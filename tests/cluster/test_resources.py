@@ -1,0 +1,69 @@
+"""What the pools get, and what is refused because it would hang."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.cluster.resources import allot
+from pipeline.errors import DeviceError
+from pipeline.settings import load_settings
+
+BOTH = ("encode", "decode")
+
+
+def settings(**values: Any) -> Any:
+    return load_settings(None, {key.replace("__", "."): value for key, value in values.items()})
+
+
+def test_a_laptop_gets_one_actor_each_and_a_reader() -> None:
+    resources = allot(settings(), {"CPU": 2.0}, BOTH)
+    assert (resources.device, resources.precision, resources.readers) == ("cpu", "fp32", 1)
+    assert [(pool.actors, pool.gpus, pool.threads) for pool in resources.pools.values()] == [(1, 0.0, 1), (1, 0.0, 1)]
+    assert allot(settings(), {"CPU": 2.0}, ("encode",)).pools["encode"].threads == 2
+
+
+def test_every_gpu_gets_an_actor_of_each_pool() -> None:
+    resources = allot(settings(), {"CPU": 32.0, "GPU": 4.0}, BOTH)
+    assert (resources.device, resources.precision, resources.readers) == ("cuda", "fp16", 32)
+    assert [(pool.actors, pool.gpus, pool.cpus) for pool in resources.pools.values()] == [(4, 0.5, 0.0), (4, 0.5, 0.0)]
+    assert allot(settings(), {"CPU": 32.0, "GPU": 4.0}, ("encode",)).pools["encode"].gpus == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, (4, 4, 4)),
+        ({"encode__max_actors": 100}, (4, 1, 100)),
+        ({"encode__max_actors": 3}, (3, 1, 3)),
+        ({"encode__min_actors": 2}, (4, 2, 4)),
+        ({"encode__actors": 2, "encode__max_actors": 9}, (2, 1, 9)),
+        ({"encode__actors": 2}, (2, 2, 2)),
+    ],
+)
+def test_an_elastic_pool_starts_full(values: dict[str, Any], expected: tuple[int, int, int]) -> None:
+    pool = allot(settings(**values), {"CPU": 32.0, "GPU": 4.0}, ("encode",)).pools["encode"]
+    assert (pool.actors, pool.least, pool.most) == expected
+    strategy = pool.arguments()["compute"]
+    assert (strategy.initial_size, strategy.min_size, strategy.max_size) == expected
+
+
+def test_an_elastic_pool_reserves_no_cpu() -> None:
+    assert allot(settings(encode__max_actors=3), {"CPU": 4.0}, BOTH).pools["encode"].cpus == 0.0
+    assert allot(settings(), {"CPU": 4.0}, BOTH).pools["encode"].cpus == 0.25
+
+
+@pytest.mark.parametrize(
+    ("values", "cluster", "says"),
+    [
+        ({"device": "cuda"}, {"CPU": 4.0}, "Ray sees no GPU"),
+        ({"precision": "fp16"}, {"CPU": 4.0}, "fp16"),
+        ({"encode__actors": 3, "encode__gpus": 1}, {"CPU": 4.0, "GPU": 2.0}, "need 4 GPUs, Ray has 2"),
+        ({"encode__min_actors": 3, "encode__max_actors": 9}, {"CPU": 4.0, "GPU": 2.0}, "need 2.5 GPUs, Ray has 2"),
+        ({"encode__max_actors": 3, "encode__cpus": 0.5}, {"CPU": 8.0}, "Set encode.cpus"),
+        ({"encode__actors": 2, "encode__cpus": 1}, {"CPU": 2.0}, "leave none to read with"),
+        ({}, {"CPU": 1.0}, "leave none to read with"),
+    ],
+)
+def test_what_would_hang_is_refused(values: dict[str, Any], cluster: dict[str, float], says: str) -> None:
+    with pytest.raises(DeviceError, match=says):
+        allot(settings(**values), cluster, BOTH)

@@ -1,0 +1,92 @@
+"""Parts, WAVs and their pieces."""
+
+import io
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from pyarrow.fs import LocalFileSystem
+
+from pipeline.audio.wav import wave_header
+from pipeline.errors import OutputError
+from pipeline.run.layout import parts
+from pipeline.run.write import write_parts
+from pipeline.run.write_waves import join_pieces, remove_pieces, write_waves
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from tests.helpers.rows import coded_row, codes_of, failed_row, wave_row
+
+LOCAL = LocalFileSystem()
+
+
+def test_codes_and_failures_go_to_their_parts(tmp_path: Path) -> None:
+    rows = pa.concat_tables([coded_row("a", 1921, text="x"), failed_row("b").append_column("text", pa.array(["y"]))])
+    (written,) = write_parts(rows, LOCAL, str(tmp_path)).to_pylist()
+    codes = pq.read_table(tmp_path / "codes" / written["codes_part"])
+    assert codes.schema.names == [*CODES_SCHEMA.names, "text"]
+    assert codes.select(CODES_SCHEMA.names).schema.equals(CODES_SCHEMA)
+    assert np.array_equal(codes["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, 16), codes_of(2))
+    failures = pq.read_table(tmp_path / "failures" / written["failures_part"])
+    assert failures.schema.equals(FAILURES_SCHEMA)
+    assert failures.to_pylist()[0]["message"] == "b is broken"
+    assert (written["recordings"], written["samples"], written["frames"], written["failures"]) == (1, 1921, 2, 1)
+
+
+def test_the_same_rows_replace_their_own_part(tmp_path: Path) -> None:
+    rows = pa.concat_tables([coded_row("a", 10), failed_row("b")])
+    first = write_parts(rows, LOCAL, str(tmp_path))
+    assert write_parts(rows, LOCAL, str(tmp_path)).equals(first)
+    write_parts(coded_row("c", 10), LOCAL, str(tmp_path))
+    assert len(parts(LOCAL, str(tmp_path), "codes")) == 2
+    assert len(parts(LOCAL, str(tmp_path), "failures")) == 1
+
+
+def test_nothing_to_write_makes_no_part(tmp_path: Path) -> None:
+    write_parts(failed_row("b"), LOCAL, str(tmp_path))
+    assert parts(LOCAL, str(tmp_path), "codes") == []
+
+
+@pytest.mark.parametrize("samples", [0, 1, 1919, 1920, 1921])
+def test_a_wave_is_pcm16_of_exactly_its_samples(tmp_path: Path, samples: int) -> None:
+    pcm = np.arange(samples, dtype=np.int16)
+    left = write_waves(pa.concat_tables([wave_row("d/a.flac", pcm), wave_row("bad", None)]), LOCAL, str(tmp_path))
+    assert "wave" not in left.column_names
+    assert len(left) == 2
+    read, rate = soundfile.read(tmp_path / "d" / "a.flac.wav", dtype="int16")
+    info = soundfile.info(tmp_path / "d" / "a.flac.wav")
+    assert (rate, info.subtype, info.channels) == (24000, "PCM_16", 1)
+    assert np.array_equal(read, pcm)
+    assert sorted(os.listdir(tmp_path)) == ["d"]
+
+
+def test_pieces_join_to_one_wave(tmp_path: Path) -> None:
+    pieces = [np.full(3840, 1, np.int16), np.full(3840, 2, np.int16), np.full(7, 3, np.int16)]
+    for chunk in (2, 0):
+        write_waves(wave_row("long", pieces[chunk], chunk, 3), LOCAL, str(tmp_path))
+    assert not join_pieces(LOCAL, str(tmp_path), "long", 3, 7687)
+    write_waves(wave_row("long", pieces[1], 1, 3), LOCAL, str(tmp_path))
+    assert join_pieces(LOCAL, str(tmp_path), "long", 3, 7687)
+    read, _ = soundfile.read(tmp_path / "long.wav", dtype="int16")
+    assert np.array_equal(read, np.concatenate(pieces))
+    remove_pieces(LOCAL, str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ["long.wav"]
+
+
+def test_header_of_more_than_4_gib_is_rf64() -> None:
+    samples = 25 * 3600 * 24000
+    header = wave_header(samples)
+    assert header[:4] == b"RF64"
+    assert int.from_bytes(header[28:36], "little") == 2 * samples
+    small = soundfile.SoundFile(io.BytesIO(wave_header(4) + b"\0" * 8))
+    assert small.frames == 4
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_parts(coded_row("a", 10), LOCAL, str(tmp_path))

@@ -1,0 +1,85 @@
+"""Failures tried again: they alone, by kind, and as they were where the attempt is refused."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import soundfile
+from pyarrow.fs import LocalFileSystem
+
+from pipeline import open_run, tokenize
+from pipeline.errors import InputError, OutputError
+from pipeline.run.commit import committed
+from pipeline.run.layout import SUCCESS_FILE
+from pipeline.run.write import write_parts
+from pipeline.settings import Settings, load_settings
+from pipeline.verify.check import check
+from pipeline.verify.retry_failures import drop_failures, flat_settings, retry
+from tests.helpers.rows import coded_row, failed_row, tone
+
+LOCAL = LocalFileSystem()
+
+
+def test_failures_are_dropped_by_kind(tmp_path: Path) -> None:
+    run = str(tmp_path)
+    write_parts(pa.concat_tables([failed_row("a"), failed_row("b", "TruncatedAudio"), coded_row("c", 1)]), LOCAL, run)
+    write_parts(failed_row("d", "EmptyAudio"), LOCAL, run)
+    assert drop_failures(LOCAL, run, ["TooLong"]) == {}
+    dropped = drop_failures(LOCAL, run, ["TruncatedAudio"])
+    assert [rows["id"].to_pylist() for rows in dropped.values()] == [["b"]]
+    assert sorted(committed(LOCAL, run).ids.to_pylist()) == ["a", "c", "d"]
+    drop_failures(LOCAL, run, [])
+    assert committed(LOCAL, run).ids.to_pylist() == ["c"]
+    assert list((tmp_path / "failures").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model": "1: 2", "ray_address": "null"},
+        {"chunk": {"length_s": 60}, "input": {"schemes": ["file", "s3"], "column": "path"}},
+    ],
+)
+def test_settings_come_back_as_they_were(changes: dict[str, Any]) -> None:
+    settings = Settings.model_validate(changes)
+    assert load_settings(None, dict(flat_settings(settings.model_dump(mode="json")))) == settings
+
+
+def test_no_run(tmp_path: Path) -> None:
+    write_parts(failed_row("a"), LOCAL, str(tmp_path))
+    with pytest.raises(InputError, match=r"no run\.json"):
+        retry(tmp_path)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) -> None:
+    corpus, out = tmp_path / "corpus", tmp_path / "run"
+    corpus.mkdir()
+    for name in ("good.wav", "cut.wav", "text.wav"):
+        soundfile.write(corpus / name, tone(1.0, seed=len(name)), 24_000)
+    shutil.copytree(corpus, tmp_path / "whole")
+    (corpus / "cut.wav").write_bytes((corpus / "cut.wav").read_bytes()[:-1000])
+    (corpus / "text.wav").write_text("not audio")
+    tokenize(corpus, out, model=str(small_model), settings={"encode.threads": 1}, quiet=True)
+    good = {path: path.stat().st_mtime_ns for path in (out / "codes").iterdir()}
+
+    with pytest.raises(InputError, match=r"'TooLong'.*1 TruncatedAudio|'TooLong'.*1 NotAudio"):
+        retry(out, ["TooLong"])
+    with pytest.raises(OutputError, match="attention"):
+        retry(out, settings={"attention": "window"})
+    assert sorted(open_run(out).failures()["id"].to_pylist()) == ["cut.wav", "text.wav"]
+    assert (out / SUCCESS_FILE).exists()
+    assert check(out, [str(corpus)]).problems == []
+
+    shutil.copytree(tmp_path / "whole", corpus, dirs_exist_ok=True)
+    run = retry(out, ["TruncatedAudio"], quiet=True)
+    assert sorted(recording.id for recording in run) == ["cut.wav", "good.wav"]
+    assert run.failures().select(["id", "error"]).to_pylist() == [{"id": "text.wav", "error": "NotAudio"}]
+    run = retry(out, quiet=True)
+    assert len(run.failures()) == 0
+    assert retry(out).summary()["attempts"] == run.summary()["attempts"]  # nothing left to do: nothing done
+    assert {path: path.stat().st_mtime_ns for path in good} == good
+    assert check(out, [str(corpus)], sample=3).problems == []
