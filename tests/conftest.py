@@ -22,7 +22,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """A Ray of 2 CPUs that every end-to-end test shares; nothing of it is left behind."""
+    """A Ray of 2 CPUs that every end-to-end test of a worker shares; nothing of it is left behind."""
     import ray
 
     with tempfile.TemporaryDirectory(prefix="vx", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
@@ -40,13 +40,13 @@ def local_ray() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; one worker runs all tests of a file, and one all that share a Ray."""
+    """Skip what needs a GPU where there is none; one worker runs all tests of a file, those that use Ray first."""
     import torch
 
+    with_ray = {item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in with_ray)  # they are long: the short ones fill what is left
     for item in items:
-        shares_ray = "local_ray" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("ray" if shares_ray else str(item.path)))
-
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device")
         for item in items:

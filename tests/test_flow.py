@@ -103,6 +103,7 @@ def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) ->
         tokenize(corpus, tmp_path / "run", attention="window", **options)
 
 
+@pytest.mark.slow
 def test_tar_parquet_and_manifest_give_the_same_codes(tmp_path: Path, small_model: Path, run: Run) -> None:
     paths = sorted(path for path in CLIPS.rglob("*.*") if path.name != "broken.flac")
     ids = [str(path.relative_to(CLIPS)) for path in paths]
@@ -127,6 +128,7 @@ def test_tar_parquet_and_manifest_give_the_same_codes(tmp_path: Path, small_mode
     assert runs["list.jsonl"][ids[2]].carried == {"text": ids[2].upper(), "n": 2}
 
 
+@pytest.mark.slow
 def test_a_long_recording_in_chunks_equals_one_call(tmp_path: Path, small_model: Path) -> None:
     wave = tone(70.0)
     soundfile.write(tmp_path / "long.flac", wave, 24_000)
@@ -150,6 +152,7 @@ def test_a_long_recording_in_chunks_equals_one_call(tmp_path: Path, small_model:
     assert sorted(os.listdir(tmp_path / "run" / "wav")) == ["long.flac.wav"]
 
 
+@pytest.mark.slow
 def test_a_long_recording_goes_on_where_it_stopped(tmp_path: Path, small_model: Path) -> None:
     """Read by one task at first, then by several that share it: that changes nothing."""
     soundfile.write(tmp_path / "long.wav", tone(9.0), 44_100)
@@ -200,6 +203,7 @@ def test_decode_gives_the_waves_of_the_run(tmp_path: Path, run: Run) -> None:
         decode(run.location, tmp_path / "waves", ids=["nobody"])
 
 
+@pytest.mark.slow
 def test_decode_cuts_long_recordings_without_a_seam(tmp_path: Path, run: Run, codec: Codec) -> None:
     from actors.pools.arrow import codes_array
     from tests.helpers.rows import coded_row, codes_of

@@ -7,14 +7,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.run.reader import Run
+from tests.helpers.s3 import s3_server
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 KEY, SECRET = "AKIDEXAMPLE", "not/a+real=secret"
@@ -23,24 +22,12 @@ KEY, SECRET = "AKIDEXAMPLE", "not/a+real=secret"
 @pytest.fixture(scope="module")
 def s3() -> Iterator[tuple[str, str]]:
     """A bucket with two clips below corpus/; yields (URI of the bucket, query that finds the endpoint)."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="speech")
-    for id_ in ("en/frames.wav", "fr/parole.ogg"):
-        client.put_object(Bucket="speech", Key=f"corpus/{id_}", Body=(CLIPS / id_).read_bytes())
-    yield (
-        f"s3://{KEY}:{SECRET.replace('/', '%2F').replace('+', '%2B')}@speech",
-        f"?endpoint_override=http%3A%2F%2F{host}%3A{port}",
-    )
-    server.stop()
+    clips = {f"corpus/{id_}": (CLIPS / id_).read_bytes() for id_ in ("en/frames.wav", "fr/parole.ogg")}
+    with s3_server("speech", clips, KEY, SECRET) as endpoint:
+        yield (
+            f"s3://{KEY}:{SECRET.replace('/', '%2F').replace('+', '%2B')}@speech",
+            f"?endpoint_override=http%3A%2F%2F{endpoint.replace(':', '%3A')}",
+        )
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES
+from actors.device import cpu_has_bf16
 from pipeline.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from tests.helpers.rows import tone
 
@@ -145,6 +146,7 @@ def test_what_cannot_be_fed(codec: Codec, small_model: Path) -> None:
         full.stream_encoder()
 
 
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute bf16")
 def test_half_precision_streams_too(small_model: Path) -> None:
     codec = Codec.load(str(small_model), device="cpu", precision="bf16", attention="window")
     stream = codec.stream_encoder()

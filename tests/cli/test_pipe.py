@@ -134,6 +134,7 @@ def test_bad_codes_are_told(codec: Codec, content: bytes, as_json: bool, says: s
         decode_stream(codec, live(content), io.BytesIO(), as_json, as_wav=False)
 
 
+@pytest.mark.slow
 def test_the_commands_pipe_together(tmp_path: Path, small_model: Path, codec: Codec) -> None:
     (tmp_path / "in.wav").write_bytes(wav(WAVE))
     python = f"{sys.executable} -c 'from pipeline.cli.main import main; main()' stream"

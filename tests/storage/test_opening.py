@@ -9,11 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.sources.formats import recordings
@@ -22,6 +20,7 @@ from pipeline.storage import network_retry, opening
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import locate, look_up
 from pipeline.storage.opening import open_random, open_recording
+from tests.helpers.s3 import s3_server
 from tests.helpers.shards import cells, content, contents, read, write_files, write_parquet, write_tar
 
 BIG = os.urandom(300_000)
@@ -50,22 +49,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def s3(files: Path) -> Iterator[str]:
     """host:port of an S3 endpoint with the bucket "speech", the files below "corpus/"."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        aws_access_key_id="k",
-        aws_secret_access_key="s",
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="speech")
-    for path in files.rglob("*"):
-        if path.is_file():
-            client.put_object(Bucket="speech", Key=f"corpus/{path.relative_to(files)}", Body=path.read_bytes())
-    yield f"{host}:{port}"
-    server.stop()
+    below = {f"corpus/{path.relative_to(files)}": path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    with s3_server("speech", below) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture

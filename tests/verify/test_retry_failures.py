@@ -55,6 +55,7 @@ def test_no_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
+@pytest.mark.slow
 def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) -> None:
     corpus, out = tmp_path / "corpus", tmp_path / "run"
     corpus.mkdir()

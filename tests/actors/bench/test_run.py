@@ -28,6 +28,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_variant_is_measured(small_model: Path, clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     command = ["-m", "actors.bench", "--model", str(small_model), "--device", "cpu", "--precision", "fp32"]

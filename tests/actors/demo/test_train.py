@@ -48,6 +48,7 @@ def train(speech: Path, out: Path, steps: int, monkeypatch: pytest.MonkeyPatch) 
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_resumes_where_it_stopped_and_exports(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(speech, tmp_path / "whole", 3, monkeypatch)
     train(speech, tmp_path / "pieces", 2, monkeypatch)
