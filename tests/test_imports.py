@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.rooms import ROOT, arrows, floors, imported, modules, room, room_arrows
+from tests.helpers.rooms import ROOT, arrows, drawing, floors, imported, modules, room, room_arrows
 
 LEAVES = {"pipeline.errors", "pipeline.schema", "pipeline.settings", "pipeline.version"}
 ENGINE = {"actors.contract", "actors.errors"}
@@ -111,3 +111,7 @@ def test_importing_the_interface_is_cheap() -> None:
 def test_the_table_names_only_rooms_that_are_there() -> None:
     assert set(room_arrows()) == {*MAY_IMPORT, *COMPOSERS}
     assert all((ROOT / Path(*name.split("."))).is_dir() or name in modules() for name in MAY_IMPORT)
+
+
+def test_readme_shows_the_arrows_as_they_are() -> None:
+    assert "```mermaid\n" + "\n".join(drawing()) + "\n```" in (ROOT / "README.md").read_text()
