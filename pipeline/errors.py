@@ -51,3 +51,11 @@ class TooLong(RecordingError):
 
 class DuplicateId(RecordingError):
     """A second recording of the same id inside one container."""
+
+
+class UnexpectedError(RecordingError):
+    """An exception that no reader foresaw; the message has its type and text."""
+
+
+class NotCommitted(RecordingError):
+    """Read again and again, and still neither its codes nor a failure of it was committed."""

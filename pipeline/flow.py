@@ -20,6 +20,7 @@ from ray.data.datasource import ReadTask as RayReadTask
 
 from actors.checkpoint import find_model
 from actors.contract import SAMPLE_RATE
+from actors.pools.arrow import failure
 from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
@@ -28,6 +29,7 @@ from pipeline.cluster.keeper import RemoteLedger, keeper
 from pipeline.cluster.load import load_codec, refuse_other_packages
 from pipeline.cluster.progress import Tally, watch
 from pipeline.cluster.session import data_context, session
+from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
 from pipeline.run.commit import checksums, committed, count, join_long_waves, settle, sweep
@@ -36,12 +38,15 @@ from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import clear, mark, now, resume
 from pipeline.run.run_json import save
-from pipeline.run.write import write_parts
+from pipeline.run.write import write_failures, write_parts
 from pipeline.run.write_waves import write_waves
+from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
-from pipeline.sources.plan import Plan, ReadTask, plan
+from pipeline.sources.plan import Plan, ReadTask, plan, remaining, unread
 
 Read = Callable[[ReadTask], Iterator[pa.Table]]
+AUDIT_ROUNDS = 2
+"""How often what is missing at the end is read again."""
 
 
 def tokenize(
@@ -87,30 +92,79 @@ def tokenize(
         save(job.fs, job.run, before)
         mark(job.fs, job.run, complete=False)
         attempt = execute(job, planned, done.partial, quiet)
+        audit(job, planned, attempt, quiet)
         finish(job, planned, before, attempt)
     return open_run(out)
 
 
 def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool) -> dict[str, Any]:
-    """Run the graph; returns what this attempt committed."""
+    """Run the graph; returns what this attempt committed, and what its containers held by the numbers of their tasks.
+
+    Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
+    an input answers differently the second time, recordings are lost or doubled here; `audit` finds them.
+    """
     started, start = now(), time.monotonic()
-    parts: dict[str, str] = {}
+    parts: dict[str, str | None] = {}
+    held: dict[int, list[str]] = {}
     samples = 0
     if planned.tasks:
-        tally = keeper(Tally)
+        tally, containers = keeper(Tally), keeper(Held)
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
         ):
-            for block in graph(job, planned, partial, tally).iter_batches(batch_size=None, batch_format="pyarrow"):
+            rows = graph(job, planned, partial, tally, containers)
+            for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
-    return {"started": started, "wall_s": round(time.monotonic() - start, 3), "samples": samples, "parts": parts}
+        held = ray.get(containers.get.remote())
+    wall_s = round(time.monotonic() - start, 3)
+    return {"started": started, "wall_s": wall_s, "samples": samples, "parts": parts, "held": held}
 
 
-def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any) -> ray.data.Dataset:
+def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
+    """Compare what was planned with the parts: settle what is double, read again what is missing.
+
+    What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
+    """
+    left = planned
+    for number in range(AUDIT_ROUNDS + 1):
+        attempt["parts"].update(settle(job.fs, job.run))
+        done = committed(job.fs, job.run)
+        left = remaining(left, done.ids, attempt.pop("held"))
+        if not left.tasks or number == AUDIT_ROUNDS:
+            break
+        again = execute(job, left, done.partial, quiet)
+        attempt["parts"].update(again["parts"])
+        attempt |= {"held": again["held"], **{name: attempt[name] + again[name] for name in ("wall_s", "samples")}}
+    error = NotCommitted(
+        f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
+        "`voxmill retry RUN --error NotCommitted`"
+    )
+    rows = [one | failure("read", error) for one in unread(left)]
+    if rows:
+        write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run)
+        attempt["parts"].update(settle(job.fs, job.run))
+
+
+class Held:
+    """What the containers of a read task held, as its reader tells at its end; lives in an actor of its own."""
+
+    def __init__(self) -> None:
+        self.ids: dict[int, list[str]] = {}
+
+    def set(self, number: int, ids: list[str]) -> None:
+        """Called by a reader: the task's number, and every id that it came across."""
+        self.ids[number] = ids
+
+    def get(self) -> dict[int, list[str]]:
+        """Called by the driver."""
+        return self.ids
+
+
+def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
     read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
@@ -119,7 +173,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(
-        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read)),
+        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read, containers)),
         concurrency=job.settings.input.readers,
     )
     # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
@@ -161,7 +215,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
 class Recordings(Datasource):
     """Planned read tasks as a Ray data source. Ray asks for the tasks several times: nothing is computed here."""
 
-    def __init__(self, tasks: list[ReadTask], read: Read) -> None:
+    def __init__(self, tasks: list[ReadTask], read: Callable[[int, ReadTask], Iterator[pa.Table]]) -> None:
         super().__init__()
         self.tasks = tasks
         self.read = read
@@ -171,8 +225,8 @@ class Recordings(Datasource):
     ) -> list[RayReadTask]:
         """One Ray read task a planned task."""
         return [
-            RayReadTask(functools.partial(self.read, task), BlockMetadata(None, task.bytes, None, None))
-            for task in self.tasks
+            RayReadTask(functools.partial(self.read, number, task), BlockMetadata(None, task.bytes, None, None))
+            for number, task in enumerate(self.tasks)
         ]
 
     def estimate_inmemory_data_size(self) -> int | None:
@@ -180,10 +234,21 @@ class Recordings(Datasource):
         return sum(task.bytes for task in self.tasks)
 
 
-def _on_this_node(packages: Mapping[str, str | None], read: Read, task: ReadTask) -> Iterator[pa.Table]:
-    """`read(task)`, where this node has the driver's packages: it may have joined after the start."""
+def _on_this_node(
+    packages: Mapping[str, str | None], read: Read, containers: Any, number: int, task: ReadTask
+) -> Iterator[pa.Table]:
+    """`read(task)`, where this node has the driver's packages: it may have joined after the start.
+
+    At its end, `containers` (a `Held`) is told which recordings task `number` held, unless the plan says it.
+    """
     refuse_other_packages(packages)
-    yield from read(task)
+    ids: dict[str, None] = {}
+    for rows in read(task):
+        if task.kind != "files":
+            ids.update(dict.fromkeys(rows["id"].to_pylist()))
+        yield rows
+    if task.kind != "files":
+        containers.set.remote(number, list(ids))
 
 
 def _report(tally: Any, rows: pa.Table) -> None:
@@ -195,11 +260,10 @@ def _report(tally: Any, rows: pa.Table) -> None:
 
 
 def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any]) -> None:
-    """Settle what long recordings left, measure agreement with fp32, complete run.json."""
-    settled = settle(job.fs, job.run)
+    """Join what long recordings left, measure agreement with fp32, complete run.json."""
     join_long_waves(job.fs, job.run)
     sweep(job.fs, job.run)
-    parts = {**before.get("parts", {}), **attempt.pop("parts"), **settled}
+    parts = {**before.get("parts", {}), **attempt.pop("parts")}
     audio_s = attempt.pop("samples") / SAMPLE_RATE
     pool, rules = job.resources.pools["encode"], job.settings.output
     shares = before.get("agreement_with_fp32") or agreement(

@@ -12,12 +12,13 @@ from actors.pools.arrow import failure
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.audio.decode import Audio, count_samples, open_audio
 from pipeline.audio.resample import output_length, resample, resample_from, start_before
-from pipeline.errors import EmptyAudio, RecordingError, UnreadableAudio
+from pipeline.errors import EmptyAudio, RecordingError, UnexpectedError, UnreadableAudio
 from pipeline.schema import CHUNK_SCHEMA
 from pipeline.sources.files import InputRecording
 from pipeline.sources.formats import recordings
 from pipeline.sources.split import shareable
 from pipeline.sources.task import Range, ReadTask
+from pipeline.storage.translate import reason
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ def read_chunks(
                 yield _row(schema, known | values)
         except RecordingError as error:
             yield _row(schema, known | failure("read", error))
+        except Exception as error:  # one odd recording must not end a run of millions
+            unexpected = UnexpectedError(f"{item.name}: {reason(error)}; please report it with the recording")
+            yield _row(schema, known | failure("read", unexpected))
 
 
 def recording_chunks(item: InputRecording, how: Reading, skip: frozenset[int]) -> Iterator[dict[str, Any]]:

@@ -24,12 +24,15 @@ from tests.helpers.faults.disk import disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
 from tests.helpers.faults.nodes import node_added, node_drained, node_killed
 from tests.helpers.faults.processes import ray_folder
+from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
 
 Fault = Callable[[Corpus, Path, int, np.random.Generator], list[Trial]]
 FAULTS: dict[Fault, int] = {
     driver_killed: 10,
     actor_killed: 10,
+    reader_killed_files_come_back: 10,
+    reader_killed_files_go: 10,
     poison: 5,
     out_of_memory: 5,
     dead_server: 5,

@@ -12,6 +12,7 @@ from tests.helpers.faults.corpus import Corpus, make_corpus, undisturbed
 from tests.helpers.faults.disk import can_mount, disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
 from tests.helpers.faults.nodes import cluster, disturbed, join, preempt, switch_off
+from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
 
 pytestmark = pytest.mark.slow
@@ -35,6 +36,12 @@ def survive(fault: Fault, corpus: Corpus, place: Path, times: int = 1) -> None:
 @pytest.mark.parametrize("fault", [actor_killed, poison, out_of_memory, dead_server, bad_files])
 def test_what_happens_to_workers(fault: Fault, corpus: Corpus, tmp_path: Path) -> None:
     survive(fault, corpus, tmp_path)
+
+
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("fault", [reader_killed_files_come_back, reader_killed_files_go])
+def test_readers_that_die_while_their_inputs_change(fault: Fault, corpus: Corpus, tmp_path: Path) -> None:
+    survive(fault, corpus, tmp_path, times=2)
 
 
 @pytest.mark.parametrize(("fault", "times"), [(driver_killed, 1), (clock_jumps, 1)])

@@ -52,7 +52,7 @@ MAY_IMPORT = {
         *("actors.checkpoint", "pipeline.cluster", "pipeline.read", "pipeline.storage"),
     },
     "pipeline.agreement": {*ENGINE, *LEAVES, "pipeline.cluster", "pipeline.read", "pipeline.sources"},
-    "pipeline.read": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.sources"},
+    "pipeline.read": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.sources", "pipeline.storage"},
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")

@@ -86,7 +86,7 @@ def test_an_actor_refuses_other_packages(job: Job) -> None:
 
 
 def test_a_reader_refuses_other_packages(job: Job) -> None:
-    rows = _on_this_node({"soxr": "99.0"}, lambda task: iter([]), None)  # before any task is read
+    rows = _on_this_node({"soxr": "99.0"}, lambda task: iter([]), None, 0, None)  # before any task is read
     with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, .* is on {platform.node()}"):
         next(rows)
 

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileSelector, FileSystem, FileType
@@ -16,6 +17,7 @@ from pipeline.run.write import write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.atomic import UNFINISHED
+from pipeline.storage.text import id_hashes
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,60 @@ def committed(fs: FileSystem, run: str) -> Done:
 
 
 def settle(fs: FileSystem, run: str) -> dict[str, str | None]:
-    """A long recording that failed in one chunk is a failure, once: drop its other chunks' rows and its later failures.
+    """Every recording is in codes, whole and once, or in failures, once: rewrite the parts where that is not so.
 
+    A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
+    stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
+    chunks keeps its first failure and loses its codes.
     Returns the sha256 of every part of codes that changed, None for one that is gone.
     """
-    failures = parts(fs, run, FAILURES)
-    failed = _failed(fs, run)
+    coded, failed = _keys(fs, run, CODES, ["chunk", "chunks"]), _keys(fs, run, FAILURES, [])
+    first = _first(coded["hash"], coded["chunk"])
+    ids, rows, counts = np.unique(coded["hash"][first], return_index=True, return_counts=True)
+    whole = ids[counts == coded["chunks"][first][rows]]
+    failing = np.isin(failed["hash"], whole, invert=True)
+    lost = np.isin(coded["hash"], failed["hash"][failing])
+    kept = np.zeros(len(coded["hash"]), bool)
+    kept[first] = True
+    changed = _keep(fs, run, CODES, kept & ~lost, coded["part"])
+    kept = np.zeros(len(failed["hash"]), bool)
+    kept[_first(failed["hash"])] = True
+    _keep(fs, run, FAILURES, kept & failing, failed["part"])
+    return changed
+
+
+def _keys(fs: FileSystem, run: str, folder: str, columns: list[str]) -> dict[str, np.ndarray]:
+    """Of every row in a folder of parts: the hash of its id, `columns`, and the number of its part; memory is 28 bytes
+    a row."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("hash", "part", *columns)}
+    schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
+    for number, path in enumerate(parts(fs, run, folder)):
+        rows = read_part(fs, path, schema, ["id", *columns])
+        found["hash"].append(id_hashes(rows["id"]))
+        found["part"].append(np.full(len(rows), number, np.int32))
+        for name in columns:
+            found[name].append(rows[name].to_numpy())
+    kinds = {"hash": "S16"}
+    return {name: np.concatenate([np.empty(0, kinds.get(name, np.int32)), *some]) for name, some in found.items()}
+
+
+def _first(*columns: np.ndarray) -> np.ndarray:
+    """The numbers, ascending, of the rows whose values in `columns` no row before them has."""
+    order = np.lexsort([np.arange(len(columns[0])), *reversed(columns)])
+    new = np.ones(len(order), bool)
+    if len(order):
+        new[1:] = np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns])
+    return np.sort(order[new])
+
+
+def _keep(fs: FileSystem, run: str, folder: str, kept: np.ndarray, part: np.ndarray) -> dict[str, str | None]:
+    """Rewrite the parts that hold rows which are not `kept`; returns sha256s as `settle` does."""
     changed: dict[str, str | None] = {}
-    for path in parts(fs, run, CODES) if len(failed) else []:
-        if pc.any(pc.is_in(_read(fs, [path], ["id"])["id"], failed)).as_py():
-            rows = read_part(fs, path, CODES_SCHEMA)
-            changed[path.rpartition("/")[2]] = _replace(fs, path, rows.filter(pc.invert(pc.is_in(rows["id"], failed))))
-    if len(pc.unique(failed)) < len(failed):
-        seen: set[str] = set()
-        for path in failures:
-            rows = read_part(fs, path, FAILURES_SCHEMA)
-            ids = rows["id"].to_pylist()
-            first = [id_ not in seen and ids.index(id_) == row for row, id_ in enumerate(ids)]
-            seen.update(ids)
-            if not all(first):
-                _replace(fs, path, rows.filter(pa.array(first)))
+    paths = parts(fs, run, folder) if not kept.all() else []
+    for number in np.unique(part[~kept]).tolist():
+        rows = read_part(fs, paths[number], CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA)
+        mask = pa.array(kept[part == number])
+        changed[paths[number].rpartition("/")[2]] = _replace(fs, paths[number], rows.filter(mask))
     return changed
 
 

@@ -51,10 +51,15 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
         name = part_name(codes["id"], codes["chunk"])
         values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}")
     if len(failures):
-        name = part_name(failures["id"], failures["stage"])
-        write_table(failures, fs, f"{run}/{FAILURES}/{name}")
-        values["failures_part"] = name
+        values["failures_part"] = write_failures(failures, fs, run)
     return pa.Table.from_pylist([values])
+
+
+def write_failures(failures: pa.Table, fs: FileSystem, run: str) -> str:
+    """Commit rows of FAILURES_SCHEMA as one part; returns its name."""
+    name = part_name(failures["id"], failures["stage"])
+    write_table(failures, fs, f"{run}/{FAILURES}/{name}")
+    return name
 
 
 def part_name(*keys: pa.ChunkedArray) -> str:

@@ -8,8 +8,8 @@ member's name where the container is the only input.
 import bisect
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from pipeline.sources.split import share
 from pipeline.sources.task import UNIT_SCHEMA, Kind, ReadTask
 from pipeline.storage.access import DEFAULT, Access
 from pipeline.storage.location import redact
+from pipeline.storage.text import clean_id, id_hashes
 
 MAX_TASKS = 20_000
 """More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
@@ -87,6 +88,34 @@ def plan(
     counts = [one.recordings for one in found]
     recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
     return Plan(tasks, carried, recordings, passed_over, skipped)
+
+
+def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) -> Plan:
+    """What of `planned` is not in `done`, the ids of committed recordings.
+
+    `held`: of a task of containers, by its number, the ids that its reader came across. A container is read again where
+    one of them is missing, or where no reader came to its end.
+    """
+    known = np.unique(id_hashes(done))
+    committed: Committed | None = None
+    tasks = []
+    for number, task in enumerate(planned.tasks):
+        if task.kind == "files":
+            missing = np.isin(id_hashes(task.units["@id"]), known, invert=True)
+            if missing.any():
+                tasks.append(replace(task, units=task.units.filter(pa.array(missing))))
+        elif number not in held or not np.isin(id_hashes(pa.array(held[number], pa.string())), known).all():
+            committed = committed or Committed(done, task.prefixed)
+            tasks.append(replace(task, done=committed.within(task.units)))
+    containers = any(task.kind != "files" for task in tasks)
+    return replace(planned, tasks=tasks, recordings=None if containers else sum(len(t.units) for t in tasks))
+
+
+def unread(left: Plan) -> Iterator[dict[str, str]]:
+    """id and source of everything in `left`: recordings, or containers that hold some."""
+    for task in left.tasks:
+        for unit in task.units.select(["@id", "@location"]).to_pylist():
+            yield {"id": unit["@id"], "source": clean_id(redact(unit["@location"]))}
 
 
 def unify(found: Sequence[Found]) -> pa.Schema:

@@ -1,13 +1,18 @@
 """Names as they were found (bytes of file systems and archives, cells of manifests) -> ids: harmless UTF-8 text."""
 
+import hashlib
 import os
 import re
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 CONTROLS = "[\x00-\x1f\x7f]"
 """Ids are printed, and become file names: no NUL, no line breaks, no terminal escapes."""
+
+HASHED_AT_ONCE = 100_000
+"""Ids that become Python strings at a time."""
 
 
 def clean_id(name: str) -> str:
@@ -28,6 +33,15 @@ def clean_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 def replaced(column: pa.ChunkedArray, where: pa.ChunkedArray, new: list[str]) -> pa.ChunkedArray:
     """A string column with the rows that `where` marks (bool) exchanged for `new`."""
     return pc.replace_with_mask(column, where.combine_chunks(), pa.array(new, pa.string()))
+
+
+def id_hashes(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """16 bytes (BLAKE2b) for each id, "S16" [n]: a fifth of the memory of ids, for sets of tens of millions of them."""
+    digests = bytearray()
+    for first in range(0, len(ids), HASHED_AT_ONCE):
+        for id_ in ids.slice(first, HASHED_AT_ONCE).to_pylist():
+            digests += hashlib.blake2b(id_.encode(), digest_size=16).digest()
+    return np.frombuffer(bytes(digests), "S16")
 
 
 def is_hidden(relative: str) -> bool:
