@@ -32,7 +32,7 @@ from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
-from pipeline.run.commit import checksums, committed, count, join_long_waves, settle, sweep
+from pipeline.run.commit import NOTHING, checksums, committed, count, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
@@ -63,7 +63,7 @@ def tokenize(
 
     `overrides` are top-level settings (model, device, precision, attention, reconstruct, ray_address, ...), `settings`
     takes any by its dotted key ({"chunk.length_s": 60}), `config` is a YAML file. A rerun does only what is missing;
-    `overwrite` deletes the run that is there and starts anew.
+    `overwrite` deletes the run that is there, once the inputs are planned, and starts anew.
     Returns the finished `Run`. Raises VoxmillError for what the user can mend; a recording that cannot be tokenized
     raises nothing, it is a row of `run.failures()`.
     """
@@ -75,10 +75,9 @@ def tokenize(
     with session(chosen), contextlib.ExitStack() as held:
         job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
         held.enter_context(locked(job.fs, job.run))
-        if overwrite:
-            clear(job.fs, job.run)
-        before = resume(job.fs, job.run, describe(job, paths))
-        done = committed(job.fs, job.run)
+        record = describe(job, paths)
+        before = None if overwrite else resume(job.fs, job.run, record)
+        done = NOTHING if overwrite else committed(job.fs, job.run)
         planned = plan(
             paths,
             done=done.ids,
@@ -89,6 +88,9 @@ def tokenize(
             chunk_samples=job.chunk_samples,
             max_recording_s=chosen.input.max_recording_s,
         )
+        if before is None:  # the old run stays until there is something to read
+            clear(job.fs, job.run)
+            before = resume(job.fs, job.run, record)
         save(job.fs, job.run, before)
         mark(job.fs, job.run, complete=False)
         attempt = execute(job, planned, done.partial, quiet)
@@ -108,7 +110,8 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
     held: dict[int, list[str]] = {}
     samples = 0
     if planned.tasks:
-        tally, containers = keeper(Tally), keeper(Held)
+        tally = keeper(Tally)
+        containers = keeper(Held) if any(task.kind != "files" for task in planned.tasks) else None
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
@@ -119,7 +122,7 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
                     samples += written["samples"]
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
-        held = ray.get(containers.get.remote())
+        held = ray.get(containers.get.remote()) if containers else {}
     wall_s = round(time.monotonic() - start, 3)
     return {"started": started, "wall_s": wall_s, "samples": samples, "parts": parts, "held": held}
 

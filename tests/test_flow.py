@@ -227,6 +227,9 @@ def test_overwrite_starts_anew(tmp_path: Path, small_model: Path) -> None:
     tokenize(tmp_path / "a.wav", tmp_path / "run", **options)
     with pytest.raises(OutputError, match="attention"):
         tokenize(tmp_path / "a.wav", tmp_path / "run", attention="window", **options)
+    with pytest.raises(InputError, match="mistyped"):
+        tokenize(tmp_path / "mistyped.wav", tmp_path / "run", attention="window", overwrite=True, **options)
+    assert [recording.id for recording in open_run(tmp_path / "run")] == ["a.wav"]
     run = tokenize(tmp_path / "a.wav", tmp_path / "run", attention="window", overwrite=True, **options)
     assert run.summary()["attention"] == "window"
     assert len(run.summary()["attempts"]) == 1

@@ -1,4 +1,4 @@
-"""A run -> text for a person: what came out, what it was told, what failed and why. Nothing in it moves a terminal."""
+"""A run -> text for a person: what came out, what it was told, what failed and why. Control characters are escaped."""
 
 from collections import Counter
 from typing import Any

@@ -28,6 +28,10 @@ class Done:
     partial: dict[str, frozenset[int]]  # long recordings of which only these chunks are committed
 
 
+NOTHING = Done(pa.array([], pa.string()), {})
+"""What a new run holds."""
+
+
 def committed(fs: FileSystem, run: str) -> Done:
     """Read ids and chunks, nothing else, of every part. Raises OutputError for a part that is none."""
     rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks"])

@@ -1,7 +1,7 @@
-"""One writer a run: RUN/.lock says who it is, and beats while they live.
+"""One writer a run: RUN/.lock identifies it, and is refreshed as a heartbeat.
 
-No clocks are compared: on the same machine the process is looked for, on another one its beat is watched. A dead
-writer's lock is taken over.
+No clocks are compared: on the same machine the process is looked up, on another one its heartbeat is watched. A stale
+lock is taken over.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ from pipeline.storage.location import redact
 
 BEAT_S = 5.0
 WATCH_S = 4 * BEAT_S
-"""A lock of another machine that did not beat for so long has lost its writer."""
+"""Seconds without a heartbeat after which a lock of another machine is stale."""
 
 WRITTEN_S = 1.0
-"""A lock that says nothing may be one that is just being written; after so long it is none."""
+"""Seconds after which an empty lock file is stale."""
 
 
 @contextlib.contextmanager

@@ -55,11 +55,14 @@ def mark(fs: FileSystem, run: str, complete: bool) -> None:
 
 
 def clear(fs: FileSystem, run: str) -> None:
-    """Delete the run that is there, also one whose run.json is damaged; what holds something else is left alone."""
+    """Delete the run that is there, also one whose run.json is damaged; what holds something else is left alone.
+
+    `_SUCCESS` goes first and run.json last: a deletion that breaks off leaves nothing that looks complete.
+    """
     if fs.get_file_info(f"{run}/{RUN_FILE}").type != FileType.File:
         return
+    mark(fs, run, complete=False)
     for folder in (CODES, FAILURES, WAVES):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")
-    mark(fs, run, complete=False)
     fs.delete_file(f"{run}/{RUN_FILE}")

@@ -2,7 +2,7 @@
 
 Only what may be gone a moment later is tried again: silence, a broken connection, a busy server. A server that failed
 every try of several files in a row is taken for dead by this process: the next files are asked for once, briefly, until
-one of them is had.
+one of them is fetched.
 """
 
 import random
@@ -83,7 +83,7 @@ class Retries:
             self.failures = 0
 
     def done(self) -> None:
-        """The file is had, or what is wrong with it is not the server's silence."""
+        """Success, or an error that a retry cannot cure."""
         if not self.gave_up:
             self.health.failed_in_a_row = 0
 

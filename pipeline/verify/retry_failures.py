@@ -36,6 +36,7 @@ def retry(
     """Try the run's failures again, or only those whose "error" is among `errors`; returns the finished run.
 
     With the settings in run.json, changed by `settings` (dotted keys), and the inputs in it, unless `inputs` are given.
+    Not with its `ray_address`: which cluster gets this process's code and data is for the caller alone to say.
     run.json keeps no credentials: those of URIs come from the environment, or with `inputs`. Raises VoxmillError as
     `tokenize` does; the failures are then there as before.
     """
@@ -50,7 +51,7 @@ def retry(
         complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
         mark(fs, run, complete=False)
         dropped = drop_failures(fs, run, errors)
-    chosen = {**dict(flat_settings(summary["settings"])), **(settings or {})}
+    chosen = {**recorded_settings(summary), **(settings or {})}
     try:
         return tokenize(list(inputs or summary["inputs"]), str(location), settings=chosen, quiet=quiet)
     except VoxmillError as error:
@@ -108,6 +109,11 @@ def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
     if unknown:
         there = ", ".join(f"{number} {name}" for name, number in kinds.most_common()) or "none"
         raise InputError(f"No failure of this run is a {unknown[0]!r}. Its failures: {there}.")
+
+
+def recorded_settings(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a retry takes from run.json, by dotted keys: all settings but `ray_address`."""
+    return {key: value for key, value in flat_settings(summary["settings"]) if key != "ray_address"}
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

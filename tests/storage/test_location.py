@@ -147,19 +147,37 @@ def test_ordinary_ids_are_their_own_file_names(id: str) -> None:
     assert safe_relative_path(id) == id
 
 
-PIECES = ["..", ".", "/", "a", "A.wav", "%", "%2E", "%_", "%~", "\0", "\n", "x" * 300, "é" * 150, "\\", ".wav"]
+PIECES = [
+    "..",
+    ".",
+    "/",
+    ".pieces",
+    "a",
+    "A.wav",
+    "%",
+    "%2E",
+    "%_",
+    "%~",
+    "\0",
+    "\n",
+    "x" * 300,
+    "é" * 150,
+    "\\",
+    ".wav",
+]
 HOSTILE = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=400)
 
 
 @given(HOSTILE)
 @example("../../etc/passwd")
 @example("/etc/passwd")
+@example(".pieces/x")
 @example("")
 @example("/".join("abc" * 900))
 def test_file_names_stay_in_their_folder(id: str) -> None:
     path = safe_relative_path(id)
     parts = path.split("/")
-    assert not {"", ".", ".."} & set(parts)
+    assert not {"", ".", "..", ".pieces"} & set(parts)
     assert os.path.normpath(f"/run/{path}") == f"/run/{path}"
     assert all(len(part.encode()) <= 180 for part in parts)
     assert len(path.encode()) <= 1000

@@ -16,7 +16,7 @@ from pipeline.run.layout import SUCCESS_FILE
 from pipeline.run.write import write_parts
 from pipeline.settings import Settings, load_settings
 from pipeline.verify.check import check
-from pipeline.verify.retry_failures import drop_failures, flat_settings, retry
+from pipeline.verify.retry_failures import drop_failures, flat_settings, recorded_settings, retry
 from tests.helpers.rows import coded_row, failed_row, tone
 
 LOCAL = LocalFileSystem()
@@ -46,6 +46,12 @@ def test_failures_are_dropped_by_kind(tmp_path: Path) -> None:
 def test_settings_come_back_as_they_were(changes: dict[str, Any]) -> None:
     settings = Settings.model_validate(changes)
     assert load_settings(None, dict(flat_settings(settings.model_dump(mode="json")))) == settings
+
+
+def test_a_run_does_not_say_which_cluster_is_joined() -> None:
+    settings = Settings.model_validate({"ray_address": "203.0.113.7:6379", "precision": "fp32"})
+    recorded = recorded_settings({"settings": settings.model_dump(mode="json")})
+    assert load_settings(None, recorded) == Settings(precision="fp32")
 
 
 def test_no_run(tmp_path: Path) -> None:
