@@ -2,7 +2,7 @@
 
 Everything goes through upstream's own class, from the exported files alone.
 
-    python -m actors.demo.quality --speech FOLDER [--model demo] [--picture spectrogram.png]
+    python -m actors.demo.quality --speech FOLDER [--model demo] [--clips FOLDER] [--picture spectrogram.png]
 """
 
 import argparse
@@ -15,11 +15,14 @@ import torch
 
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
 from actors.demo.losses import log_mel_distance, magnitudes
-from actors.demo.speech import read_speech
+from actors.demo.pitch import compare_pitch, level_db, pitch, quiet_noise
+from actors.demo.speech import read_clips, read_speech
 from actors.qwen import load_upstream
 
 COUNTS = (1, 2, 4, 8, 16)
 """Codebooks heard, for the growth of quality."""
+PITCH_COUNTS = (1, 4, 16)
+"""Codebooks heard, for the growth of pitch: finding it takes long."""
 
 
 def encode(tokenizer: Any, wave: np.ndarray) -> torch.Tensor:
@@ -98,6 +101,24 @@ def _mean(clips: list[np.ndarray], outputs: list[np.ndarray]) -> np.ndarray:
     return np.mean([(distance(ours, wave), intelligibility(ours, wave), si_sdr(ours, wave)) for ours, wave in pairs], 0)
 
 
+def measure_pitch(tokenizer: Any, clips: list[np.ndarray], counts: tuple[int, ...]) -> dict[int, np.ndarray]:
+    """Codebooks heard -> means over `clips` of the three pitch errors, clips without voice left out."""
+    codes, tracks = [encode(tokenizer, clip) for clip in clips], [pitch(clip) for clip in clips]
+    table = {}
+    for count in counts:
+        heard = first_codebooks(tokenizer, count)
+        outputs = [pitch(decode(heard, c, len(w))) for c, w in zip(codes, clips, strict=True)]
+        table[count] = np.nanmean([compare_pitch(o, t) for o, t in zip(outputs, tracks, strict=True)], 0)
+    return table
+
+
+def silence_levels(tokenizer: Any) -> dict[str, float]:
+    """What goes in -> the level in dBFS that comes out."""
+    noises = {f"noise of {level} dBFS": quiet_noise(level=level) for level in (-80, -60.2)}
+    waves = {"digital silence": np.zeros(4 * SAMPLE_RATE, np.float32)} | noises
+    return {name: level_db(decode(tokenizer, encode(tokenizer, wave), len(wave))) for name, wave in waves.items()}
+
+
 def draw(before: np.ndarray, after: np.ndarray, path: Path) -> None:
     """A PNG with the spectrograms of one recording before and after the codec, 0 to 8 kHz."""
     import matplotlib
@@ -117,21 +138,46 @@ def draw(before: np.ndarray, after: np.ndarray, path: Path) -> None:
     pyplot.close(figure)
 
 
+def report(tokenizer: Any, clips: list[np.ndarray], counts: tuple[int, ...]) -> None:
+    """Print the tables of the model card."""
+    table, used = measure(tokenizer, clips)
+    print("| heard | log-mel distance | STOI | SI-SDR, dB |\n|---|---|---|---|")
+    for name, (mel, stoi, sdr) in table.items():
+        print(f"| {name} | {mel:.3f} | {stoi:.3f} | {sdr:.1f} |")
+    print("entries used, %: " + " ".join(f"{100 * share:.0f}" for share in used))
+    print("| codebooks heard | pitch frames wrong | of the voiced | of those voiced in both |\n|---|---|---|---|")
+    for count, errors in measure_pitch(tokenizer, clips, counts).items():
+        print(f"| {count} | " + " | ".join(f"{100 * error:.1f} %" for error in errors) + " |")
+
+
+def report_clips(tokenizer: Any, clips: dict[str, np.ndarray]) -> None:
+    """Print a row for each clip, by name, heard through 16 codebooks."""
+    print("| clip | log-mel distance | STOI | SI-SDR, dB | pitch frames wrong |\n|---|---|---|---|---|")
+    for name, wave in clips.items():
+        output = decode(tokenizer, encode(tokenizer, wave), len(wave))
+        errors = compare_pitch(pitch(output), pitch(wave))
+        figures = f"{distance(output, wave):.3f} | {intelligibility(output, wave):.3f} | {si_sdr(output, wave):.1f}"
+        print(f"| {name} | {figures} | {100 * errors.frames:.1f} % |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", type=Path, required=True, help="the folder that train_demo was given")
     parser.add_argument("--model", default="demo", help='"demo", or a checkpoint folder')
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--clips", type=Path, help="measure these, too, with 16 codebooks: recordings in any folder below"
+    )
     parser.add_argument("--picture", type=Path, help="write the spectrograms of a held-out clip here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     tokenizer = load_upstream(options.model)
     _, held_out = read_speech(options.speech)
-    table, used = measure(tokenizer, held_out)
-    print("| heard | log-mel distance | STOI | SI-SDR, dB |\n|---|---|---|---|")
-    for name, (mel, stoi, sdr) in table.items():
-        print(f"| {name} | {mel:.3f} | {stoi:.3f} | {sdr:.1f} |")
-    print("entries used, %: " + " ".join(f"{100 * share:.0f}" for share in used))
+    report(tokenizer, held_out, PITCH_COUNTS)
+    if options.clips:
+        report_clips(tokenizer, read_clips(options.clips))
+    for name, level in silence_levels(tokenizer).items():
+        print(f"{name}: {level:.1f} dBFS")
     if options.picture:
         clip = held_out[0][: 6 * SAMPLE_RATE]
         draw(clip, decode(tokenizer, encode(tokenizer, clip), len(clip)), options.picture)

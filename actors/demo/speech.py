@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import librosa
 import numpy as np
 import torch
@@ -26,6 +27,21 @@ def read_speech(folder: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
     held_out = clips[every - 1 :: every]
     del clips[every - 1 :: every]
     return clips, held_out
+
+
+def read_clips(folder: Path) -> dict[str, np.ndarray]:
+    """Every recording below `folder` that FFmpeg reads, by its path there: float32 [T] at 24 kHz, mono."""
+    clips = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        resample = av.AudioResampler("flt", "mono", SAMPLE_RATE)
+        try:
+            with av.open(str(path)) as file:
+                frames = [*file.decode(audio=0), None]  # None: what the resampler still holds
+                blocks = [out for frame in frames for out in resample.resample(frame)]
+        except av.FFmpegError:
+            continue  # one of the bundled clips is broken on purpose
+        clips[path.relative_to(folder).as_posix()] = np.concatenate([block.to_ndarray()[0] for block in blocks])
+    return clips
 
 
 def draw_batch(clips: list[np.ndarray], size: tuple[int, int], seed: int, step: int) -> torch.Tensor:
