@@ -24,8 +24,8 @@ def find_model(model: str) -> Path:
     """
     if model == "demo":
         folder = DEMO_FOLDER
-    elif Path(model).expanduser().is_dir():
-        folder = Path(model).expanduser()
+    elif (there := _folder(model)) is not None:
+        folder = there
     elif model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise ModelError(f"No model folder at {model!r}. Give a folder that holds {', '.join(FILES)}, or a hub id.")
     else:
@@ -36,8 +36,14 @@ def find_model(model: str) -> Path:
 
 def name_anywhere(model: str) -> str:
     """`model` as other machines can find it: a folder by its absolute path, "demo" and hub ids as they are."""
-    folder = Path(model).expanduser()
-    return str(folder.absolute()) if model != "demo" and folder.is_dir() else model
+    folder = _folder(model)
+    return str(folder.absolute()) if model != "demo" and folder is not None else model
+
+
+def _folder(model: str) -> Path | None:
+    """The folder that `model` names, if there is one."""
+    path = os.path.expanduser(model)  # unlike Path's, it leaves the "~name" of an unknown user as it is
+    return Path(path) if model and os.path.isdir(path) else None  # False, too, for a NUL or a name that is too long
 
 
 def _fetch(model: str) -> Path:

@@ -96,10 +96,10 @@ def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any]
     """
     values: dict[str, Any] = {}
     if config is not None:
-        for key, value in _flatten(_read_yaml(Path(config))):
+        for key, value in _read_yaml(Path(config)):
             _put(values, key, value)
     for key, value in (overrides or {}).items():
-        _put(values, key, yaml.safe_load(value) if isinstance(value, str) else value)
+        _put(values, key, _value(key, value) if isinstance(value, str) else value)
     try:
         return Settings.model_validate(values)
     except pydantic.ValidationError as error:
@@ -119,16 +119,28 @@ def parse_assignments(assignments: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+_BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""ValueError: 2001-99-99, and text that is not UTF-8. RecursionError: a thousand brackets, an alias of itself."""
+
+
+def _value(key: str, text: str) -> Any:
     try:
-        content = yaml.safe_load(path.read_text())
+        return yaml.safe_load(text)
+    except _BAD_YAML as error:
+        raise SettingsError(f"Setting {key} = {text!r} is not YAML: {error}. Quote text: {key}='\"...\"'.") from None
+
+
+def _read_yaml(path: Path) -> list[tuple[str, Any]]:
+    """The file's settings by dotted key, in order."""
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+        if isinstance(content, dict):
+            return list(_flatten(content))
     except OSError as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The settings file {path} is not YAML: {error}") from error
-    if not isinstance(content or {}, dict):
-        raise SettingsError(f"The settings file {path} holds a {type(content).__name__}; expected `key: value` lines.")
-    return content or {}
+    except _BAD_YAML as error:
+        raise SettingsError(f"The settings file {str(path)!r} is not YAML: {error}") from error
+    raise SettingsError(f"The settings file {path} holds a {type(content).__name__}; expected `key: value` lines.")
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

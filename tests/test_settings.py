@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from actors.checkpoint import find_model
 from actors.contract import FRAME_SAMPLES
-from pipeline.errors import SettingsError
+from pipeline.errors import ModelError, SettingsError
 from pipeline.settings import Settings, load_settings, parse_assignments
 
 CONFIGS = [Path(__file__).parent.parent / "configs" / f"{name}.yaml" for name in ("laptop", "one_gpu", "cluster")]
@@ -74,3 +75,34 @@ def test_assignments() -> None:
 @pytest.mark.parametrize(("length_s", "frames"), [(0.01, 1), (0.08, 1), (0.16, 2), (300, 3750), (0.1, 1)])
 def test_chunks_are_whole_frames(length_s: float, frames: int) -> None:
     assert load_settings(None, {"chunk.length_s": length_s}).chunk.length_samples == frames * FRAME_SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("input.column", text) for text in ("[", "*x", "!!python/name:os.system", "a\0b", "2001-99-99", "[" * 9999)],
+        *[("model", text) for text in ("*x", "", "[a]", "{a: b}", "!x y")],
+        *[("precision", ""), ("chunk.length_s", ""), ("", "1"), ("chunk", "3"), ("encode.actors", "b=c")],
+    ],
+)
+def test_odd_text_after_set_is_one_message(key: str, value: str) -> None:
+    with pytest.raises(SettingsError):
+        load_settings(None, parse_assignments([f"{key}={value}"]))
+
+
+@pytest.mark.parametrize(
+    "content", ["[", "*x", "a: &a {b: *a}", "!!python/name:os.system", "a\0b", "- 1", "\xff", "d: 2001-99-99"]
+)
+def test_an_odd_config_is_one_message(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_bytes(content.encode("latin1"))
+    for path in (file, tmp_path, f"{file}\0", ""):
+        with pytest.raises(SettingsError):
+            load_settings(path)
+
+
+@pytest.mark.parametrize("model", ["", "~nobody-here", "a\0b", "x" * 5000, "*x", "a/*", "\udcff"])
+def test_an_odd_model_is_one_message(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError):
+        find_model(model)
