@@ -18,7 +18,7 @@ _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_WAVE = bytes.fromhex("77617665f3acd3118cd100c04f8edb8a")
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # a WAVE_FORMAT_EXTENSIBLE code is a plain one before this
 _EXTENSIBLE = 0xFFFE
-_KINDS = {(1, 8): "u1", (1, 16): "i2", (1, 24): "i3", (1, 32): "i4", (3, 32): "f4", (3, 64): "f8"}
+_KINDS = {(1, 8): "u1", (1, 16): "i2", (1, 24): "i3", (1, 32): "i4", (1, 64): "i8", (3, 32): "f4", (3, 64): "f8"}
 _MAX_CHUNKS = 10_000  # before the samples: more is no recorder's work
 _STREAMED = {0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFFF00, 2**63 - 1 - 24, 2**64 - 1 - 24, 2**64 - 1}
 """Data sizes of writers that could not know them: ffmpeg, arecord, W64 less its header. sox: see `_endless`."""
@@ -30,7 +30,7 @@ class Wav:
 
     rate: int  # Hz
     channels: int
-    kind: str  # "u1", "i2", "i3", "i4", "f4", "f8", little endian; "" for what only a decoder reads (A-law, ADPCM)
+    kind: str  # a value of _KINDS, little endian; "" for what only a decoder reads (A-law, ADPCM)
     begin: int  # byte of the first sample
     promised: int | None  # bytes of samples that the header promises; None where it says "until the end of the file"
     present: int  # bytes of samples that are there

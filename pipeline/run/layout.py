@@ -50,7 +50,7 @@ def safe_relative_path(id: str) -> str:
 
 
 def _escape(name: str) -> str:
-    if name in ("", ".", "..", PIECES):
+    if name in ("", ".", "..") or name.lower() == PIECES:  # of any case: some disks do not tell them apart
         return name.replace(".", "%2E") or "%_"
     return _UNSAFE.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode("utf-8", "surrogatepass")), name)
 

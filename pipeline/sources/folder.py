@@ -22,7 +22,7 @@ from pipeline.storage.filesystem import locate
 from pipeline.storage.location import around, check_scheme, is_local, is_uri, local_location, local_path, quoted, redact
 from pipeline.storage.network_retry import with_retries
 from pipeline.storage.text import clean_id, is_hidden
-from pipeline.storage.translate import errors_as
+from pipeline.storage.translate import opening_errors_as
 
 LISTING_SCHEMA = pa.schema([("path", pa.string()), ("location", pa.string()), ("bytes", pa.int64())])
 """path: relative to the folder, or to the glob's fixed base; surrogates escaped by names.clean_id."""
@@ -47,7 +47,7 @@ def list_folder(folder: str, access: Access, suffixes: tuple[str, ...], pattern:
     """All audio files and containers below `folder` whose relative path, or a folder above it, matches `pattern`."""
     if check_scheme(folder, access.schemes) in ("http", "https"):
         raise InputError(f"{redact(folder)}: http servers list no folders; name files, shards or a manifest of them")
-    with errors_as(folder, InputError):
+    with opening_errors_as(folder, InputError):
         return _listing(
             _walk(local_path(folder), pattern, suffixes)
             if is_local(folder)

@@ -194,6 +194,8 @@ def _column_of_ids(parquet: pq.ParquetFile, audio: str) -> pa.ChunkedArray | Non
             continue
         column = table.column(0)
         if pa.types.is_struct(column.type):
+            if column.type.get_field_index("path") < 0:
+                continue
             column = pc.struct_field(column, "path")
         if not (is_text(column.type) or pa.types.is_integer(column.type)):
             continue

@@ -11,7 +11,7 @@ from pipeline.storage.access import DEFAULT, SCHEMES, Access
 from pipeline.storage.http import HttpFile, http_client
 from pipeline.storage.location import _split, check_scheme, is_http, local_path
 from pipeline.storage.network_retry import with_retries
-from pipeline.storage.translate import errors_as
+from pipeline.storage.translate import opening_errors_as
 
 BUFFER_BYTES = 4 << 20
 """Bytes per request for a large remote file: a quarter of a second at 16 MB/s, well above the latency of a request."""
@@ -27,7 +27,7 @@ def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.File
     if scheme == "file":
         return pafs.LocalFileSystem(), local_path(location)
     environment = tuple(sorted(i for i in os.environ.items() if i[0].startswith(("AWS_", "GOOGLE_", "HF_"))))
-    with errors_as(location, InputError):
+    with opening_errors_as(location, InputError):
         if scheme in ("http", "https"):
             return pafs.PyFileSystem(pafs.FSSpecHandler(http_client())), location
         parts = _split(location)
@@ -42,7 +42,7 @@ def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, int]:
     Raises InputError if nothing is there, or if it cannot be reached.
     """
     fs, path = locate(location, access.schemes)
-    with errors_as(location, InputError):
+    with opening_errors_as(location, InputError):
         if is_http(location):
             with HttpFile(location, access) as file:
                 return False, file.size or 0

@@ -8,10 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.storage.access import Access
+from pipeline.storage.location import check_scheme
 from pipeline.storage.network_retry import Retries, client_errors
 
 READ_BYTES = 1 << 20
 """Bytes per read of a response when the caller gives no size."""
+
+MAX_REDIRECTS = 10
+"""Of one request; aiohttp's own limit."""
 
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -31,6 +35,7 @@ class HttpFile(io.RawIOBase):
         self.ranges = True  # until an answer shows that the server does not support byte ranges
         self.position = 0
         self._client = http_client()
+        self._schemes = access.schemes
         self._response: Any = None
         self._to_skip = 0  # bytes of the response before `position`, not read yet
         self._response_end: float = 0  # position where the response ends
@@ -109,7 +114,17 @@ class HttpFile(io.RawIOBase):
         timeout = aiohttp.ClientTimeout(total=None, connect=silence_s, sock_connect=silence_s, sock_read=silence_s)
         url = self._client.encode_url(self.url)
         session = sync(self._client.loop, self._client.set_session)
-        self._response = sync(self._client.loop, partial(session.get, url, headers=headers, timeout=timeout))
+        get = partial(session.get, headers=headers, timeout=timeout, allow_redirects=False)
+        for _ in range(MAX_REDIRECTS):
+            self._response = sync(self._client.loop, partial(get, url))
+            target = self._response.headers.get("Location")
+            if self._response.status not in (301, 302, 303, 307, 308) or target is None:
+                break
+            url = self._response.url.join(self._client.encode_url(target))
+            check_scheme(str(url), self._schemes)  # before it is asked for
+            self._close_response()
+        else:
+            raise OSError(f"more than {MAX_REDIRECTS} redirects")
         if self._response.status in (404, 410):
             raise FileNotFoundError(self.url)
         self._response.raise_for_status()

@@ -23,7 +23,7 @@ from pipeline.storage.filesystem import BUFFER_BYTES, locate
 from pipeline.storage.http import HttpFile
 from pipeline.storage.location import is_http
 from pipeline.storage.network_retry import with_retries
-from pipeline.storage.translate import errors_as
+from pipeline.storage.translate import errors_as, opening_errors_as
 
 SMALL_BYTES = 32 << 20
 """Remote files up to here are fetched whole, in one request: decoders seek. Larger ones are read by range."""
@@ -37,7 +37,7 @@ MAX_SPOOL_BYTES = 16 << 30
 def open_recording(location: str, access: Access = DEFAULT) -> Iterator[BinaryIO]:
     """A seekable file; a local one is an `io.FileIO`, which can be memory-mapped. Raises UnreadableAudio."""
     try:
-        with errors_as(location, UnreadableAudio):
+        with opening_errors_as(location, UnreadableAudio):
             if not location:
                 raise UnreadableAudio("this row of the manifest names no file")
             fs, path = locate(location, access.schemes)

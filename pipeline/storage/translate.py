@@ -30,6 +30,18 @@ def errors_as(location: str, error: type[VoxmillError]) -> Iterator[None]:
         raise error(f"{redact(location)}: cannot be read ({reason(e)})") from None
 
 
+@contextmanager
+def opening_errors_as(location: str, error: type[VoxmillError]) -> Iterator[None]:
+    """`errors_as` for opening alone: also what clients raise for a location that they cannot make sense of."""
+    with errors_as(location, error):
+        try:
+            yield
+        except (ValueError, NotImplementedError) as e:
+            if isinstance(e, OSError):
+                raise
+            raise error(f"{redact(location)}: cannot be read ({reason(e)})") from None
+
+
 def reason(error: BaseException) -> str:
     text = " ".join(redact(str(error)).split())
     return f"{type(error).__name__}: {text}"[:400] if text else type(error).__name__

@@ -302,6 +302,12 @@ def test_two_columns_of_one_name_are_no_audio(tmp_path: Path) -> None:
         plan([str(tmp_path / "s.parquet")])
 
 
+def test_ids_that_are_no_text_are_none(tmp_path: Path, job: Job) -> None:
+    audio = pa.array([{"bytes": b"x", "path": None}] * 3, AUDIO)
+    pq.write_table(pa.table({"audio": audio, "id": [{"a": 1}] * 3}), tmp_path / "s.parquet", row_group_size=1)
+    assert len(travelled(tmp_path / "s.parquet", job)) == 3
+
+
 @settings(max_examples=60, deadline=60_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     columns=st.lists(
