@@ -1,1 +1,1 @@
-"""What lives on a device: the codec, its engines, the callable classes of the actor pools. Runs without Ray."""
+"""The codec engine, and the callable classes of the actor pools that use it. Runs without Ray."""

@@ -35,7 +35,7 @@ def find_model(model: str) -> Path:
 
 
 def name_anywhere(model: str) -> str:
-    """`model` as other machines can find it: a folder by its absolute path, "demo" and hub ids as they are."""
+    """`model` as another machine can find it: the absolute path of a folder; "demo" and hub ids unchanged."""
     folder = _folder(model)
     return str(folder.absolute()) if model != "demo" and folder is not None else model
 
@@ -92,8 +92,8 @@ def _check_folder(folder: Path) -> None:
             pass
     except SafetensorError as error:
         raise ModelError(
-            f"{folder / 'model.safetensors'} is no whole safetensors file: {error}. Weights in any other format are "
-            "not read: copy or download it again."
+            f"{folder / 'model.safetensors'} is damaged, or not a safetensors file: {error}. No other format is read: "
+            "copy or download it again."
         ) from error
 
 
@@ -111,10 +111,11 @@ def fingerprint(folder: Path) -> str:
 
 
 def exact_context_frames(folder: Path) -> int:
-    """Frames of left context after which a chunk's codes and wave no longer depend on what came before (`window`).
+    """Frames of left context with which a chunk's codes and wave equal those of the whole recording (`window`).
 
-    Every transformer layer looks back its window less one position: 25 Hz positions in the encoder, frames in the
-    decoder. The convolutions around them reach back 2 frames of audio and a few positions; 4 and 14 frames cover them.
+    Every transformer layer looks back over its window less one position: positions of 25 Hz in the encoder, frames in
+    the decoder. The convolutions around them reach back 2 frames of audio and a few positions: 4 and 14 frames cover
+    that.
     """
     config = json.loads((folder / "config.json").read_text())
     encoder, decoder = config["encoder_config"], config["decoder_config"]
@@ -124,13 +125,13 @@ def exact_context_frames(folder: Path) -> int:
 
 
 OFFICIAL_CODEBOOK_SIZE = 2048
-"""`codebook_size` of the official config: for models whose folder is not here."""
+"""`codebook_size` of the official config: the default where the model's folder is not on this machine."""
 
 
 def codebook_size(model: str) -> int:
-    """How many codes the codebooks of `model` have, by its config; nothing is fetched for that.
+    """Entries of each codebook of `model`, from its config. Downloads nothing.
 
-    Raises ModelError for a config that does not say.
+    Raises ModelError for a config without that number.
     """
     config = os.path.join(DEMO_FOLDER if model == "demo" else os.path.expanduser(model), "config.json")
     if not model or not os.path.isfile(config):
@@ -139,4 +140,4 @@ def codebook_size(model: str) -> int:
         with open(config, "rb") as file:
             return int(json.load(file)["encoder_config"]["codebook_size"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{config} does not tell the size of the codebooks: {error!r}") from error
+        raise ModelError(f"{config} does not state the size of the codebooks: {error!r}") from error

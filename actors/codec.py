@@ -1,4 +1,4 @@
-"""A checkpoint -> waves to codes, and codes to waves. The one public face of this package; runs without Ray.
+"""A checkpoint -> waves to codes, and codes to waves. The public interface of this package; runs without Ray.
 
 codec = Codec.load("demo")
 codes = codec.encode([wave])    # float32 [T] at 24 kHz -> int16 [F, 16]
@@ -29,13 +29,14 @@ CHOICES = {
     "parts": ("all", "encode", "decode"),
 }
 TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 25, ("cuda", "decode"): 25}
-"""Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast products, short enough for the caches. On
-CUDA a compromise: a halo of 2 and 10 frames is computed twice, and half of a recording's last tile is padding."""
+"""Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short enough for the
+caches. On CUDA a compromise: a halo of 2 or 10 frames is computed twice, and about half of a recording's last tile is
+padding."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may be chosen for speed; no code depends on it (but for TF32, and float rounding)."""
+    """Choices for speed. They do not change the codes, except by TF32 and float rounding."""
 
     tile_s: float | None
     tile_batch: int | None
@@ -45,7 +46,7 @@ class Options:
 
 @dataclass
 class Codec:
-    """Weights on one device. Holds nothing of what it encoded or decoded."""
+    """Weights on one device; an `actors.contract.Engine`. Keeps no state between calls."""
 
     model: str
     folder: Path
@@ -80,7 +81,7 @@ class Codec:
         """`model`: "demo", a folder or a hub id. Raises ModelError, DeviceError, SettingsError.
 
         `device`: auto, cpu, cuda or cuda:N. `precision`: auto (fp16 on CUDA, fp32 on a CPU), fp32, fp16 or bf16.
-        `attention`: full (as upstream's sdpa: all that came before) or window (the checkpoint's 10 s; bounded memory).
+        `attention`: full (as upstream's sdpa: everything before) or window (the checkpoint's 10 s; bounded memory).
         `threads`: of this process, for a CPU. `tile_s`, `tile_batch`: length and number of the tiles that the
         convolutions run over at once (None: chosen for the device). `accelerate`: auto, none, graphs or compile.
         `parts`: "encode" or "decode" keeps only that half's weights.
@@ -122,9 +123,9 @@ class Codec:
             return tiled.within_memory(lambda: decode_codes(weights, tiled, codes))
 
     def agreement(self, waves: Sequence[np.ndarray]) -> np.ndarray:
-        """Share of codes equal to those of fp32 on this device, per codebook: float64 [16]; of no audio NaN.
+        """Share of codes equal to those of fp32 on this device, per codebook: float64 [16]; NaN without audio.
 
-        Loads the fp32 encoder for as long as it takes.
+        Loads the fp32 encoder for the duration of the call.
         """
         exact = Codec.load(
             str(self.folder), str(self.device), "fp32", self.attention, accelerate="none", parts="encode"
@@ -134,7 +135,7 @@ class Codec:
         return same.mean(0) if len(same) else np.full(NUM_CODEBOOKS, np.nan)
 
     def stream_encoder(self, batch: int = 1, rate: int = SAMPLE_RATE) -> StreamEncoder:
-        """Encode `batch` live streams in lockstep, at `rate` Hz; its state is apart from these weights.
+        """Encode `batch` live streams in lockstep, at `rate` Hz; the stream holds its own state.
 
         Raises SettingsError for a codec of attention `full`, whose state would grow without bound.
         """
@@ -146,7 +147,7 @@ class Codec:
         return StreamEncoder(weights, tiled.way, batch, rate)
 
     def stream_decoder(self, batch: int = 1) -> StreamDecoder:
-        """Decode `batch` live streams of codes in lockstep; its state is apart from these weights."""
+        """Decode `batch` live streams of codes in lockstep; the stream holds its own state."""
         if self.decoding is None:
             raise SettingsError("This codec was loaded with parts='encode'; a stream decoder needs 'all' or 'decode'.")
         weights, tiled = self.decoding
@@ -165,8 +166,8 @@ class Codec:
 
 
 def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, str], options: Options) -> Codec:
-    """Load the checkpoint, take over the weights of the wanted parts, let go of the rest."""
-    from actors.qwen import load_network  # here, for it imports transformers
+    """Load the checkpoint, copy the weights of the wanted parts, free the rest."""
+    from actors.qwen import load_network  # here, because it imports transformers
 
     device, precision, attention, parts = chosen
     folder = find_model(model)
@@ -194,7 +195,7 @@ def _tiled(part: str, weights: Encoder | Decoder, dtype: torch.dtype, codec: Cod
         example = torch.zeros(1, weights.halo + tile, weights.row, dtype=dtype, device=device)
         batch = measured_batch(device, lambda: weights.convolutions(example))
     elif batch is None and options.accelerate == "compile":
-        batch = 1  # compiled code has one shape, and carries nothing
+        batch = 1  # compiled code has one static shape and no carried state
     stack = accelerated(weights.convolutions, options.accelerate, device)
     return Tiled(stack, weights.halo, Way(device, dtype, tile, batch))
 

@@ -1,4 +1,4 @@
-"""The codec's contract: its rates, its frame, its codebooks, and what every engine of it offers.
+"""The codec's contract: its rates, frame and codebooks, and the protocol of an engine.
 
 Letters: T samples, F frames, K = 16 codebooks. Rates are in Hz, seconds end in `_s`.
 """
@@ -19,7 +19,7 @@ NUM_CODEBOOKS = 16
 
 OFFICIAL_MODEL = "Qwen/Qwen3-TTS-Tokenizer-12Hz"
 OFFICIAL_REVISION = "7dd38ad4e9bad454aae9cd937d0cd577604fe229"
-"""The hub's id of the codec, and the commit that is fetched."""
+"""The hub id of the codec, and the commit that is downloaded."""
 
 
 def frame_count(samples: int) -> int:
@@ -28,7 +28,7 @@ def frame_count(samples: int) -> int:
 
 
 class Engine(Protocol):
-    """What the pools, the streams' commands and the benchmark ask of a loaded codec; `actors.codec.Codec` is one."""
+    """What the actor pools need of a loaded codec; `actors.codec.Codec` is one."""
 
     sample_rate: int  # Hz
     frame_rate: float  # Hz

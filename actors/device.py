@@ -1,4 +1,4 @@
-"""What was asked for -> device, precision, tile shapes; figures of memory."""
+"""Settings -> device, precision and size of tile batches; memory figures."""
 
 import contextlib
 import resource
@@ -13,13 +13,13 @@ from actors.errors import DeviceError
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 MAX_TILE_BATCH = 64
-"""Tiles at once at most: about two minutes of audio, a bound on what a call holds in device memory."""
+"""Upper limit of tiles at once: about two minutes of audio, which bounds the device memory of a call."""
 FREE_SHARE = 0.4
-"""Of the free device memory, for the tiles: leaves room for another actor on the same device."""
+"""Share of the free device memory for tiles: leaves room for another actor on the same device."""
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto", "cpu", "cuda" or "cuda:N" -> a device that is there; auto: CUDA where there is one. Or DeviceError."""
+    """ "auto", "cpu", "cuda" or "cuda:N" -> an available device; auto: CUDA if available. Raises DeviceError."""
     kind, _, number = name.partition(":")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -36,7 +36,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """ "auto", "fp32", "fp16" or "bf16" -> one that the device computes well; auto: fp16 on CUDA, fp32 on a CPU."""
+    """ "auto", "fp32", "fp16" or "bf16" -> a precision that the device supports; auto: fp16 on CUDA, fp32 on a CPU.
+
+    Raises DeviceError.
+    """
     if name == "auto":
         return "fp16" if device.type == "cuda" else "fp32"
     if name not in PRECISIONS:
@@ -56,13 +59,13 @@ def cpu_has_bf16() -> bool:
 
 
 def current(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """While inside, the device is CUDA's current one: streams, events and graphs belong to that."""
+    """While inside, the device is CUDA's current device: streams, events and graphs are created on that."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """While inside, CUDA's fp32 products and convolutions may round their inputs to TF32, or may not."""
+    """While inside, CUDA's fp32 products and convolutions round their inputs to TF32 only if `allowed`."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = products.allow_tf32, convolutions.allow_tf32
     products.allow_tf32 = convolutions.allow_tf32 = allowed
@@ -73,15 +76,15 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 def tile_batch(free: int, one: int, most: int = MAX_TILE_BATCH) -> int:
-    """How many tiles of `one` byte each run at once in SHARE of the `free` bytes: a power of two in 1..most."""
+    """How many tiles of `one` bytes each fit into FREE_SHARE of the `free` bytes: a power of two in 1..most."""
     fit = max(1, int(free * FREE_SHARE) // max(one, 1))
     return min(most, 1 << (fit.bit_length() - 1))
 
 
 def measured_batch(device: torch.device, run_one: Callable[[], object]) -> int:
-    """`tile_batch` of a CUDA device whose use by one tile is measured by running it."""
+    """`tile_batch` of a CUDA device; runs one tile to measure its memory."""
     with torch.inference_mode(), current(device):
-        run_one()  # libraries' workspaces are not the tile's
+        run_one()  # a warm-up: workspaces of libraries do not count as the tile's
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         run_one()
@@ -91,7 +94,7 @@ def measured_batch(device: torch.device, run_one: Callable[[], object]) -> int:
 
 
 def memory(device: torch.device) -> dict[str, int]:
-    """Bytes: of this process now and at its highest, and of the device since its last `reset_peak`."""
+    """Bytes: of this process now and at its peak, and of the device since the last `reset_peak`."""
     figures = {"host_rss": _host_rss(), "host_peak_rss": _host_peak_rss()}
     if device.type == "cuda":
         figures |= {
@@ -103,7 +106,7 @@ def memory(device: torch.device) -> dict[str, int]:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start counting the device's highest use anew."""
+    """Reset the device's peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -113,12 +116,12 @@ def _host_rss() -> int:
 
 
 def _host_peak_rss() -> int:
-    """Of this program: getrusage would also count the process that started it."""
+    """Peak of this program alone: getrusage would include the process that it was forked from."""
     return _kernel_figure("/proc/self/status", "VmHWM") or _most_resident()
 
 
 def host_free() -> int | None:
-    """Bytes of host memory that could be had now; None where the system does not say."""
+    """Bytes of host memory that are available now; None where the system does not say."""
     return _kernel_figure("/proc/meminfo", "MemAvailable")
 
 

@@ -1,11 +1,11 @@
-"""What the engine raises. The message says what was seen, what was expected, what to change.
+"""The engine's errors. The message says what was seen, what was expected, what to change.
 
 Errors cross processes by pickling: no custom `__init__`, one finished message.
 """
 
 
 class VoxmillError(Exception):
-    """A mistake that the user can mend; the command line prints the message and exits with 2."""
+    """A mistake that the user can correct; the command line prints the message and exits with 2."""
 
 
 class SettingsError(VoxmillError):
@@ -17,19 +17,19 @@ class InputError(VoxmillError):
 
 
 class ModelError(VoxmillError):
-    """A model that cannot be loaded: files missing, not the 12 Hz codec, the hub out of reach."""
+    """A model that cannot be loaded: missing files, another codec, an unreachable hub."""
 
 
 class DeviceError(VoxmillError):
-    """A device, or a precision on a device, that is not to be had."""
+    """A device that is not available, or does not support the precision."""
 
 
 class RecordingError(VoxmillError):
-    """One recording that cannot be tokenized. It becomes a row of `failures/`: the class name is its "error"."""
+    """One recording that cannot be tokenized: a row of `failures/`, with the class name as its "error"."""
 
 
 class UnsupportedAudio(RecordingError):
-    """A rate, a channel count or an encoding outside what voxmill reads."""
+    """A rate, a number of channels or an encoding that voxmill does not read."""
 
 
 class NonFiniteAudio(RecordingError):
@@ -41,7 +41,7 @@ class DeviceOutOfMemory(RecordingError):
 
 
 class KillsItsActor(RecordingError):
-    """The process that worked on it died, time and again."""
+    """The process that worked on the recording died repeatedly."""
 
 
 class BadCodes(RecordingError):

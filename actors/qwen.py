@@ -28,7 +28,7 @@ def load_upstream(model: str, device: str = "cpu", dtype: "torch.dtype | None" =
 def load_network(folder: Path) -> Qwen3TTSTokenizerV2Model:
     """The network of a checked folder, fp32 on the CPU, in evaluation mode.
 
-    Raises ModelError where weights are missing or of other shapes: transformers would put random ones in their place.
+    Raises ModelError where weights are missing or of other shapes: transformers would fill in random ones.
     """
     import torch
 

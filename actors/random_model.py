@@ -1,4 +1,4 @@
-"""A seeded random checkpoint of the real classes: sizes and speed are real, codes mean nothing."""
+"""A seed -> a random checkpoint of upstream's classes: real sizes and speed, meaningless codes."""
 
 import json
 import shutil
@@ -51,8 +51,8 @@ def small_config() -> dict[str, Any]:
 def save_random_checkpoint(folder: Path, config: dict[str, Any], seed: int = 0, layer_scale: float = 0.3) -> Path:
     """Write seeded random weights of `config` to `folder`, loadable like any checkpoint; returns `folder`.
 
-    `layer_scale` replaces the initial 0.01 of every transformer layer, with which attention would hardly show in the
-    codes. Codebook entries are drawn with the mean and covariance of what they quantize, so that codes spread.
+    `layer_scale` replaces the initial 0.01 of every transformer layer, with which attention would hardly affect the
+    codes. Codebook entries are drawn with the mean and covariance of their inputs, so that many codes are used.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -61,7 +61,7 @@ def save_random_checkpoint(folder: Path, config: dict[str, Any], seed: int = 0, 
             if name.endswith("layer_scale.scale"):
                 parameter.fill_(layer_scale)
             elif name.endswith(("dwconv.conv.bias", ".gamma")):
-                parameter.normal_(0.0, 0.1)  # 1e-6 at the start: a block that does nothing would test nothing
+                parameter.normal_(0.0, 0.1)  # with the initial 1e-6 these blocks would have no effect to test
         _spread_codebooks(network, _features(network))
         _level_output(network)
     network.save_pretrained(folder, safe_serialization=True)
@@ -70,7 +70,7 @@ def save_random_checkpoint(folder: Path, config: dict[str, Any], seed: int = 0, 
 
 
 def _features(network: Qwen3TTSTokenizerV2Model, seconds: int = 60) -> torch.Tensor:
-    """Latents [N, D] of noise whose level and colour change several times a second, as speech's do."""
+    """Latents [N, D] of noise whose level and colour change several times a second, like those of speech."""
     encoder = network.encoder
     steps = torch.rand(2, 1, seconds * 5)
     level, colour = torch.nn.functional.interpolate(steps, scale_factor=SAMPLE_RATE / 5, mode="linear").flatten(1)
@@ -84,7 +84,8 @@ def _features(network: Qwen3TTSTokenizerV2Model, seconds: int = 60) -> torch.Ten
 
 
 def _spread_codebooks(network: Qwen3TTSTokenizerV2Model, latents: torch.Tensor) -> None:
-    """Fill the encoder's codebooks, and the decoder's with the same entries, quantizing `latents` [N, D] on the way."""
+    """Fill the codebooks of encoder and decoder with the same entries, each drawn from the residuals of `latents`
+    [N, D] that it quantizes."""
     encoder, decoder = network.encoder.quantizer, network.decoder.quantizer
     halves = [
         (encoder.semantic_residual_vector_quantizer, decoder.rvq_first.vq.layers),

@@ -1,7 +1,8 @@
 """Audio as it arrives -> codes, and codes as they arrive -> audio, with the state held apart from the weights.
 
-The state is what every convolution saw last, the keys and values of each layer's window, and less than a frame of
-audio: it does not grow. There is no look-ahead: a frame's codes are there when its 80 ms are, its audio when its codes.
+The state is the last inputs of every convolution, the keys and values of each layer's window, and less than a frame of
+audio: its size is bounded. There is no look-ahead: a frame is encoded once its 80 ms are complete, and decoded as soon
+as its codes are there.
 """
 
 import copy
@@ -24,40 +25,40 @@ if TYPE_CHECKING:
     import soxr
 
 FRAMES_AT_ONCE = 25
-"""Longer pieces are worked through in such steps, so that memory stays bounded whatever is fed."""
+"""Longer pieces are processed in steps of so many frames, so that memory stays bounded."""
 
 
 @dataclass
 class State:
-    """What a stream remembers. Tensors in it are replaced, never written to: a shallow copy is a copy."""
+    """The state of a stream. Its tensors are replaced, never written to: a shallow copy is independent."""
 
     carried: Carried = field(default_factory=dict)  # of every causal layer
     pasts: list[Past | None] = field(default_factory=list)  # of every transformer layer
     frames: int = 0  # so far
 
     def copy(self) -> "State":
-        """The same moment, to go on from separately."""
+        """An independent copy."""
         return State(dict(self.carried), list(self.pasts), self.frames)
 
 
 class StreamEncoder:
-    """`feed` audio in pieces of any length, then `flush`. The codes are those of one call under attention `window`."""
+    """`feed` audio in pieces of any length, then `flush`. Same codes as one call under attention `window`."""
 
     def __init__(self, weights: Encoder, way: Way, batch: int = 1, rate: int = SAMPLE_RATE) -> None:
-        """`weights` under attention `window`, on the device and with the dtype of `way`: `Codec.stream_encoder`."""
+        """`weights` under attention `window`, on the device and in the dtype of `way`. See `Codec.stream_encoder`."""
         self.weights, self.way, self.batch, self.rate = weights, way, batch, rate
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream; the next piece begins another one."""
+        """Drop the state; the next piece starts a new stream."""
         self.state = State(pasts=[None] * len(self.weights.transformer.layers))
         self.waiting = np.empty((self.batch, 0), np.float32)  # less than a frame
         self.resampler = None if self.rate == SAMPLE_RATE else _resampler(self.rate, self.batch)
 
     def copy(self) -> Self:
-        """A second stream that goes on from this moment. Raises SettingsError where a resampler holds state too."""
+        """A second stream that continues from the same state. Raises SettingsError for a stream that is resampled."""
         if self.resampler is not None:
-            raise SettingsError(f"A stream at {self.rate} Hz cannot be copied: soxr does not hand out its state.")
+            raise SettingsError(f"A stream at {self.rate} Hz cannot be copied: soxr does not expose its state.")
         twin = copy.copy(self)
         twin.state = self.state.copy()
         return twin
@@ -73,7 +74,7 @@ class StreamEncoder:
         return self._shaped(self._encode(wave))
 
     def flush(self) -> np.ndarray:
-        """The codes of what is left, zero-padded to a whole frame as `Codec.encode` does; then the stream is reset."""
+        """Codes of the remaining samples, zero-padded to a whole frame as in `Codec.encode`. Resets the stream."""
         wave = np.empty((self.batch, 0), np.float32)
         if self.resampler is not None:
             wave = _resample(self.resampler, wave, last=True)
@@ -84,7 +85,7 @@ class StreamEncoder:
 
     @torch.inference_mode()
     def _encode(self, wave: np.ndarray) -> np.ndarray:
-        """float32 [B, T] at 24 kHz -> int16 [B, F, 16] of the frames that are whole now."""
+        """float32 [B, T] at 24 kHz -> int16 [B, F, 16] of the frames that are complete now."""
         wave = np.concatenate([self.waiting, wave], 1)
         frames = wave.shape[1] // FRAME_SAMPLES
         rows = wave[:, : frames * FRAME_SAMPLES].reshape(self.batch, frames, FRAME_SAMPLES)
@@ -111,19 +112,19 @@ class StreamEncoder:
 
 
 class StreamDecoder:
-    """`feed` codes in pieces of any length: the audio of every frame comes back at once."""
+    """`feed` codes in pieces of any length: returns the audio of every frame immediately."""
 
     def __init__(self, weights: Decoder, way: Way, codebook_size: int, batch: int = 1) -> None:
-        """`weights` on the device of `way`: `Codec.stream_decoder`."""
+        """`weights` on the device of `way`. See `Codec.stream_decoder`."""
         self.weights, self.way, self.codebook_size, self.batch = weights, way, codebook_size, batch
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream; the next piece begins another one."""
+        """Drop the state; the next piece starts a new stream."""
         self.state = State(pasts=[None] * len(self.weights.transformer.layers))
 
     def copy(self) -> Self:
-        """A second stream that goes on from this moment."""
+        """A second stream that continues from the same state."""
         twin = copy.copy(self)
         twin.state = self.state.copy()
         return twin
@@ -140,7 +141,7 @@ class StreamDecoder:
         return wave[0] if self.batch == 1 else wave
 
     def flush(self) -> np.ndarray:
-        """Nothing is held back: float32 [0] (or [B, 0]); then the stream is reset."""
+        """float32 [0] (or [B, 0]): `feed` holds nothing back. Resets the stream."""
         self.reset()
         return np.empty(0 if self.batch == 1 else (self.batch, 0), np.float32)
 
@@ -179,7 +180,7 @@ def _as_codes(codes: np.ndarray, batch: int, size: int) -> np.ndarray:
 
 
 def _resampler(rate: int, channels: int) -> "soxr.ResampleStream":
-    import soxr  # only where the rate asks for it: the engine runs without
+    import soxr  # only where the rate needs it: the engine runs without soxr
 
     return soxr.ResampleStream(rate, SAMPLE_RATE, channels, dtype="float32", quality="HQ")
 

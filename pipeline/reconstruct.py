@@ -61,8 +61,8 @@ def decode(
 ) -> Decoded:
     """Decode recordings of `run` (all, or those in `ids`) to `out/<id>.wav`, PCM 16 at 24 kHz, `num_samples` long.
 
-    The model is the one that made the codes, unless `model` names another place with the same weights. Raises
-    InputError for ids that the run does not have, ModelError for other weights.
+    The model is the run's, unless `model` names another copy of the same weights. Raises InputError for ids that the
+    run does not have, ModelError for other weights.
     """
     opened = open_run(run)
     made_by = opened.summary().get("model", {})
@@ -118,7 +118,7 @@ def _execute(job: Job, run: Run, ids: list[str] | None) -> Decoded:
 
 
 class Codes(Datasource):
-    """One read task that streams rows of codes: one core reads codes faster than a hundred GPUs decode them."""
+    """A single read task that streams rows of codes: one core reads codes faster than a hundred GPUs decode them."""
 
     def __init__(self, read: Any) -> None:
         super().__init__()

@@ -1,7 +1,4 @@
-"""The codec's constants and the Arrow schemas that the stages hand to each other.
-
-Letters: T samples, F frames, K = 16 codebooks. Rates are in Hz, seconds end in `_s`.
-"""
+"""The Arrow schemas of the rows that the stages pass to each other."""
 
 import pyarrow as pa
 
@@ -19,12 +16,12 @@ CHUNK_SCHEMA = pa.schema(
         ("source_rate", pa.int32()),  # Hz
         ("source_channels", pa.int32()),
         ("audio", pa.large_list(pa.float32())),  # context, then the chunk, mono, 24 kHz
-        ("stage", pa.string()),  # null, or where the recording failed: read, encode, decode, write
+        ("stage", pa.string()),  # null, or the stage in which the recording failed: read, encode, decode
         ("error", pa.string()),  # null, or the name of a RecordingError
         ("message", pa.string()),  # null, or what was seen, what was expected, what to change
     ]
 )
-"""What a read task yields: a chunk of a recording, or (with "stage" set and "audio" null) a failed recording."""
+"""A row that a read task yields: a chunk of a recording, or (with "stage" set and "audio" null) a failed recording."""
 
 CODES_SCHEMA = pa.schema(
     [

@@ -1,1 +1,1 @@
-"""Speed, memory and equal codes of upstream and of this engine."""
+"""Speed, memory and agreement of upstream and of this engine."""

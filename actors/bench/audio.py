@@ -11,7 +11,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def read_clips(folder: Path, count: int) -> list[np.ndarray]:
-    """The first `count` audio files under a folder, by name, at most."""
+    """At most `count` audio files under a folder, the first ones by name. Raises InputError where there is none."""
     import soundfile
     import soxr
 
@@ -26,7 +26,7 @@ def read_clips(folder: Path, count: int) -> list[np.ndarray]:
 
 
 def made_clips(count: int, longest_s: float = 12.0) -> list[np.ndarray]:
-    """Seeded noise, its level changing four times a second, of 1 s to `longest_s`. Speed does not depend on content."""
+    """Seeded noise of 1 s to `longest_s`; its level changes every quarter second. Content does not affect speed."""
     rng = np.random.default_rng(0)
     clips = []
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""A device -> what it can do at most, measured there and then: matrix products, copies, kernel launches."""
+"""A device -> its measured peak rates of matrix products and copies; FLOP and kernel launches of a call."""
 
 import time
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def timed(device: torch.device, call: Callable[[], object]) -> float:
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the fastest of some square matrix products."""
+    """FLOP/s of the fastest of six square matrix products."""
     size = SIZE[device.type]
     left, right = torch.randn(2, size, size, device=device).to(dtype)
     return 2 * size**3 / min(timed(device, lambda: left @ right) for _ in range(6))

@@ -1,6 +1,6 @@
-"""A variant and its input -> the highest host memory of a process that does just that.
+"""A variant and its input -> the peak host memory of a process that runs nothing else.
 
-Two variants in one process would share what they have loaded, and an allocator's memory is rarely given back.
+Two variants in one process would share loaded libraries, and allocators rarely return memory to the system.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ def peak_in_own_process(folder: Path, part: str, name: str, items: Arrays) -> in
 
 
 def main(folder: str, part: str, name: str, file: str, threads: str) -> None:
-    """Print the highest memory in bytes."""
+    """Print the peak memory in bytes."""
     torch.set_num_threads(int(threads))
     device = torch.device("cpu")
     with np.load(file) as stored:

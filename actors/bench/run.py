@@ -1,9 +1,9 @@
-"""A model and clips -> speed, memory and equal codes of upstream and of this engine, side by side. Runs without Ray.
+"""A model and clips -> speed, memory and agreement of upstream and of this engine, side by side. Runs without Ray.
 
     python -m actors.bench --model full-size --audio CLIPS
 
-Upstream runs clip by clip, and in lists of 32; the engine runs over all clips at once. All are timed in one process,
-one after the other, round after round; times are medians. Peaks of host memory come from a process each.
+Upstream runs clip by clip, and in lists of 32; the engine runs over all clips at once. All variants are timed in one
+process, in turns; times are medians over the rounds. Peaks of host memory are measured in a separate process each.
 """
 
 import argparse
@@ -37,9 +37,9 @@ from actors.device import PRECISIONS, choose_device, memory, reset_peak
 from actors.errors import DeviceOutOfMemory
 
 DECODE_S = 60.0
-"""Seconds of audio that are decoded: decoding is ten times the work of encoding."""
+"""Seconds of audio that are decoded: decoding takes ten times the work of encoding."""
 COUNTED_S = 4
-"""Seconds of audio on which FLOP are counted; attention over longer ones adds little."""
+"""Seconds of audio for which FLOP are counted; attention over longer audio adds little."""
 
 
 def run_bench(
@@ -54,9 +54,9 @@ def run_bench(
 ) -> dict[str, Any]:
     """The figures of every variant; `table` prints them.
 
-    `model`: "full-size" (the official sizes, seeded random weights), or as of Codec.load. `precisions`: fp32, fp16,
-    bf16, each also with an acceleration (fp16/graphs); none: what the device has. `audio`: a folder of audio files, the
-    first `clips` of which are taken; None: made signals. `peaks`: measure memory too, which on a CPU takes another
+    `model`: "full-size" (the official sizes, seeded random weights), or as in Codec.load. `precisions`: fp32, fp16,
+    bf16, each also with an acceleration (fp16/graphs); none: `default_precisions`. `audio`: a folder of audio files, of
+    which the first `clips` are used; None: synthetic signals. `peaks`: measure memory too, which on a CPU takes another
     process for every variant. Raises InputError, ModelError, DeviceError.
     """
     place = choose_device(device)
@@ -97,7 +97,7 @@ def race(
     """
     (items, truth), (device, rounds) = compared, how
     figures: dict[str, dict[str, Any]] = {}
-    for one in variants:  # the first run is not timed: it warms up, and its results are compared
+    for one in variants:  # a warm-up that is not timed; its results are compared
         reset_peak(device)
         try:
             figures[one.name] = equality(part, one.run(part, items), truth)
@@ -119,7 +119,7 @@ def race(
 
 
 def rates(one: Variant, times: list[float], task: tuple[float, float], device: torch.device) -> dict[str, Any]:
-    """Speed from `times` in seconds for a task of (seconds of audio, FLOP a second), beside what the device can do."""
+    """Speed from `times` in seconds for a task of (seconds of audio, FLOP a second), and the device's peak rates."""
     speed = task[0] / statistics.median(times)
     row = {"times_real": speed, "seconds": times, "flops": speed * task[1]}
     row["product_flops"] = product_rate(device, PRECISIONS[one.precision])
@@ -129,14 +129,14 @@ def rates(one: Variant, times: list[float], task: tuple[float, float], device: t
 
 
 def work_per_second(variant: Variant, part: str) -> float:
-    """FLOP that a network takes for one second of audio."""
+    """FLOP for one second of audio."""
     frames = round(COUNTED_S * FRAME_RATE)
     item = np.zeros(frames * FRAME_SAMPLES, np.float32) if part == "encode" else np.zeros((frames, 16), np.int16)
     return flops(partial(variant.run, part, [item])) / COUNTED_S
 
 
 def equality(part: str, results: Arrays, truth: Arrays) -> dict[str, float]:
-    """Codes: share of equal ones, of all and of codebook 0. Waves: signal to error ratio in dB."""
+    """Codes: share of equal codes, of all codebooks and of codebook 0. Waves: signal-to-error ratio in dB."""
     found, expected = np.concatenate(results), np.concatenate(truth)
     if part == "encode":
         same = found == expected
@@ -146,7 +146,7 @@ def equality(part: str, results: Arrays, truth: Arrays) -> dict[str, float]:
 
 
 def first_seconds(codes: Arrays, seconds: float) -> Arrays:
-    """The first clips whose codes hold `seconds` of audio, at least one."""
+    """The first clips that together hold `seconds` of audio; at least one clip."""
     held = np.cumsum([len(one) for one in codes]) / FRAME_RATE
     return codes[: 1 + int(np.searchsorted(held, seconds))]
 
@@ -157,7 +157,7 @@ def seconds_of(part: str, items: Arrays) -> float:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures depend on."""
+    """Device, threads and versions that the figures depend on."""
     found = {"device": str(device), "threads": torch.get_num_threads(), "torch": torch.__version__, "cpu": _cpu_name()}
     return found | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
 
@@ -170,7 +170,7 @@ def _cpu_name() -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The figures as two Markdown tables, and what was left out."""
+    """The figures as two Markdown tables, and the variants that were left out."""
     parts = ["\n".join(_lines(part, rows)) for part, rows in result["figures"].items()]
     return "\n\n".join([*parts, *[f"Left out: {name}: {why}" for name, why in result["left_out"].items()]])
 
@@ -198,11 +198,11 @@ def main() -> None:
     parser.add_argument("--model", default="full-size", help="full-size (seeded random weights), a folder, a hub id")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", action="append", default=[], help="may be repeated; also fp16/graphs, ...")
-    parser.add_argument("--audio", help="a folder of audio files; left out: made signals")
-    parser.add_argument("--json", help="where the figures go")
+    parser.add_argument("--audio", help="a folder of audio files; synthetic signals by default")
+    parser.add_argument("--json", help="also write the figures to this file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=32)
-    parser.add_argument("--no-peaks", action="store_true", help="leave host memory out")
+    parser.add_argument("--no-peaks", action="store_true", help="do not measure host memory")
     given = parser.parse_args()
     counts = {"rounds": given.rounds, "clips": given.clips, "peaks": not given.no_peaks}
     result = run_bench(given.model, given.device, given.precision, given.audio, **counts)

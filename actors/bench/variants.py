@@ -1,4 +1,4 @@
-"""A model folder and a variant's name -> the functions that are compared: upstream's two ways, and the engine."""
+"""A model folder and a variant's name -> the functions that are compared: upstream's two variants, and the engine's."""
 
 import contextlib
 import tempfile
@@ -23,15 +23,15 @@ IN_LISTS = f"upstream, lists of {LIST}"
 ENGINE = "voxmill, "
 
 LIST_BYTES = 19.5
-"""Bytes that upstream's encoder holds for each sample of a list and each filter of its first layer: 16.3 GB were seen
-for 32 clips padded to 17.2 s, with 64 filters."""
+"""Bytes that upstream's encoder holds per sample of a list and per filter of its first layer: measured as 16.3 GB for
+32 clips padded to 17.2 s, with 64 filters."""
 
 Arrays = list[np.ndarray]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Waves float32 [T] -> codes [F, 16], and codes -> waves; `precision` is that of its products."""
+    """Waves float32 [T] -> codes [F, 16], and codes -> waves; `precision` of the matrix products."""
 
     name: str
     precision: str
@@ -45,7 +45,7 @@ class Variant:
 
 @contextlib.contextmanager
 def model_folder(model: str) -> Iterator[Path]:
-    """The folder of a model; of "full-size" one with seeded random weights, there only while inside."""
+    """The folder of a model; for "full-size" a temporary one with seeded random weights, deleted at the end."""
     if model != "full-size":
         yield find_model(model)
         return
@@ -56,7 +56,7 @@ def model_folder(model: str) -> Iterator[Path]:
 
 
 def default_precisions(device: torch.device) -> list[str]:
-    """What is worth comparing on a device."""
+    """The precisions that are worth comparing on a device."""
     if device.type == "cuda":
         return ["fp32", "fp16/none", "fp16/graphs", "fp16/compile", "bf16/graphs"]
     return ["fp32", "bf16"] if cpu_has_bf16() else ["fp32"]
@@ -65,7 +65,7 @@ def default_precisions(device: torch.device) -> list[str]:
 def all_variants(
     folder: Path, device: torch.device, precisions: Sequence[str], longest: int
 ) -> tuple[list[Variant], dict[str, str]]:
-    """Upstream's two, which share their weights, and the engine at each precision; name -> why it is left out.
+    """Upstream's two, which share their weights, and the engine at each precision; and left-out name -> reason.
 
     `longest`: samples of the longest clip, to which upstream pads a list.
     """
@@ -86,19 +86,19 @@ def all_variants(
 
 
 def one_variant(folder: Path, device: torch.device, name: str, part: str) -> Variant:
-    """The variant called `name`, as it would be loaded for `part` (encode or decode) alone."""
+    """The variant called `name`, loaded for `part` (encode or decode) alone."""
     if name.startswith(ENGINE):
         return _engine(folder, device, name.removeprefix(ENGINE), part)
     return _upstream(_load_upstream(folder, device), name)
 
 
 def padded(wave: np.ndarray) -> np.ndarray:
-    """With zeros to whole frames: what voxmill's codes are the codes of."""
+    """Zero-padded to whole frames, as voxmill pads every recording."""
     return np.pad(wave, (0, -len(wave) % FRAME_SAMPLES))
 
 
 def _engine(folder: Path, device: torch.device, precision: str, part: str) -> Variant:
-    """`precision` as of Codec.load, or with an acceleration: fp16/graphs."""
+    """`precision` as in Codec.load, or with an acceleration: fp16/graphs."""
     name, _, accelerate = precision.partition("/")
     codec = Codec.load(str(folder), str(device), name, accelerate=accelerate or "auto", parts=part)
     return Variant(ENGINE + precision, name, codec.encode, codec.decode)
@@ -124,7 +124,7 @@ def _upstream(tokenizer: Any, name: str) -> Variant:
 
 
 def in_lists(call: Callable[[Arrays], Arrays], size: int) -> Callable[[Arrays], Arrays]:
-    """`call` on lists of `size` items at a time."""
+    """`call`, on lists of at most `size` items."""
 
     def run(items: Arrays) -> Arrays:
         return [result for start in range(0, len(items), size) for result in call(items[start : start + size])]

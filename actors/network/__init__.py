@@ -1,1 +1,1 @@
-"""Upstream's weights as functions of tensors: convolutions, attention, quantizers."""
+"""Upstream's modules -> the same network as functions of tensors: convolutions, attention, quantizers."""

@@ -1,10 +1,10 @@
 """Query, key, value steps -> causal attention, over everything (`full`) or over a window, in bounded memory.
 
-A transformer runs over a sequence in segments of SEGMENT steps. A segment sees itself and `past`, the keys and values
-of what came before, of which `window` keeps only the last window - 1 steps: linear time and memory at any length.
+A transformer runs over a sequence in segments of SEGMENT steps. A segment attends to itself and to `past`, the keys and
+values of earlier steps. `window` keeps only the last window - 1 of them: linear time, bounded memory at any length.
 
-The window is the one of transformers' `sliding_window_overlay` (key > query - window) and of its flash-attention path
-(window_size = window - 1 to the left): step i sees steps j with 0 <= i - j < window.
+The window is that of transformers' `sliding_window_overlay` (key > query - window) and of its flash-attention path
+(window_size = window - 1 to the left): step i attends to steps j with 0 <= i - j < window.
 """
 
 from dataclasses import dataclass
@@ -41,20 +41,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, window: int | None, past: 
 
 
 def band(steps: int, seen: int, window: int | None, device: torch.device) -> Tensor:
-    """bool [steps, seen]: which of `seen` steps each of the last `steps` of them may look at."""
+    """bool [steps, seen]: which of `seen` steps each of the last `steps` of them attends to."""
     distance = torch.arange(seen - steps, seen, device=device)[:, None] - torch.arange(seen, device=device)
     mask = distance >= 0
     return mask if window is None else mask & (distance < window)
 
 
 def rotary(start: int, stop: int, inverse_frequency: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [stop - start, D] of positions start..stop - 1; angles in fp32 as upstream, whatever `dtype`."""
+    """Cosine and sine [stop - start, D] of positions start..stop - 1; angles in fp32 as upstream, cast to `dtype`."""
     positions = torch.arange(start, stop, device=inverse_frequency.device).float()
     angles = (positions[:, None] * inverse_frequency).repeat(1, 2)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn x [B, heads, S, D] by its positions' angles [S, D]."""
+    """Rotate x [B, heads, S, D] by the angles [S, D] of its positions."""
     first, second = x.chunk(2, -1)
     return x * cosine + torch.cat((-second, first), -1) * sine

@@ -23,7 +23,7 @@ from actors.tiling.transfer import fetched
 
 @dataclass(frozen=True)
 class Next:
-    """An upsampling convolution and the ConvNeXt block behind it; `weights` as F.linear takes them."""
+    """An upsampling convolution and the ConvNeXt block after it; `wide` and `narrow` as F.linear takes them."""
 
     up: UpConv
     depthwise: Conv
@@ -55,7 +55,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Block:
-    """A transposed convolution and the residual units behind it."""
+    """A transposed convolution and the residual units after it."""
 
     before: Snake
     up: UpConv
@@ -70,7 +70,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Convolutions:
-    """The upsampling stack, nearly all of decoding."""
+    """The upsampling stack: most of the work of decoding."""
 
     nexts: list[Next]
     first: Conv
@@ -80,7 +80,7 @@ class Convolutions:
 
     @property
     def reaches(self) -> list[Reach]:
-        """Of its layers, in order."""
+        """The reach of each layer, in order."""
         layers: list[Conv | UpConv] = [layer for step in self.nexts for layer in (step.up, step.depthwise)]
         layers.append(self.first)
         for block in self.blocks:
@@ -113,7 +113,7 @@ class Decoder:
 
     @property
     def row(self) -> int:
-        """Width of one frame of latents: what the convolutions take."""
+        """Width of one frame of latents, the input of the convolutions."""
         return self.out_of[0].shape[0]
 
     @property
@@ -122,13 +122,13 @@ class Decoder:
         return left_reach(self.convolutions.reaches)
 
     def latents(self, codes: Tensor) -> Tensor:
-        """Codes of whole recordings int [B, F, K], anything in range past their ends -> latents [B, F, D]."""
+        """Codes of whole recordings int [B, F, K], padded with any codes -> latents [B, F, D]."""
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
         x = F.linear(self.first(x), *self.into)
         return F.linear(self.norm(self.transformer(x)), *self.out_of)
 
     def resume(self, codes: Tensor, carried: Carried, pasts: list[Past | None], position: int) -> Tensor:
-        """The next codes int [B, F, K] of streams that are at frame `position` -> latents [B, F, D]."""
+        """The next codes int [B, F, K] of streams, from frame `position` on -> latents [B, F, D]."""
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
         x = F.linear(self.first(x, carried), *self.into)
         return F.linear(self.norm(self.transformer.resume(x, pasts, position)), *self.out_of)

@@ -21,12 +21,12 @@ from actors.tiling.transfer import audio_rows
 STEPS = 2
 """Features of one frame: the transformer runs at 25 Hz."""
 QUANTIZE_FRAMES = 2048
-"""Frames that are quantized at once: bounds the table of distances."""
+"""Frames that are quantized at once: bounds the matrix of distances."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A residual unit and the strided convolution behind it."""
+    """A residual unit and the strided convolution after it."""
 
     inner: Conv
     outer: Conv
@@ -47,7 +47,7 @@ class Convolutions:
 
     @property
     def reaches(self) -> list[Reach]:
-        """Of its layers, in order."""
+        """The reach of each layer, in order."""
         stages = [layer for stage in self.stages for layer in (stage.inner, stage.outer, stage.down)]
         return [layer.reach for layer in (self.first, *stages, self.last)]
 
@@ -61,7 +61,7 @@ class Convolutions:
 
 @dataclass(frozen=True)
 class Encoder:
-    """The encoder's weights on one device. `down` halves the rate: its left edge repeats the first step, it is fp32."""
+    """The encoder's weights on one device. `down` halves the rate, in fp32; its left padding repeats the first step."""
 
     convolutions: Convolutions
     transformer: Transformer
@@ -70,7 +70,7 @@ class Encoder:
 
     @property
     def row(self) -> int:
-        """Samples of one frame: what the convolutions take."""
+        """Samples of one frame, the input of the convolutions."""
         return FRAME_SAMPLES
 
     @property
@@ -79,7 +79,7 @@ class Encoder:
         return whole(left_reach(self.convolutions.reaches), FRAME_SAMPLES)
 
     def codes(self, features: Tensor) -> Tensor:
-        """Features of whole recordings [B, F, STEPS * D], zeros past their ends -> codes int16 [B, F, K]."""
+        """Features of whole recordings [B, F, STEPS * D], padded with zeros -> codes int16 [B, F, K]."""
         batch, frames, _ = features.shape
         steps = self.transformer(features.unflatten(2, (STEPS, -1)).flatten(1, 2)).float()
         left = steps[:, :1].expand(-1, self.down.left, -1)

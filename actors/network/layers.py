@@ -1,11 +1,11 @@
 """Upstream's convolution modules -> the same layers on time-major tensors [B, T, C].
 
-Time-major is the memory layout that both oneDNN and cuDNN want (channels last), makes a pointwise convolution a plain
-matrix product, and a transposed one a product of neighbouring steps: no reordering, no scatter. Kernel, stride and
-padding are Python ints (transformers' MimiConv1d keeps them as tensors, a host synchronisation per layer).
+Time-major is the memory layout that oneDNN and cuDNN run fastest (channels last). It makes a pointwise convolution a
+plain matrix product, and a transposed one a product of neighbouring steps: no reordering, no scatter. Kernel, stride
+and padding are Python ints (transformers' MimiConv1d keeps them as tensors, a host synchronisation per layer).
 
-Every causal layer takes `carried`: None where x starts a recording (zeros come before it) or a tile, or the inputs that
-each layer saw last, kept up to date by the layers, so that a sequence may come in pieces.
+Every causal layer takes `carried`. None: x starts a recording or a tile, and is padded with zeros. A dict: the last
+inputs of each layer, updated by the layers, so that a sequence may come in pieces.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,7 @@ from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach
 
 MATMUL_WEIGHTS = 8_000_000
-"""On a CPU, oneDNN reorders a convolution's weights at every call; from this many on a matrix product is faster."""
-
+"""On a CPU, oneDNN reorders a convolution's weights at every call; with so many weights a matrix product is faster."""
 
 Activation = Callable[[Tensor, Tensor], object]
 """(x, out): writes the activation of x into `out`, which may be x."""
@@ -32,7 +31,7 @@ def elu(x: Tensor, out: Tensor) -> None:
 
 
 def extend(layer: "Conv | UpConv", x: Tensor, carried: Carried | None, activation: Activation | None) -> Tensor:
-    """The activation of x [B, T, C], with the `layer.left` steps that come before it in front: one pass, one copy."""
+    """The activation of x [B, T, C] behind the `layer.left` steps before it, [B, left + T, C]: one pass, one copy."""
     batch, steps, channels = x.shape
     out = x.new_empty(batch, layer.left + steps, channels)
     out[:, : layer.left] = 0 if carried is None or layer not in carried else carried[layer]
@@ -42,7 +41,7 @@ def extend(layer: "Conv | UpConv", x: Tensor, carried: Carried | None, activatio
     else:
         activation(x, body)
     if carried is not None:
-        carried[layer] = out[:, steps:].clone()  # a view would keep all of it alive
+        carried[layer] = out[:, steps:].clone()  # a view would keep all of `out` in memory
     return out
 
 
@@ -83,7 +82,7 @@ class Conv:
 
 
 def own(parameter: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A copy, so that upstream's modules can be let go."""
+    """A copy, so that upstream's modules can be freed."""
     return parameter.detach().to(device, dtype, copy=True)
 
 
@@ -146,19 +145,19 @@ def up_conv(module: nn.ConvTranspose1d, device: torch.device, dtype: torch.dtype
 
 @dataclass(frozen=True)
 class Snake:
-    """x + sin(alpha x)^2 / beta; `rate` [C] is alpha and `root` [C] the square root of 1 / beta, made in fp32."""
+    """x + sin(alpha x)^2 / beta; `rate` [C] is alpha, `root` [C] the square root of 1 / beta, computed in fp32."""
 
     rate: Tensor
     root: Tensor
 
     def __call__(self, x: Tensor, out: Tensor) -> None:
-        """Written into `out`, which may be x."""
+        """Writes the activation of x into `out`, which may be x."""
         wave = (x * self.rate).sin_().mul_(self.root)
         torch.addcmul(x, wave, wave, out=out)
 
 
 def snake(alpha: Tensor, beta: Tensor, device: torch.device, dtype: torch.dtype) -> Snake:
-    """From upstream's logarithms [C]. Its guard 1e-9 would underflow in fp16, so the quotient is made in fp32."""
+    """From upstream's logarithms [C]. Computed in fp32, because upstream's guard 1e-9 underflows in fp16."""
     rate = alpha.detach().float().exp()
     root = (1.0 / (beta.detach().float().exp() + 1e-9)).sqrt()
     return Snake(rate.to(device, dtype), root.to(device, dtype))

@@ -15,13 +15,13 @@ EPSILON = 1e-5
 
 
 def codebook(total: Tensor, usage: Tensor) -> Tensor:
-    """Entries [size, D] fp32 from the running sum of what was assigned to each, and how much that was."""
+    """Entries [size, D] fp32 from the running sum [size, D] and count [size] of what was assigned to each."""
     return total.detach().float() / usage.detach().float().clamp(min=EPSILON)[:, None]
 
 
 @dataclass(frozen=True)
 class Residual:
-    """One chain of codebooks: each quantizes what the ones before it left over."""
+    """One chain of codebooks: each quantizes the residual of the ones before it."""
 
     project: Tensor | None  # [codebook dimension, latent dimension]
     entries: list[Tensor]  # each [size, codebook dimension]
@@ -32,7 +32,7 @@ class Residual:
         rest = latents if self.project is None else F.linear(latents, self.project)
         codes = []
         for entries, squares in zip(self.entries, self.squares, strict=True):
-            index = torch.addmm(squares, rest, entries.T, alpha=-2).argmin(1)  # |x|^2 is the same for all of a row
+            index = torch.addmm(squares, rest, entries.T, alpha=-2).argmin(1)  # |x|^2 is constant within a row
             rest = rest - entries[index]
             codes.append(index)
         return codes
@@ -69,7 +69,7 @@ def _chain(module: Any, count: int, device: torch.device) -> Residual:
 
 @dataclass(frozen=True)
 class Dequantizer:
-    """For each chain its codebooks, with their projection to latents already applied, as one table.
+    """All codebooks of both chains, already projected to latents, as one table.
 
     `tables` [K * size, D]; a latent is the sum of its K codes' rows.
     """

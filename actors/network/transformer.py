@@ -19,7 +19,7 @@ Norm = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one layer; `qkv` [3 * heads * head, D] holds the three projections one below the other."""
+    """Weights of one layer; `qkv` [3 * heads * head, D] holds the three projections stacked."""
 
     norm: Norm
     qkv: Tensor
@@ -43,14 +43,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Transformer:
-    """Layers that share rotary frequencies [head / 2] and a window (None: all that came before)."""
+    """Layers that share rotary frequencies [head / 2] and a window (None: attention over everything before)."""
 
     layers: list[Layer]
     inverse_frequency: Tensor
     window: int | None
 
     def __call__(self, x: Tensor, segment: int = SEGMENT) -> Tensor:
-        """x [B, T, D] -> [B, T, D], written over x: layer by layer, each in segments."""
+        """x [B, T, D] -> [B, T, D], in place: layer by layer, each in segments."""
         for layer in self.layers:
             past = None
             for start in range(0, x.shape[1], segment):
@@ -60,7 +60,7 @@ class Transformer:
         return x
 
     def resume(self, x: Tensor, pasts: list[Past | None], position: int) -> Tensor:
-        """The next steps x [B, S, D] of a stream that is at `position` -> [B, S, D]. Puts what it saw into `pasts`."""
+        """The next steps x [B, S, D] of a stream, from `position` on -> [B, S, D]. Updates `pasts`."""
         angles = rotary(position, position + x.shape[1], self.inverse_frequency, x.dtype)
         for index, layer in enumerate(self.layers):
             x, pasts[index] = layer(x, angles, self.window, pasts[index])
@@ -74,7 +74,7 @@ def mimi_transformer(module: Any, window: int | None, device: torch.device, dtyp
 
 
 def decoder_transformer(module: Any, device: torch.device, dtype: torch.dtype) -> Transformer:
-    """From upstream's Qwen3TTSTokenizerV2DecoderTransformerModel, less its projections and last norm."""
+    """From upstream's Qwen3TTSTokenizerV2DecoderTransformerModel, without its projections and last norm."""
     layers = [_layer(layer, rms_norm, _gated_silu, device, dtype) for layer in module.layers]
     return Transformer(layers, module.rotary_emb.inv_freq.float().to(device), module.window_size)
 

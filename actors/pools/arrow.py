@@ -1,4 +1,4 @@
-"""Codes and waves as numpy arrays <-> Arrow columns; failed rows marked. What both pools share."""
+"""Codes and waves as numpy arrays <-> Arrow columns; failed rows marked. Shared by both pools."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,12 @@ from actors.errors import RecordingError
 CODES_TYPE = pa.list_(pa.list_(pa.int16(), NUM_CODEBOOKS))
 """codes int16 [F, K] of one chunk, as one Parquet cell."""
 
-
 Report = Callable[[pa.Table], None] | None
-"""Told of every finished block; for progress only."""
+"""Called with every finished block; for progress only."""
 
 
 def failure(stage: str, error: RecordingError) -> dict[str, str]:
-    """What a failed row says: where the recording failed, the name of its error, and the message."""
+    """The columns of a failed row: the stage in which the recording failed, the name of its error, the message."""
     return {"stage": stage, "error": type(error).__name__, "message": str(error)}
 
 
@@ -25,9 +24,9 @@ def mark_failures(table: pa.Table, failures: dict[int, RecordingError], stage: s
     """`table` with "stage", "error" and "message" filled in for the rows in `failures`."""
     if not failures:
         return table
-    told = {row: failure(stage, error) for row, error in failures.items()}
+    failed = {row: failure(stage, error) for row, error in failures.items()}
     for name in ("stage", "error", "message"):
-        values = [told[row][name] if row in told else old for row, old in enumerate(table[name].to_pylist())]
+        values = [failed[row][name] if row in failed else old for row, old in enumerate(table[name].to_pylist())]
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
     return table
 
@@ -50,7 +49,7 @@ def codes_arrays(column: pa.ChunkedArray) -> list[np.ndarray | None]:
 
 
 def to_pcm16(wave: np.ndarray) -> np.ndarray:
-    """float32 [T] in [-1, 1] -> int16 [T]: round(32767 x), the scale that libsndfile writes with."""
+    """float32 [T] in [-1, 1] -> int16 [T]: round(32767 x), the scale of libsndfile."""
     return np.rint(np.clip(wave, -1.0, 1.0) * 32767.0).astype(np.int16)
 
 

@@ -22,7 +22,7 @@ class DecodeCodes:
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Replace "context_codes" by "wave" large_list<int16> [num_samples]: PCM of "codes", decoded after the context.
 
-        Rows of failed recordings pass through; codes that cannot be decoded make a failure row.
+        Rows of failed recordings pass through; codes that cannot be decoded become a failure row.
         """
         samples = rows["num_samples"].to_pylist()
         given = {

@@ -25,7 +25,7 @@ class EncodeChunks:
         """Replace "audio" large_list<float32> [context + T] by "codes" list<fixed_size_list<int16>[16]> [F].
 
         Codes of the left context are computed and dropped, or kept as "context_codes" for the decode pool. A chunk that
-        cannot be encoded becomes a failure row; its batch mates are not touched.
+        cannot be encoded becomes a failure row; its batch mates are not affected.
         """
         audio = chunks["audio"].combine_chunks()
         rows = [index for index, failed in enumerate(chunks["stage"].is_valid().to_pylist()) if not failed]

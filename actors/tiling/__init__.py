@@ -1,1 +1,1 @@
-"""Long sequences through the convolutions in tiles of one shape."""
+"""Long sequences -> tiles of one shape, run through the convolutions, and joined again."""

@@ -11,15 +11,15 @@ from actors.errors import DeviceError
 from actors.tiling.stack import Carried, Stack
 
 MAX_GRAPHS = 4
-"""Shapes that are captured; each keeps its result in device memory. There is one shape unless memory ran out."""
+"""Shapes that are captured; each keeps its result in device memory. More than one occurs only after memory ran out."""
 WARM_UP_CALLS = 3
-"""Before a capture, so that libraries choose their kernels and torch.compile is done: what PyTorch's manual asks."""
+"""Calls before a capture, as PyTorch's manual asks: libraries choose their kernels, torch.compile finishes."""
 
 log = logging.getLogger("voxmill")
 
 
 def choose_acceleration(name: str, device: torch.device) -> str:
-    """ "auto", "none", "graphs" or "compile" -> what the device does; auto: graphs on CUDA, else none."""
+    """ "auto", "none", "graphs" or "compile" -> what the device supports; auto: graphs on CUDA, else none."""
     if name == "auto":
         return "graphs" if device.type == "cuda" else "none"
     if name == "graphs" and device.type != "cuda":
@@ -37,7 +37,7 @@ def accelerated(stack: Stack, how: str, device: torch.device) -> Stack:
 
 
 class Graphs:
-    """Captures a shape when it is first seen, up to MAX_GRAPHS; whatever cannot be captured runs plainly.
+    """Captures each new shape, up to MAX_GRAPHS; a shape that cannot be captured runs without a graph.
 
     The result of a call is overwritten by the next call of the same shape.
     """
@@ -47,7 +47,7 @@ class Graphs:
         self.captured: dict[Any, Stack] = {}
 
     def __call__(self, rows: Tensor, carried: Carried | None = None) -> Tensor:
-        """As the stack; layers that carry something change what they hold, which a graph cannot."""
+        """Same as the stack. With `carried`, layers replace tensors, which a graph cannot: it then runs without one."""
         if carried is not None:
             return self.stack(rows, carried)
         shape = (rows.shape, rows.dtype)
@@ -58,7 +58,7 @@ class Graphs:
         return self.captured[shape](rows, None)
 
     def forget(self) -> None:
-        """Give back the memory of all graphs."""
+        """Free the memory of all graphs."""
         self.captured.clear()
 
     def _try(self, rows: Tensor) -> Stack:

@@ -1,11 +1,11 @@
 """Rows of many recordings -> rows, through a stack of causal convolutions, in pieces of bounded size.
 
-A row is what one frame holds: its samples on one side of a stack, its features or latents on the other. Recordings lie
-end to end, and the pieces that come out, joined, are the rows of all of them in order.
+A row is one frame: its samples on one side of a stack, its features or latents on the other. Recordings are laid end to
+end, and the pieces that are yielded, joined, are the rows of all of them in order.
 
-Two ways, with the same result. Carrying: tile after tile, every layer keeping its last inputs; nothing is computed
-twice, which is best where one tile fills the machine (a CPU). Batching: many tiles with halos at once, which is best
-where it takes many to fill it, and keeps one static shape (a GPU).
+Two ways, with the same result. Carrying: tile after tile, every layer keeps its last inputs; nothing is computed twice,
+which is best where one tile keeps the machine busy (a CPU). Batching: many tiles with halos at once, in one static
+shape, which is best where it takes many tiles to keep it busy (a GPU).
 """
 
 import itertools
@@ -42,7 +42,7 @@ class Way(NamedTuple):
 
 @dataclass
 class Tiled:
-    """A stack and the way to run it; with `halo` frames before it a tile is exact. A batch that shrank stays so."""
+    """A stack and how to run it. A tile is exact with `halo` frames before it. A reduced batch stays reduced."""
 
     stack: Stack
     halo: int
@@ -57,19 +57,19 @@ class Tiled:
             yield from _batching(self.stack, load, frames, self.halo, self.way)
 
     def alike(self, frames: Sequence[int]) -> list[list[int]]:
-        """Which recordings a transformer runs over at once: of similar length, in all as long as a batch of tiles."""
+        """Groups of recordings for the transformer: of similar length, together as long as a batch of tiles."""
         if self.way.batch is None:
             return [[index] for index, length in enumerate(frames) if length]
         return buckets(frames, self.way.batch * (self.halo + self.way.tile))
 
     def within_memory(self, call: Callable[[], Result]) -> Result:
-        """`call()`; as long as device memory runs out, again with half the batch. At one tile: DeviceOutOfMemory."""
+        """`call()`, repeated with half the batch while device memory runs out. At one tile: DeviceOutOfMemory."""
         while True:
             try:
                 return call()
             except torch.OutOfMemoryError as error:
                 message = str(error).splitlines()[0]
-            # outside of the handler, for the error keeps alive what was computed
+            # outside of the handler: the error's traceback keeps tensors alive
             if isinstance(self.stack, Graphs):
                 self.stack.forget()
             if self.way.device.type == "cuda":
@@ -77,7 +77,7 @@ class Tiled:
             if self.way.batch is None or self.way.batch == 1:
                 raise DeviceOutOfMemory(f"Not even one tile at a time fits on {self.way.device}: {message}")
             self.way = self.way._replace(batch=self.way.batch // 2)
-            log.warning("%s is out of memory; going on with batches of %d tiles", self.way.device, self.way.batch)
+            log.warning("%s is out of memory; continuing with batches of %d tiles", self.way.device, self.way.batch)
 
 
 def _carrying(stack: Stack, load: Load, recording: Span, tile: int) -> Iterator[Tensor]:
@@ -97,7 +97,7 @@ def _batching(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: W
     indices = [_indices(group, span, first, shape) for group, span in zip(groups, spans, strict=True)]
     lengths = [len(part) for pair in indices for part in pair]
     flat = torch.tensor([row for pair in indices for part in pair for row in part])
-    parts = iter(flat.to(way.device).split(lengths))  # one copy: one in each turn would wait for the compute
+    parts = iter(flat.to(way.device).split(lengths))  # one copy: a copy in each iteration would wait for the compute
     for rows in load(spans):
         x = torch.cat((rows, rows.new_zeros(1, rows.shape[1]))).index_select(0, next(parts))
         yield stack(x.unflatten(0, shape), None).flatten(0, 1).index_select(0, next(parts))
@@ -108,7 +108,7 @@ def _indices(
 ) -> tuple[list[int], list[int]]:
     """Rows of the span that the tiles of a group read, [batch * window]; rows of the result to keep, in order.
 
-    The row behind the span is blank: it fills tiles at a recording's end, and what is left of the batch.
+    The row after the span is blank: it pads tiles at a recording's end, and the batch.
     """
     batch, window = shape
     low, high = span

@@ -1,9 +1,9 @@
-"""Layer shapes and lengths in frames -> which stretch each tile reads, which rows it writes. Pure arithmetic.
+"""Layer shapes and lengths in frames -> the frames that each tile reads, the rows that it writes. Pure arithmetic.
 
-A causal convolution sees nothing to the right, and to the left no further than its kernel. So a long sequence can be
-cut into tiles that also read a `halo` of what comes before them: their own zero padding spoils only outputs inside the
-halo, which are dropped. The first tile of a recording has nothing before it, and its padding is the network's own; it
-keeps all its outputs, so that every tile has the same length, halo + tile.
+A causal convolution depends on nothing to the right, and to the left no further than its kernel. So a long sequence can
+be cut into tiles that also read a `halo` of frames before them: a tile's zero padding affects only outputs inside the
+halo, which are dropped. The first tile of a recording has no halo, because its padding is the network's own; it keeps
+all its outputs, so that every tile has the same length, halo + tile.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 class Reach(NamedTuple):
-    """What of a causal layer decides how far it looks back; `up`: a transposed convolution."""
+    """The parameters of a causal layer that decide how far it looks back; `up`: a transposed convolution."""
 
     kernel: int
     stride: int = 1
@@ -22,7 +22,7 @@ class Reach(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Frames [start, stop) of recording number `recording` are read, frames [keep, stop) are written."""
+    """Reads frames [start, stop) of recording number `recording`, writes frames [keep, stop)."""
 
     recording: int
     start: int
@@ -31,9 +31,9 @@ class Tile(NamedTuple):
 
 
 def left_reach(layers: Sequence[Reach]) -> int:
-    """How many inputs before its own stretch the first output of a stack of causal layers depends on.
+    """How many inputs before a tile the tile's first output depends on, in a stack of causal layers.
 
-    Layers in the order of the dataflow. Walks backwards: `reach` outputs of a layer before the first one are wanted.
+    Layers in the order of the dataflow. Walks backwards: `reach` outputs of each layer before the tile are needed.
     """
     reach = 0
     for layer in reversed(layers):
@@ -71,13 +71,13 @@ def offsets(frames: Sequence[int]) -> list[int]:
 
 
 def rows_read(tile: Tile, first_row: int, window: int, blank_row: int) -> list[int]:
-    """Rows [window] that a tile reads of recordings laid end to end; past its end the blank row."""
+    """Rows [window] that a tile reads from recordings laid end to end; the blank row past its end."""
     real = range(first_row + tile.start, first_row + tile.stop)
     return [*real, *[blank_row] * (window - len(real))]
 
 
 def rows_kept(tile: Tile) -> range:
-    """Rows of a tile's own output that are written: those behind its halo, up to its end."""
+    """Rows of a tile's output that are written: those after its halo, up to its end."""
     return range(tile.keep - tile.start, tile.stop - tile.start)
 
 
@@ -90,7 +90,7 @@ def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 def buckets(lengths: Sequence[int], budget: int, waste: float = 0.125) -> list[list[int]]:
     """Groups of indices of similar length: padding to a group's longest stays under `waste`, its area under `budget`.
 
-    A single one that is longer than `budget` is a group of its own. Empty ones are left out.
+    An item longer than `budget` is a group of its own. Empty items are left out.
     """
     groups: list[list[int]] = []
     for index in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: (-lengths[i], i)):

@@ -1,4 +1,4 @@
-"""Host arrays -> device rows, device rows -> host arrays; on CUDA through two pinned buffers, beside the compute."""
+"""Host arrays -> device rows, device rows -> host arrays; on CUDA through two pinned buffers, during the compute."""
 
 import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ def _filled(fill: Fill, span: Span) -> Tensor:
 
 
 def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterator[Tensor]:
-    """While the rows of one span are computed with, those of the next are on their way."""
+    """Yields the rows of one span while those of the next are being copied."""
     stream = torch.cuda.Stream(way.device)
     largest = max(high - low for low, high in spans)
     buffers = [torch.empty(largest, width, pin_memory=True) for _ in range(2)]
@@ -53,7 +53,7 @@ def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterat
         low, high = spans[number]
         buffer, before = buffers[number % 2][: high - low], copied[number % 2]
         if before is not None:
-            before.synchronize()  # its last content has left
+            before.synchronize()  # its previous content has been copied
         fill(low, high, buffer.numpy())
         with torch.cuda.stream(stream):
             rows = buffer.to(way.device, non_blocking=True).to(way.dtype)
@@ -86,7 +86,7 @@ def fetched(parts: Iterable[Tensor], total: int, device: torch.device) -> np.nda
 
 
 def _downloaded(parts: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Each piece on the host, one behind: it is read while the next one is computed."""
+    """Each piece on the host, one behind the compute: a piece is read while the next one is computed."""
     stream = torch.cuda.Stream(device)
     buffers: list[Tensor | None] = [None, None]
     behind: tuple[Tensor, torch.cuda.Event] | None = None

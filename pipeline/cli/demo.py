@@ -14,8 +14,8 @@ Next:
   voxmill show {out}
   voxmill show {out} --id en/frames.wav
   voxmill tokenize YOUR_FOLDER --out run --model FOLDER_OR_HUB_ID
-The demo's small checkpoint was made for trying: its codes mean nothing to Qwen3-TTS. The official one is the default
-of `voxmill tokenize`."""
+The small checkpoint of the demo is for trials only: its codes mean nothing to Qwen3-TTS. The official checkpoint is the
+default of `voxmill tokenize`."""
 
 
 def run_demo(out: str, show: Callable[[Run], None]) -> None:

@@ -1,7 +1,8 @@
 """The command `voxmill`: tokenize, retry, check, decode, show, demo, bench, stream.
 
-Heavy imports wait until a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing could be
-tokenized, or check found something; 2 a user's mistake, one message; 3 failures under --strict; 130 stopped by Ctrl-C.
+Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
+could be tokenized, or check found problems; 2 a user's mistake, one message; 3 failures under --strict; 130 stopped by
+Ctrl-C.
 """
 
 import os
@@ -46,7 +47,7 @@ Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any settin
 @app.command()
 def tokenize(
     inputs: Annotated[list[str], typer.Argument(help="Folders, globs, files, manifests, tar or Parquet shards, URIs.")],
-    out: Annotated[str, typer.Option(help="The run's folder; an earlier run of the same command goes on.")],
+    out: Annotated[str, typer.Option(help="The run's folder; an earlier run of the same command is continued.")],
     config: Config = None,
     model: Model = None,
     device: Device = None,
@@ -55,7 +56,7 @@ def tokenize(
     reconstruct: Annotated[bool | None, typer.Option(help="Also decode the codes to WAVs.")] = None,
     ray_address: RayAddress = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Exit with 3 if a recording failed.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that is there, start anew.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the existing run, start again.")] = False,
     assignments: Assignments = None,
 ) -> None:
     """Read audio, write codes to RUN/codes and reconstructions to RUN/wav."""
@@ -92,7 +93,7 @@ def retry(
     ray_address: RayAddress = None,
     assignments: Assignments = None,
 ) -> None:
-    """Try a run's failures again, with its own inputs and settings; what has codes is left alone."""
+    """Retry a run's failures, with its own inputs and settings; recordings that have codes are not touched."""
     from pipeline.settings import parse_assignments
     from pipeline.verify.retry_failures import retry
 
@@ -111,12 +112,12 @@ def check(
         list[str] | None,
         typer.Option(help="Each must be in codes or failures, once; may be repeated.", metavar="INPUT"),
     ] = None,
-    sample: Annotated[int, typer.Option(min=0, help="Encode so many recordings again.", metavar="N")] = 0,
+    sample: Annotated[int, typer.Option(min=0, help="Encode N recordings again and compare.", metavar="N")] = 0,
     repair: Annotated[
-        bool, typer.Option("--repair", help="First delete what is torn, double or wrong; tokenize then does the rest.")
+        bool, typer.Option("--repair", help="First delete torn, duplicate or wrong data; tokenize then makes it again.")
     ] = False,
 ) -> None:
-    """Verify a run: every recording whole and once, checksums, codes, WAVs; exit 1 with a list if anything is off."""
+    """Verify a run: every recording complete and once, checksums, codes, WAVs; exit 1 with a list of problems."""
     from pipeline.verify.check import check
 
     if repair:
@@ -179,7 +180,7 @@ def show(
 
 @app.command()
 def demo(out: Annotated[str, typer.Option(help="The run's folder.")] = "voxmill-demo") -> None:
-    """Tokenize a few bundled clips, offline, the way any corpus is."""
+    """Tokenize a few bundled clips, offline, like any corpus."""
     from pipeline.cli.demo import run_demo
 
     run_demo(out, _print_result)
@@ -191,13 +192,13 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precisions: Annotated[list[str] | None, typer.Option("--precision", help="May be repeated.")] = None,
     audio: Annotated[
-        str | None, typer.Option(help="A folder of clips; made signals by default.", metavar="DIR")
+        str | None, typer.Option(help="A folder of clips; synthetic signals by default.", metavar="DIR")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here too.", metavar="FILE")
+        Path | None, typer.Option("--json", help="Also write the figures to this file.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Measure the engine beside upstream: speed, memory, equal codes. No Ray."""
+    """Benchmark the engine against upstream: speed, memory, agreement. No Ray."""
     import json
 
     from actors.bench.run import run_bench, table
@@ -228,9 +229,9 @@ def main() -> None:
     except VoxmillError as error:
         print(f"voxmill: {error}", file=sys.stderr)
         sys.exit(MISTAKE)
-    except BrokenPipeError:  # whoever read the output has gone: no mistake
+    except BrokenPipeError:  # the reader of the output closed it, as `head` does: not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            print("voxmill: stopped; what is committed stays, the same command goes on from there", file=sys.stderr)
+        if stop.code == INTERRUPTED:  # typer's exit code for Ctrl-C
+            print("voxmill: stopped; committed parts are kept, the same command continues from there", file=sys.stderr)
         raise

@@ -1,6 +1,6 @@
 """Standard input -> standard output, live: audio to codes, codes to audio, or both. One process, no Ray.
 
-Audio is WAV (its header says so) or raw PCM; codes are JSON lines or raw int16. A frame leaves as soon as it is known.
+Audio is WAV (recognized by its header) or raw PCM; codes are JSON lines or raw int16. Every frame is written at once.
 """
 
 import io
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
     from actors.codec import Codec
 
 READ_BYTES = 1 << 16
-"""At most, of what is there: a live source gives less, and a file no more."""
+"""Upper limit of one read: a live source returns what is available."""
 FRAME_BYTES = 2 * NUM_CODEBOOKS
 REPORT_EVERY_S = 1.0
 _UNKNOWN_SAMPLES = (0xFFFFFFFF - 36) // 2 - 1
-"""The longest plain WAV: what the header of a live one claims, as other streaming writers do."""
+"""The longest plain WAV: the length in the header of a live stream, as other streaming writers do."""
 KINDS = {"s16le": "i2", "f32le": "f4"}
-"""Raw samples by ffmpeg's names."""
+"""ffmpeg's names of raw samples -> kinds of `pipeline.audio.wav`."""
 
 
 @dataclass(frozen=True)
 class Pcm:
-    """How samples lie in a stream."""
+    """The format of a stream of samples."""
 
     rate: int  # Hz
     channels: int
-    kind: str  # as pipeline.audio.wav has it
-    bytes: int | None = None  # of samples to come; None: until the end
+    kind: str  # as in pipeline.audio.wav
+    bytes: int | None = None  # of samples; None: until the end of the stream
 
 
 def encode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, as_json: bool) -> None:
-    """Audio on `source` (WAV, or as `raw` says) -> codes on `sink`."""
+    """Audio on `source` (WAV, or in the format `raw`) -> codes on `sink`."""
     for codes in _encoded(codec, source, raw):
         _put(sink, _lines(codes) if as_json else codes.astype("<i2").tobytes())
 
 
 def decode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, as_json: bool, as_wav: bool) -> None:
-    """Codes on `source` -> PCM 16 at 24 kHz on `sink`, behind a WAV header if `as_wav`."""
+    """Codes on `source` -> PCM 16 at 24 kHz on `sink`, after a WAV header if `as_wav`."""
     stream = codec.stream_decoder()
     _put(sink, wave_header(_UNKNOWN_SAMPLES) if as_wav else b"")
     for codes in _read_lines(source) if as_json else _read_codes(source):
@@ -55,13 +55,13 @@ def decode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, as_json: boo
 
 
 def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, tell: Callable[[str], None]) -> None:
-    """Audio on `source` -> codes -> WAV on `sink`. Tells every second how many times faster than real time it works."""
+    """Audio on `source` -> codes -> WAV on `sink`. Calls `tell` every second with its speed in times real time."""
     decoder = codec.stream_decoder()
     _put(sink, wave_header(_UNKNOWN_SAMPLES))
     samples, busy_s, told = 0, 0.0, time.monotonic()
     codes = _encoded(codec, source, raw)
     while True:
-        before = time.process_time()  # waiting for a microphone is no work
+        before = time.process_time()  # does not count waiting for a microphone
         found = next(codes, None)
         if found is not None:
             wave = decoder.feed(found)
@@ -77,7 +77,7 @@ def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, tell
 
 
 def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm) -> Iterator[np.ndarray]:
-    """Codes int16 [F, 16], F > 0, as they come."""
+    """Codes int16 [F, 16], F > 0, as soon as they are known."""
     head = source.read(4)
     try:
         pcm, first = (raw, head) if head not in (b"RIFF", b"RF64", b"BW64") else (_read_wav_header(head, source), b"")
@@ -110,14 +110,14 @@ def _read_wav_header(head: bytes, source: BinaryIO) -> Pcm:
 
 
 def _waves(source: BinaryIO, pcm: Pcm, first: bytes) -> Iterator[np.ndarray]:
-    """Mono float32 [T] pieces, as they come."""
+    """Mono float32 [T] pieces, as they arrive."""
     size = pcm.channels * int(pcm.kind[1])
     left, held = pcm.bytes, first
     while left is None or left > 0:
         block = source.read1(READ_BYTES if left is None else min(READ_BYTES, left))  # type: ignore[attr-defined]
         if not block:
             if left:
-                raise TruncatedAudio(f"Standard input ended {left} bytes of samples before its WAV header said.")
+                raise TruncatedAudio(f"Standard input ended {left} bytes of samples before the end in its WAV header.")
             break
         left = None if left is None else left - len(block)
         held += block
@@ -139,7 +139,7 @@ def _read_lines(source: BinaryIO) -> Iterator[np.ndarray]:
         try:
             codes = np.array(json.loads(line), np.int64)
         except (ValueError, TypeError, OverflowError) as error:
-            raise BadCodes(f"Line {number} of standard input is no JSON list of integers: {error}") from error
+            raise BadCodes(f"Line {number} of standard input is not a JSON list of integers: {error}") from error
         if codes.shape != (NUM_CODEBOOKS,):
             raise BadCodes(
                 f"Line {number} of standard input has shape {list(codes.shape)}; expected [{NUM_CODEBOOKS}]."

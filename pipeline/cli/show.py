@@ -18,7 +18,7 @@ MAX_FAILURES = 10
 
 
 def result_text(run: Run) -> str:
-    """What the end of a run shows: counts, speed, failures, where to look next."""
+    """The text at the end of a run: counts, speed, failures, paths of its output."""
     summary = run.summary()
     counts, last = summary["counts"], summary["attempts"][-1]
     rows = [
@@ -60,7 +60,7 @@ def run_text(run: Run) -> str:
 
 
 def recording_text(run: Run, id_: str) -> str:
-    """`voxmill show RUN --id ID`: one recording, or why it has no codes."""
+    """`voxmill show RUN --id ID`: one recording, or its failure."""
     if id_ in run:
         found = run[id_]
         frames = len(found.codes)

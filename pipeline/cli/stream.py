@@ -16,9 +16,9 @@ Model = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Codes = Annotated[Literal["json", "raw"], typer.Option(help="json: a line a frame; raw: int16, 32 bytes a frame.")]
-Rate = Annotated[int, typer.Option(help="Hz of raw PCM; a WAV's header says its own.")]
+Rate = Annotated[int, typer.Option(help="Hz of raw PCM; a WAV has it in its header.")]
 Channels = Annotated[int, typer.Option(help="Channels of raw PCM.")]
-Samples = Annotated[Literal["s16le", "f32le"], typer.Option(help="Raw PCM's samples.")]
+Samples = Annotated[Literal["s16le", "f32le"], typer.Option(help="Sample format of raw PCM.")]
 
 
 @stream.command("encode")
@@ -44,7 +44,7 @@ def decode(
     device: Device = "auto",
     precision: Precision = "auto",
     codes: Codes = "json",
-    wav: Annotated[bool, typer.Option(help="Begin with a WAV header; without: raw PCM 16 at 24 kHz.")] = True,
+    wav: Annotated[bool, typer.Option(help="Write a WAV header; without it: raw PCM 16 at 24 kHz.")] = True,
 ) -> None:
     """Codes -> WAV or raw PCM."""
     from pipeline.cli.pipe import decode_stream

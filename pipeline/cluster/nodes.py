@@ -1,4 +1,4 @@
-"""Every node of a cluster is asked what it would run, before it gets work."""
+"""The nodes of a cluster -> a check, before they get work, that each runs this process's code and packages."""
 
 from collections.abc import Mapping
 
@@ -11,13 +11,13 @@ from pipeline.cluster.versions import installed, refuse
 from pipeline.errors import ClusterError
 
 ANSWER_S = 600.0
-"""Ray gives a node as long to set up what a job brings along."""
+"""Time-out for an answer: Ray's own for setting up a runtime environment."""
 
 
 def same_everywhere(other_nodes: bool = False) -> None:
-    """Ask every node that is alive, or only those beside this one, what it would run.
+    """Compare the packages and code of every live node, or only of the `other_nodes`, with this process's.
 
-    Raises ClusterError that names package, version wanted, version seen and node. Workers of nodes that join later
+    Raises a ClusterError that names package, version wanted, version seen and node. Workers of nodes that join later
     compare their packages themselves.
     """
     here = ray.get_runtime_context().get_node_id() if other_nodes else None
@@ -31,8 +31,8 @@ def same_everywhere(other_nodes: bool = False) -> None:
 
 
 def _answers(nodes: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
-    """What `installed` says on each node, by the node's name. A node that went away is left out."""
-    cloudpickle.register_pickle_by_value(versions)  # another voxmill there may not have it
+    """The result of `installed` on each node, by the node's name. A node that was lost meanwhile is left out."""
+    cloudpickle.register_pickle_by_value(versions)  # another version of voxmill on the node may not have it
     try:
         ask = ray.remote(installed)
         asked = {

@@ -1,4 +1,4 @@
-"""Counts from the workers -> a bar in a terminal or notebook, plain lines in a log."""
+"""Counts from the workers -> a progress bar in a terminal or notebook, plain lines in a log."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ LOG_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Counts:
-    """What the last pool has finished so far. A retried block counts twice here; the parts are what is exact."""
+    """What the last pool has finished so far. A retried block counts twice here; only the parts are exact."""
 
     recordings: int = 0
     samples: int = 0  # at 24 kHz
@@ -23,7 +23,7 @@ class Counts:
 
 @dataclass
 class Tally:
-    """Adds up counts; lives in an actor of its own, which the pools tell and the driver asks."""
+    """Sums counts, in an actor of its own: the pools add, the driver reads."""
 
     counts: Counts = field(default_factory=Counts)
 
@@ -39,7 +39,7 @@ class Tally:
 
 @contextlib.contextmanager
 def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> Iterator[None]:
-    """While inside, show what `ask` answers: `total` recordings are expected, None where nobody knows."""
+    """While inside, show the counts that `ask` returns; `total`: the number of recordings, None if it is unknown."""
     if quiet:
         yield
         return

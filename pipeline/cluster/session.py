@@ -1,4 +1,4 @@
-"""Settings -> a Ray to run on, and how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
+"""Settings -> a running Ray: the current one, a cluster, or a local one; and the context of its datasets."""
 
 import contextlib
 import dataclasses
@@ -24,9 +24,9 @@ MAX_INIT_DEATHS = 3
 
 @contextlib.contextmanager
 def session(settings: Settings) -> Iterator[None]:
-    """Inside, Ray runs: the one that runs already, the cluster at `ray_address` or $RAY_ADDRESS, or a local one.
+    """Inside, Ray runs: the one already connected to, the cluster at `ray_address` or $RAY_ADDRESS, or a local one.
 
-    Raises ClusterError where nodes would run other code or other packages than this process.
+    Raises ClusterError if a node has other code or other packages than this process.
     """
     if ray.is_initialized():
         same_everywhere(other_nodes=True)
@@ -47,7 +47,7 @@ def session(settings: Settings) -> Iterator[None]:
 
 
 def _start_local() -> None:
-    """A Ray of this machine alone, that ends with this process."""
+    """Start a local Ray, which ends with this process."""
     with clean_start():
         ray.init(
             address="local",
@@ -60,7 +60,7 @@ def _start_local() -> None:
 
 @contextlib.contextmanager
 def data_context(block_bytes: int) -> Iterator[None]:
-    """Inside, datasets are built with blocks of `block_bytes` and without Ray's own bars."""
+    """Inside, datasets use blocks of `block_bytes`, and Ray shows no progress bars of its own."""
     context = DataContext.get_current()
     mine = {
         "target_max_block_size": block_bytes,
@@ -75,13 +75,13 @@ def data_context(block_bytes: int) -> Iterator[None]:
     before = {name: getattr(context, name) for name in mine}
     levels = {name: logging.getLogger(name).level for name in ("ray.data", "ray")}
     for name in levels:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they say is raised too
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # their errors are raised too
     for name, value in mine.items():
         setattr(context, name, value)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RayDeprecationWarning)
-            warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)  # little to do
+            warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)  # a small input
             yield
     except ray.exceptions.RayError as error:
         raise _users_error(error) or error from None
@@ -93,6 +93,6 @@ def data_context(block_bytes: int) -> Iterator[None]:
 
 
 def _users_error(error: ray.exceptions.RayError) -> VoxmillError | None:
-    """The VoxmillError behind what a worker raised. Ray hands on its text alone, at the end of a traceback."""
+    """The VoxmillError that a worker raised; None for other errors. Ray passes on only its text, after a traceback."""
     found = re.findall(r"^(?:pipeline|actors)\.errors\.(\w+): (.+)$", str(error), re.MULTILINE)
     return getattr(errors, found[-1][0])(found[-1][1]) if found else None

@@ -1,4 +1,4 @@
-"""What this process runs (packages, voxmill's own code), and whether another one runs the same. No Ray."""
+"""The versions of packages and the hash of voxmill's code in a process, and their comparison. No Ray."""
 
 import hashlib
 import importlib.metadata
@@ -24,25 +24,25 @@ PACKAGES = (
     "av",
     "librosa",
 )
-"""What run.json names: everything that can change a code."""
+"""Packages that can change the codes: run.json records their versions."""
 ON_WORKERS = (*(name for name in PACKAGES if name not in {"voxmill", "ray"}), "pydantic", "fsspec")
-"""Distributions that a worker must have as the driver has them. Ray itself compares the versions of Ray and Python."""
+"""Distributions whose versions must be the driver's on every worker. Ray itself compares those of Ray and Python."""
 CODE = ("pipeline", "actors")
-"""The packages that travel to the workers of a cluster, checkpoint of the demo and all."""
+"""The packages that are sent to the workers of a cluster, with the demo checkpoint."""
 OWN_CODE = "voxmill's code"
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of everything that can change a code."""
+    """Installed versions of Python and PACKAGES."""
     others = {name: importlib.metadata.version(name) for name in PACKAGES if name != "voxmill"}
     return {"python": platform.python_version(), "voxmill": __version__, **others}
 
 
 def installed() -> dict[str, str | None]:
-    """What this process runs: the version of each of ON_WORKERS (None: not installed), and a hash of voxmill's code.
+    """The version of each of ON_WORKERS (None: not installed) in this process, and a hash of voxmill's code.
 
-    Sent to workers by value, so it needs nothing but the standard library. A version's local part is left out: nodes
-    without a GPU may have a build of PyTorch for CPUs.
+    Sent to workers by value, so it uses only the standard library. The local part of a version is dropped: nodes
+    without a GPU may have PyTorch's CPU build.
     """
     found: dict[str, str | None] = {}
     for name in ON_WORKERS:
@@ -60,7 +60,7 @@ def installed() -> dict[str, str | None]:
 
 
 def refuse(wanted: Mapping[str, str | None], answers: Mapping[str, Mapping[str, str | None]]) -> None:
-    """Raise ClusterError if any of `answers`, by the node's name, is not what is `wanted`."""
+    """Raise ClusterError if one of `answers`, by the node's name, differs from `wanted`."""
     others: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node, seen in answers.items():
         for name, version in wanted.items():

@@ -1,6 +1,6 @@
-"""A part of a run, or any Parquet with a run's columns -> a checked Arrow table. The one place that opens parts.
+"""A part of a run, or any Parquet with a run's columns -> a validated Arrow table. All readers of parts use this.
 
-What is torn, foreign or impossible is an OutputError that names the file, what was seen and what to do.
+Torn files, foreign files and impossible rows are an OutputError that names the file, what was seen and what to do.
 """
 
 import contextlib
@@ -21,30 +21,31 @@ from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as
 
 BATCH_ROWS = 256
-"""Chunks that are decoded at a time where a part is streamed."""
+"""Chunks that are read at a time when a part is streamed."""
 ROWS_A_BYTE = 8
-"""Rows that differ take 2 bytes at the least; a small file of billions of equal ones would fill the memory."""
+"""More rows per compressed byte are refused. Rows that differ take at least 2 bytes; a small file of billions of equal
+rows would fill the memory."""
 KEYS = ["id", "chunk", "chunks"]
 _ADVICE = (
-    "It was torn, changed, or never a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
+    "It is torn, changed, or not a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
     "made the run makes its recordings again"
 )
 
 Fault = tuple[str, np.ndarray]
-"""What can be wrong with a row, and bool [rows] where it is."""
+"""A fault of rows, and bool [rows]: the rows that have it."""
 
 
 def read_part(fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """A part whose every row is sound, as far as `columns` (None: all) tell. Raises OutputError where one is not.
+    """A part without faults in its rows, as far as `columns` (None: all) show. Raises OutputError if there is one.
 
-    The columns of `schema` come with its types; others, which travel, as they are, where the part has them.
+    Columns of `schema` get its types; carried columns keep theirs, if the part has them.
     """
     with _advising(path), pq.ParquetFile(path, filesystem=fs, pre_buffer=True, page_checksum_verification=True) as file:
         return _sound(parse(file, schema, columns), path)
 
 
 def stream_part(fs: FileSystem, path: str) -> Iterator[pa.Table]:
-    """The sound rows of a part of codes, a few at a time. Raises OutputError as `read_part` does."""
+    """The rows of a part of codes, a few at a time. Raises OutputError as `read_part` does."""
     with _advising(path), pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True) as file:
         _check_names(file.schema_arrow.names, CODES_SCHEMA)
         _check_rows(file.metadata)
@@ -53,7 +54,7 @@ def stream_part(fs: FileSystem, path: str) -> Iterator[pa.Table]:
 
 
 def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
-    """The schema of a part, by its footer. Raises OutputError where it lacks columns of `schema`."""
+    """The schema of a part, from its footer. Raises OutputError if it lacks columns of `schema`."""
     with _advising(path):
         found = pq.read_schema(path, filesystem=fs)
         _check_names(found.names, schema)
@@ -61,9 +62,9 @@ def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
 
 
 def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = None, exact: bool = False) -> pa.Table:
-    """The table of an open part, with rows that may be unsound. Raises pa.ArrowException or OSError.
+    """The table of an open part; its rows may have faults. Raises pa.ArrowException or OSError.
 
-    `exact`: other types than those of `schema` are refused, also where they could be cast.
+    `exact`: other types than those of `schema` are refused, even if they could be cast.
     """
     names = file.schema_arrow.names
     _check_names(names, schema)
@@ -73,9 +74,9 @@ def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = N
 
 
 def conform(table: pa.Table, schema: pa.Schema, exact: bool = False) -> pa.Table:
-    """The columns of `schema` cast to its types, where other writers chose wider ones; all are valid Arrow."""
+    """The columns of `schema` cast to its types, because other writers may choose wider ones; valid Arrow."""
     table.validate()
-    # A damaged file may give text that is none. Columns that travel may hold what they please: times past midnight.
+    # A damaged file may hold invalid UTF-8. Carried columns are not checked: they may hold, say, times past midnight.
     table.select([name for name in schema.names if name in table.column_names]).validate(full=True)
     for index, name in enumerate(table.column_names):
         if name not in schema.names or table.schema.field(index).type == schema.field(name).type:
@@ -92,20 +93,20 @@ def conform(table: pa.Table, schema: pa.Schema, exact: bool = False) -> pa.Table
 
 
 def join(tables: list[pa.Table], paths: list[str]) -> pa.Table:
-    """Tables of several parts as one; a travelling column that some lack is null there."""
+    """Tables of several parts as one; a carried column that some of them lack is null there."""
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise OutputError(
-            f"Columns that travelled have types that do not go together ({error}). Read these one by one: "
+            f"Carried columns have types that cannot be combined ({error}). Read these parts one by one: "
             f"{', '.join(map(redact, paths[:3]))}{', ...' if len(paths) > 3 else ''}."
         ) from None
 
 
 def row_faults(table: pa.Table, chunk_samples: int | None = None, codebook_size: int | None = None) -> list[Fault]:
-    """What is wrong with rows of codes or of failures, as far as the columns of `table` tell.
+    """The faults of rows of codes or of failures, as far as the columns of `table` show.
 
-    `chunk_samples` (24 kHz) and `codebook_size` of the run, where they are known.
+    `chunk_samples` (24 kHz) and `codebook_size` of the run, if they are known.
     """
     names = set(table.column_names)
     faults = []
@@ -138,7 +139,7 @@ def _content_faults(table: pa.Table, chunk_samples: int | None, codebook_size: i
         else ("first_frame is not where its chunk begins", (first_frame < 0) | ((chunk == 0) & (first_frame != 0))),
         ("num_samples is not what its chunk holds", np.where(last, samples > length, samples != length)),
         ("num_samples are not whole frames, and more chunks follow", ~last & (samples % FRAME_SAMPLES != 0)),
-        ("num_frames is not what num_samples take", frames != -(-samples // FRAME_SAMPLES)),
+        ("num_frames is not num_samples / 1920, rounded up", frames != -(-samples // FRAME_SAMPLES)),
         ("duration_s is not num_samples / 24000", ~(np.abs(duration_s - samples / SAMPLE_RATE) <= 1e-6)),
         ("its codes are not [num_frames, 16]", coded != frames),
         (f"codes outside 0..{(codebook_size or 32_768) - 1}", (lowest < 0) | (highest >= (codebook_size or 32_768))),
@@ -146,7 +147,7 @@ def _content_faults(table: pa.Table, chunk_samples: int | None, codebook_size: i
 
 
 def _codes_extent(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames (-1: no codes, or a frame or code that is null), lowest and highest code of every row; 0 of no frames."""
+    """Frames (-1: null, or with null frames or codes), lowest and highest code of every row (0 if it has no frames)."""
     frames, lowest, highest = [], [], []
     for codes in column.chunks:
         lengths = pc.fill_null(pc.list_value_length(codes), -1).to_numpy().astype(np.int64)
@@ -154,7 +155,7 @@ def _codes_extent(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray, np.n
         values = codes.flatten()
         flat = values.flatten()
         if values.null_count or flat.null_count:
-            lengths[:] = -1  # a writer never makes them: which row it is does not matter
+            lengths[:] = -1  # no writer makes them: all rows are marked, whichever has the null
         elif len(flat):
             full = lengths > 0
             begins = (np.cumsum(lengths[full]) - lengths[full]) * values.type.list_size
@@ -199,7 +200,7 @@ def _sound(table: pa.Table, path: str) -> pa.Table:
         if where.any():
             row = int(np.flatnonzero(where)[0])
             id_ = table["id"][row].as_py() if "id" in table.column_names else None
-            raise OutputError(f"{redact(path)}: {int(where.sum())} rows cannot be, first {id_!r}: {text}")
+            raise OutputError(f"{redact(path)}: {int(where.sum())} impossible rows, first {id_!r}: {text}")
     return table
 
 
@@ -209,4 +210,4 @@ def _advising(path: str) -> Iterator[None]:
         with errors_as(path, OutputError):
             yield
     except OutputError as error:
-        raise OutputError(f"{clean_id(str(error))}. {_ADVICE}.") from None  # Arrow quotes the bytes that it saw
+        raise OutputError(f"{clean_id(str(error))}. {_ADVICE}.") from None  # Arrow quotes bytes of the file

@@ -1,4 +1,4 @@
-"""A run on disk -> recordings with whole codes, tables, failures, a summary. Reads with pyarrow alone."""
+"""A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ INDEX = ["id", "chunk", "chunks", "num_samples"]
 
 @dataclass(frozen=True)
 class Recording:
-    """One whole recording of a run, its chunks joined."""
+    """One complete recording of a run, its chunks joined."""
 
     id: str
     codes: np.ndarray = field(repr=False)  # int16 [F, 16]
@@ -34,8 +34,8 @@ class Recording:
     num_samples: int  # at 24 kHz, before padding to whole frames
     source_rate: int  # Hz
     source_channels: int
-    carried: dict[str, Any]  # what Python has no value for (a date in the year 10000) is Arrow's text of it
-    wave: str | None  # path or URI of the reconstruction, None where there is none
+    carried: dict[str, Any]  # a value that Python cannot hold (a date in the year 10000) is Arrow's text of it
+    wave: str | None  # path or URI of the reconstruction; None if there is none
 
     @property
     def duration_s(self) -> float:
@@ -44,9 +44,9 @@ class Recording:
 
 
 class Run:
-    """A finished (or still growing) run. Iterating yields every `Recording` once; memory stays small.
+    """A finished (or still growing) run. Iterating yields every `Recording` once, in bounded memory.
 
-    Whatever reads raises OutputError where a part, or run.json, is not what a run writes.
+    Every method that reads raises OutputError if a part or run.json is damaged.
     """
 
     def __init__(self, location: str) -> None:
@@ -59,7 +59,7 @@ class Run:
         return f"Run({redact(self.location)!r}, {len(self)} recordings)"
 
     def __len__(self) -> int:
-        """Recordings whose chunks are all there."""
+        """Recordings that have all their chunks."""
         return int(pc.sum(pc.equal(self.index["chunk"], 0)).as_py() or 0)
 
     def __iter__(self) -> Iterator[Recording]:
@@ -81,7 +81,7 @@ class Run:
         return bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
 
     def __getitem__(self, id_: str) -> Recording:
-        """The recording of this id; KeyError where the run has no codes of it."""
+        """The recording with this id; KeyError if the run has no codes of it."""
         rows = self.index.filter(pc.equal(self.index["id"], id_))
         if not len(rows):
             raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def index(self) -> pa.Table:
-        """id, chunk, chunks, num_samples, part of every row of a whole recording; read once."""
+        """id, chunk, chunks, num_samples, part of every row of a complete recording; read once."""
         if self._index is None:
             tables = [
                 table.append_column("part", pa.array(np.full(len(table), number, np.int32)))
@@ -108,7 +108,7 @@ class Run:
         return self._index
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
-        """RUN/codes as one Arrow table, a row a chunk; `columns` narrows it (codes: 400 bytes a second).
+        """RUN/codes as one Arrow table, one row per chunk; `columns` selects some (codes: 400 bytes a second).
 
         Raises InputError for a column that no part has.
         """
@@ -121,7 +121,7 @@ class Run:
         return table.select(columns or table.column_names)
 
     def dataset(self) -> ds.Dataset:
-        """RUN/codes as a pyarrow dataset, for what is too large for one table. What it reads later is not checked."""
+        """RUN/codes as a pyarrow dataset, for runs that are too large for one table. Its rows are not validated."""
         empty = [part_schema(self.fs, part, CODES_SCHEMA).empty_table() for part in self._parts]
         schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
         return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
@@ -162,7 +162,7 @@ class Run:
 
 
 def _find_parts(fs: FileSystem, path: str) -> list[str]:
-    """The parts of a run, or `path` itself if it is a file, or the Parquet files of a plain folder."""
+    """The parts of a run, or `path` itself if it is a file, or the Parquet files of any other folder."""
     if fs.get_file_info(path).type == FileType.File:
         return [path]
     found = fs.get_file_info(FileSelector(path, allow_not_found=True))
@@ -172,7 +172,7 @@ def _find_parts(fs: FileSystem, path: str) -> list[str]:
 def open_run(location: str | Path) -> Run:
     """Open RUN (a folder or URI), or any Parquet file or folder of them with the codes schema.
 
-    Raises InputError where there is no run.
+    Raises InputError if there is no run.
     """
     run = Run(str(location))
     if not run._parts and read_run_file(run.fs, run.path) is None:
@@ -190,7 +190,7 @@ def _python(cell: pa.Array) -> Any:
 
 
 def _refuse_doubles(rows: pa.Table, location: str) -> None:
-    """Every chunk has one row. Copied parts, say, have two."""
+    """Raise OutputError for chunks with several rows, such as those of copied parts."""
     counts = rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
     double = counts.filter(pc.greater(counts["count_all"], 1))
     if len(double):
@@ -202,7 +202,7 @@ def _refuse_doubles(rows: pa.Table, location: str) -> None:
 
 
 def _refuse_gaps(rows: pa.Table, location: str) -> None:
-    """The chunks of a recording, in order, follow each other."""
+    """Raise OutputError unless the chunks of a recording, in order, follow each other."""
     frames = np.cumsum([0, *rows["num_frames"].to_pylist()])
     expected = [(chunk, len(rows), int(frames[chunk])) for chunk in range(len(rows))]
     seen = list(zip(*(rows[name].to_pylist() for name in ("chunk", "chunks", "first_frame")), strict=True))

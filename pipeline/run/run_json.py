@@ -1,4 +1,4 @@
-"""RUN/run.json -> a checked dict. A damaged one is an error that says where; `salvage` keeps what is sound in it."""
+"""RUN/run.json -> a validated dict. A damaged one is an error that names the key; `salvage` keeps the valid keys."""
 
 import json
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from pipeline.storage.location import redact
 from pipeline.storage.translate import errors_as
 
 MAX_SAMPLES = 2**48
-"""Of a chunk: centuries, and products of it are still int64."""
+"""Upper limit for a chunk: centuries of audio, and products of it still fit into int64."""
 DERIVED: dict[str, Any] = {
     "state": "running",
     "attempts": [],
@@ -24,7 +24,8 @@ DERIVED: dict[str, Any] = {
     "agreement_with_fp32": None,
     "warnings": [],
 }
-"""What is told by the parts, or by the next attempt, and its value until then. The rest only the first attempt knew."""
+"""Keys that can be restored from the parts or by the next attempt, and their value until then. The other keys are known
+to the first attempt only."""
 
 
 class _Section(pydantic.BaseModel):
@@ -80,7 +81,7 @@ class _RunFile(_Section):
 
 
 def read_run_file(fs: FileSystem, run: str) -> dict[str, Any] | None:
-    """The content of RUN/run.json; None where there is none. Raises OutputError where it is not what a run writes."""
+    """The content of RUN/run.json; None if there is none. Raises OutputError if it is damaged."""
     content = _content(fs, run)
     if content is None:
         return None
@@ -91,9 +92,9 @@ def read_run_file(fs: FileSystem, run: str) -> dict[str, Any] | None:
 
 
 def salvage(fs: FileSystem, run: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """run.json without what is wrong in it but can be told again, and the names of that.
+    """run.json with its damaged DERIVED keys reset, and their names.
 
-    Raises OutputError where something else is wrong.
+    Raises OutputError if another key is damaged.
     """
     content = _content(fs, run)
     if content is None:
@@ -108,7 +109,7 @@ def salvage(fs: FileSystem, run: str) -> tuple[dict[str, Any] | None, list[str]]
 
 
 def run_settings(summary: dict[str, Any]) -> Settings:
-    """The settings in run.json. Raises OutputError where this version cannot have them."""
+    """The settings in run.json. Raises OutputError if this version does not accept them."""
     try:
         return Settings.model_validate(summary["settings"])
     except pydantic.ValidationError as error:
@@ -116,7 +117,7 @@ def run_settings(summary: dict[str, Any]) -> Settings:
         name = ".".join(map(str, first["loc"]))
         raise OutputError(
             f"{RUN_FILE}: the setting {name} is {first['input']!r} ({first['msg']}). If another version of voxmill "
-            "wrote it, take that one."
+            "wrote it, use that version."
         ) from None
 
 
@@ -130,7 +131,7 @@ def _content(fs: FileSystem, run: str) -> bytes | None:
 
 
 def _faults(content: bytes) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the JSON says, and what is wrong with it by the name of its key ("" for all of it)."""
+    """The object in the JSON, and its faults by the name of their key ("" for the whole file)."""
     try:
         found = from_json(content, allow_inf_nan=False)  # no lone surrogates, no endless nesting
     except ValueError as error:
@@ -150,11 +151,11 @@ def _faults(content: bytes) -> tuple[dict[str, Any], dict[str, str]]:
 def _damaged(run: str, faults: dict[str, str]) -> OutputError:
     return OutputError(
         f"{redact(run)}/{RUN_FILE} is not what a run writes: {'; '.join(faults.values())}. `voxmill check RUN "
-        f"--repair` mends {', '.join(DERIVED)}; for the rest put back a copy of it, or start anew with --overwrite."
+        f"--repair` restores {', '.join(DERIVED)}; for the rest restore a copy of it, or start again with --overwrite."
     )
 
 
 def save(fs: FileSystem, run: str, record: dict[str, Any]) -> None:
-    """Replace run.json whole. Raises OutputError where the folder cannot be written."""
+    """Replace run.json atomically. Raises OutputError if the folder cannot be written."""
     content = json.dumps(record, indent=2, ensure_ascii=False).encode()
     write_whole(fs, f"{run}/{RUN_FILE}", lambda file: file.write(content))

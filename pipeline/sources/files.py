@@ -12,7 +12,7 @@ from pipeline.storage.opening import open_recording
 from pipeline.storage.text import clean_id
 
 ROWS = 1_000
-"""Units that become Python objects at a time."""
+"""Units that are Python objects at the same time."""
 
 
 def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], int]:
@@ -21,7 +21,7 @@ def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], i
 
 
 def read(task: ReadTask) -> Iterator[InputRecording]:
-    """Every file of `task`, in order. Raises nothing: one that cannot be opened is a recording whose open raises."""
+    """Every file of `task`, in order. Raises nothing: a file that cannot be opened is a recording whose open raises."""
     names = [name for name in UNIT_SCHEMA.names + RANGE_SCHEMA.names if name in task.units.schema.names]
     for batch in task.units.to_batches(max_chunksize=ROWS):
         carried = batch.select(task.carried.names)

@@ -1,4 +1,4 @@
-"""Every kind of input: its suffixes, how it is planned, how it is read. A new kind is one file here and one line."""
+"""The table of input formats: suffixes, discovery, reading. A new format is one file beside this and one line here."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Format:
 
     suffixes: tuple[str, ...]
     discover: Callable[[str, pa.Table, Rules], tuple[list[Found], int]]
-    """(the input, UNIT_SCHEMA rows of its files) -> what they hold, and how many hold nothing that is read."""
+    """(the input, UNIT_SCHEMA rows of its files) -> their content, and the number of files without audio."""
     read: Callable[[ReadTask], Iterator[InputRecording]]
-    """A task -> every recording that is not committed, in order; what is broken is a recording whose open raises."""
-    listed: bool = True  # False: only where the user names the file itself
+    """A task -> every recording that is not committed, in order; a broken one is a recording whose open raises."""
+    listed: bool = True  # False: not taken from folders and globs, only if the user names the file
 
 
 FORMATS: dict[Kind, Format] = {
@@ -33,12 +33,12 @@ FORMATS: dict[Kind, Format] = {
 
 
 def suffixes(listed: bool = True) -> tuple[str, ...]:
-    """Of the files that are taken from folders and globs; or of those that must be named."""
+    """Suffixes of the files that are taken from folders and globs (`listed`), or of those that must be named."""
     return tuple(suffix for format in FORMATS.values() if format.listed == listed for suffix in format.suffixes)
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of a file by its name; what no suffix tells is tried as audio."""
+    """The kind of a file by its suffix; "files" for an unknown one, which is tried as audio."""
     found = (kind for kind, format in FORMATS.items() if name.lower().endswith(format.suffixes))
     return next(found, "files")
 

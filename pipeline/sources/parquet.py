@@ -1,8 +1,8 @@
 """A Parquet shard with audio bytes (Hugging Face `Audio`, or a binary column) -> its recordings, by row group.
 
-An id is the `id` column where it is unique in the shard, else `audio.path` where that is, else the row's number: all
-row groups of a shard must agree on it without being read together. All columns but the audio travel, the `id` column
-as `input_id`.
+An id is the `id` column if it is unique in the shard, else `audio.path` if that is unique, else the row's number: all
+row groups of a shard must agree on this although they are read separately. All columns but the audio are carried to the
+output, the `id` column as `input_id`.
 """
 
 import io
@@ -27,9 +27,9 @@ from pipeline.storage.text import clean_ids, mend_text
 from pipeline.storage.translate import errors_as, reason
 
 BATCH_BYTES = 16 << 20
-"""Decoded at a time. Parquet's own page is the other bound: the memory holds two, a gigabyte with careless writers."""
+"""Bytes decoded at a time. Memory also holds two pages of Parquet, which can reach a gigabyte with careless writers."""
 MAX_ROWS = 100_000_000
-"""Of one shard: a broken or hostile footer claims any number."""
+"""Of one shard: a damaged or hostile footer may claim any number."""
 
 
 SUFFIXES = (".parquet",)
@@ -38,9 +38,9 @@ FOOTER_THREADS = 16
 
 
 def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], int]:
-    """Parquet files -> their row groups, one `Found` a schema; and the number of those that hold no audio.
+    """Parquet files -> their row groups, one `Found` for each schema; and the number of files without audio.
 
-    One whose footer cannot be read stays, whole: reading it will tell, and make it a failure.
+    A file whose footer cannot be read is kept whole: reading it makes it a failure with the reason.
     """
     by_schema: dict[pa.Schema, list[dict[str, Any]]] = {}
     others = 0
@@ -79,10 +79,10 @@ def read(task: ReadTask) -> Iterator[InputRecording]:
 
 
 def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
-    """Every recording of the row groups that is not in `done`. What is broken is an item whose open raises.
+    """Every recording of the row groups that is not in `done`. A broken one is an item whose open raises.
 
-    Where a row group breaks, its remaining rows fail, each under its id; where nothing can be read, one item fails
-    under the shard's own id.
+    If a row group breaks, its remaining rows fail, each under its id; if nothing can be read, one item fails under the
+    shard's own id.
     """
     first = (shard.row_groups or [0])[0]
     own_id = f"{shard.id}#row-group-{first}" if first else shard.id
@@ -114,9 +114,7 @@ class _Rows:
         metadata = self.parquet.metadata
         counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         if sum(counts) > MAX_ROWS or min(counts, default=0) < 0:
-            raise UnreadableAudio(
-                f"{self.source}: its footer claims {sum(counts)} rows; at most {MAX_ROWS} are believed"
-            )
+            raise UnreadableAudio(f"{self.source}: its footer claims {sum(counts)} rows; the limit is {MAX_ROWS}")
         for group in range(len(counts)) if self.shard.row_groups is None else self.shard.row_groups:
             begin = sum(counts[:group])
             yield from self._group(group, range(begin, begin + counts[group]))
@@ -154,7 +152,7 @@ class _Rows:
             yield from self._item(number, paths[row] or "", carried, self._opener(contents[row], paths[row], number))
 
     def _columns(self, batch: pa.RecordBatch) -> dict[str, pa.ChunkedArray]:
-        """The carried columns with the plan's types; null where only other shards have them."""
+        """The carried columns with the plan's types; null if only other shards have them."""
         new = {name: index for index, name in travelling(batch.schema, batch.schema.names[self.audio])}
         return {
             column.name: _text(batch.column(new[column.name])).cast(column.type)
@@ -187,7 +185,7 @@ class _Rows:
 
 
 def _column_of_ids(parquet: pq.ParquetFile, audio: str) -> pa.ChunkedArray | None:
-    """The ids of all rows of the shard; None where neither column names each row differently."""
+    """The ids of all rows of the shard; None if neither column is unique."""
     for name in ("id", f"{audio}.path"):
         table = parquet.read(columns=[name], use_threads=False)
         if table.num_columns != 1:

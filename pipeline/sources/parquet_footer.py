@@ -1,4 +1,4 @@
-"""A Parquet shard's footer -> which column holds audio, which travel, and the size of its row groups."""
+"""A Parquet shard's footer -> the audio column, the carried columns, and the size of its row groups."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from pipeline.storage.text import plain_type
 from pipeline.storage.translate import errors_as
 
 BINARY_COLUMNS = ("audio", "bytes", "wav")
-"""Plain binary columns that are taken for audio; others must be named."""
+"""Plain binary columns that count as audio; others must be named."""
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What planning needs of a shard. `audio` None: a manifest, or nothing that voxmill reads."""
+    """What planning needs to know of a shard. `audio` None: a manifest, or not an input of voxmill."""
 
     audio: str | None
     carried: pa.Schema
@@ -29,7 +29,7 @@ class Footer:
 
 
 def read_footer(location: str, column: str | None, access: Access) -> Footer:
-    """Schema and row groups. Raises UnreadableAudio, or InputError where the choice of a column is open."""
+    """Schema and row groups. Raises UnreadableAudio, or InputError if the audio column is ambiguous."""
     with errors_as(location, UnreadableAudio), open_ranges(location, access) as file:
         metadata = pq.ParquetFile(file).metadata
         schema = metadata.schema.to_arrow_schema().remove_metadata()
@@ -42,7 +42,7 @@ def read_footer(location: str, column: str | None, access: Access) -> Footer:
 
 
 def audio_column(schema: pa.Schema, column: str | None, location: str) -> str | None:
-    """The column that holds encoded audio, None where there is none. Raises InputError where several could be meant."""
+    """The column of encoded audio, None if there is none. Raises InputError if it is ambiguous."""
     times = Counter(schema.names)
     audio = [field.name for field in schema if _holds_bytes(field) and times[field.name] == 1]
     named = [name for name in ([column] if column else BINARY_COLUMNS) if name in audio]

@@ -1,7 +1,7 @@
-"""Units of files -> those that stay whole, and the ranges of chunks of those that several read tasks can share.
+"""Units of files -> those that one task reads whole, and ranges of chunks for those that several read tasks share.
 
-Only what can be read from the middle is shared: a plain WAV on a local path, which is memory-mapped, of a rate at which
-a resampler that begins inside gives the whole's bits. Everything else is decoded from its beginning.
+Only a file that can be read from the middle is shared: a plain local WAV, which is memory-mapped, of a rate at which a
+resampler that starts in the middle gives the same bits. Everything else is decoded from its beginning.
 """
 
 import itertools
@@ -28,11 +28,11 @@ MAX_CHANNELS = 64
 def share(
     units: pa.Table, target: int, chunk_samples: int, max_recording_s: float, access: Access
 ) -> tuple[pa.Table, pa.Table]:
-    """(units that stay whole, units with RANGE_SCHEMA's columns behind: a range of about `target` bytes each).
+    """(units that stay whole, units with RANGE_SCHEMA's columns appended: a range of about `target` bytes each).
 
-    A recording of more than twice `target` is looked into: its header tells how many chunks of `chunk_samples` at
-    24 kHz it has. One that is longer than `max_recording_s` stays whole: it fails, and should before any of it is
-    encoded. Segments stay whole too.
+    For a recording of more than twice `target`, the header is read to count its chunks of `chunk_samples` at 24 kHz.
+    A recording longer than `max_recording_s` stays whole, so that it fails before any of it is encoded. Segments stay
+    whole too.
     """
     large = pc.and_(pc.is_null(units["@start_s"]), pc.is_null(units["@end_s"]))
     large = pc.and_(pc.greater(units["@bytes"], 2 * target), large)
@@ -57,7 +57,7 @@ def share(
 
 
 def shareable(file: BinaryIO) -> Wav | None:
-    """The header of a WAV that can be read from any sample: all that it promises is there. None for all else."""
+    """The header of a WAV that can be read from any sample and is not truncated. None for any other file."""
     try:
         wav = read_header(file, file.seek(0, os.SEEK_END))
     except (RecordingError, OSError):
@@ -68,7 +68,7 @@ def shareable(file: BinaryIO) -> Wav | None:
 
 
 def _local_wav(location: str, access: Access) -> Wav | None:
-    """What cannot be opened, or has no sound header, stays whole: reading it tells why."""
+    """None for a file that cannot be opened or has no valid header: it stays whole, and reading it reports why."""
     if not is_local(location):
         return None
     try:
@@ -79,7 +79,7 @@ def _local_wav(location: str, access: Access) -> Wav | None:
 
 
 def _ranges(wav: Wav, target: int, chunk_samples: int) -> list[dict[str, int]]:
-    """Ranges of whole chunks, as equal as can be, of about `target` bytes; none where that would be one."""
+    """Ranges of whole chunks, of nearly equal size and about `target` bytes; none if there would be only one."""
     chunks = chunk_count(output_length(wav.samples, wav.rate), chunk_samples)
     count = min(chunks, round(wav.present / target))
     edges = [index * chunks // count for index in range(count + 1)] if count > 1 else []

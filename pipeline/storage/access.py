@@ -11,7 +11,7 @@ class Access:
     """How locations are opened: plain values from the settings."""
 
     schemes: tuple[str, ...] = SCHEMES
-    timeout_s: float = 30.0  # longest silence of a server: while connecting, answering, or between two pieces of a body
+    timeout_s: float = 30.0  # of each wait for a server: to connect, for its answer, between two pieces of a body
     retries: int = 5  # after the first attempt
 
 

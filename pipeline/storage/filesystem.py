@@ -16,9 +16,8 @@ from pipeline.storage.translate import opening_errors_as
 BUFFER_BYTES = 4 << 20
 """Bytes per request for a large remote file: a quarter of a second at 16 MB/s, well above the latency of a request."""
 
-
 GS_RETRY_S = 60
-"""Google's client retries for 15 minutes by default, even if there are no credentials."""
+"""Google's client retries for 15 minutes by default, even without credentials."""
 
 
 def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.FileSystem, str]:

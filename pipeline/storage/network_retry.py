@@ -1,8 +1,8 @@
-"""Something asked of a server -> its answer, after a bounded number of tries with growing pauses between them.
+"""A request to a server -> its answer, with a bounded number of retries and growing pauses between them.
 
-Only what may be gone a moment later is tried again: silence, a broken connection, a busy server. A server that failed
-every try of several files in a row is taken for dead by this process: the next files are asked for once, briefly, until
-one of them is fetched.
+Only transient errors are retried: silence, a broken connection, a busy server. A server that failed every try of
+several files in a row counts as dead in this process: each further file gets one try with a short time-out, until one
+of them succeeds.
 """
 
 import random
@@ -17,27 +17,27 @@ from typing import TypeVar
 from pipeline.storage.access import Access
 
 BUSY = frozenset({429, 500, 502, 503, 504})
-"""HTTP's answers that are worth another try."""
+"""HTTP status codes that are retried."""
 FIRST_PAUSE_S = 1.0
-"""Before the first retry; every other pause is twice the one before, so 5 retries outlast half a minute."""
+"""Before the first retry; each further pause is twice as long, so 5 retries take half a minute."""
 MAX_PAUSE_S = 60.0
-"""Also where a busy server asks for more (Retry-After)."""
+"""Longest pause, also if a busy server asks for a longer one (Retry-After)."""
 DEAD_AFTER = 3
-"""Files in a row that a server failed until it is taken for dead: one may be what breaks it, three are not."""
+"""Failed files in a row after which a server counts as dead: a single file may be the cause, three are not."""
 DEAD_TIMEOUT_S = 5.0
-"""How long a dead server may stay silent: a million of its files must not wait for a million full timeouts."""
+"""Time-out for a dead server: a million of its files must not wait for a million full time-outs."""
 GOES_ON_BYTES = 64 << 10
-"""What a file must give after a broken connection to get all its tries again: a long one may break many times."""
+"""Bytes after a reconnection that reset the count of tries: the connection of a long file may break many times."""
 
 T = TypeVar("T")
 
 
 class Unreachable(OSError):
-    """All tries failed; the message counts them and tells the last one's reason."""
+    """All tries failed; the message states their number and the last error."""
 
 
 class Health:
-    """What this process knows of a server."""
+    """Consecutive failures of a server, as seen by this process."""
 
     def __init__(self) -> None:
         self.failed_in_a_row = 0  # files
@@ -49,12 +49,12 @@ class Health:
 
 @lru_cache(maxsize=1024)
 def health(server: str) -> Health:
-    """One `Health` for every server (host:port) in this process."""
+    """The `Health` of a server (host:port) in this process."""
     return Health()
 
 
 class Retries:
-    """The tries of one file. `failure` pauses before the next one, or gives up."""
+    """The tries of one file."""
 
     def __init__(self, server: str, access: Access) -> None:
         self.health = health(server)
@@ -64,20 +64,20 @@ class Retries:
         self.failures, self.bytes, self.started, self.gave_up = 0, 0, time.monotonic(), False
 
     def failure(self, error: Exception) -> None:
-        """Return after a pause where another try is left. Raises Unreachable, or `error` where no retry would help."""
+        """Pause before the next try. Raises Unreachable if none is left, `error` if it is not transient."""
         if not is_transient(error):
             self.done()
             raise error
         self.failures, self.bytes = self.failures + 1, 0
         if self.failures > self.retries:
             self.gave_up = True
-            if _status(error) != 429:  # which is said by a server that lives, and wants to be asked less
+            if _status(error) != 429:  # too many requests: the server is alive
                 self.health.failed_in_a_row += 1
             raise Unreachable(self._story(error)) from error
         time.sleep(pause_s(self.failures, error))
 
     def progress(self, count: int) -> None:
-        """`count` new bytes came."""
+        """`count` new bytes were read."""
         self.bytes += count
         if self.bytes >= GOES_ON_BYTES:
             self.failures = 0
@@ -99,7 +99,8 @@ class Retries:
 
 
 def with_retries(ask: Callable[[], T], server: str, access: Access) -> T:
-    """What `ask` returns, asked again after transient errors. Raises Unreachable, or what no retry would mend."""
+    """The result of `ask`, which is retried after transient errors. Raises Unreachable, or an error that is not
+    transient."""
     retries = Retries(server, access)
     while True:
         try:
@@ -112,34 +113,34 @@ def with_retries(ask: Callable[[], T], server: str, access: Access) -> T:
 
 
 def pause_s(failures: int, error: Exception) -> float:
-    """Seconds until the next try: twice as long each time, a quarter more or less, or what the server asks for."""
+    """Seconds until the next try: doubled each time, with 25 % of jitter, or more if the server asks for it."""
     try:
         asked = float((getattr(error, "headers", None) or {}).get("Retry-After", 0))
     except ValueError:  # a date: few servers send one, and clocks differ
         asked = 0.0
-    # Any number of workers may have been cut off at once: they should not come back at once.
+    # Jitter: many workers may have been disconnected at the same time, and should not reconnect at the same time.
     return min(MAX_PAUSE_S, max(asked, FIRST_PAUSE_S * 2 ** (failures - 1) * random.uniform(0.75, 1.25)))
 
 
 def is_transient(error: BaseException) -> bool:
-    """True for what may be gone a moment later."""
+    """True for errors that a retry may cure."""
     if _status(error) is not None:
         return _status(error) in BUSY
-    cause = getattr(error, "os_error", error)  # aiohttp's errors of connecting hold the system's
+    cause = getattr(error, "os_error", error)  # aiohttp's connection errors wrap the system's
     if isinstance(cause, socket.gaierror):
         return cause.errno == socket.EAI_AGAIN  # others: no such host
     if isinstance(error, ssl.SSLError):
-        return False  # a certificate stays as it is
+        return False  # an invalid certificate stays invalid
     return isinstance(error, (TimeoutError, ConnectionError, *_broken_connections()))
 
 
 def _status(error: BaseException) -> int | None:
-    """HTTP's, of aiohttp's and of requests' errors."""
+    """The HTTP status of an error of aiohttp or requests."""
     return getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """What reading over a network raises. aiohttp's own are no OSErrors; it is loaded only where a URL was opened."""
+    """Errors of reading over a network. aiohttp's own are not OSErrors; it is imported only after a URL was opened."""
     aiohttp = sys.modules.get("aiohttp")
     return (OSError, aiohttp.ClientError) if aiohttp else (OSError,)
 

@@ -1,4 +1,4 @@
-"""Names as they were found (bytes of file systems and archives, cells of manifests) -> ids: harmless UTF-8 text."""
+"""Names from file systems, archives and manifests -> ids: UTF-8 text without control characters."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 CONTROLS = "[\x00-\x1f\x7f]"
-"""Ids are printed, and become file names: no NUL, no line breaks, no terminal escapes."""
+"""Escaped in ids, which are printed and become file names: no NUL, no line breaks, no terminal escapes."""
 
 HASHED_AT_ONCE = 100_000
 """Ids that become Python strings at a time."""
@@ -22,7 +22,7 @@ def clean_id(name: str) -> str:
 
 
 def clean_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """`clean_id` for string columns of any length; only the rows that need it leave Arrow."""
+    """`clean_id` for a string column; only rows with control characters become Python objects."""
     odd = pc.fill_null(pc.match_substring_regex(ids, CONTROLS), False)
     if not pc.any(odd).as_py():
         return ids
@@ -31,7 +31,7 @@ def clean_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def replaced(column: pa.ChunkedArray, where: pa.ChunkedArray, new: list[str]) -> pa.ChunkedArray:
-    """A string column with the rows that `where` marks (bool) exchanged for `new`."""
+    """A string column with the rows that `where` (bool) marks replaced by `new`."""
     return pc.replace_with_mask(column, where.combine_chunks(), pa.array(new, pa.string()))
 
 
@@ -50,7 +50,7 @@ def is_hidden(relative: str) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type that a column travels with: no dictionary, and no views, also inside, which Arrow cannot filter."""
+    """The type of a carried column: no dictionaries and no views, also if nested, because Arrow cannot filter them."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if pa.types.is_string_view(kind):
@@ -68,7 +68,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def mend_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    r"""A column of a `plain_type` whose text is UTF-8: bytes that are none become \xNN."""
+    r"""A column of a `plain_type` whose text is valid UTF-8: other bytes become \xNN."""
     if plain_type(column.type) != column.type:
         column = column.cast(plain_type(column.type))
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):

@@ -1,4 +1,4 @@
-"""Whatever a file system raises -> one VoxmillError that names the location, without credentials."""
+"""An error of a file system -> a VoxmillError that names the location, without credentials."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,13 @@ from pipeline.storage.network_retry import client_errors
 
 @contextmanager
 def errors_as(location: str, error: type[VoxmillError]) -> Iterator[None]:
-    """Whatever a file system raises becomes `error` with the location's name, without credentials and in one line."""
+    """Inside, errors of file systems are raised as `error`: one line with the location, without credentials."""
     try:
         yield
     except VoxmillError:
         raise
     except FileNotFoundError as e:
-        cause = e.__cause__  # fsspec: whatever the server answered
+        cause = e.__cause__  # of fsspec: the server's answer
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
             raise error(f"{redact(location)}: no such file or folder") from None
         raise error(f"{redact(location)}: cannot be read ({reason(cause)})") from None
@@ -43,5 +43,6 @@ def opening_errors_as(location: str, error: type[VoxmillError]) -> Iterator[None
 
 
 def reason(error: BaseException) -> str:
+    """The class and text of an error in one line of at most 400 characters, without credentials."""
     text = " ".join(redact(str(error)).split())
     return f"{type(error).__name__}: {text}"[:400] if text else type(error).__name__

@@ -1,1 +1,1 @@
-"""A run on disk -> what is wrong with it, mended or tried again."""
+"""A run on disk -> its problems; repair, and retries of failures."""

@@ -1,4 +1,4 @@
-"""A finished run -> everything that is wrong with it, a line each. Reads all of its parts, changes nothing."""
+"""A finished run -> its problems, a line each. Reads all parts, changes nothing."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,23 +25,23 @@ from pipeline.storage.text import clean_id
 from pipeline.verify.survey import Evidence, gather, whole
 
 MAX_LINES = 10
-"""Of one kind of problem; the rest is counted."""
+"""Lines for one kind of problem; the rest is counted."""
 WAVE_BATCH = 1000
-"""WAVs that are looked up at a time."""
+"""WAVs that are looked up in one call."""
 
 
 @dataclass(frozen=True)
 class Report:
     """What `check` found."""
 
-    problems: list[str]  # empty: all is well
+    problems: list[str]  # empty: none
     checked: list[str]  # what was looked at
 
 
 def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int = 0, seed: int = 0) -> Report:
-    """Verify the run at `location`; with `inputs` (as `tokenize` takes them), also that each is there exactly once.
+    """Verify the run at `location`; with `inputs` (as for `tokenize`), also that each is there exactly once.
 
-    `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those that run.json names).
+    `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those in run.json).
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
     fs, run = locate(str(location))
@@ -53,7 +53,7 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
         problems += bounded(unaccounted(evidence, ids))
         checked.append(f"{len(ids):,} planned inputs")
     if sample:
-        from pipeline.verify.reencode import reencode  # the engine, which nothing else here needs
+        from pipeline.verify.reencode import reencode  # imports the engine, which the other checks do not need
 
         again = reencode(str(location), evidence, sample, inputs, seed)
         problems += bounded(again.problems)
@@ -63,7 +63,7 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
 
 def bounded(lines: Iterable[str]) -> list[str]:
     """The first few of `lines`, and how many more there are."""
-    rest = map(clean_id, lines)  # they may hold ids of anybody's making
+    rest = map(clean_id, lines)  # ids in them come from the data
     first = list(itertools.islice(rest, MAX_LINES))
     more = sum(1 for _ in rest)
     return [*first, f"... and {more:,} more of this kind"] if more else first
@@ -78,7 +78,7 @@ def _counted(evidence: Evidence) -> str:
 
 
 def unfinished_run(evidence: Evidence) -> Iterator[str]:
-    """A run that no attempt completed, or that nothing describes."""
+    """A run that is not complete, or has no valid run.json."""
     if evidence.summary is None:
         yield evidence.damage or "run.json is missing: settings, checksums and counts cannot be checked"
     elif evidence.summary.get("state") != "complete":
@@ -88,13 +88,13 @@ def unfinished_run(evidence: Evidence) -> Iterator[str]:
 
 
 def torn_parts(evidence: Evidence) -> Iterator[str]:
-    """Parts that are no Parquet, or lack columns."""
+    """Parts that are not Parquet, or lack columns."""
     for path, why in evidence.torn.items():
         yield f"{_short(evidence, path)} cannot be read: {why}"
 
 
 def checksums(evidence: Evidence) -> Iterator[str]:
-    """Parts whose bytes are not those that run.json knows, parts that only one of the two knows."""
+    """Parts whose sha256 differs from run.json, that are missing, or that run.json does not list."""
     recorded = evidence.recorded_parts
     names = {path.rpartition("/")[2] for path in evidence.parts}
     for name in sorted({*recorded, *names}):
@@ -103,24 +103,24 @@ def checksums(evidence: Evidence) -> Iterator[str]:
         elif evidence.summary is not None and name not in recorded:
             yield f"{CODES}/{name} is not listed in run.json"
         elif name in recorded and name in evidence.sha256s and recorded[name] != evidence.sha256s[name]:
-            yield f"{CODES}/{name} has another sha256 than run.json says: {evidence.sha256s[name]}"
+            yield f"{CODES}/{name} has another sha256 than in run.json: {evidence.sha256s[name]}"
 
 
 def bad_rows(evidence: Evidence) -> Iterator[str]:
-    """Rows whose frames, samples, duration or codes cannot be."""
+    """Rows with impossible frames, samples, duration or codes."""
     for row in evidence.rows.filter(evidence.rows["fault"].is_valid()).to_pylist():
         yield f"{row['id']}, chunk {row['chunk']} in {_short(evidence, evidence.parts[row['part']])}: {row['fault']}"
 
 
 def duplicates(evidence: Evidence) -> Iterator[str]:
-    """Chunks that are there more than once."""
+    """Chunks with more than one row."""
     counts = evidence.rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
     for row in counts.filter(pc.greater(counts["count_all"], 1)).to_pylist():
         yield f"{row['id']}, chunk {row['chunk']}: {row['count_all']} rows in {CODES}, expected 1"
 
 
 def incomplete(evidence: Evidence) -> Iterator[str]:
-    """Recordings some of whose chunks are missing, or whose rows disagree about how many there are."""
+    """Recordings that lack chunks, or whose rows disagree about their number."""
     found = evidence.recordings
     disagree = pc.not_equal(found["chunks_min"], found["chunks_max"])
     for row in found.filter(disagree).to_pylist():
@@ -131,7 +131,7 @@ def incomplete(evidence: Evidence) -> Iterator[str]:
 
 
 def failed_twice(evidence: Evidence) -> Iterator[str]:
-    """Ids that are in failures more than once, or in failures and in codes."""
+    """Ids with several failures, or with a failure and codes."""
     counts = evidence.failed["id"].value_counts()
     for row in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
         yield f"{row['values']}: {row['counts']} rows in {FAILURES}, expected 1"
@@ -141,7 +141,7 @@ def failed_twice(evidence: Evidence) -> Iterator[str]:
 
 
 def other_counts(evidence: Evidence) -> Iterator[str]:
-    """Counts in run.json that are not those of the parts."""
+    """Counts in run.json that differ from the parts."""
     said = (evidence.summary or {}).get("counts", {})
     seen = {
         "recordings": pc.sum(pc.equal(evidence.rows["chunk"], 0)).as_py() or 0,
@@ -155,7 +155,7 @@ def other_counts(evidence: Evidence) -> Iterator[str]:
 
 
 def waves(evidence: Evidence) -> Iterator[str]:
-    """WAVs that are missing, or have not exactly the samples of their recording."""
+    """WAVs that are missing, or have another length or header than their recording's."""
     if not (evidence.summary or {}).get("settings", {}).get("reconstruct"):
         return
     for batch in whole(evidence.recordings).to_batches(max_chunksize=WAVE_BATCH):
@@ -168,7 +168,7 @@ def waves(evidence: Evidence) -> Iterator[str]:
 
 
 def _wave_fault(evidence: Evidence, info: pa.fs.FileInfo, samples: int) -> str:
-    """What is wrong with the WAV of a recording of `samples` samples; "" for nothing."""
+    """What is wrong with the WAV of a recording of `samples` samples; "" if nothing is."""
     if info.type != FileType.File:
         return "is missing"
     header = wave_header(samples)
@@ -180,15 +180,15 @@ def _wave_fault(evidence: Evidence, info: pa.fs.FileInfo, samples: int) -> str:
 
 
 def unfinished_files(evidence: Evidence) -> Iterator[str]:
-    """What writers that were killed left."""
+    """Temporary files of killed writers, and chunks that were not joined."""
     for path in unfinished(evidence.fs, evidence.run):
-        yield f"{_short(evidence, path)} is a file that its writer never finished"
+        yield f"{_short(evidence, path)} is a temporary file of a killed writer"
     if evidence.fs.get_file_info(f"{evidence.run}/{WAVES}/{PIECES}").type == FileType.Directory:
         yield f"{WAVES}/{PIECES} holds chunks that no attempt joined: run the same `voxmill tokenize` again"
 
 
 def planned_ids(inputs: Sequence[str], summary: dict[str, Any] | None) -> pa.ChunkedArray:
-    """The ids of all recordings of `inputs`; no audio is opened, containers are."""
+    """The ids of all recordings of `inputs`. Opens containers, but no audio."""
     chosen = (run_settings(summary) if summary else Settings()).input
     planned = plan(list(inputs), column=chosen.column, access=chosen.access)
     ids = [
@@ -201,7 +201,7 @@ def planned_ids(inputs: Sequence[str], summary: dict[str, Any] | None) -> pa.Chu
 
 
 def unaccounted(evidence: Evidence, ids: pa.ChunkedArray) -> Iterator[str]:
-    """Those of `ids` that are neither in codes, whole, nor in failures."""
+    """Those of `ids` that have neither all their codes nor a failure."""
     coded = whole(evidence.recordings)["id"]
     known = pa.chunked_array([*coded.chunks, *evidence.failed["id"].chunks], pa.string())
     for id_ in ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks()))).to_pylist():

@@ -1,4 +1,4 @@
-"""A run and its inputs -> some of its recordings encoded again the way the run did, and how many codes are the same."""
+"""A run and its inputs -> a sample of its recordings encoded again in the same way, and the share of equal codes."""
 
 import contextlib
 import os
@@ -31,16 +31,17 @@ from pipeline.verify.survey import Evidence, whole
 
 @dataclass(frozen=True)
 class Reencoded:
-    """What encoding again showed."""
+    """The result of encoding again."""
 
     problems: list[str]
     lines: list[str]  # for people
 
 
 def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[str] | None, seed: int = 0) -> Reencoded:
-    """Encode `sample` whole recordings again, in this process, from `inputs` or those that run.json names.
+    """Encode `sample` whole recordings again, in this process, from `inputs` or those in run.json.
 
-    On the device that is here, in the run's precision where that device has it. What cannot be done is a problem.
+    On this machine's device, in the run's precision if the device supports it. A recording that cannot be encoded again
+    is a problem.
     """
     ids = sorted(whole(evidence.recordings)["id"].to_pylist())
     chosen = random.Random(seed).sample(ids, min(sample, len(ids)))
@@ -60,7 +61,7 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
 
 
 def job_again(evidence: Evidence, location: str) -> Job:
-    """The run's job on this machine. Raises VoxmillError where the model is not to be had, or holds other weights."""
+    """The run's job on this machine. Raises VoxmillError if the model cannot be found or has other weights."""
     summary = evidence.summary or {}
     settings = run_settings(summary)
     gpus = torch.cuda.device_count()
@@ -77,7 +78,7 @@ def job_again(evidence: Evidence, location: str) -> Job:
 
 
 def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job: Job) -> Plan:
-    """A plan of the recordings `chosen` and, in containers, of nothing that is committed beside them."""
+    """A plan of the recordings `chosen`; other committed recordings of their containers are skipped."""
     ids = pa.chunked_array([*evidence.rows["id"].chunks, *evidence.failed["id"].chunks], pa.string()).unique()
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.string()))))
     rules = job.settings.input
@@ -88,7 +89,7 @@ def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job
 
 
 def _narrow(task: ReadTask, chosen: set[str], containers: set[str]) -> ReadTask:
-    """The task without the files, or the containers, that hold nothing of `chosen`."""
+    """The task without the files or containers that hold no recording of `chosen`."""
     if task.kind == "files":
         mask = [id_ in chosen for id_ in task.units["@id"].to_pylist()]
     else:
@@ -97,7 +98,7 @@ def _narrow(task: ReadTask, chosen: set[str], containers: set[str]) -> ReadTask:
 
 
 def _again(job: Job, planned: Plan, chosen: Sequence[str]) -> Iterator[pa.Table]:
-    """The rows of `chosen`, one by one, as the encode pool makes them."""
+    """The rows of `chosen`, one by one, encoded as by the encode pool."""
     wanted = set(chosen)
     with _threads_kept():
         pool = EncodeChunks(lambda: load_codec(job.codec("encode")), Ledger())
@@ -109,7 +110,7 @@ def _again(job: Job, planned: Plan, chosen: Sequence[str]) -> Iterator[pa.Table]
 
 @contextlib.contextmanager
 def _threads_kept() -> Iterator[None]:
-    """Loading a codec sets torch's threads for the whole process, which is somebody else's here."""
+    """Restores torch's number of threads: loading a codec sets it for the whole process, which is the caller's."""
     before = torch.get_num_threads()
     try:
         yield
@@ -144,7 +145,7 @@ def _compare(
 
 
 def _differs(id_: str, chunk: int, same: np.ndarray, least: float) -> list[str]:
-    """One frame may always differ: of a very short recording, one tie between two codes is much."""
+    """One frame may always differ: in a very short recording a single float tie is a large share."""
     wrong = int((~same[:, 0]).sum())
     if wrong <= max(1, (1 - least) * len(same)):
         return []

@@ -1,4 +1,4 @@
-"""A run with something wrong -> one that a rerun of `voxmill tokenize` completes. What cannot be trusted goes."""
+"""A damaged run -> a run that a rerun of `voxmill tokenize` completes. Deletes what cannot be trusted."""
 
 import os
 from collections.abc import Iterator
@@ -26,18 +26,18 @@ from pipeline.verify.survey import Evidence, first_sound, gather, whole
 
 
 def repair(location: str | Path) -> list[str]:
-    """Under the run's lock: delete torn parts, duplicate and impossible rows, unfinished files; mend run.json.
+    """Under the run's lock: delete torn parts, duplicate and impossible rows, unfinished files; repair run.json.
 
-    What is missing then is left to a rerun of the same `voxmill tokenize`, and _SUCCESS is removed until it came.
-    Returns what was done, a line each. Raises InputError where run.json is missing, OutputError where it says nothing
-    of what was tokenized, and where the run is written to just now.
+    A rerun of the same `voxmill tokenize` then adds what is missing; until then there is no _SUCCESS. Returns what was
+    done, a line each. Raises InputError if run.json is missing, OutputError if it cannot be repaired or if another
+    process writes to the run.
     """
     fs, run = locate(str(location))
     summary, wrong = salvage(fs, run)
     if summary is None:
         raise InputError(
-            f"{redact(str(location))} has no run.json: without it nothing tells what a part should be. Put back a copy "
-            "of it, or tokenize into a new folder."
+            f"{redact(str(location))} has no run.json: without it the parts cannot be verified. Restore a copy of it, "
+            "or tokenize into a new folder."
         )
     with locked(fs, run):
         if wrong:
@@ -46,7 +46,7 @@ def repair(location: str | Path) -> list[str]:
         complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
         mark(fs, run, complete=False)
         swept = sweep(fs, run)
-        done = [f"put {', '.join(wrong)} of run.json right"] if wrong else []
+        done = [f"repaired {', '.join(wrong)} of run.json"] if wrong else []
         done += [f"deleted {swept} unfinished files"] if swept else []
         done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
         after = gather(fs, run, codebook_size)
@@ -59,7 +59,7 @@ def repair(location: str | Path) -> list[str]:
 
 
 def _untrusted(evidence: Evidence) -> list[str]:
-    """Parts that cannot be read, or whose bytes are not those that were written."""
+    """Parts that cannot be read, or whose sha256 differs from run.json."""
     recorded = evidence.recorded_parts
     changed = []
     for path in evidence.parts:
@@ -76,7 +76,7 @@ def _absent(evidence: Evidence) -> list[str]:
 def _delete_parts(evidence: Evidence) -> Iterator[str]:
     for path in _untrusted(evidence):
         _delete(evidence.fs, path)
-        yield f"deleted {redact(path.removeprefix(evidence.run + '/'))}: torn, or other bytes than were written"
+        yield f"deleted {redact(path.removeprefix(evidence.run + '/'))}: torn, or its sha256 differs from run.json"
 
 
 def _delete(fs: FileSystem, path: str) -> None:
@@ -85,7 +85,7 @@ def _delete(fs: FileSystem, path: str) -> None:
 
 
 def _kept(evidence: Evidence) -> np.ndarray:
-    """bool [rows]: of the parts that stay, the rows that stay."""
+    """bool [rows]: the rows to keep; none of the parts that are deleted."""
     gone = {number for number, path in enumerate(evidence.parts) if path in set(_untrusted(evidence))}
     stays = pc.invert(pc.is_in(evidence.rows["part"], value_set=pa.array(sorted(gone), pa.int32())))
     disagree = evidence.recordings.filter(
@@ -99,7 +99,7 @@ def _kept(evidence: Evidence) -> np.ndarray:
 
 
 def _drop_rows(evidence: Evidence) -> Iterator[str]:
-    """Rewrite parts without the second rows of a chunk, without rows that cannot be, without rows that disagree."""
+    """Rewrite parts without duplicate rows, impossible rows, and rows that contradict others of their recording."""
     kept = _kept(evidence)
     part = evidence.rows["part"].to_numpy()
     dropped = 0
@@ -112,11 +112,11 @@ def _drop_rows(evidence: Evidence) -> Iterator[str]:
         dropped += len(mask) - int(mask.sum())
         _replace(evidence, path, mask)
     if dropped:
-        yield f"dropped {dropped} rows of codes: second ones, impossible ones, or at odds with their recording's others"
+        yield f"dropped {dropped} rows of codes: duplicate, impossible, or contradicting others of their recording"
 
 
 def _drop_failures(evidence: Evidence) -> Iterator[str]:
-    """A recording fails once; one whose codes are all there did not fail."""
+    """Drop second failures of a recording, and failures of recordings that have all their codes."""
     ids = evidence.failed["id"].to_pylist()
     part = evidence.failed["part"].to_numpy()
     seen = _whole_ids(gather(evidence.fs, evidence.run, codebook_size))
@@ -127,7 +127,7 @@ def _drop_failures(evidence: Evidence) -> Iterator[str]:
     for number in np.unique(part[~kept]).tolist():
         _replace(evidence, evidence.failure_parts[number], kept[part == number])
     if not kept.all():
-        yield f"dropped {int((~kept).sum())} failures of recordings that have codes, or a failure already"
+        yield f"dropped {int((~kept).sum())} failures of recordings that have codes or another failure"
 
 
 def _whole_ids(evidence: Evidence) -> set[str]:
@@ -135,7 +135,7 @@ def _whole_ids(evidence: Evidence) -> set[str]:
 
 
 def _replace(evidence: Evidence, path: str, kept: np.ndarray) -> None:
-    """Rewrite a part with the rows that `kept` marks; delete it where none is left."""
+    """Rewrite a part with the rows that `kept` marks; delete it if none is left."""
     if kept.any():
         with pq.ParquetFile(path, filesystem=evidence.fs) as file:
             rows = parse(file, pa.schema([]))
@@ -145,13 +145,13 @@ def _replace(evidence: Evidence, path: str, kept: np.ndarray) -> None:
 
 
 def _lacks(before: Evidence, after: Evidence) -> bool:
-    """Whether a recording that was known of is now neither whole nor a failure."""
+    """Whether a recording of the run now has neither all its codes nor a failure."""
     known = {*before.rows["id"].to_pylist(), *before.failed["id"].to_pylist()}
     return bool(known - _whole_ids(after) - set(after.failed["id"].to_pylist()))
 
 
 def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool) -> Iterator[str]:
-    """run.json says what is there now; a run that lacks something is under way again."""
+    """Make run.json agree with the parts; a run that lacks recordings is "running" again."""
     counts = count(after.fs, after.run, summary.get("chunk", {}).get("context_samples", 0))
     mended = {
         **summary,
@@ -161,4 +161,4 @@ def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool) -> Ite
     }
     if mended != summary:
         save(after.fs, after.run, mended)
-        yield "wrote run.json anew"
+        yield "rewrote run.json"

@@ -1,4 +1,4 @@
-"""A run with failures -> their rows dropped, and the run's own command again, which then has only them to do."""
+"""A run with failures -> their rows dropped, and the run's own command again, which then processes only them."""
 
 import json
 from collections import Counter
@@ -35,15 +35,15 @@ def retry(
 ) -> Run:
     """Try the run's failures again, or only those whose "error" is among `errors`; returns the finished run.
 
-    With the settings in run.json, changed by `settings` (dotted keys), and the inputs in it, unless `inputs` are given.
-    Not with its `ray_address`: which cluster gets this process's code and data is for the caller alone to say.
-    run.json keeps no credentials: those of URIs come from the environment, or with `inputs`. Raises VoxmillError as
-    `tokenize` does; the failures are then there as before.
+    Uses the settings in run.json, changed by `settings` (dotted keys), and its inputs, unless `inputs` are given. Its
+    `ray_address` is ignored: only the caller chooses the cluster that gets this process's code and data. run.json holds
+    no credentials: those of URIs come from the environment or from `inputs`. Raises VoxmillError as `tokenize` does,
+    and then restores the failures.
     """
     fs, run = locate(str(location))
     summary = read_run_file(fs, run)
     if summary is None:
-        raise InputError(f"{redact(str(location))} holds no run.json: nothing tells how its failures came about.")
+        raise InputError(f"{redact(str(location))} holds no run.json: its settings and inputs are unknown.")
     _refuse_unknown(fs, run, errors)
     if not parts(fs, run, FAILURES):
         return open_run(location)
@@ -62,13 +62,13 @@ def retry(
 
 
 _NO_CREDENTIALS = (
-    "The inputs are those in run.json, which keeps no credentials: give them in the environment, AWS_ACCESS_KEY_ID "
-    "and the like, or give the inputs again with --inputs"
+    "The inputs are those in run.json, which holds no credentials: set them in the environment, such as "
+    "AWS_ACCESS_KEY_ID, or give the inputs again with --inputs"
 )
 
 
 def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, pa.Table]:
-    """Rewrite the parts of failures without those of kinds `errors` (all kinds if none is given).
+    """Rewrite the parts of failures without the kinds `errors` (all kinds if none is given).
 
     Returns the dropped rows by the path of their part.
     """
@@ -88,7 +88,7 @@ def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, 
 
 
 def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complete: bool) -> None:
-    """The attempt was refused, or broke: what it did not tokenize is a failure as before."""
+    """After a refused or broken attempt: restore the failures of recordings that it did not process."""
     with locked(fs, run):
         known = committed(fs, run).ids
         for path, rows in dropped.items():
@@ -117,7 +117,7 @@ def recorded_settings(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings in run.json by dotted keys; text as JSON, because `tokenize` reads it as YAML."""
+    """The settings in run.json by dotted keys; strings as JSON, because `tokenize` parses them as YAML."""
     for key, value in settings.items():
         if isinstance(value, dict):
             yield from flat_settings(value, f"{prefix}{key}.")

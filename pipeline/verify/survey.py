@@ -1,4 +1,4 @@
-"""A run on disk -> what its parts say: a row a chunk without the codes, what is wrong with it, what cannot be read."""
+"""A run on disk -> a table of its chunks without the codes, the faults of their rows, the parts that cannot be read."""
 
 import hashlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ ROWS_SCHEMA = pa.schema(
     [
         *(CODES_SCHEMA.field(name) for name in INDEX),
         ("fault", pa.string()),  # null, or what is wrong with the row
-        ("part", pa.int32()),  # number of its part, see `Evidence.parts`
+        ("part", pa.int32()),  # index of its part in `Evidence.parts`
     ]
 )
 FAILED_SCHEMA = pa.schema([*FAILURES_SCHEMA, ("part", pa.int32())])
@@ -31,12 +31,12 @@ FAILED_SCHEMA = pa.schema([*FAILURES_SCHEMA, ("part", pa.int32())])
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is there, read once. Rows lie in the order of the parts and, in each, of its rows."""
+    """The content of a run, read once. Rows are in the order of the parts and of their rows."""
 
     fs: FileSystem
     run: str
-    summary: dict[str, Any] | None  # run.json; None where there is none, or a damaged one
-    damage: str  # what is wrong with run.json, "" for nothing
+    summary: dict[str, Any] | None  # run.json; None if it is missing or damaged
+    damage: str  # what is wrong with run.json; "" if nothing is
     parts: list[str]  # paths in RUN/codes
     failure_parts: list[str]
     sha256s: dict[str, str]  # of every part of codes, by name
@@ -47,14 +47,15 @@ class Evidence:
 
     @property
     def recorded_parts(self) -> dict[str, str]:
-        """The sha256 of every part, by name, as run.json has it."""
+        """The sha256 of every part, by name, from run.json."""
         return (self.summary or {}).get("parts", {})
 
 
 def gather(fs: FileSystem, run: str, codebook_size: Callable[[str], int]) -> Evidence:
-    """Read every part of the run whole, one at a time; keeps all but the codes. `codebook_size` of the run's model.
+    """Read every part of the run completely, one at a time; keeps all columns but the codes.
 
-    Raises InputError for no run at all, and where a file system fails.
+    `codebook_size` maps a model to the size of its codebooks. Raises InputError if there is no run, or if a file system
+    fails.
     """
     paths, failure_paths = parts(fs, run, CODES), parts(fs, run, FAILURES)
     summary, damage = _summary(fs, run)
@@ -104,7 +105,7 @@ def _summary(fs: FileSystem, run: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _content(fs: FileSystem, path: str) -> bytes:
-    """A file system that fails is not a part that is torn: it raises InputError. A folder is no part: OSError."""
+    """The bytes of a part. Raises InputError if the file system fails, OSError if `path` is a folder."""
     if fs.get_file_info(path).type == FileType.Directory:
         raise IsADirectoryError("a folder, expected a file")
     with errors_as(path, InputError), fs.open_input_stream(path) as file:
@@ -112,7 +113,7 @@ def _content(fs: FileSystem, path: str) -> bytes:
 
 
 def _parse(content: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of a part. Raises pa.ArrowException or OSError where it is none, or has other types than `schema`."""
+    """The table of a part. Raises pa.ArrowException or OSError if it is not one, or has other types than `schema`."""
     with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
         return parse(file, schema, exact=True)
 
@@ -126,7 +127,7 @@ def _rows(table: pa.Table, part: int, chunk_samples: int | None, codebook_size: 
 
 
 def first_sound(rows: pa.Table) -> pa.Array:
-    """bool [rows]: nothing is wrong with the row, and it is the first such of its (id, chunk)."""
+    """bool [rows]: the row has no fault, and is the first such row of its (id, chunk)."""
     numbered = rows.select(["id", "chunk"]).append_column("at", pa.array(np.arange(len(rows))))
     fine = numbered.filter(rows["fault"].is_null())
     mask = np.zeros(len(rows), bool)
@@ -135,14 +136,14 @@ def first_sound(rows: pa.Table) -> pa.Array:
 
 
 def recordings(rows: pa.Table) -> pa.Table:
-    """A row a recording of `first_sound` rows: id; chunks_min and chunks_max, which differ where its rows disagree;
-    chunk_count and num_samples_sum of the chunks that are there."""
+    """One row per recording of `first_sound` rows: id; chunks_min and chunks_max, which differ if its rows disagree;
+    chunk_count and num_samples_sum of its chunks."""
     return rows.group_by("id").aggregate(
         [("chunks", "min"), ("chunks", "max"), ("chunk", "count"), ("num_samples", "sum")]
     )
 
 
 def whole(found: pa.Table) -> pa.Table:
-    """Those of `recordings` of which every chunk is there."""
+    """Those of `recordings` that have all their chunks."""
     agreed = pc.equal(found["chunks_min"], found["chunks_max"])
     return found.filter(pc.and_(agreed, pc.equal(found["chunk_count"], found["chunks_max"])))

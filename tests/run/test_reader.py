@@ -171,7 +171,7 @@ def test_columns_of_several_parts(run_folder: Path) -> None:
     with pytest.raises(InputError, match="has no column 'm'"):
         run.table(["id", "m"])
     write_parts(coded_row("y", 1920, n=pa.array(["text"])), LOCAL, str(run_folder))
-    with pytest.raises(OutputError, match="types that do not go together"):
+    with pytest.raises(OutputError, match="types that cannot be combined"):
         open_run(run_folder).table()
 
 

@@ -171,7 +171,7 @@ def test_weights_are_never_a_pickle(tmp_path: Path) -> None:
     whole = (DEMO_FOLDER / "model.safetensors").read_bytes()
     for content in (pickle.dumps(Bomb(marker)), (folder / "model.pt").read_bytes(), b"", whole[:-1], whole[:1000]):
         (folder / "model.safetensors").write_bytes(content)
-        with pytest.raises(ModelError, match=r"model\.safetensors is no whole safetensors file"):
+        with pytest.raises(ModelError, match=r"model\.safetensors is damaged, or not a safetensors file"):
             find_model(str(folder))
     (folder / "model.safetensors").write_bytes(whole)
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"weights": "pytorch_model.bin"}}')

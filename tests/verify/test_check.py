@@ -245,7 +245,7 @@ def test_what_is_broken_is_named_repaired_and_completed(
         ({"codes": codes_array([codes_of(2)])}, "its codes are not [num_frames, 16]"),
         ({"codes": codes_array([codes_of(0)])}, "its codes are not [num_frames, 16]"),
         ({"codes": codes_array([None])}, "its codes are not [num_frames, 16]"),
-        ({"num_frames": pa.array([2], pa.int32())}, "num_frames is not what num_samples take"),
+        ({"num_frames": pa.array([2], pa.int32())}, "num_frames is not num_samples / 1920, rounded up"),
         ({"duration_s": pa.array([1.0])}, "duration_s is not"),
         ({"first_frame": 1}, "first_frame is not"),
         ({"num_samples": pa.array([0], pa.int64())}, "it has no samples"),
@@ -343,7 +343,7 @@ def test_what_run_json_can_be_told_again_is_mended(run: Path, wrong: dict[str, A
     before = json.loads((run / "run.json").read_text())
     save(LOCAL, str(run), before | wrong)
     assert [next(iter(wrong)) in line for line in check(run).problems] == [True]
-    assert repair(run)[0] == f"put {next(iter(wrong))} of run.json right"
+    assert repair(run)[0] == f"repaired {next(iter(wrong))} of run.json"
     assert check(run).problems == []
     after = json.loads((run / "run.json").read_text())
     assert after == before | {key: after[key] for key in ("attempts", "warnings") if key in wrong}
@@ -366,7 +366,7 @@ def test_run_json_that_nothing_can_tell_again(run: Path, content: str) -> None:
     problems = check(run).problems
     assert len(problems) == 1
     assert "run.json is not what a run writes: " in problems[0]
-    with pytest.raises(OutputError, match="put back a copy of it, or start anew with --overwrite"):
+    with pytest.raises(OutputError, match="restore a copy of it, or start again with --overwrite"):
         repair(run)
     assert len(list(open_run(run))) == 3
     assert (run / SUCCESS_FILE).exists()  # nothing was touched
