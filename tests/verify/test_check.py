@@ -201,7 +201,7 @@ REPAIRED = {
     unlisted: ["is not listed in run.json"],
     lost: ["is missing: run.json lists it", "long: 2 of 3 chunks", "long is an input", "counts"],
     doubled: ["a, chunk 0: 2 rows in codes", "long, chunk 1: 2 rows in codes"],
-    never_finished: ["never finished"],
+    never_finished: ["a temporary file of a killed writer"],
     coded_and_failed: ["a is in codes and in failures"],
     failed_twice: ["bad: 3 rows in failures"],
     at_odds: ["long: its rows say 3 chunks and 4", "long is an input"],
