@@ -25,6 +25,7 @@ from pipeline.errors import ClusterError, ModelError
 from pipeline.flow import _on_this_node
 from pipeline.job import Job, prepare
 from pipeline.settings import load_settings
+from tests.helpers.rooms import ROOT
 from tests.helpers.rows import tone
 
 CPUS = {"CPU": 4.0}
@@ -139,6 +140,19 @@ def test_installed_knows_versions_and_the_code() -> None:
     assert "+" not in str(found["torch"])
     assert len(str(found[OWN_CODE])) == 12
     assert found == installed()
+
+
+@pytest.mark.parametrize("changed", ["pipeline/flow.py", "pipeline/storage/text.py", "actors/network/layers.py"])
+def test_the_hash_of_the_code_reaches_every_folder(tmp_path: Path, changed: str) -> None:
+    for package in ("pipeline", "actors"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "demo_*"))
+    code = "from pipeline.cluster.versions import OWN_CODE, installed; print(installed()[OWN_CODE])"
+    hashes = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+        hashes.append(done.stdout)
+        (tmp_path / changed).write_text((tmp_path / changed).read_text() + "# changed")
+    assert hashes[0] != hashes[1]
 
 
 def test_every_difference_is_one_message() -> None:

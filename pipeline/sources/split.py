@@ -21,8 +21,8 @@ from pipeline.storage.access import Access
 from pipeline.storage.location import is_local
 from pipeline.storage.opening import open_recording
 
-MAX_CHANNELS = 64
-"""More are a microphone array at most, and mostly a header that lies: reading tells."""
+MAX_SHARED_CHANNELS = 64
+"""A WAV with more channels is not shared: its header is probably wrong, and reading it whole reports that."""
 
 
 def share(
@@ -62,7 +62,7 @@ def shareable(file: BinaryIO) -> Wav | None:
         wav = read_header(file, file.seek(0, os.SEEK_END))
     except (RecordingError, OSError):
         return None
-    if wav is None or not wav.kind or wav.channels > MAX_CHANNELS or period(wav.rate) is None:
+    if wav is None or not wav.kind or wav.channels > MAX_SHARED_CHANNELS or period(wav.rate) is None:
         return None
     return None if wav.promised is not None and wav.present < wav.promised else wav
 
