@@ -71,7 +71,7 @@ def tokenize(
     chosen = load_settings(config, {**(settings or {}), **given})
     paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
     stages = ("encode", "decode") if chosen.reconstruct else ("encode",)
-    model = find_model(chosen.model)  # a wrong one is told before Ray takes its seconds to start
+    model = find_model(chosen.model)  # before Ray starts, which takes seconds
     with session(chosen), contextlib.ExitStack() as held:
         job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
         held.enter_context(locked(job.fs, job.run))

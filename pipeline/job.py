@@ -35,12 +35,12 @@ class Job:
 
     @property
     def reading(self) -> Reading:
-        """What the read stage is told."""
+        """The arguments of the read stage."""
         rules = self.settings.input
         return Reading(self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s)
 
     def codec(self, stage: str) -> CodecSpec:
-        """What the actors of a pool, "encode" or "decode", are told."""
+        """The arguments of the actors of a pool, "encode" or "decode"."""
         return CodecSpec(
             self.model,
             self.sha256,

@@ -85,7 +85,7 @@ def range_chunks(item: InputRecording, part: Range, how: Reading, skip: frozense
         wav = shareable(file)
     if wav is None or wav.samples != part.samples:
         seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
-        raise UnreadableAudio(f"{item.name}: it had {part.samples} samples, now it is {seen}: let nobody write to it")
+        raise UnreadableAudio(f"{item.name}: it had {part.samples} samples, now it is {seen}: keep inputs unchanged")
     chunks = chunk_count(output_length(wav.samples, wav.rate), how.chunk_samples)
     begin = wanted[0] * how.chunk_samples - context_of(wanted[0], how.chunk_samples, how.context_samples)
     start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample

@@ -1,4 +1,4 @@
-"""What many tests share: a small random checkpoint, a local Ray, made speech-like audio."""
+"""Shared fixtures: a small random checkpoint, a local Ray, synthetic audio."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Faults, each really done to a real run -> a table of what was lost (nothing), doubled, and how long it took.
+"""Faults injected into real runs -> a table of lost and duplicated recordings, and the time to recover.
 
 python -m tests.faults [NAME ...] [--times N] [--json FILE] [--model DIR]
 
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def tried(fault: Fault, corpus: Corpus, place: Path, times: int, seed: int) -> list[Trial]:
-    """Do `fault`, and tell on stderr how it went."""
+    """Run `fault`, and print its result to stderr."""
     (place / fault.__name__).mkdir()
     trials = fault(corpus, place / fault.__name__, times, np.random.default_rng(seed))
     for trial in trials:

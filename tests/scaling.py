@@ -30,7 +30,7 @@ CPUS_PER_GPU = 2
 
 
 class Clock:
-    """When every call of every actor began and ended."""
+    """Start and end of every call of every actor."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, float, float]] = []
@@ -45,7 +45,7 @@ class Clock:
 
 
 class SleepingCodec:
-    """Takes `call_s` for whatever it is given."""
+    """An engine whose every call takes `call_s`."""
 
     def __init__(self, call_s: float, clock: Any) -> None:
         self.call_s, self.clock = call_s, clock

@@ -1,4 +1,4 @@
-"""What a run survives, in short; `python -m tests.faults` does it at length."""
+"""A short run of each fault; `python -m tests.faults` repeats them and measures."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ra
 
 
 def survive(fault: Fault, corpus: Corpus, place: Path, times: int = 1) -> None:
-    """Do it for real; nothing is lost, doubled, torn or left behind."""
+    """Inject the fault; nothing is lost, duplicated, torn or left behind."""
     trials = fault(corpus, place, times, np.random.default_rng(0))
     assert len(trials) == times
     assert [trial for trial in trials if trial.bad] == []

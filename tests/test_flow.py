@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: 
 
 
 def same_codes(one: Run, other: Run) -> bool:
-    """Equal codes for equal ids, but for float ties."""
+    """Equal codes for equal ids, except for float ties."""
     ours, theirs = ({r.id: r.codes for r in run} for run in (one, other))
     assert ours.keys() == theirs.keys()
     return all(np.mean(ours[id_] == theirs[id_]) > 0.9999 for id_ in ours)
@@ -154,7 +154,7 @@ def test_a_long_recording_in_chunks_equals_one_call(tmp_path: Path, small_model:
 
 @pytest.mark.slow
 def test_a_long_recording_goes_on_where_it_stopped(tmp_path: Path, small_model: Path) -> None:
-    """Read by one task at first, then by several that share it: that changes nothing."""
+    """First read by one task, then by several that share it: the codes are the same."""
     soundfile.write(tmp_path / "long.wav", tone(9.0), 44_100)
     settings = {"chunk.length_s": 1, "chunk.context_s": 1, "output.rows_per_part": 1, "input.readers": 1}
     options = {"model": str(small_model), "settings": settings, "reconstruct": False, "quiet": True}

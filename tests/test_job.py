@@ -1,4 +1,4 @@
-"""What is decided before a run, and what an actor refuses to load: other weights, other packages, a folder it lacks."""
+"""Decisions before a run; an actor refuses other weights, other packages and a missing folder."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""GPUs that are only said to be there: the whole dataflow, with elastic pools that reserve them."""
+"""The whole dataflow on simulated GPUs, with elastic pools that reserve them."""
 
 import json
 import subprocess

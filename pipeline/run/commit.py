@@ -171,7 +171,7 @@ def _read(fs: FileSystem, paths: list[str], columns: list[str]) -> pa.Table:
 
 
 def _failed(fs: FileSystem, run: str) -> pa.Array:
-    """The ids of all failures, in order. All columns are read: what is wrong is told before a run, not at its end."""
+    """The ids of all failures, in order. Reads all columns: damage is reported before a run, not at its end."""
     tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in parts(fs, run, FAILURES)]
     return pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string()).combine_chunks()
 

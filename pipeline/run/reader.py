@@ -185,7 +185,7 @@ def open_run(location: str | Path) -> Run:
 def _python(cell: pa.Array) -> Any:
     try:
         return cell[0].as_py()
-    except (ValueError, OverflowError, LookupError):  # dates beyond 9999, time zones that nobody knows
+    except (ValueError, OverflowError, LookupError):  # dates beyond 9999, unknown time zones
         return " ".join(cell.to_string().split())
 
 

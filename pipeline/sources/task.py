@@ -20,7 +20,7 @@ Kind = str
 UNIT_SCHEMA = pa.schema(
     [
         ("@id", pa.string()),  # of the recording, or of the container
-        ("@location", pa.string()),  # where to open it, credentials and all: never shown, see files.redact
+        ("@location", pa.string()),  # where to open it, credentials and all: never shown, see location.redact
         ("@start_s", pa.float64()),  # null: from the beginning
         ("@end_s", pa.float64()),  # null: to the end
         ("@row_group", pa.int32()),  # of a Parquet shard; null: all of them

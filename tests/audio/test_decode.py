@@ -1,4 +1,4 @@
-"""One recording in every format, whole, in segments, from paths and streams; what is wrong with it said in words."""
+"""One recording in every format, whole, in segments, from paths and streams; errors with clear messages."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""What a person types: exit codes, messages, nothing half-made."""
+"""The command line: exit codes, messages, no partial output."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""`voxmill stream`: what goes in and out of the pipes."""
+"""`voxmill stream`: input and output of the pipes."""
 
 import io
 import json

@@ -34,7 +34,7 @@ QUANTITY = re.compile(r"\d+(\.\d+)?(m|[KMGT]i?)?")
 
 
 def commands(file: str) -> Iterator[list[str]]:
-    """The words of every `tokenize` in the comments on top of a config."""
+    """Every `tokenize` command in the comments at the top of a config, split into words."""
     text = re.match(r"(#.*\n)+", (CONFIGS / file).read_text())
     assert text is not None
     for line in re.sub(r"\\\n# *", "", text[0]).splitlines():
@@ -50,7 +50,7 @@ COMMANDS = [
 
 
 def settings_of(words: list[str]) -> Settings:
-    """What a `voxmill tokenize` or a `python -m pipeline tokenize` would run with."""
+    """The settings of a `voxmill tokenize` or `python -m pipeline tokenize` command."""
     start = 1 if words[0] == "voxmill" else 3
     assert words[:start] in (["voxmill"], ["python", "-m", "pipeline"])
     group = typer.main.get_command(app)
@@ -64,7 +64,7 @@ def settings_of(words: list[str]) -> Settings:
 
 
 def ray_wanted() -> Requirement:
-    """Ray as pyproject.toml wants it."""
+    """The version of Ray that pyproject.toml allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return next(wanted for line in project["dependencies"] if (wanted := Requirement(line)).name == "ray")
 

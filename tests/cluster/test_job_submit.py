@@ -1,4 +1,4 @@
-"""Two nodes of `ray start`, jobs submitted to them: what travels, what must be there, codes equal to a local run."""
+"""Jobs submitted to two nodes of `ray start`: what is sent, what must be installed, codes equal to a local run."""
 
 import os
 import re
@@ -85,7 +85,7 @@ class Cluster:
         return f"http://127.0.0.1:{self.ports[1]}"
 
     def environment(self, **more: str) -> dict[str, str]:
-        """As on another machine: an old voxmill is installed there, which must not win."""
+        """Like another machine: an old voxmill is installed, which must not be imported."""
         name, _, value = self.token.partition("=")
         return {**os.environ, "PYTHONPATH": str(self.folder / "old"), name: value, **more}
 
@@ -104,14 +104,14 @@ class Cluster:
         return process
 
     def nodes(self) -> int:
-        """How many are alive; 0 while nobody answers."""
+        """How many nodes are alive; 0 while Ray does not answer."""
         try:
             return len(list_nodes(address=self.jobs, filters=[("state", "=", "ALIVE")]))
         except (ServerUnavailable, ConnectionError):
             return 0
 
     def end(self) -> None:
-        """Kill every process that began here, and those that they began."""
+        """Kill every process that was started here, and their children."""
         give_up = time.monotonic() + 60
         while alive := list(processes_with(self.token)):
             for pid in alive:
@@ -124,7 +124,7 @@ class Cluster:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
+    """Free ports on loopback."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -133,7 +133,7 @@ def free_ports(number: int) -> list[int]:
 
 
 def processes_with(token: str) -> Iterator[int]:
-    """Living processes that have `token` in their environment."""
+    """Live processes that have `token` in their environment."""
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
             if token.encode() in environment.read_bytes().split(b"\0"):
@@ -189,7 +189,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def marks_of(folder: Path) -> dict[str, set[tuple[str, str]]]:
-    """What was done, by which node, with which file."""
+    """ "read" or "encode" -> (node, file) of every mark."""
     found: dict[str, set[tuple[str, str]]] = {"read": set(), "encode": set()}
     for mark in folder.iterdir():
         what, _, node = mark.name.partition("-")
@@ -198,7 +198,7 @@ def marks_of(folder: Path) -> dict[str, set[tuple[str, str]]]:
 
 
 def check_marks(marks: dict[str, set[tuple[str, str]]], cluster: Cluster) -> None:
-    """Readers on one node, the encoder on the other, both with code that Ray brought there."""
+    """Readers on one node, the encoder on the other, both with the code that Ray sent."""
     readers, encoders = ({node for node, _ in marks[what]} for what in ("read", "encode"))
     assert len(readers) == len(encoders) == 1
     assert readers != encoders

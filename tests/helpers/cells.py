@@ -24,7 +24,7 @@ VALUES = (
 
 
 def cells(kind: pa.DataType, values: list[Any]) -> pa.Array:
-    """`values` as far as they have a place in `kind`, null where they have none."""
+    """`values` cast to `kind`, null where they do not fit."""
     arrays = []
     for value in values:
         try:

@@ -48,13 +48,13 @@ def text(run: Path) -> None:
 
 
 def zeros(run: Path) -> None:
-    """What a file system may leave after a power cut."""
+    """Zeros, as a file system may leave them after a power cut."""
     path = part_of(run, "a")
     path.write_bytes(bytes(path.stat().st_size))
 
 
 def a_bit(run: Path) -> None:
-    """One bit of the codes: nothing but a checksum can tell."""
+    """Flip one bit of the codes: only a checksum detects it."""
     path = part_of(run, "a")
     content = bytearray(path.read_bytes())
     begin = pq.ParquetFile(path).metadata.row_group(0).column(10).data_page_offset

@@ -113,7 +113,7 @@ def always(what: str) -> Behave:
 
 
 def closed_port() -> int:
-    """A port of loopback that nothing listens on."""
+    """A free port on loopback."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return unused.getsockname()[1]

@@ -1,6 +1,6 @@
 """The project's files -> which module imports which, and which folder ("room") imports which.
 
-python -m tests.helpers.rooms          # the arrows between rooms as a Mermaid drawing, as README shows it
+python -m tests.helpers.rooms          # prints the Mermaid graph of README's last section
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Rows as the pools make them, for tests of what comes after."""
+"""Rows like those of the pools, for tests of later stages."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.settings import Settings
 
 
 def run_record(**more: Any) -> dict[str, Any]:
-    """What run.json says of a complete run; `more` overrides or adds keys."""
+    """run.json of a complete run; `more` overrides or adds keys."""
     attempt = {"started": "2026-01-01T00:00:00+00:00", "wall_s": 1.0, "audio_s": 1.0, "times_real_time": 1.0}
     return {
         "inputs": ["corpus/"],

@@ -1,4 +1,4 @@
-"""Made signals and codes, and how close two signals are."""
+"""Synthetic signals and codes, and the difference of two signals."""
 
 import numpy as np
 

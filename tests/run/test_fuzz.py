@@ -1,4 +1,4 @@
-"""Whatever becomes of a run's files: an error that says what to do, or what was written; and repair mends it."""
+"""Random damage to a run's files: an error that says what to do, or the original content; repair restores the run."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def told(recording: Recording) -> tuple[Any, ...]:
 
 
 def or_error(read: Callable[[], Any]) -> Any:
-    """What `read` gives, or None where it raises what a user may see."""
+    """The result of `read`, or None if it raises a VoxmillError."""
     said = ""
     try:
         return read()
@@ -77,7 +77,7 @@ def or_error(read: Callable[[], Any]) -> Any:
 
 
 def use(run: Path) -> dict[str, Any]:
-    """Everything that reads a run; what it gave by name."""
+    """The results of all functions that read a run, by name."""
     found = {
         "iterate": or_error(lambda: [told(recording) for recording in open_run(run)]),
         "one": or_error(lambda: [told(open_run(run)[id_]) for id_ in ("r1", "long") if id_ in open_run(run)]),
@@ -100,7 +100,7 @@ LEFT = ("of 2 chunks", "'running'", "_SUCCESS is missing")
 
 
 def mended(run: Path) -> None:
-    """After repair nothing is wrong but what a rerun does, and everything can be read."""
+    """After repair only a rerun is missing, and everything can be read."""
     said = ""
     try:
         repair(run)

@@ -1,4 +1,4 @@
-"""One writer a run: living ones are respected, dead ones' locks are taken over."""
+"""One writer per run: the lock of a live writer is respected, a stale one is taken over."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Inputs made to do harm, on their way through: what comes of each."""
+"""Malicious inputs: the result of each, from reading to the files of a run."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Servers that are dead, slow, busy or cut off: what can be read is read, the rest fails in bounded time, and why."""
+"""Dead, slow, busy and broken servers: what can be read is read; the rest fails in bounded time, with a reason."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def by_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is tested with half a megabyte is read like a file of gigabytes."""
+    """Make half a megabyte be read like a file of gigabytes."""
     monkeypatch.setattr(opening, "SMALL_BYTES", 1000)
     monkeypatch.setattr(opening, "BUFFER_BYTES", 100_000)
 
@@ -223,7 +223,7 @@ def test_a_server_that_wants_to_be_asked_less_is_not_dead() -> None:
 
 
 def test_a_reader_that_takes_its_time_is_no_silent_server() -> None:
-    """Behind a pipeline that is full, a stream waits for longer than any server may be silent."""
+    """With a full pipeline, a stream is read after a pause that is longer than the time-out."""
     with flaky({"/a.tar": bytes(30 << 20)}, always("ok")) as server:
         with open_stream(f"{server.address}/a.tar", QUICK) as file:
             count = len(file.read(1 << 20))

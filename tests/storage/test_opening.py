@@ -33,7 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of files, manifests and shards, to be put behind each server."""
+    """A folder of files, manifests and shards that each server serves."""
     folder = tmp_path_factory.mktemp("corpus")
     audio = {"a/x 1.wav": b"X1", "a/odd?#%25.wav": b"ODD", "a/.hidden.wav": b"-", "b/y.flac": b"Y", "big.wav": BIG}
     write_files(folder, audio | {"b/n.txt": b"-"})

@@ -56,13 +56,13 @@ def row(id_: str, chunk: int, **more: Any) -> pa.Table:
 
 
 def commit(run: Path, rows: list[pa.Table]) -> str:
-    """What the end of the graph does; returns the name of the part of codes."""
+    """Commit rows like the end of the graph; returns the name of the part of codes."""
     table = write_waves(pa.concat_tables(rows), LOCAL, f"{run}/wav")
     return write_parts(table, LOCAL, str(run))["codes_part"][0].as_py()
 
 
 def complete(run: Path) -> None:
-    """What the end of a run does; the record is that of a run of three-frame chunks."""
+    """Complete the run; its run.json is that of a run with three-frame chunks."""
     settle(LOCAL, str(run))
     join_long_waves(LOCAL, str(run))
     sweep(LOCAL, str(run))
@@ -71,7 +71,7 @@ def complete(run: Path) -> None:
 
 
 def stamp(run: Path, **more: Any) -> None:
-    """run.json as it would be if a writer had meant what is there."""
+    """Make run.json agree with the parts."""
     path = run / "run.json"
     before = json.loads(path.read_text()) if path.exists() else run_record()
     own: dict[str, Any] = {"parts": checksums(LOCAL, str(run), {})}
@@ -211,7 +211,7 @@ REPAIRED = {
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> list[str]:
-    """A manifest of what the run is of; the files need not be there to be planned."""
+    """A manifest of the run's inputs; planning does not need the files."""
     lines = [{"id": id_, "path": f"/nowhere/{id_}.wav"} for id_ in ("a", "b/c", "long", "bad")]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return [str(tmp_path / "list.jsonl")]

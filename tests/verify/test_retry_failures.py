@@ -1,4 +1,4 @@
-"""Failures tried again: they alone, by kind, and as they were where the attempt is refused."""
+"""Retried failures: only those, by kind; restored if the attempt is refused."""
 
 import shutil
 from pathlib import Path

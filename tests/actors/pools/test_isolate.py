@@ -11,7 +11,7 @@ KEYS = [f"item {value}" for value in range(5)]
 
 
 class Death(BaseException):
-    """Stands for the end of the process: nothing may catch it."""
+    """Simulates the death of the process: nothing may catch it."""
 
 
 def double(items: list[np.ndarray]) -> list[np.ndarray]:

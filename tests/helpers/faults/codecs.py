@@ -1,4 +1,4 @@
-"""Codecs that fail as a device or a library may: they end their process, or find no memory."""
+"""Codecs that fail like a device or a library: they kill their process, or run out of memory."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot im
 
 
 class Poisoned:
-    """A codec that a wave of POISON_SAMPLES ends the process of."""
+    """A codec whose process dies of a wave of POISON_SAMPLES."""
 
     def __init__(self, codec: Codec, mark: Path) -> None:
         self.codec, self.mark = codec, mark
@@ -39,7 +39,7 @@ class Poisoned:
 
 
 class Slow:
-    """A codec that takes SLOW_S longer for a call, as a larger one does: time to be hit in."""
+    """A codec that takes SLOW_S longer for a call, so that a fault can hit it during the call."""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -51,7 +51,7 @@ class Slow:
 
 
 class Narrow:
-    """Convolutions that find memory for TILES_THAT_FIT tiles at once, and for no tile with LOUD_SAMPLE in it."""
+    """Convolutions with memory for TILES_THAT_FIT tiles at once, and for no tile that contains LOUD_SAMPLE."""
 
     def __init__(self, stack: Callable[..., torch.Tensor], mark: Path) -> None:
         self.stack, self.mark = stack, mark

@@ -1,4 +1,4 @@
-"""Made recordings and the codes of an undisturbed run -> what a disturbed run lost, doubled or left behind."""
+"""Synthetic recordings and the codes of an undisturbed run -> what another run lost, duplicated or left behind."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Corpus:
-    """Inputs, and what a run makes of them that nothing disturbs."""
+    """Inputs, and the result of an undisturbed run of them."""
 
     folder: Path
     model: Path
@@ -47,7 +47,7 @@ class Corpus:
 
 @dataclass
 class Trial:
-    """What one fault came to."""
+    """The result of one fault."""
 
     recover_s: float | None = None
     lost: int = 0  # recordings in neither codes nor failures, or with other codes
@@ -62,7 +62,7 @@ class Trial:
 
     @property
     def bad(self) -> bool:
-        """Anything at all is wrong."""
+        """Whether there is any problem."""
         return bool(self.lost or self.duplicates or self.problems)
 
 
@@ -84,7 +84,7 @@ def make_corpus(folder: Path, recordings: int, broken: int = 5, seed: int = 0) -
 
 
 def break_one(folder: Path, number: int, seed: int) -> str:
-    """A file that is no recording, in one of five ways by `number`; returns its name."""
+    """A broken file, in one of five ways by `number`; returns its name."""
     name = f"bad{number}.{('wav', 'mp3', 'flac', 'wav', 'ogg')[number % 5]}"
     wave = tone(1.5, seed=seed + number)
     if number % 5 == 0:  # ends before its header says
@@ -104,7 +104,7 @@ def break_one(folder: Path, number: int, seed: int) -> str:
 
 
 def undisturbed(folder: Path, run: Path, model: Path) -> Corpus:
-    """Tokenize `folder` with nothing in the way."""
+    """Tokenize `folder` without a fault."""
     done = tokenize(folder, run, model=str(model), reconstruct=False, quiet=True, settings=OPTIONS)
     codes = {recording.id: recording.codes for recording in done}
     failures = done.failures()
@@ -161,5 +161,5 @@ def _sound(part: str) -> bool:
 
 
 def committed(run: Path) -> set[Path]:
-    """The parts of a run that are there now."""
+    """The committed parts of a run."""
     return {*run.glob("codes/part-*"), *run.glob("failures/part-*")}

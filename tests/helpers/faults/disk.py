@@ -1,4 +1,4 @@
-"""Disk full: a small tmpfs, mounted in a name space of its own, so that nothing is left mounted whatever happens."""
+"""Disk full: a small tmpfs in a mount namespace of its own, so that it is unmounted in any case."""
 
 import os
 import pickle
@@ -20,13 +20,13 @@ UNSHARE = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
 
 
 def can_mount(folder: Path) -> bool:
-    """Whether this process may mount a tmpfs in a name space of its own."""
+    """Whether this process may mount a tmpfs in a mount namespace of its own."""
     command = [*UNSHARE, "mount", "-t", "tmpfs", "tmpfs", str(folder)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def disk_full(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """A disk fills while parts (or, in turn, WAVs) are written; there is room again; the same command goes on."""
+    """A disk fills while parts (or WAVs, in turns) are written; space is freed; the same command continues."""
     place.mkdir(parents=True, exist_ok=True)
     given, result = place / "given", place / "result"
     given.write_bytes(pickle.dumps((corpus, place, times, random)))
@@ -38,7 +38,7 @@ def disk_full(corpus: Corpus, place: Path, times: int, random: np.random.Generat
 
 
 def fill_and_go_on(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """As `disk_full`, in the name space."""
+    """`disk_full`, inside the namespace."""
     disk = place / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)], check=True)
@@ -46,7 +46,7 @@ def fill_and_go_on(corpus: Corpus, place: Path, times: int, random: np.random.Ge
 
 
 def fill_once(corpus: Corpus, disk: Path, reconstruct: bool, random: np.random.Generator) -> Trial:
-    """One run on `disk` that finds little room, and then enough."""
+    """One run on `disk`, first with too little space, then with enough."""
     run, ballast = disk / f"run{random.integers(1 << 30)}", disk / "ballast"
     known = os.statvfs(disk)
     room = int(random.uniform(0.1, 0.6) * _size(corpus, reconstruct))
@@ -68,7 +68,7 @@ def fill_once(corpus: Corpus, disk: Path, reconstruct: bool, random: np.random.G
 
 
 def _size(corpus: Corpus, reconstruct: bool) -> int:
-    """About the bytes of a run: PCM 16 of every frame, or a few pages a part."""
+    """Approximate bytes of a run: PCM 16 of every frame, or a few pages for each part."""
     frames = sum(len(codes) for codes in corpus.codes.values())
     return frames * 1920 * 2 if reconstruct else corpus.chunks * 6000
 

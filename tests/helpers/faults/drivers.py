@@ -1,4 +1,4 @@
-"""Faults of the process that runs the command: it is killed, and its clock jumps."""
+"""Faults of the driver: it is killed, or its clock jumps."""
 
 import functools
 import json
@@ -32,7 +32,7 @@ CLOCK = Path(__file__).with_name("clock")
 
 
 def driver_killed(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """SIGKILL to the driver `times` times in one corpus, each at another stage of a run; then it is finished."""
+    """SIGKILL to the driver `times` times in one corpus, each time at another stage; then the run is finished."""
     run, options = place / "run", {**OPTIONS, "reconstruct": True}
     trials: list[Trial] = []
     while len(trials) < times:

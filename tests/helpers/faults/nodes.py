@@ -48,7 +48,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def kill_node(nodes: Cluster, node: Node) -> None:
-    """SIGKILL to all of a node at once, as when its machine is switched off."""
+    """SIGKILL to all processes of a node at once, as if its machine lost power."""
     pids = [info.process.pid for kind in node.all_processes.values() for info in kind]
     kill(*pids, *below(*pids))
     nodes.remove_node(node, allow_graceful=False)
@@ -105,7 +105,7 @@ def repeated(corpus: Corpus, place: Path, shares: list[float], hurt: Hurt, worke
 
 
 def node_killed(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """One of two nodes is switched off while it works."""
+    """One of two nodes is killed while it works."""
     return repeated(corpus, place, [random.uniform(0, 0.5) for _ in range(times)], switch_off, workers=1)
 
 
@@ -120,7 +120,7 @@ def switch_off(nodes: Cluster, node: Node | None, run: Path) -> float:
 
 
 def node_added(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """A node joins in the middle of a run, and gets work."""
+    """A node joins during a run and gets work."""
     return repeated(corpus, place, [random.uniform(0, 0.3) for _ in range(times)], join, workers=0)
 
 
@@ -134,12 +134,12 @@ def join(nodes: Cluster, node: Node | None, run: Path) -> float:
 
 
 def node_drained(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """A node is to be preempted: Ray is told DRAIN_S before it is switched off."""
+    """A node is preempted: Ray is notified DRAIN_S before it is killed."""
     return repeated(corpus, place, [random.uniform(0, 0.4) for _ in range(times)], preempt, workers=1)
 
 
 def preempt(nodes: Cluster, node: Node | None, run: Path) -> float:
-    """Seconds from the switching off until a part is committed."""
+    """Seconds from the kill until a part is committed."""
     assert node is not None
     deadline_ms = round((time.time() + DRAIN_S) * 1000)
     accepted, why = GcsClient(address=nodes.address).drain_node(

@@ -1,4 +1,4 @@
-"""Processes to hurt: drivers that run the command `voxmill`, Ray's workers below them, a cluster of several nodes."""
+"""Processes to kill: drivers that run the command `voxmill`, Ray's workers below them, a cluster of several nodes."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ class Driver:
 
     @property
     def over(self) -> bool:
-        """It has ended, however."""
+        """Whether it has ended, with any exit code."""
         return self.process.poll() is not None
 
     def wait_for(self, condition: Callable[[], Any]) -> None:
@@ -99,7 +99,7 @@ def end_session(leader: int) -> None:
 
 
 def kill(*pids: int) -> None:
-    """SIGKILL; one that is gone is gone."""
+    """SIGKILL; ignores a process that has ended."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -100,7 +100,7 @@ def _committed_at(run: Path, failed: str) -> float:
 
 
 def out_of_memory(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
-    """The device has memory for two tiles of sixteen, and for one recording not even for a tile."""
+    """The device has memory for two tiles of sixteen, and not for a single tile of one recording."""
     trials = []
     for number in range(times):
         run, mark = place / f"run{number}", place / f"full{number}"

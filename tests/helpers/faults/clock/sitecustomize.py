@@ -20,7 +20,7 @@ def _offset_s() -> float:
 
 
 def jumping() -> float:
-    """`time.time`; it has a name of its own, for Ray sends the function to workers by its name."""
+    """`time.time`, under a name of its own: Ray sends the function to workers by name."""
     return _time() + _offset_s()
 
 
