@@ -251,7 +251,7 @@ def _on_this_node(
             ids.update(dict.fromkeys(rows["id"].to_pylist()))
         yield rows
     if task.kind != "files":
-        containers.set.remote(number, list(ids))
+        ray.get(containers.set.remote(number, list(ids)))  # waits: a report that came late would be none
 
 
 def _report(tally: Any, rows: pa.Table) -> None:

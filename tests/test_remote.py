@@ -13,7 +13,10 @@ import pytest
 from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.run.reader import Run
+from pipeline.sources.plan import plan
+from tests.helpers.flaky import always, flaky
 from tests.helpers.s3 import s3_server
+from tests.helpers.shards import write_tar
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 KEY, SECRET = "AKIDEXAMPLE", "not/a+real=secret"
@@ -70,3 +73,16 @@ def test_http_in(tmp_path: Path, small_model: Path, local: Run) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_shard_that_held_what_was_committed_is_read_once(tmp_path: Path, small_model: Path) -> None:
+    names = ["en/frames.wav", "fr/parole.ogg"]
+    write_tar(tmp_path / "s.tar", [(name, (CLIPS / name).read_bytes()) for name in names])
+    content = {"/s.tar": (tmp_path / "s.tar").read_bytes()}
+    with flaky(content, always("ok")) as server:
+        location, model = f"{server.address}/s.tar", str(small_model)
+        plan([location])
+        to_plan = server.count("/s.tar")
+        run = tokenize(location, tmp_path / "run", model=model, reconstruct=False, quiet=True)
+        assert sorted(recording.id for recording in run) == names
+        assert server.count("/s.tar") == 2 * to_plan + 1
