@@ -5,6 +5,7 @@ Reads from top to bottom as the data flows. The one place that knows Ray and bot
 
 import contextlib
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
+from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import RemoteLedger, keeper
 from pipeline.cluster.load import load_codec, refuse_other_packages
 from pipeline.cluster.progress import Tally, watch
@@ -32,17 +34,18 @@ from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
-from pipeline.run.commit import NOTHING, checksums, committed, count, join_long_waves, settle, sweep
+from pipeline.run.commit import NOTHING, checksums, committed, count, drop, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
-from pipeline.run.resume import clear, mark, now, resume
+from pipeline.run.resume import LACKS_WAVES, clear, mark, now, resume
 from pipeline.run.run_json import save
 from pipeline.run.write import write_failures, write_parts
-from pipeline.run.write_waves import write_waves
+from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
-from pipeline.sources.plan import Plan, ReadTask, plan, remaining, unread
+from pipeline.sources.plan import Plan, ReadTask, discover_all, divide, remaining, unread
+from pipeline.waves import decode_codes
 
 Read = Callable[[ReadTask], Iterator[pa.Table]]
 AUDIT_ROUNDS = 2
@@ -77,25 +80,31 @@ def tokenize(
         held.enter_context(locked(job.fs, job.run))
         record = describe(job, paths)
         before = None if overwrite else resume(job.fs, job.run, record)
+        refuse_inside(paths, chosen.input.schemes, job.fs, job.run)
+        found = discover_all(paths, chosen.input.column, chosen.input.access)
+        if found.runs and not quiet:
+            print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
         done = NOTHING if overwrite else committed(job.fs, job.run)
-        planned = plan(
-            paths,
-            done=done.ids,
-            column=chosen.input.column,
-            access=chosen.input.access,
-            task_bytes=round(chosen.input.task_mb * 2**20),
-            parallelism=job.resources.readers,
-            chunk_samples=job.chunk_samples,
-            max_recording_s=chosen.input.max_recording_s,
-        )
+        anew = to_redo(changes(job.fs, job.run, found), done, chosen.input.changed) if before else []
         if before is None:  # the old run stays until there is something to read
             clear(job.fs, job.run)
             before = resume(job.fs, job.run, record)
         save(job.fs, job.run, before)
         mark(job.fs, job.run, complete=False)
+        if anew:
+            before = {**before, "parts": {**before.get("parts", {}), **drop(job.fs, job.run, anew)}}
+            done = committed(job.fs, job.run)
+        planned = divide(
+            found,
+            done.ids,
+            task_bytes=round(chosen.input.task_mb * 2**20),
+            parallelism=job.resources.readers,
+            chunk_samples=job.chunk_samples,
+            max_recording_s=chosen.input.max_recording_s,
+        )
         attempt = execute(job, planned, done.partial, quiet)
         audit(job, planned, attempt, quiet)
-        finish(job, planned, before, attempt)
+        finish(job, planned, before, attempt, str(out))
     return open_run(out)
 
 
@@ -108,7 +117,7 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
     started, start = now(), time.monotonic()
     parts: dict[str, str | None] = {}
     held: dict[int, list[str]] = {}
-    samples = 0
+    samples = undecoded = 0
     if planned.tasks:
         tally = keeper(Tally)
         containers = keeper(Held) if any(task.kind != "files" for task in planned.tasks) else None
@@ -120,11 +129,13 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
+                    undecoded += written["undecoded"]
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
         held = ray.get(containers.get.remote()) if containers else {}
     wall_s = round(time.monotonic() - start, 3)
-    return {"started": started, "wall_s": wall_s, "samples": samples, "parts": parts, "held": held}
+    counts = {"samples": samples, "undecoded": undecoded}
+    return {"started": started, "wall_s": wall_s, **counts, "parts": parts, "held": held}
 
 
 def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
@@ -141,7 +152,8 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
             break
         again = execute(job, left, done.partial, quiet)
         attempt["parts"].update(again["parts"])
-        attempt |= {"held": again["held"], **{name: attempt[name] + again[name] for name in ("wall_s", "samples")}}
+        sums = {name: attempt[name] + again[name] for name in ("wall_s", "samples", "undecoded")}
+        attempt |= {"held": again["held"], **sums}
     error = NotCommitted(
         f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
         "`voxmill retry RUN --error NotCommitted`"
@@ -262,9 +274,21 @@ def _report(tally: Any, rows: pa.Table) -> None:
     tally.add.remote(done, pc.sum(rows["num_samples"]).as_py() or 0, pc.sum(failed).as_py())
 
 
-def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any]) -> None:
-    """Join what long recordings left, measure agreement with fp32, complete run.json."""
+def make_waves(job: Job, out: str) -> list[str]:
+    """Decode the codes of recordings that have no WAV; returns a sentence where that fails."""
+    run = open_run(out)
+    ids = without_wave(job.fs, f"{job.run}/{WAVES}", pc.unique(run.index["id"]).to_pylist())
+    failures = decode_codes(run, ids, job.fs, f"{job.run}/{WAVES}", job.decoding).failures if ids else []
+    more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+    return [f"codes without a WAV: {'; '.join(failures[:3])}{more}"] if failures else []
+
+
+def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:
+    """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
     join_long_waves(job.fs, job.run)
+    silent = []
+    if "decode" in job.resources.pools and (attempt["undecoded"] or before[LACKS_WAVES]):
+        silent = make_waves(job, out)
     sweep(job.fs, job.run)
     parts = {**before.get("parts", {}), **attempt.pop("parts")}
     audio_s = attempt.pop("samples") / SAMPLE_RATE
@@ -285,7 +309,8 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
             "state": "complete",
             "counts": {**count(job.fs, job.run, job.context_samples), "passed_over": planned.passed_over},
             "agreement_with_fp32": shares,
-            "warnings": warnings(shares, rules.agreement_min, job.resources.precision),
+            "warnings": [*warnings(shares, rules.agreement_min, job.resources.precision), *silent],
+            LACKS_WAVES: "decode" not in job.resources.pools,
             "attempts": [*before["attempts"], attempt],
             "parts": checksums(job.fs, job.run, parts),
         },

@@ -10,7 +10,7 @@ from pyarrow.fs import FileSystem
 
 from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
-from pipeline.cluster.load import CodecSpec
+from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
 from pipeline.read import Reading
@@ -51,6 +51,14 @@ class Job:
             self.settings.accelerate,
             self.resources.pools[stage].threads,
             stage,
+        )
+
+    @property
+    def decoding(self) -> Decoding:
+        """The arguments of decoding a run's codes again."""
+        pool = self.resources.pools["decode"]
+        return Decoding(
+            self.codec("decode"), pool, self.resources.block_bytes, self.chunk_samples, self.context_samples
         )
 
 

@@ -32,6 +32,7 @@ class Input(_Section):
     retries: Annotated[int, Field(ge=0)] = 5
     task_mb: Positive = 64.0
     readers: Count | None = None
+    changed: Literal["refuse", "keep", "redo"] = "refuse"
 
     @property
     def access(self) -> Access:

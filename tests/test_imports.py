@@ -51,12 +51,14 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.checkpoint", "pipeline.cluster", "pipeline.read", "pipeline.storage"),
     },
+    "pipeline.waves": {*ENGINE, *LEAVES, "actors.pools", "pipeline.cluster", "pipeline.run"},
+    "pipeline.changes": {*LEAVES, "pipeline.run", "pipeline.sources", "pipeline.storage"},
     "pipeline.agreement": {*ENGINE, *LEAVES, "pipeline.cluster", "pipeline.read", "pipeline.sources"},
     "pipeline.read": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.sources", "pipeline.storage"},
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
-RAY = ("pipeline.agreement", "pipeline.flow", "pipeline.reconstruct", "pipeline.cluster")
+RAY = ("pipeline.agreement", "pipeline.flow", "pipeline.reconstruct", "pipeline.waves", "pipeline.cluster")
 MAX_FLOORS = 8
 
 

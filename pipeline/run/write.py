@@ -28,14 +28,17 @@ class Written:
     samples: int = 0  # at 24 kHz
     frames: int = 0
     failures: int = 0
+    undecoded: int = 0  # chunks without a reconstruction
 
 
 def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
     """Commit rows as at most one part of codes and one of failures; returns one row: a `Written`.
 
-    `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures.
+    `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures. A
+    row that failed in the stage "decode" has its codes, and only those.
     """
-    failed = pc.is_valid(rows["stage"])
+    undecoded = pc.fill_null(pc.equal(rows["stage"], "decode"), False)
+    failed = pc.and_not(pc.is_valid(rows["stage"]), undecoded)
     failures = rows.filter(failed).select(FAILURES_SCHEMA.names)
     carried = [name for name in rows.column_names if name not in {*CODES_SCHEMA.names, *FAILURES_SCHEMA.names}]
     codes = rows.filter(pc.invert(failed)).select(CODES_SCHEMA.names + carried)
@@ -45,6 +48,7 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
         samples=pc.sum(codes["num_samples"]).as_py() or 0,
         frames=pc.sum(codes["num_frames"]).as_py() or 0,
         failures=len(failures),
+        undecoded=pc.sum(undecoded).as_py() or 0,
     )
     values = asdict(written)
     if len(codes):
