@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
 from pipeline.run.layout import CODES, FAILURES, WAVES, parts
 from pipeline.run.parts import read_part
-from pipeline.run.write import write_table
+from pipeline.run.write import part_name, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.atomic import UNFINISHED
@@ -127,14 +127,11 @@ def _first(*columns: np.ndarray) -> np.ndarray:
 
 
 def _keep(fs: FileSystem, run: str, folder: str, kept: np.ndarray, part: np.ndarray) -> dict[str, str | None]:
-    """Rewrite the parts that hold rows which are not `kept`; returns sha256s as `settle` does."""
-    changed: dict[str, str | None] = {}
+    """Drop the rows of a folder of parts that are not `kept`; returns sha256s as `settle` does."""
+    schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
     paths = parts(fs, run, folder) if not kept.all() else []
-    for number in np.unique(part[~kept]).tolist():
-        rows = read_part(fs, paths[number], CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA)
-        mask = pa.array(kept[part == number])
-        changed[paths[number].rpartition("/")[2]] = _replace(fs, paths[number], rows.filter(mask))
-    return changed
+    masks = {paths[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
+    return keep_rows(fs, masks, lambda path: read_part(fs, path, schema))
 
 
 def join_long_waves(fs: FileSystem, run: str) -> int:
@@ -211,9 +208,21 @@ def _failed(fs: FileSystem, run: str) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string())
 
 
-def _replace(fs: FileSystem, path: str, rows: pa.Table) -> str | None:
-    """Put `rows` in the place of a part; delete it where none is left. Returns the new sha256."""
-    if len(rows):
-        return write_table(rows, fs, path)
-    fs.delete_file(path)
-    return None
+def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[str], pa.Table]) -> dict[str, str | None]:
+    """Put parts with fewer rows in the place of those at the paths `kept`: of each, the rows that the mask marks.
+
+    Returns the sha256 of the new parts by name, None for those that are gone. No part is rewritten in place: what
+    run.json says of a part stays true if this breaks off. Then some rows are double until a run settles.
+    """
+    changed: dict[str, str | None] = {}
+    for path, mask in kept.items():
+        folder, _, old = path.rpartition("/")
+        rows = read(path).filter(pa.array(mask))
+        changed.setdefault(old, None)  # it may have the name of a new one, and is then that one
+        if len(rows):
+            name = part_name(rows)
+            changed[name] = write_table(rows, fs, f"{folder}/{name}")
+    for path in kept:
+        if changed[path.rpartition("/")[2]] is None:
+            fs.delete_file(path)
+    return changed

@@ -1,6 +1,6 @@
 """Rows with codes -> parts of Parquet, WAVs, failures. Everything appears whole or not at all.
 
-A part's name is a hash of the chunks in it, so that a retried write replaces its own file and adds no second one.
+A part's name is a hash of what is in it, so that a retried write replaces its own file and adds no second one.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from pipeline.run.layout import CODES, FAILURES
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.atomic import write_whole
 
 
@@ -52,7 +52,7 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
     )
     values = asdict(written)
     if len(codes):
-        name = part_name(codes["id"], codes["chunk"])
+        name = part_name(codes)
         values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}")
     if len(failures):
         values["failures_part"] = write_failures(failures, fs, run)
@@ -61,15 +61,16 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
 
 def write_failures(failures: pa.Table, fs: FileSystem, run: str) -> str:
     """Commit rows of FAILURES_SCHEMA as one part; returns its name."""
-    name = part_name(failures["id"], failures["stage"])
+    name = part_name(failures)
     write_table(failures, fs, f"{run}/{FAILURES}/{name}")
     return name
 
 
-def part_name(*keys: pa.ChunkedArray) -> str:
-    """`part-<hash of the rows' keys>.parquet`: the same rows always get the same name."""
+def part_name(rows: pa.Table) -> str:
+    """`part-<hash of the rows' ids, chunks or stages, fingerprints>.parquet`: equal rows always get the same name."""
     digest = hashlib.sha256()
-    for row in zip(*(column.to_pylist() for column in keys), strict=True):
+    keys = ["id", "chunk" if "chunk" in rows.column_names else "stage", *FINGERPRINT_SCHEMA.names]
+    for row in zip(*(rows[name].to_pylist() for name in keys if name in rows.column_names), strict=True):
         digest.update(repr(row).encode())
     return f"part-{digest.hexdigest()[:16]}.parquet"
 
