@@ -1,7 +1,6 @@
 """Random damage to a run's files: an error that says what to do, or the original content; repair restores the run."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -178,18 +178,17 @@ def test_one_of_many_gets_in(place: Place) -> None:
 
 
 def test_a_writer_that_was_taken_for_dead_stops_and_leaves_the_others_lock(place: Place) -> None:
-    fs, run = place
+    first_time, second_time = locked(*place), locked(*place)
+    first = first_time.__enter__()
+    place[0].delete_file(first.path)  # by somebody who found it stale
+    second = second_time.__enter__()
+    time.sleep(0.2)
+    assert first.path.rpartition("/")[2] not in left(place)  # its heart does not bring it back
     with pytest.raises(OutputError, match=rf"Another voxmill \(process {os.getpid()} on .*took this run over"):
-        with locked(*place) as first:
-            fs.delete_file(first.path)  # by somebody who found it stale
-            with locked(*place) as second:
-                time.sleep(0.2)  # its heart does not bring it back
-                assert first.path.rpartition("/")[2] not in left(place)
-                second.check()
-                try:
-                    first.check()
-                finally:
-                    second.check()
+        first.check()
+    first_time.__exit__(None, None, None)
+    second.check()
+    second_time.__exit__(None, None, None)
     assert left(place) == []
 
 
