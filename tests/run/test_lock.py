@@ -19,7 +19,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 from pipeline.errors import OutputError
 from pipeline.run import claims, lock
 from pipeline.run.claims import put_claim
-from pipeline.run.lock import Lock, locked
+from pipeline.run.lock import locked
 from pipeline.run.process import Process, lives, this_process
 from pipeline.run.write import write_parts
 from pipeline.run.write_waves import write_waves
@@ -274,10 +274,25 @@ def test_heartbeats_that_a_killed_process_left_are_swept(place: Place) -> None:
     assert left(place) == []
 
 
+def test_a_folder_that_another_writer_removes_at_that_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that ends removes the run's folder where it is empty."""
+    times, make = [], os.makedirs
+
+    def made_and_removed(path: str, exist_ok: bool) -> None:
+        make(path, exist_ok=exist_ok)
+        if not times:
+            os.rmdir(path)
+        times.append(path)
+
+    monkeypatch.setattr(os, "makedirs", made_and_removed)
+    with locked(LOCAL, str(tmp_path / "run")) as held:
+        held.check()
+    assert len(times) > 1
+
+
 def test_a_run_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file"), locked(LOCAL, str(tmp_path / "file")):
         pass
     with pytest.raises(OutputError, match="cannot be written"), locked(LOCAL, str(tmp_path / "file" / "run")):
         pass
-    assert Lock(LOCAL, str(tmp_path), str(tmp_path / "x")).path.endswith("x")
