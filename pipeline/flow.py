@@ -4,6 +4,7 @@ Reads from top to bottom as the data flows. The one place that knows Ray and bot
 """
 
 import contextlib
+import dataclasses
 import functools
 import sys
 import time
@@ -77,7 +78,7 @@ def tokenize(
     model = find_model(chosen.model)  # before Ray starts, which takes seconds
     with session(chosen), contextlib.ExitStack() as held:
         job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
-        held.enter_context(locked(job.fs, job.run))
+        job = dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
         record = describe(job, paths)
         before = None if overwrite else resume(job.fs, job.run, record)
         refuse_inside(paths, chosen.input.schemes, job.fs, job.run)
@@ -86,6 +87,7 @@ def tokenize(
             print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
         done = NOTHING if overwrite else committed(job.fs, job.run)
         anew = to_redo(changes(job.fs, job.run, found), done, chosen.input.changed) if before else []
+        job.check_lock()
         if before is None:  # the old run stays until there is something to read
             clear(job.fs, job.run)
             before = resume(job.fs, job.run, record)
@@ -145,6 +147,7 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
+        job.check_lock()
         attempt["parts"].update(settle(job.fs, job.run))
         done = committed(job.fs, job.run)
         left = remaining(left, done.ids, attempt.pop("held"))
@@ -160,7 +163,7 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
     )
     rows = [one | failure("read", error) for one in unread(left)]
     if rows:
-        write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run)
+        write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run, job.check_lock)
         attempt["parts"].update(settle(job.fs, job.run))
 
 
@@ -215,12 +218,12 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
             **pools["decode"].arguments(),
         )
         rows = rows.map_batches(
-            write_waves, fn_args=(job.fs, f"{job.run}/{WAVES}"), batch_format="pyarrow", num_cpus=0.5
+            write_waves, fn_args=(job.fs, f"{job.run}/{WAVES}", job.check_lock), batch_format="pyarrow", num_cpus=0.5
         )
     # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory.
     return rows.map_batches(
         write_parts,
-        fn_args=(job.fs, job.run),
+        fn_args=(job.fs, job.run, job.check_lock),
         batch_size=resources.rows_per_part,
         batch_format="pyarrow",
         num_cpus=0.25,
@@ -285,6 +288,7 @@ def make_waves(job: Job, out: str) -> list[str]:
 
 def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:
     """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
+    job.check_lock()
     join_long_waves(job.fs, job.run)
     silent = []
     if "decode" in job.resources.pools and (attempt["undecoded"] or before[LACKS_WAVES]):
@@ -301,18 +305,21 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
         "audio_s": audio_s,
         "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
     }
+    counts = count(job.fs, job.run, job.context_samples)
+    sums = checksums(job.fs, job.run, parts)
+    job.check_lock()  # the slow part is over
     save(
         job.fs,
         job.run,
         {
             **before,
             "state": "complete",
-            "counts": {**count(job.fs, job.run, job.context_samples), "passed_over": planned.passed_over},
+            "counts": {**counts, "passed_over": planned.passed_over},
             "agreement_with_fp32": shares,
             "warnings": [*warnings(shares, rules.agreement_min, job.resources.precision), *silent],
             LACKS_WAVES: "decode" not in job.resources.pools,
             "attempts": [*before["attempts"], attempt],
-            "parts": checksums(job.fs, job.run, parts),
+            "parts": sums,
         },
     )
     mark(job.fs, job.run, complete=True)

@@ -15,8 +15,13 @@ from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
 from pipeline.read import Reading
 from pipeline.settings import Settings
+from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
+
+
+def no_lock() -> None:
+    """The check of a job that holds no run's lock."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Job:
     context_samples: int
     fs: FileSystem
     run: str
+    check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
 
     @property
     def reading(self) -> Reading:

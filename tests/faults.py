@@ -22,8 +22,10 @@ import numpy as np
 from tests.helpers.faults.corpus import Corpus, Trial, make_corpus, undisturbed
 from tests.helpers.faults.disk import disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
+from tests.helpers.faults.locks import two_takeovers_at_once
 from tests.helpers.faults.nodes import node_added, node_drained, node_killed
 from tests.helpers.faults.processes import ray_folder
+from tests.helpers.faults.puts import put_interrupted
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
 
@@ -42,6 +44,8 @@ FAULTS: dict[Fault, int] = {
     node_drained: 5,
     bad_files: 5,
     clock_jumps: 5,
+    two_takeovers_at_once: 100,
+    put_interrupted: 100,
 }
 """How often each is tried."""
 

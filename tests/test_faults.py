@@ -11,7 +11,9 @@ from tests.faults import Fault
 from tests.helpers.faults.corpus import Corpus, make_corpus, undisturbed
 from tests.helpers.faults.disk import can_mount, disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
+from tests.helpers.faults.locks import two_takeovers_at_once
 from tests.helpers.faults.nodes import cluster, disturbed, join, preempt, switch_off
+from tests.helpers.faults.puts import put_interrupted
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
 
@@ -47,6 +49,11 @@ def test_readers_that_die_while_their_inputs_change(fault: Fault, corpus: Corpus
 @pytest.mark.parametrize(("fault", "times"), [(driver_killed, 1), (clock_jumps, 1)])
 def test_what_happens_to_drivers(fault: Fault, times: int, corpus: Corpus, tmp_path: Path) -> None:
     survive(fault, corpus, tmp_path, times)
+
+
+@pytest.mark.parametrize("fault", [two_takeovers_at_once, put_interrupted])
+def test_what_happens_to_locks_and_puts(fault: Fault, corpus: Corpus, tmp_path: Path) -> None:
+    survive(fault, corpus, tmp_path, times=8)
 
 
 def test_a_full_disk(corpus: Corpus, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import librosa
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from pyarrow.fs import LocalFileSystem
 
 from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES, frame_count
@@ -19,6 +22,7 @@ from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import InputError, OutputError
 from pipeline.reconstruct import decode
+from pipeline.run.lock import locked
 from pipeline.run.reader import Run
 from pipeline.verify.check import check
 from tests.helpers.rows import tone
@@ -280,3 +284,32 @@ def test_overwrite_starts_anew(tmp_path: Path, small_model: Path) -> None:
     run = tokenize(tmp_path / "a.wav", tmp_path / "run", attention="window", overwrite=True, **options)
     assert run.summary()["attention"] == "window"
     assert len(run.summary()["attempts"]) == 1
+
+
+def test_a_run_that_another_process_took_over_stops(tmp_path: Path, small_model: Path) -> None:
+    out = tmp_path / "run"
+    over, kept = threading.Event(), []
+
+    def take_over() -> None:
+        """What a process on another machine does that saw no heartbeat."""
+        while not list(out.glob("codes/part-*")):
+            time.sleep(0.01)
+        next(out.glob(".lock.*")).unlink()
+        with locked(LocalFileSystem(), str(out)) as lock:
+            over.wait(60)
+            lock.check()
+            kept.append(lock)
+
+    other = threading.Thread(target=take_over)
+    other.start()
+    settings = {"output.rows_per_part": 1, "input.task_mb": 0.1}
+    with pytest.raises(OutputError, match=r"Another voxmill.* took this run over"):
+        tokenize(CLIPS, out, model=str(small_model), reconstruct=False, quiet=True, settings=settings)
+    over.set()
+    other.join()
+    assert kept  # the other's lock was left alone
+    assert json.loads((out / "run.json").read_text())["state"] == "running"
+    assert not (out / "_SUCCESS").exists()
+    done = tokenize(CLIPS, out, model=str(small_model), reconstruct=False, quiet=True, settings=settings)
+    assert len(done) == 7
+    assert not list(out.glob(".*"))

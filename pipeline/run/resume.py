@@ -30,7 +30,8 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     """
     before = read_run_file(fs, run)
     if before is None:
-        if [info for info in fs.get_file_info(FileSelector(run, allow_not_found=True)) if info.base_name != LOCK_FILE]:
+        found = fs.get_file_info(FileSelector(run, allow_not_found=True))
+        if not all(info.base_name.startswith(LOCK_FILE) for info in found):
             raise OutputError(
                 f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
             )

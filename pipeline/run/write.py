@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem
 
 from pipeline.run.layout import CODES, FAILURES
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
-from pipeline.storage.atomic import write_whole
+from pipeline.storage.atomic import Check, write_whole
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ class Written:
     undecoded: int = 0  # chunks without a reconstruction
 
 
-def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
+def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> pa.Table:
     """Commit rows as at most one part of codes and one of failures; returns one row: a `Written`.
 
     `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures. A
-    row that failed in the stage "decode" has its codes, and only those.
+    row that failed in the stage "decode" has its codes, and only those. `before` is called before each commit: the
+    lock's check.
     """
     undecoded = pc.fill_null(pc.equal(rows["stage"], "decode"), False)
     failed = pc.and_not(pc.is_valid(rows["stage"]), undecoded)
@@ -53,16 +54,16 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
     values = asdict(written)
     if len(codes):
         name = part_name(codes)
-        values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}")
+        values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}", before)
     if len(failures):
-        values["failures_part"] = write_failures(failures, fs, run)
+        values["failures_part"] = write_failures(failures, fs, run, before)
     return pa.Table.from_pylist([values])
 
 
-def write_failures(failures: pa.Table, fs: FileSystem, run: str) -> str:
+def write_failures(failures: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> str:
     """Commit rows of FAILURES_SCHEMA as one part; returns its name."""
     name = part_name(failures)
-    write_table(failures, fs, f"{run}/{FAILURES}/{name}")
+    write_table(failures, fs, f"{run}/{FAILURES}/{name}", before)
     return name
 
 
@@ -75,7 +76,7 @@ def part_name(rows: pa.Table) -> str:
     return f"part-{digest.hexdigest()[:16]}.parquet"
 
 
-def write_table(table: pa.Table, fs: FileSystem, path: str) -> str:
+def write_table(table: pa.Table, fs: FileSystem, path: str, before: Check | None = None) -> str:
     """Write `table` to `path` as Parquet (zstd, with checksums of pages), whole; returns the file's sha256."""
     sink = pa.BufferOutputStream()
     pq.write_table(
@@ -87,7 +88,7 @@ def write_table(table: pa.Table, fs: FileSystem, path: str) -> str:
         write_page_checksum=True,
     )
     content = sink.getvalue()
-    write_whole(fs, path, lambda file: file.write(content))
+    write_whole(fs, path, lambda file: file.write(content), before)
     return hashlib.sha256(content).hexdigest()
 
 

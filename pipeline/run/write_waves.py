@@ -10,13 +10,14 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.audio.wav import wave_header
 from pipeline.run.layout import PIECES, pieces_path, wave_path
-from pipeline.storage.atomic import write_whole
+from pipeline.storage.atomic import Check, write_whole
 
 
-def write_waves(rows: pa.Table, fs: FileSystem, folder: str) -> pa.Table:
+def write_waves(rows: pa.Table, fs: FileSystem, folder: str, before: Check | None = None) -> pa.Table:
     """Write column "wave" (large_list<int16>, null for failures) as WAVs and drop it.
 
     A recording of one chunk becomes `folder/<id>.wav`; a chunk of a longer one waits as raw PCM in `folder/.pieces/`.
+    `before` is called before each file appears: the lock's check.
     """
     waves = rows["wave"].combine_chunks()
     for index, (id_, chunk, chunks) in enumerate(
@@ -26,13 +27,11 @@ def write_waves(rows: pa.Table, fs: FileSystem, folder: str) -> pa.Table:
             continue
         pcm = waves[index].values.to_numpy()
         if chunks == 1:
-            write_whole(fs, wave_path(folder, id_), functools.partial(_write_wave, num_samples=len(pcm), blocks=[pcm]))
+            write = functools.partial(_write_wave, num_samples=len(pcm), blocks=[pcm])
+            write_whole(fs, wave_path(folder, id_), write, before)
         else:
-            write_whole(
-                fs,
-                f"{pieces_path(folder, id_)}/{chunk:06d}.pcm",
-                functools.partial(_write_bytes, content=pcm.tobytes()),
-            )
+            piece = functools.partial(_write_bytes, content=pcm.tobytes())
+            write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", piece, before)
     return rows.drop_columns(["wave"])
 
 

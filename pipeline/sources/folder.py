@@ -44,7 +44,7 @@ class Listing:
     runs: list[str]  # relative paths of runs below it
 
 
-RUN_FILES = frozenset({"codes", "failures", "wav", ".lock"})
+RUN_FILES = frozenset({"codes", "failures", "wav"})
 """A folder that holds run.json and one of these is a run."""
 
 

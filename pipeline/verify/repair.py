@@ -39,7 +39,7 @@ def repair(location: str | Path) -> list[str]:
             f"{redact(str(location))} has no run.json: without it the parts cannot be verified. Restore a copy of it, "
             "or tokenize into a new folder."
         )
-    with locked(fs, run):
+    with locked(fs, run) as lock:
         if wrong:
             save(fs, run, summary)
         evidence = gather(fs, run, codebook_size)
@@ -50,6 +50,7 @@ def repair(location: str | Path) -> list[str]:
         done += [f"deleted {swept} unfinished files"] if swept else []
         done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
         after = gather(fs, run, codebook_size)
+        lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
         done += _mend_record(after, summary, missing)
         mark(fs, run, complete=complete and not missing)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, WAVES
+from pipeline.run.layout import CODES, FAILURES, WAVES
 from pipeline.sources.folder import RUN_FILES, list_folder
 from pipeline.sources.formats import suffixes
 from pipeline.sources.plan import Plan, discover_all, plan
@@ -442,4 +442,4 @@ def test_runs_below_an_input_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_run_files_are_those_of_a_run() -> None:
-    assert {CODES, FAILURES, WAVES, LOCK_FILE} == RUN_FILES
+    assert {CODES, FAILURES, WAVES} == RUN_FILES
