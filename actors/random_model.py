@@ -63,7 +63,7 @@ def save_random_checkpoint(folder: Path, config: dict[str, Any], seed: int = 0, 
             elif name.endswith(("dwconv.conv.bias", ".gamma")):
                 parameter.normal_(0.0, 0.1)  # with the initial 1e-6 these blocks would have no effect to test
         _spread_codebooks(network, _features(network))
-        level_output(network)
+        _level_output(network)
     network.save_pretrained(folder, safe_serialization=True)
     shutil.copyfile(FULL_SIZE_FOLDER / "preprocessor_config.json", folder / "preprocessor_config.json")
     return folder
@@ -103,7 +103,7 @@ def _spread_codebooks(network: Qwen3TTSTokenizerV2Model, latents: torch.Tensor) 
             residual = residual - layer.codebook.decode(layer.codebook.quantize(residual))
 
 
-def level_output(network: Qwen3TTSTokenizerV2Model, level: float = 0.1) -> None:
+def _level_output(network: Qwen3TTSTokenizerV2Model, level: float = 0.1) -> None:
     """Scale the decoder's last convolution so that random codes give a wave of about this standard deviation."""
     decoder = network.decoder
     last = decoder.decoder[-1].conv
