@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from actors.contract import FRAME_SAMPLES
@@ -13,7 +13,7 @@ from actors.qwen import Qwen3TTSTokenizerV2Config, Qwen3TTSTokenizerV2Model, loa
 from actors.random_model import full_size_config
 from tests.helpers.engine import decoder_of, encoder_of
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 RATIOS = [[8, 6, 5, 4], [4, 5, 6, 8], [12, 10, 8], [2, 4, 2, 5, 3, 4], [1, 8, 120]]
 UPSAMPLING = [([8, 5, 4, 3], [2, 2]), ([3, 4, 5, 8], [2, 2]), ([6, 5, 4], [2, 2, 4]), ([10, 8, 1, 6], [4])]
 
@@ -80,19 +80,19 @@ def save_random(folder: Path, config: dict[str, Any]) -> None:
                 tensor.normal_()
             elif name.endswith("layer_scale.scale"):
                 tensor.fill_(0.5)
-            else:
+            elif tensor.dim() == 1:  # biases, norms, rates: upstream starts them at 0 or 1
                 tensor.add_(0.1 * torch.randn_like(tensor))
         last = network.decoder.decoder[-1].conv
         last.weight.mul_(1e-4)  # out of the clamp's reach, then to an audible level
         last.bias.zero_()
         codes = torch.randint(network.config.decoder_config.codebook_size, (1, 16, 12))
-        last.weight.mul_(0.1 / network.decoder(codes).std())
+        last.weight.mul_(0.3 / network.decoder(codes).abs().max())
         last.bias.fill_(0.01)
     network.save_pretrained(folder)
 
 
 @given(encoders, decoders, heads, st.sampled_from([8, 32]), st.sampled_from(UPSAMPLING), st.integers(0, 2**31 - 1))
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_outputs_are_upstreams(
     encoder: dict[str, Any],
     decoder: dict[str, Any],
@@ -128,6 +128,6 @@ def compare_decoders(folder: Path, codes: torch.Tensor) -> None:
     upstream, ours = load_network(folder).decoder.double(), decoder_of(folder, torch.float64)
     expected = upstream(codes.transpose(1, 2))[:, 0]
     audio = ours.convolutions(ours.latents(codes)).flatten(1)
-    assert expected.std() > 1e-3  # not silent, and most of it not clamped
+    assert expected.std() > 1e-5  # neither silent nor clamped throughout
     assert (expected.abs() < 1).double().mean() > 0.5
     torch.testing.assert_close(audio, expected.float(), **CLOSE)
