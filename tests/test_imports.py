@@ -17,16 +17,25 @@ MAY_IMPORT = {
     "actors.contract": set(),
     "actors.errors": set(),
     "actors.compat": set(),
-    "actors.checkpoint": ENGINE,
+    "actors.config": set(),
+    "actors.read_config": {*ENGINE, "actors.config"},
+    "actors.checkpoint": {*ENGINE, "actors.config", "actors.read_config"},
     "actors.device": ENGINE,
     "actors.tiling": ENGINE,
-    "actors.network": {*ENGINE, "actors.device", "actors.tiling"},
+    "actors.network": {*ENGINE, "actors.config", "actors.device", "actors.tiling"},
     "actors.qwen": {*ENGINE, "actors.checkpoint", "actors.compat"},
     "actors.random_model": {*ENGINE, "actors.checkpoint", "actors.qwen"},
-    "actors.stream": {*ENGINE, "actors.network", "actors.tiling"},
+    "actors.stream": {*ENGINE, "actors.config", "actors.network", "actors.tiling"},
     "actors.codec": {
         *ENGINE,
-        *("actors.checkpoint", "actors.device", "actors.network", "actors.qwen", "actors.stream", "actors.tiling"),
+        *(
+            "actors.checkpoint",
+            "actors.device",
+            "actors.network",
+            "actors.read_config",
+            "actors.stream",
+            "actors.tiling",
+        ),
     },
     "actors.pools": ENGINE,
     "actors.bench": {
@@ -96,7 +105,7 @@ def test_reading_and_the_engine_run_without_ray() -> None:
         assert done.stdout.strip() == "ok", done.stderr
 
 
-ENGINE_NEEDS_NO = ["ray", "soundfile", "av", "soxr", "pydantic", "typer", "pipeline"]
+ENGINE_NEEDS_NO = ["ray", "transformers", "qwen_tts", "soundfile", "av", "soxr", "pydantic", "typer", "pipeline"]
 
 
 def without(packages: list[str], module: str) -> str:
