@@ -24,7 +24,7 @@ from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, m
 from pipeline.sources.task import InputRecording, ReadTask, containers
 from pipeline.storage.access import Access
 from pipeline.storage.location import is_local, redact
-from pipeline.storage.opening import SMALL_BYTES, Window, open_random, open_stream
+from pipeline.storage.opening import MAX_SPOOL_BYTES, SMALL_BYTES, Window, open_random, open_stream
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as, reason
 
@@ -98,6 +98,11 @@ def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str
     if archive.in_place:
         file.require(info.offset_data + info.size)
         return partial(_open_window, archive, info.offset_data, info.size)
+    if info.size > MAX_SPOOL_BYTES:  # to pass over it would unpack it all the same
+        limit = MAX_SPOOL_BYTES >> 30
+        raise tarfile.ReadError(
+            f"{name} has {info.size} bytes; the limit is {limit} GiB where a tar is not read in place"
+        )
     if info.size <= SMALL_BYTES:
         content = file.content(info.size)
         return lambda: nullcontext(io.BytesIO(content))
