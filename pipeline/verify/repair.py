@@ -22,7 +22,7 @@ from pipeline.run.resume import mark
 from pipeline.run.run_json import salvage, save
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
-from pipeline.verify.survey import Evidence, first_sound, gather, whole
+from pipeline.verify.survey import Evidence, first_sound, gather, of_several_versions, whole
 
 
 def repair(location: str | Path) -> list[str]:
@@ -92,6 +92,7 @@ def _kept(evidence: Evidence) -> np.ndarray:
     disagree = evidence.recordings.filter(
         pc.not_equal(evidence.recordings["chunks_min"], evidence.recordings["chunks_max"])
     )["id"].combine_chunks()
+    disagree = pa.concat_arrays([disagree, of_several_versions(evidence.rows)])
     agreed = pc.invert(pc.is_in(evidence.rows["id"], value_set=disagree))
     numbers = np.flatnonzero(pc.and_(stays, agreed).to_numpy())
     kept = np.zeros(len(evidence.rows), bool)

@@ -484,6 +484,27 @@ def test_an_input_that_is_nowhere(encoded: Path) -> None:
         check(encoded, [str(corpus / "nothing")])
 
 
+def test_inputs_of_other_content(encoded: Path) -> None:
+    corpus = encoded.parent / "corpus"
+    path = next(path for path in corpus.iterdir() if path.name == "short.wav")
+    path.write_bytes(path.read_bytes() + b"\0\0")
+    (problem,) = check(encoded, [str(corpus)]).problems
+    assert "'short.wav' was read from" in problem
+    other = shutil.copytree(corpus, encoded.parent / "other")
+    assert "3 recordings in all" not in problem
+    assert len(check(encoded, [str(other)]).problems) == 3
+
+
+def test_chunks_of_different_versions_are_named_and_repaired(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(run_record()))
+    for chunk, version in enumerate(["1", "2"]):
+        row = coded_row("a", 2 * 1920, chunk, 2, 2 * chunk, source_version=pa.array([version], pa.string()))
+        write_parts(row, LOCAL, str(tmp_path))
+    assert "a: its chunks were read from different versions of its file" in check(tmp_path).problems
+    repair(tmp_path)
+    assert committed(LOCAL, str(tmp_path)).partial == {}
+
+
 def test_recordings_in_containers(tmp_path: Path, made: Path, small_model: Path) -> None:
     shards = tmp_path / "shards"
     shards.mkdir()
