@@ -53,6 +53,10 @@ class DuplicateId(RecordingError):
     """A second recording of the same id inside one container."""
 
 
+class KillsItsReader(RecordingError):
+    """The process that read the recording (or the container) died or fell silent repeatedly."""
+
+
 class UnexpectedError(RecordingError):
     """An exception that no reader foresaw; the message has its type and text."""
 

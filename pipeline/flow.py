@@ -23,7 +23,7 @@ from actors.contract import SAMPLE_RATE
 from actors.pools.arrow import failure
 from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
-from actors.pools.isolate import Ledger
+from actors.pools.isolate import Attempts, Ledger
 from pipeline.agreement import agreement, warnings
 from pipeline.cluster.keeper import RemoteLedger, keeper
 from pipeline.cluster.load import load_codec, refuse_other_packages
@@ -42,9 +42,10 @@ from pipeline.run.write import write_failures, write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
+from pipeline.sources.isolation import isolated
 from pipeline.sources.plan import Plan, ReadTask, plan, remaining, unread
 
-Read = Callable[[ReadTask], Iterator[pa.Table]]
+Read = Callable[..., Iterator[pa.Table]]
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
 
@@ -176,7 +177,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(
-        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read, containers)),
+        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read, containers, attempts)),
         concurrency=job.settings.input.readers,
     )
     # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
@@ -238,7 +239,7 @@ class Recordings(Datasource):
 
 
 def _on_this_node(
-    packages: Mapping[str, str | None], read: Read, containers: Any, number: int, task: ReadTask
+    packages: Mapping[str, str | None], read: Read, containers: Any, attempts: Attempts, number: int, task: ReadTask
 ) -> Iterator[pa.Table]:
     """`read(task)`, where this node has the driver's packages: it may have joined after the start.
 
@@ -246,7 +247,7 @@ def _on_this_node(
     """
     refuse_other_packages(packages)
     ids: dict[str, None] = {}
-    for rows in read(task):
+    for rows in read(task, find=functools.partial(isolated, name=f"read {number}", attempts=attempts)):
         if task.kind != "files":
             ids.update(dict.fromkeys(rows["id"].to_pylist()))
         yield rows

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +32,15 @@ class Reading:
 
 
 def read_chunks(
-    task: ReadTask, how: Reading, carried: pa.Schema, partial: Mapping[str, frozenset[int]]
+    task: ReadTask,
+    how: Reading,
+    carried: pa.Schema,
+    partial: Mapping[str, frozenset[int]],
+    find: Callable[[ReadTask], Iterator[InputRecording]] = recordings,
 ) -> Iterator[pa.Table]:
     """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why."""
     schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
-    for item in recordings(task):
+    for item in find(task):
         known = {"id": item.id, "source": item.source, **item.carried}
         try:
             for values in recording_chunks(item, how, partial.get(item.id, frozenset())):

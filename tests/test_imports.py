@@ -43,7 +43,7 @@ MAY_IMPORT = {
     # the steps
     "pipeline.storage": {"pipeline.errors"},
     "pipeline.audio": {*ENGINE, "pipeline.errors", "pipeline.storage"},
-    "pipeline.sources": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.sources": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.storage"},
     "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
     "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
     "pipeline.job": {

@@ -10,13 +10,18 @@ from actors.errors import KillsItsActor, RecordingError
 
 MAX_DEATHS = 2
 """An item that was alone in a process that died so often is given up; once may be bad luck: a preempted node, say."""
+DIED = "killed or crashed"
+"""How a process ended that had no time to say so."""
 
 
 class Attempts(Protocol):
     """Remembers, outside the process that may die, what was begun and never ended."""
 
-    def begin(self, key: str) -> int:
-        """How often `key` was begun before and not ended since."""
+    def begin(self, key: str) -> list[str]:
+        """How each process ended that began `key` and did not come through since."""
+
+    def note(self, key: str, how: str) -> None:
+        """The process that began `key` last is about to end itself; `how` says why."""
 
     def end(self, key: str) -> None:
         """`key` came through."""
@@ -26,16 +31,30 @@ class Ledger:
     """`Attempts` in memory; the dataflow keeps one in an actor of its own."""
 
     def __init__(self) -> None:
-        self.begun: dict[str, int] = {}
+        self.begun: dict[str, list[str]] = {}
 
-    def begin(self, key: str) -> int:
-        """How often `key` was begun before and not ended since."""
-        self.begun[key] = self.begun.get(key, 0) + 1
-        return self.begun[key] - 1
+    def begin(self, key: str) -> list[str]:
+        """How each process ended that began `key` and did not come through since."""
+        before = self.begun.get(key, [])
+        self.begun[key] = [*before, DIED]  # true unless `end` or `note` is called
+        return before
+
+    def note(self, key: str, how: str) -> None:
+        """The process that began `key` last is about to end itself; `how` says why."""
+        if key in self.begun:
+            self.begun[key][-1] = how
 
     def end(self, key: str) -> None:
         """`key` came through."""
         self.begun.pop(key, None)
+
+
+def given_up(ends: list[str]) -> str | None:
+    """Why an item is not tried again, by the ends of the processes that had nothing else in hand; None: it is."""
+    if len(ends) < MAX_DEATHS:
+        return None
+    kinds = ", ".join(dict.fromkeys(ends[:MAX_DEATHS]))  # later ones are of those that gave it up
+    return f"{MAX_DEATHS} processes that worked on it, with nothing else in hand, ended early: {kinds}"
 
 
 def isolate(
@@ -60,17 +79,15 @@ def isolate(
             return results, {}
     results, failures = [], {}
     for index, (item, key) in enumerate(zip(items, keys, strict=True)):
-        deaths = attempts.begin(key)
+        why = given_up(attempts.begin(key))
         try:
-            if deaths >= MAX_DEATHS:
-                raise KillsItsActor(
-                    f"the process that worked on it died {MAX_DEATHS} times, with nothing else in hand."
-                )
+            if why is not None:
+                raise KillsItsActor(why)
             results.extend(call([item]))
         except RecordingError as error:
             results.append(None)
             failures[index] = error
-        if deaths < MAX_DEATHS:  # the next process must know of the others, should a later item end this one
+        if why is None:  # the next process must know of the others, should a later item end this one
             attempts.end(key)
     for key in (*keys, batch):
         attempts.end(key)

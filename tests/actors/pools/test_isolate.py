@@ -1,9 +1,11 @@
 """One bad item fails alone, whether it raises or ends the process."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
-from actors.pools.isolate import MAX_DEATHS, Ledger, isolate
+from actors.pools.isolate import DIED, MAX_DEATHS, Ledger, isolate
 from pipeline.errors import KillsItsActor, NonFiniteAudio
 
 ITEMS = [np.full(3, value, np.float32) for value in range(5)]
@@ -64,3 +66,14 @@ def test_one_death_may_be_bad_luck() -> None:
     results, failures = isolate(double, ITEMS, KEYS, ledger)
     assert failures == {}
     assert len(results) == 5
+
+
+def test_what_a_process_said_before_its_end_is_in_the_message() -> None:
+    ledger = Ledger()
+    for how in (DIED, "silent for 9 s"):
+        ledger.begin(KEYS[2])
+        ledger.note(KEYS[2], how)
+    ledger.begin(hashlib.sha256("\0".join(KEYS).encode()).hexdigest())
+    _, failures = isolate(double, ITEMS, KEYS, ledger)
+    assert failures.keys() == {2}
+    assert f"ended early: {DIED}, silent for 9 s" in str(failures[2])
