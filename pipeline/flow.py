@@ -23,15 +23,16 @@ from actors.contract import SAMPLE_RATE
 from actors.pools.arrow import failure
 from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
-from actors.pools.isolate import Attempts, Ledger
+from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
 from pipeline.cluster.keeper import RemoteLedger, keeper
-from pipeline.cluster.load import load_codec, refuse_other_packages
+from pipeline.cluster.load import load_codec
 from pipeline.cluster.progress import Tally, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
+from pipeline.read_task import Held, Terms, read_task
 from pipeline.run.commit import NOTHING, checksums, committed, count, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
@@ -42,10 +43,8 @@ from pipeline.run.write import write_failures, write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
-from pipeline.sources.isolation import isolated
 from pipeline.sources.plan import Plan, ReadTask, plan, remaining, unread
 
-Read = Callable[..., Iterator[pa.Table]]
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
 
@@ -153,31 +152,17 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
         attempt["parts"].update(settle(job.fs, job.run))
 
 
-class Held:
-    """What the containers of a read task held, as its reader tells at its end; lives in an actor of its own."""
-
-    def __init__(self) -> None:
-        self.ids: dict[int, list[str]] = {}
-
-    def set(self, number: int, ids: list[str]) -> None:
-        """Called by a reader: the task's number, and every id that it came across."""
-        self.ids[number] = ids
-
-    def get(self) -> dict[int, list[str]]:
-        """Called by the driver."""
-        return self.ids
-
-
 def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
     read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
     report = functools.partial(_report, tally)
-    attempts = RemoteLedger(keeper(Ledger))
+    attempts, stall_s = RemoteLedger(keeper(Ledger)), job.settings.stall_s
+    terms = Terms(job.packages, attempts, stall_s, containers)
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(
-        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read, containers, attempts)),
+        Recordings(planned.tasks, functools.partial(read_task, read, terms)),
         concurrency=job.settings.input.readers,
     )
     # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
@@ -186,6 +171,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, job.codec("encode")),
             "attempts": attempts,
+            "stall_s": stall_s,
             "keep_context": reconstruct,
             "report": None if reconstruct else report,
         },
@@ -198,6 +184,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
             fn_constructor_kwargs={
                 "load": functools.partial(load_codec, job.codec("decode")),
                 "attempts": attempts,
+                "stall_s": stall_s,
                 "report": report,
             },
             batch_format="pyarrow",
@@ -236,23 +223,6 @@ class Recordings(Datasource):
     def estimate_inmemory_data_size(self) -> int | None:
         """Bytes of the inputs."""
         return sum(task.bytes for task in self.tasks)
-
-
-def _on_this_node(
-    packages: Mapping[str, str | None], read: Read, containers: Any, attempts: Attempts, number: int, task: ReadTask
-) -> Iterator[pa.Table]:
-    """`read(task)`, where this node has the driver's packages: it may have joined after the start.
-
-    At its end, `containers` (a `Held`) is told which recordings task `number` held, unless the plan says it.
-    """
-    refuse_other_packages(packages)
-    ids: dict[str, None] = {}
-    for rows in read(task, find=functools.partial(isolated, name=f"read {number}", attempts=attempts)):
-        if task.kind != "files":
-            ids.update(dict.fromkeys(rows["id"].to_pylist()))
-        yield rows
-    if task.kind != "files":
-        ray.get(containers.set.remote(number, list(ids)))  # waits: a report that came late would be none
 
 
 def _report(tally: Any, rows: pa.Table) -> None:

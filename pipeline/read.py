@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from actors.pools.arrow import failure
+from actors.watchdog import beat
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.audio.decode import Audio, count_samples, open_audio
 from pipeline.audio.resample import output_length, resample, resample_from, start_before
@@ -116,7 +118,14 @@ def open_item(item: InputRecording, how: Reading) -> Iterator[Audio]:
             max_recording_s=how.max_recording_s,
         ) as audio,
     ):
-        yield audio
+        yield dataclasses.replace(audio, blocks=heard(audio.blocks))
+
+
+def heard(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """`blocks`, each a sign of life: a recording of a day may be decoded for minutes before its first chunk."""
+    for block in blocks:
+        beat()
+        yield block
 
 
 def cut_audio(audio: Audio, how: Reading) -> Iterator[Chunk]:

@@ -94,6 +94,7 @@ def _execute(job: Job, run: Run, ids: list[str] | None) -> Decoded:
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, job.codec("decode")),
             "attempts": RemoteLedger(keeper(Ledger)),
+            "stall_s": job.settings.stall_s,
         },
         batch_format="pyarrow",
         **job.resources.pools["decode"].arguments(),

@@ -81,6 +81,7 @@ class Settings(_Section):
     accelerate: Literal["auto", "none", "graphs", "compile"] = "auto"
     reconstruct: bool = True
     strict: bool = False
+    stall_s: Annotated[float, Field(ge=0)] = 1800.0
     ray_address: str | None = None
     input: Input = Input()
     chunk: Chunk = Chunk()

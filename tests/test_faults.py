@@ -11,7 +11,7 @@ from tests.faults import Fault
 from tests.helpers.faults.corpus import Corpus, make_corpus, undisturbed
 from tests.helpers.faults.disk import can_mount, disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
-from tests.helpers.faults.isolation import poison_for_readers
+from tests.helpers.faults.isolation import hang_of_a_reader, hang_of_an_actor, poison_for_readers
 from tests.helpers.faults.nodes import cluster, disturbed, join, preempt, switch_off
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
@@ -34,7 +34,19 @@ def survive(fault: Fault, corpus: Corpus, place: Path, times: int = 1) -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("fault", [actor_killed, poison, poison_for_readers, out_of_memory, dead_server, bad_files])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        actor_killed,
+        poison,
+        poison_for_readers,
+        hang_of_a_reader,
+        hang_of_an_actor,
+        out_of_memory,
+        dead_server,
+        bad_files,
+    ],
+)
 def test_what_happens_to_workers(fault: Fault, corpus: Corpus, tmp_path: Path) -> None:
     survive(fault, corpus, tmp_path)
 

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "actors.contract": set(),
     "actors.errors": set(),
     "actors.compat": set(),
+    "actors.watchdog": set(),
     "actors.checkpoint": ENGINE,
     "actors.device": ENGINE,
     "actors.tiling": ENGINE,
@@ -28,7 +29,7 @@ MAY_IMPORT = {
         *ENGINE,
         *("actors.checkpoint", "actors.device", "actors.network", "actors.qwen", "actors.stream", "actors.tiling"),
     },
-    "actors.pools": ENGINE,
+    "actors.pools": {*ENGINE, "actors.watchdog"},
     "actors.bench": {
         *ENGINE,
         *("actors.checkpoint", "actors.codec", "actors.device", "actors.qwen", "actors.random_model"),
@@ -41,9 +42,13 @@ MAY_IMPORT = {
     "pipeline.schema": {*ENGINE, "actors.pools"},
     "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
     # the steps
-    "pipeline.storage": {"pipeline.errors"},
+    "pipeline.storage": {"actors.watchdog", "pipeline.errors"},
     "pipeline.audio": {*ENGINE, "pipeline.errors", "pipeline.storage"},
-    "pipeline.sources": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.storage"},
+    "pipeline.sources": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
+    },
     "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
     "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
     "pipeline.job": {
@@ -52,11 +57,16 @@ MAY_IMPORT = {
         *("actors.checkpoint", "pipeline.cluster", "pipeline.read", "pipeline.storage"),
     },
     "pipeline.agreement": {*ENGINE, *LEAVES, "pipeline.cluster", "pipeline.read", "pipeline.sources"},
-    "pipeline.read": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.sources", "pipeline.storage"},
+    "pipeline.read": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
+    },
+    "pipeline.read_task": {*ENGINE, *LEAVES, "actors.watchdog", "pipeline.cluster", "pipeline.sources"},
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
-RAY = ("pipeline.agreement", "pipeline.flow", "pipeline.reconstruct", "pipeline.cluster")
+RAY = ("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.cluster")
 MAX_FLOORS = 8
 
 

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from actors.errors import KillsItsActor, RecordingError
+from actors.watchdog import limited
 
 MAX_DEATHS = 2
 """An item that was alone in a process that died so often is given up; once may be bad luck: a preempted node, say."""
@@ -62,16 +64,23 @@ def isolate(
     items: list[np.ndarray],
     keys: list[str],
     attempts: Attempts,
+    stall_s: float = 0.0,
 ) -> tuple[list[np.ndarray | None], dict[int, RecordingError]]:
     """`call(items)`: a result or None for each item, and the error of each that has none.
 
     All in one call where nothing is wrong. One by one where an item raises RecordingError, or where the process died
-    over these very items before; an item that was alone when it died MAX_DEATHS times is a failure.
+    over these very items before; an item that was alone when it died MAX_DEATHS times is a failure. A call that takes
+    longer than `stall_s` ends the process; 0: any time.
     """
+
+    def watched(part: list[np.ndarray], key: str) -> list[np.ndarray]:
+        with limited(stall_s, partial(attempts.note, key)):
+            return call(part)
+
     batch = hashlib.sha256("\0".join(keys).encode(errors="surrogatepass")).hexdigest()
     if not attempts.begin(batch):
         try:
-            results: list[np.ndarray | None] = list(call(items))
+            results: list[np.ndarray | None] = list(watched(items, batch))
         except RecordingError:
             pass
         else:
@@ -83,7 +92,7 @@ def isolate(
         try:
             if why is not None:
                 raise KillsItsActor(why)
-            results.extend(call([item]))
+            results.extend(watched([item], key))
         except RecordingError as error:
             results.append(None)
             failures[index] = error

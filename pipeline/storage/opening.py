@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow.fs as pafs
 
+from actors.watchdog import beat
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.storage.access import DEFAULT, Access
 from pipeline.storage.filesystem import BUFFER_BYTES, locate
@@ -113,6 +114,7 @@ def spool(stream: BinaryIO) -> BinaryIO:
     whole = tempfile.SpooledTemporaryFile(max_size=SMALL_BYTES)  # noqa: SIM115 (the caller closes it)
     while block := stream.read(1 << 20):
         whole.write(block)
+        beat()
         if whole.tell() > MAX_SPOOL_BYTES:
             whole.close()
             raise UnreadableAudio(f"more than {MAX_SPOOL_BYTES >> 30} GiB from a server that gives no byte ranges")
