@@ -22,7 +22,12 @@ import numpy as np
 from tests.helpers.faults.corpus import Corpus, Trial, make_corpus, undisturbed
 from tests.helpers.faults.disk import disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
-from tests.helpers.faults.isolation import hang_of_a_reader, hang_of_an_actor, poison_for_readers
+from tests.helpers.faults.isolation import (
+    hang_of_a_reader,
+    hang_of_an_actor,
+    poison_for_readers,
+    sticky_device_error,
+)
 from tests.helpers.faults.nodes import node_added, node_drained, node_killed
 from tests.helpers.faults.processes import ray_folder
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
@@ -38,6 +43,7 @@ FAULTS: dict[Fault, int] = {
     poison_for_readers: 5,
     hang_of_a_reader: 5,
     hang_of_an_actor: 5,
+    sticky_device_error: 5,
     out_of_memory: 5,
     dead_server: 5,
     disk_full: 6,

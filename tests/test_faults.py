@@ -11,7 +11,12 @@ from tests.faults import Fault
 from tests.helpers.faults.corpus import Corpus, make_corpus, undisturbed
 from tests.helpers.faults.disk import can_mount, disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
-from tests.helpers.faults.isolation import hang_of_a_reader, hang_of_an_actor, poison_for_readers
+from tests.helpers.faults.isolation import (
+    hang_of_a_reader,
+    hang_of_an_actor,
+    poison_for_readers,
+    sticky_device_error,
+)
 from tests.helpers.faults.nodes import cluster, disturbed, join, preempt, switch_off
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
@@ -42,6 +47,7 @@ def survive(fault: Fault, corpus: Corpus, place: Path, times: int = 1) -> None:
         poison_for_readers,
         hang_of_a_reader,
         hang_of_an_actor,
+        sticky_device_error,
         out_of_memory,
         dead_server,
         bad_files,

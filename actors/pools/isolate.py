@@ -1,6 +1,7 @@
 """A batch -> results, where one bad item may raise, or end the process: only that item fails."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -8,10 +9,14 @@ from typing import Protocol
 import numpy as np
 
 from actors.errors import KillsItsActor, RecordingError
-from actors.watchdog import limited
+from actors.watchdog import leave, limited
 
 MAX_DEATHS = 2
 """An item that was alone in a process that died so often is given up; once may be bad luck: a preempted node, say."""
+BROKEN_DEVICE = re.compile(r"(CUDA|HIP)( driver)? error:|\[CUDA\]|_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)")
+"""Texts of torch, Triton, cuDNN and cuBLAS for an illegal access, an ECC error, a device-side assert: after one of them
+every call of the process fails, and only a new process gets the device back. Out of memory ("CUDA out of memory.") is
+none of them."""
 DIED = "killed or crashed"
 """How a process ended that had no time to say so."""
 
@@ -70,12 +75,18 @@ def isolate(
 
     All in one call where nothing is wrong. One by one where an item raises RecordingError, or where the process died
     over these very items before; an item that was alone when it died MAX_DEATHS times is a failure. A call that takes
-    longer than `stall_s` ends the process; 0: any time.
+    longer than `stall_s` (0: any time) ends the process, and so does an error after which the device serves it no more.
     """
 
     def watched(part: list[np.ndarray], key: str) -> list[np.ndarray]:
-        with limited(stall_s, partial(attempts.note, key)):
-            return call(part)
+        note = partial(attempts.note, key)
+        try:
+            with limited(stall_s, note):
+                return call(part)
+        except RuntimeError as error:
+            if BROKEN_DEVICE.search(str(error)):
+                leave(f"its device is broken: {str(error).splitlines()[0]}", note)
+            raise
 
     batch = hashlib.sha256("\0".join(keys).encode(errors="surrogatepass")).hexdigest()
     if not attempts.begin(batch):

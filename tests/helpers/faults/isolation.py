@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from ray import cloudpickle
 
 from actors.codec import Codec
@@ -104,6 +105,54 @@ def _hanging(mark: Path) -> Callable[[CodecSpec], Any]:
     def load(spec: CodecSpec) -> Any:
         codec = load_codec(spec)
         return Hanging(codec, mark) if spec.part == "encode" else codec
+
+    return load
+
+
+def sticky_device_error(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
+    """An illegal access, after which every call of that process fails (simulated); others find the device whole."""
+    trials = []
+    for number in range(times):
+        run, mark = place / f"run{number}", place / f"broke{number}"
+        with instead_of_codecs(_sticky(mark, calls=int(random.integers(1, 4)))):
+            run_through(corpus, run)
+        trial = judge(corpus, run)
+        trial.recover_s = healed(mark).stat().st_mtime - mark.stat().st_mtime
+        trials.append(trial)
+    return trials
+
+
+def healed(mark: Path) -> Path:
+    """What is touched when another process has encoded something."""
+    return mark.with_suffix(".healed")
+
+
+class Sticky:
+    """A codec whose device breaks after some calls, and stays broken for this process; `mark`: it broke once."""
+
+    def __init__(self, codec: Codec, mark: Path, calls: int) -> None:
+        self.codec, self.mark, self.calls, self.broken = codec, mark, calls, False
+
+    def encode(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """As the codec's own."""
+        self.calls -= 1
+        if self.calls < 0 and not self.mark.exists():
+            self.mark.touch()
+            self.broken = True
+        if self.broken:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        codes = self.codec.encode(waves)
+        if self.mark.exists() and not healed(self.mark).exists():
+            healed(self.mark).touch()
+        return codes
+
+
+def _sticky(mark: Path, calls: int) -> Callable[[CodecSpec], Any]:
+    """For `instead_of_codecs`."""
+
+    def load(spec: CodecSpec) -> Any:
+        codec = load_codec(spec)
+        return Sticky(codec, mark, calls) if spec.part == "encode" else codec
 
     return load
 
