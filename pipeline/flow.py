@@ -39,6 +39,7 @@ from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import clear, mark, now, resume
 from pipeline.run.run_json import save
+from pipeline.run.transient import lasting
 from pipeline.run.write import write_failures, write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.schema import FAILURES_SCHEMA
@@ -130,13 +131,15 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
 def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
     """Compare what was planned with the parts: settle what is double, read again what is missing.
 
+    What a store or a network did not give is read again once, then by any node.
     What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
         attempt["parts"].update(settle(job.fs, job.run))
         done = committed(job.fs, job.run)
-        left = remaining(left, done.ids, attempt.pop("held"))
+        ids = done.ids if number else lasting(job.fs, job.run, done.ids)
+        left = remaining(left, ids, attempt.pop("held"))
         if not left.tasks or number == AUDIT_ROUNDS:
             break
         again = execute(job, left, done.partial, quiet)
