@@ -45,6 +45,7 @@ from pipeline.run.write_waves import write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
 from pipeline.sources.plan import Plan, ReadTask, plan, remaining, unread
+from pipeline.sources.probe import probes
 
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
@@ -161,7 +162,9 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
     read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
     report = functools.partial(_report, tally)
     attempts, stall_s = RemoteLedger(keeper(Ledger)), job.settings.stall_s
-    terms = Terms(job.packages, attempts, stall_s, containers)
+    seen = probes(planned.tasks, job.settings.input.access)
+    home = ray.get_runtime_context().get_node_id()
+    terms = Terms(job.packages, attempts, stall_s, containers, seen, home)
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(

@@ -12,6 +12,7 @@ from actors.watchdog import limited
 from pipeline.cluster.keeper import RemoteLedger
 from pipeline.cluster.load import refuse_other_packages
 from pipeline.sources.isolation import isolated
+from pipeline.sources.probe import Probes, refuse_blind_node
 from pipeline.sources.task import ReadTask
 
 Read = Callable[..., Iterator[pa.Table]]
@@ -41,14 +42,18 @@ class Terms:
     attempts: RemoteLedger
     stall_s: float
     containers: Any  # a `Held` in a keeper; None where all tasks are of files
+    probes: Probes
+    home: str  # the driver's node, which needs no probe
 
 
 def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator[pa.Table]:
-    """`read(task)`, where this node has the driver's packages: it may have joined after the start.
+    """`read(task)`, where this node has the driver's packages and sees its inputs: it may have joined after the start.
 
     At its end, `terms.containers` is told which recordings task `number` held, unless the plan says it.
     """
     refuse_other_packages(terms.packages)
+    if ray.get_runtime_context().get_node_id() != terms.home:
+        refuse_blind_node(terms.probes, task.access)
     ids: dict[str, None] = {}
     find = functools.partial(isolated, name=f"read {number}", attempts=terms.attempts)
     for rows in watched(read(task, find=find), terms):
