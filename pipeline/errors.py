@@ -25,6 +25,10 @@ class ClusterError(VoxmillError):
     """A Ray cluster that does not answer, or whose nodes would run other code or other packages than the driver."""
 
 
+class TooManyFailures(VoxmillError):
+    """More recordings failed than `max_failures`, more than can be chance without a cause, or nearly all of a node."""
+
+
 class UnreadableAudio(RecordingError):
     """The bytes cannot be fetched: no such file, permission, network."""
 

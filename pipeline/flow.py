@@ -32,7 +32,8 @@ from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
-from pipeline.read_task import Held, Terms, read_task
+from pipeline.read_task import Held, Terms, read_task, this_place
+from pipeline.run.bound import Census, Counts, refuse_excess
 from pipeline.run.commit import NOTHING, checksums, committed, count, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
@@ -101,29 +102,34 @@ def tokenize(
     return open_run(out)
 
 
-def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool) -> dict[str, Any]:
+def execute(
+    job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool, bounded: bool = True
+) -> dict[str, Any]:
     """Run the graph; returns what this attempt committed, and what its containers held by the numbers of their tasks.
 
     Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
-    an input answers differently the second time, recordings are lost or doubled here; `audit` finds them.
+    an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
+    TooManyFailures if it is `bounded`, as `refuse_excess` says.
     """
     started, start = now(), time.monotonic()
     parts: dict[str, str | None] = {}
     held: dict[int, list[str]] = {}
     samples = 0
     if planned.tasks:
-        tally = keeper(Tally)
+        tally, census = keeper(Tally), keeper(Census)
         containers = keeper(Held) if any(task.kind != "files" for task in planned.tasks) else None
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
         ):
-            rows = graph(job, planned, partial, tally, containers)
+            rows = graph(job, planned, partial, tally, containers, census)
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
+                if bounded:
+                    refuse_excess(ray.get(census.get.remote()), job.settings.max_failures, planned.recordings)
         held = ray.get(containers.get.remote()) if containers else {}
     wall_s = round(time.monotonic() - start, 3)
     return {"started": started, "wall_s": wall_s, "samples": samples, "parts": parts, "held": held}
@@ -143,7 +149,7 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
         left = remaining(left, ids, attempt.pop("held"))
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        again = execute(job, left, done.partial, quiet)
+        again = execute(job, left, done.partial, quiet, bounded=False)  # their failures were counted
         attempt["parts"].update(again["parts"])
         attempt |= {"held": again["held"], **{name: attempt[name] + again[name] for name in ("wall_s", "samples")}}
     error = NotCommitted(
@@ -156,15 +162,16 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
         attempt["parts"].update(settle(job.fs, job.run))
 
 
-def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any) -> ray.data.Dataset:
+def graph(
+    job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any, census: Any
+) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
     read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
-    report = functools.partial(_report, tally)
     attempts, stall_s = RemoteLedger(keeper(Ledger)), job.settings.stall_s
     seen = probes(planned.tasks, job.settings.input.access)
     home = ray.get_runtime_context().get_node_id()
-    terms = Terms(job.packages, attempts, stall_s, containers, seen, home)
+    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, home)
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(
@@ -179,7 +186,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
             "attempts": attempts,
             "stall_s": stall_s,
             "keep_context": reconstruct,
-            "report": None if reconstruct else report,
+            "report": functools.partial(_report, None if reconstruct else tally, census, "encode"),
         },
         batch_format="pyarrow",
         **pools["encode"].arguments(),
@@ -191,7 +198,7 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
                 "load": functools.partial(load_codec, job.codec("decode")),
                 "attempts": attempts,
                 "stall_s": stall_s,
-                "report": report,
+                "report": functools.partial(_report, tally, census, "decode"),
             },
             batch_format="pyarrow",
             **pools["decode"].arguments(),
@@ -231,8 +238,13 @@ class Recordings(Datasource):
         return sum(task.bytes for task in self.tasks)
 
 
-def _report(tally: Any, rows: pa.Table) -> None:
-    """Tell the tally what a pool has finished: the last chunk of a recording counts it."""
+def _report(tally: Any, census: Any, stage: str, rows: pa.Table) -> None:
+    """Tell the census, and of the last pool the tally, what a pool has finished: the last chunk counts a recording."""
+    counts = Counts()
+    counts.see(rows, stage)
+    census.add.remote(this_place(stage), counts)
+    if tally is None:
+        return
     failed = rows["stage"].is_valid()
     last = pc.equal(pc.add(rows["chunk"], 1), rows["chunks"])
     done = pc.sum(pc.and_not(last, failed)).as_py() or 0
