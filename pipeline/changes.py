@@ -30,26 +30,28 @@ SHOWN = 3
 class Changes:
     """Committed recordings of which the inputs hold another one of the same id."""
 
-    hashes: list[bytes] = field(default_factory=list)  # `id_hashes`
+    hashes: set[bytes] = field(default_factory=set)  # `id_hashes`
     examples: list[str] = field(default_factory=list)  # of the first SHOWN: both fingerprints
 
     def add(self, id_: str, before: str, now: str) -> None:
         """`before` and `now`: what `told` says."""
-        self.hashes += id_hashes(pa.array([id_])).tolist()
-        if len(self.examples) < SHOWN:
+        (hash_,) = id_hashes(pa.array([id_])).tolist()
+        if hash_ not in self.hashes and len(self.examples) < SHOWN:
             self.examples.append(f"{id_!r} was read from {before}; now it is {now}")
+        self.hashes.add(hash_)
 
 
-def changes(fs: FileSystem, run: str, inputs: Discovered) -> Changes:
+def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False) -> Changes:
     """Compare every committed row with what `inputs` hold now: location, size, version, bounds.
 
     What a store does not tell is not compared. A file that a manifest names is looked up where it is local; remote ones
-    are compared by their location and bounds. Members of containers are compared by their container.
+    are compared by their location and bounds. Members of containers are compared by their container. `moved`: the
+    inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own).
     """
     changed, unsure = Changes(), False
     if not parts(fs, run, CODES) and not parts(fs, run, FAILURES):
         return changed
-    files, shards = Files(inputs), Shards(inputs)
+    files, shards = Files(inputs, moved), Shards(inputs, moved)
     for rows in committed_rows(fs, run):
         at = files.find(rows["id"])
         files.compare(rows.filter(pa.array(at >= 0)), at[at >= 0], changed)
@@ -59,7 +61,6 @@ def changes(fs: FileSystem, run: str, inputs: Discovered) -> Changes:
         members = shards.members()
         for rows in committed_rows(fs, run):
             shards.compare_members(rows, changed, members)
-    changed.hashes = sorted(set(changed.hashes))
     return changed
 
 
@@ -75,7 +76,7 @@ def _real(fs: FileSystem, path: str) -> str:
     return os.path.realpath(path) if isinstance(fs, LocalFileSystem) else path
 
 
-def to_redo(changed: Changes, done: Done, rule: str) -> list[bytes]:
+def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
     """Which of the `changed` recordings (`id_hashes`) are to be tokenized anew, by the setting `input.changed`.
 
     redo: all. keep: those of which only some chunks are committed, because chunks of two fingerprints are never joined.
@@ -85,7 +86,7 @@ def to_redo(changed: Changes, done: Done, rule: str) -> list[bytes]:
         return changed.hashes
     if rule == "keep":
         partial = set(id_hashes(pa.array(list(done.partial), pa.string())).tolist())
-        return [hash_ for hash_ in changed.hashes if hash_ in partial]
+        return changed.hashes & partial
     raise InputError(
         f"{len(changed.hashes)} recordings of the run have the id of an input that is another file, or that changed: "
         f"{'; '.join(changed.examples)}. Set input.changed=keep if they are the same recordings (moved, copied or "
@@ -103,7 +104,8 @@ def committed_rows(fs: FileSystem, run: str) -> Iterator[pa.Table]:
 class Files:
     """The plain files among the inputs, sorted by the hashes of their ids: 24 bytes each."""
 
-    def __init__(self, inputs: Discovered) -> None:
+    def __init__(self, inputs: Discovered, moved: bool) -> None:
+        self.moved = moved
         tables = [one.units.select(UNIT_SCHEMA.names) for one in inputs.found if one.kind == "files"]
         self.units = pa.concat_tables([UNIT_SCHEMA.empty_table(), *tables])
         hashes = id_hashes(self.units["@id"])
@@ -122,17 +124,24 @@ class Files:
         """Add what differs between committed rows and the `units` of the numbers `at`."""
         units = self.units.take(pa.array(at))
         units = units.append_column("source", clean_ids(redacted(units["@location"])))
-        same = pc.equal(units["source"], rows["source"]).to_numpy()
+        here = pc.equal(units["source"], rows["source"]).to_numpy()
+        same = np.ones(len(units), bool)
         for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
             same &= pc.equal(pc.fill_null(units[f"@{name}"], unset), pc.fill_null(rows[name], unset)).to_numpy()
         told = [pc.equal(units[f"@{name}"], rows[f"source_{name}"]) for name in ("size", "version")]
-        for row in np.flatnonzero(~(same & pc.fill_null(pc.and_(*told), False).to_numpy())).tolist():
+        for row in np.flatnonzero(~(here & same & pc.fill_null(pc.and_(*told), False).to_numpy())).tolist():
             unit, before = units.slice(row, 1).to_pylist()[0], rows.slice(row, 1).to_pylist()[0]
             stamp, known = planned_stamp(unit), Stamp(before["source_size"], before["source_version"])
-            if not same[row] or not same_content(stamp, known):
+            as_was = same[row] and (here[row] or self.moved)
+            if not as_was or not same_content(*_comparable(stamp, known, here[row])):
                 now = told_bounds(unit["source"], stamp, unit["@start_s"], unit["@end_s"])
                 was = told_bounds(before["source"], known, before["start_s"], before["end_s"])
                 changed.add(before["id"], was, now)
+
+
+def _comparable(now: Stamp, before: Stamp, here: bool) -> tuple[Stamp, Stamp]:
+    """What of two stamps is compared: all where they are of one location, else the sizes."""
+    return (now, before) if here else (Stamp(now.size, None), Stamp(before.size, None))
 
 
 def planned_stamp(unit: dict) -> Stamp:
@@ -144,7 +153,8 @@ def planned_stamp(unit: dict) -> Stamp:
 class Shards:
     """The containers among the inputs."""
 
-    def __init__(self, inputs: Discovered) -> None:
+    def __init__(self, inputs: Discovered, moved: bool) -> None:
+        self.moved = moved
         how = (inputs.carried, pa.array([], pa.large_string()), inputs.prefixed, inputs.column, inputs.access)
         self.tasks = [ReadTask(one.kind, one.units, *how) for one in inputs.found if one.kind != "files"]
         self.prefixed = inputs.prefixed
@@ -161,7 +171,7 @@ class Shards:
         unsure = False
         for row in rows.to_pylist():
             shard = self.owner_of(row["id"]) if self.prefixed else next(iter(self.places.values()))
-            if shard is None or _is_of(row, shard):
+            if shard is None or self.has(row, shard):
                 continue
             if self.prefixed:
                 changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp))
@@ -174,18 +184,19 @@ class Shards:
         (shard,) = self.places.values()
         hashes = id_hashes(rows["id"]).tolist()
         for hash_, row in zip(hashes, rows.to_pylist(), strict=True):
-            if hash_ in lone and not _is_of(row, shard):
+            if hash_ in lone and not self.has(row, shard):
                 changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp))
+
+    def has(self, row: dict, shard: Container) -> bool:
+        """Whether a committed row was read from what `shard` is now."""
+        here = row["source"] == shard.source or row["source"].startswith(f"{shard.source}::")
+        known = Stamp(row["source_size"], row["source_version"])
+        return (here or self.moved) and same_content(*_comparable(shard.stamp, known, here))
 
     def owner_of(self, id_: str) -> Container | None:
         """The container among whose recordings' ids `id_` is: its own id, and "/" or "#" behind it."""
         ends = [end for end, mark in enumerate(id_) if mark in "/#"]
         return next((self.ids[id_[:end]] for end in (len(id_), *reversed(ends)) if id_[:end] in self.ids), None)
-
-
-def _is_of(row: dict, shard: Container) -> bool:
-    inside = row["source"] == shard.source or row["source"].startswith(f"{shard.source}::")
-    return inside and same_content(shard.stamp, Stamp(row["source_size"], row["source_version"]))
 
 
 def _told(row: dict) -> str:

@@ -29,26 +29,29 @@ from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
 from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import RemoteLedger, keeper
-from pipeline.cluster.load import load_codec, refuse_other_packages
+from pipeline.cluster.load import load_codec
 from pipeline.cluster.progress import Tally, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
+from pipeline.read_task import Held, Terms, read_task, this_place
+from pipeline.run.bound import Census, Counts, refuse_excess
 from pipeline.run.commit import NOTHING, checksums, committed, count, drop, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import LACKS_WAVES, clear, mark, now, resume
 from pipeline.run.run_json import save
+from pipeline.run.transient import lasting
 from pipeline.run.write import write_failures, write_parts
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
 from pipeline.sources.plan import Plan, ReadTask, discover_all, divide, remaining, unread
+from pipeline.sources.probe import probes
 from pipeline.waves import decode_codes
 
-Read = Callable[[ReadTask], Iterator[pa.Table]]
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
 
@@ -86,7 +89,7 @@ def tokenize(
         if found.runs and not quiet:
             print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
         done = NOTHING if overwrite else committed(job.fs, job.run)
-        anew = to_redo(changes(job.fs, job.run, found), done, chosen.input.changed) if before else []
+        anew = to_redo(changes(job.fs, job.run, found), done, chosen.input.changed) if before else set()
         job.check_lock()
         if before is None:  # the old run stays until there is something to read
             clear(job.fs, job.run)
@@ -110,30 +113,35 @@ def tokenize(
     return open_run(out)
 
 
-def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool) -> dict[str, Any]:
+def execute(
+    job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool, bounded: bool = True
+) -> dict[str, Any]:
     """Run the graph; returns what this attempt committed, and what its containers held by the numbers of their tasks.
 
     Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
-    an input answers differently the second time, recordings are lost or doubled here; `audit` finds them.
+    an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
+    TooManyFailures if it is `bounded`, as `refuse_excess` says.
     """
     started, start = now(), time.monotonic()
     parts: dict[str, str | None] = {}
     held: dict[int, list[str]] = {}
     samples = undecoded = 0
     if planned.tasks:
-        tally = keeper(Tally)
+        tally, census = keeper(Tally), keeper(Census)
         containers = keeper(Held) if any(task.kind != "files" for task in planned.tasks) else None
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
         ):
-            rows = graph(job, planned, partial, tally, containers)
+            rows = graph(job, planned, partial, tally, containers, census)
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
                     undecoded += written["undecoded"]
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
+                if bounded:
+                    refuse_excess(ray.get(census.get.remote()), job.settings.max_failures, planned.recordings)
         held = ray.get(containers.get.remote()) if containers else {}
     wall_s = round(time.monotonic() - start, 3)
     counts = {"samples": samples, "undecoded": undecoded}
@@ -143,6 +151,7 @@ def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: 
 def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
     """Compare what was planned with the parts: settle what is double, read again what is missing.
 
+    What a store or a network did not give is read again once, then by any node.
     What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
     """
     left = planned
@@ -150,10 +159,11 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
         job.check_lock()
         attempt["parts"].update(settle(job.fs, job.run))
         done = committed(job.fs, job.run)
-        left = remaining(left, done.ids, attempt.pop("held"))
+        ids = done.ids if number else lasting(job.fs, job.run, done.ids)
+        left = remaining(left, ids, attempt.pop("held"))
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        again = execute(job, left, done.partial, quiet)
+        again = execute(job, left, done.partial, quiet, bounded=False)  # their failures were counted
         attempt["parts"].update(again["parts"])
         sums = {name: attempt[name] + again[name] for name in ("wall_s", "samples", "undecoded")}
         attempt |= {"held": again["held"], **sums}
@@ -167,31 +177,20 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
         attempt["parts"].update(settle(job.fs, job.run))
 
 
-class Held:
-    """What the containers of a read task held, as its reader tells at its end; lives in an actor of its own."""
-
-    def __init__(self) -> None:
-        self.ids: dict[int, list[str]] = {}
-
-    def set(self, number: int, ids: list[str]) -> None:
-        """Called by a reader: the task's number, and every id that it came across."""
-        self.ids[number] = ids
-
-    def get(self) -> dict[int, list[str]]:
-        """Called by the driver."""
-        return self.ids
-
-
-def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any) -> ray.data.Dataset:
+def graph(
+    job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any, census: Any
+) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
     read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
-    report = functools.partial(_report, tally)
-    attempts = RemoteLedger(keeper(Ledger))
+    attempts, stall_s = RemoteLedger(keeper(Ledger)), job.settings.stall_s
+    seen = probes(planned.tasks, job.settings.input.access)
+    home = ray.get_runtime_context().get_node_id()
+    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, home)
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(
-        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read, containers)),
+        Recordings(planned.tasks, functools.partial(read_task, read, terms)),
         concurrency=job.settings.input.readers,
     )
     # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
@@ -200,8 +199,9 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, job.codec("encode")),
             "attempts": attempts,
+            "stall_s": stall_s,
             "keep_context": reconstruct,
-            "report": None if reconstruct else report,
+            "report": functools.partial(_report, None if reconstruct else tally, census, "encode"),
         },
         batch_format="pyarrow",
         **pools["encode"].arguments(),
@@ -212,7 +212,8 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
             fn_constructor_kwargs={
                 "load": functools.partial(load_codec, job.codec("decode")),
                 "attempts": attempts,
-                "report": report,
+                "stall_s": stall_s,
+                "report": functools.partial(_report, tally, census, "decode"),
             },
             batch_format="pyarrow",
             **pools["decode"].arguments(),
@@ -252,25 +253,13 @@ class Recordings(Datasource):
         return sum(task.bytes for task in self.tasks)
 
 
-def _on_this_node(
-    packages: Mapping[str, str | None], read: Read, containers: Any, number: int, task: ReadTask
-) -> Iterator[pa.Table]:
-    """`read(task)`, where this node has the driver's packages: it may have joined after the start.
-
-    At its end, `containers` (a `Held`) is told which recordings task `number` held, unless the plan says it.
-    """
-    refuse_other_packages(packages)
-    ids: dict[str, None] = {}
-    for rows in read(task):
-        if task.kind != "files":
-            ids.update(dict.fromkeys(rows["id"].to_pylist()))
-        yield rows
-    if task.kind != "files":
-        ray.get(containers.set.remote(number, list(ids)))  # waits: a report that came late would be none
-
-
-def _report(tally: Any, rows: pa.Table) -> None:
-    """Tell the tally what a pool has finished: the last chunk of a recording counts it."""
+def _report(tally: Any, census: Any, stage: str, rows: pa.Table) -> None:
+    """Tell the census, and of the last pool the tally, what a pool has finished: the last chunk counts a recording."""
+    counts = Counts()
+    counts.see(rows, stage)
+    census.add.remote(this_place(stage), counts)
+    if tally is None:
+        return
     failed = rows["stage"].is_valid()
     last = pc.equal(pc.add(rows["chunk"], 1), rows["chunks"])
     done = pc.sum(pc.and_not(last, failed)).as_py() or 0

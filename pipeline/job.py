@@ -64,7 +64,12 @@ class Job:
         """The arguments of decoding a run's codes again."""
         pool = self.resources.pools["decode"]
         return Decoding(
-            self.codec("decode"), pool, self.resources.block_bytes, self.chunk_samples, self.context_samples
+            self.codec("decode"),
+            pool,
+            self.resources.block_bytes,
+            self.chunk_samples,
+            self.context_samples,
+            self.settings.stall_s,
         )
 
 

@@ -1,13 +1,16 @@
 """A read task -> chunk rows: open, decode, resample and cut its recordings one by one, as streams, in a worker."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 
 from actors.pools.arrow import failure
+from actors.watchdog import beat
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.audio.decode import Audio, count_samples, open_audio
 from pipeline.audio.resample import output_length, resample, resample_from, start_before
@@ -32,11 +35,15 @@ class Reading:
 
 
 def read_chunks(
-    task: ReadTask, how: Reading, carried: pa.Schema, partial: Mapping[str, frozenset[int]]
+    task: ReadTask,
+    how: Reading,
+    carried: pa.Schema,
+    partial: Mapping[str, frozenset[int]],
+    find: Callable[[ReadTask], Iterator[InputRecording]] = recordings,
 ) -> Iterator[pa.Table]:
     """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why."""
     schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
-    for item in recordings(task):
+    for item in find(task):
         source = Source(item, how)
         try:
             for values in recording_chunks(source, partial.get(item.id, frozenset())):
@@ -91,7 +98,7 @@ class Source:
                 max_recording_s=self.how.max_recording_s,
             ) as audio,
         ):
-            yield audio
+            yield dataclasses.replace(audio, blocks=heard(audio.blocks))
 
 
 CHANGED = "it changed while it was read; keep inputs as they are until the run is complete"
@@ -147,6 +154,13 @@ def range_chunks(source: Source, part: Range, skip: frozenset[int]) -> Iterator[
                 yield _chunk_values(chunk, chunks, audio)
             if chunk.index == wanted[-1]:
                 return
+
+
+def heard(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """`blocks`, each a sign of life: a recording of a day may be decoded for minutes before its first chunk."""
+    for block in blocks:
+        beat()
+        yield block
 
 
 def cut_audio(audio: Audio, how: Reading) -> Iterator[Chunk]:

@@ -55,6 +55,7 @@ def decode_codes(run: Run, ids: list[str] | None, fs: FileSystem, folder: str, h
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, how.codec),
             "attempts": RemoteLedger(keeper(Ledger)),
+            "stall_s": how.stall_s,
         },
         batch_format="pyarrow",
         **how.pool.arguments(),

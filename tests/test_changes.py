@@ -1,6 +1,7 @@
 """Inputs against what a run has committed: equal ids of other content are found, equal content never is."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -166,13 +167,26 @@ def test_times_as_versions(tmp_path: Path) -> None:
 
 
 def test_what_is_to_be_done_about_changes() -> None:
-    hashes = sorted(id_hashes(pa.array(["a", "b"])).tolist())
+    hashes = set(id_hashes(pa.array(["a", "b"])).tolist())
     changed, done = Changes(hashes, ["'a' was"]), Done(pa.array(["a"]), {"b": frozenset({0})})
     assert to_redo(changed, done, "redo") == hashes
-    assert to_redo(changed, done, "keep") == id_hashes(pa.array(["b"])).tolist()
+    assert to_redo(changed, done, "keep") == set(id_hashes(pa.array(["b"])).tolist())
     with pytest.raises(InputError, match=r"2 recordings .* 'a' was"):
         to_redo(changed, done, "refuse")
-    assert to_redo(Changes(), done, "refuse") == []
+    assert to_redo(Changes(), done, "refuse") == set()
+
+
+def test_copies_elsewhere_are_compared_by_size(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1", "b.wav": b"2"})
+    write_tar(corpus / "s.tar", [("t.wav", b"1")])
+    commit(tmp_path / "run", corpus)
+    moved = tmp_path / "moved"
+    shutil.copytree(corpus, moved, copy_function=shutil.copyfile)
+    assert changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)]), moved=True).examples == []
+    (moved / "b.wav").write_bytes(b"22")
+    write_tar(moved / "s.tar", [("t.wav", bytes(20_000))])
+    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)]), moved=True)
+    assert sorted(example.split("'")[1] for example in changed.examples) == ["b.wav", "s.tar/t.wav"]
 
 
 @pytest.mark.parametrize("inside", [".", "wav", "wav/*.wav", "wav/../codes"])
@@ -197,7 +211,7 @@ def test_dropping_recordings(tmp_path: Path) -> None:
         str(run),
     )
     write_files(run / "wav", {f"{name}.wav": b"" for name in "abc"})
-    changed = drop(LOCAL, str(run), id_hashes(pa.array(["a", "c", "d"])).tolist())
+    changed = drop(LOCAL, str(run), set(id_hashes(pa.array(["a", "c", "d"])).tolist()))
     assert sorted(committed(LOCAL, str(run)).ids.to_pylist()) == ["b", "e"]
     assert [path.name for path in (run / "wav").iterdir()] == ["b.wav"]
     assert sorted(value is None for value in changed.values()) == [False, True, True]

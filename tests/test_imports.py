@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "actors.contract": set(),
     "actors.errors": set(),
     "actors.compat": set(),
+    "actors.watchdog": set(),
     "actors.config": set(),
     "actors.read_config": {*ENGINE, "actors.config"},
     "actors.checkpoint": {*ENGINE, "actors.config", "actors.read_config"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
             "actors.tiling",
         ),
     },
-    "actors.pools": ENGINE,
+    "actors.pools": {*ENGINE, "actors.watchdog"},
     "actors.bench": {
         *ENGINE,
         *("actors.checkpoint", "actors.codec", "actors.device", "actors.qwen", "actors.random_model"),
@@ -50,9 +51,13 @@ MAY_IMPORT = {
     "pipeline.schema": {*ENGINE, "actors.pools"},
     "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
     # the steps
-    "pipeline.storage": {"pipeline.errors"},
+    "pipeline.storage": {"actors.watchdog", "pipeline.errors"},
     "pipeline.audio": {*ENGINE, "pipeline.errors", "pipeline.storage"},
-    "pipeline.sources": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.sources": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
+    },
     "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
     "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
     "pipeline.job": {
@@ -63,11 +68,19 @@ MAY_IMPORT = {
     "pipeline.waves": {*ENGINE, *LEAVES, "actors.pools", "pipeline.cluster", "pipeline.run"},
     "pipeline.changes": {*LEAVES, "pipeline.run", "pipeline.sources", "pipeline.storage"},
     "pipeline.agreement": {*ENGINE, *LEAVES, "pipeline.cluster", "pipeline.read", "pipeline.sources"},
-    "pipeline.read": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.sources", "pipeline.storage"},
+    "pipeline.read": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
+    },
+    "pipeline.read_task": {*ENGINE, *LEAVES, "actors.watchdog", "pipeline.cluster", "pipeline.run", "pipeline.sources"},
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
-RAY = ("pipeline.agreement", "pipeline.flow", "pipeline.reconstruct", "pipeline.waves", "pipeline.cluster")
+RAY = (
+    *("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.waves"),
+    "pipeline.cluster",
+)
 MAX_FLOORS = 8
 
 

@@ -40,6 +40,7 @@ class Decoding:
     block_bytes: int
     chunk_samples: int  # of one call, at 24 kHz
     context_samples: int
+    stall_s: float
 
 
 def refuse_other_packages(packages: Mapping[str, str | None]) -> None:

@@ -75,9 +75,9 @@ def settle(fs: FileSystem, run: str) -> dict[str, str | None]:
     return changed
 
 
-def drop(fs: FileSystem, run: str, ids: list[bytes]) -> dict[str, str | None]:
+def drop(fs: FileSystem, run: str, ids: set[bytes]) -> dict[str, str | None]:
     """Delete the codes, failures and WAVs of the recordings with these `id_hashes`. Returns as `settle` does."""
-    hashes = np.array(ids, "S16")
+    hashes = np.array(sorted(ids), "S16")
     coded, failed = _keys(fs, run, CODES, []), _keys(fs, run, FAILURES, [])
     kept = np.isin(coded["hash"], hashes, invert=True)
     paths = parts(fs, run, CODES)

@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
+from actors.watchdog import beat
 from pipeline.errors import InputError, TruncatedAudio, UnreadableAudio, UnsupportedAudio
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, member_of, recordings
@@ -167,6 +168,7 @@ class _Forward:
         blocks = []
         while size > 0 and (block := self.stream.read(size)):
             blocks.append(block)
+            beat()
             size -= len(block)
             self.position += len(block)
         return b"".join(blocks)

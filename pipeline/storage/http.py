@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from actors.watchdog import beat
 from pipeline.storage.access import Access
 from pipeline.storage.location import check_scheme
 from pipeline.storage.network_retry import Retries, client_errors
@@ -66,6 +67,7 @@ class HttpFile(io.RawIOBase):
         data = self._with_retries(len(buffer))
         buffer[: len(data)] = data
         self.position += len(data)
+        beat()
         if self.ranges:  # without ranges every retry starts at byte 0, so their number must stay bounded
             self._retries.progress(len(data))
         return len(data)

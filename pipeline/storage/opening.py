@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow.fs as pafs
 
+from actors.watchdog import beat
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.storage.access import DEFAULT, Access
 from pipeline.storage.filesystem import BUFFER_BYTES, locate
@@ -132,6 +133,7 @@ def spool(stream: BinaryIO, stamp: Stamp = UNKNOWN, block_bytes: int = 1 << 20) 
     whole = Whole(stamp)
     while block := stream.read(block_bytes):
         whole.write(block)
+        beat()
         if whole.tell() > MAX_SPOOL_BYTES:
             whole.close()
             raise UnreadableAudio(f"more than {MAX_SPOOL_BYTES >> 30} GiB from a server that gives no byte ranges")

@@ -53,7 +53,8 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
         found = discover_all(inputs, chosen.column, chosen.access)
         ids = planned_ids(found)
         problems += bounded(unaccounted(evidence, ids))
-        problems += [] if evidence.torn else bounded(other_content(evidence, found))
+        sound = not evidence.torn and evidence.rows["fault"].null_count == len(evidence.rows)
+        problems += bounded(other_content(evidence, found)) if sound else []
         checked.append(f"{len(ids):,} planned inputs")
     if sample:
         from pipeline.verify.reencode import reencode  # imports the engine, which the other checks do not need
@@ -202,8 +203,8 @@ def planned_ids(inputs: Discovered) -> pa.ChunkedArray:
 
 
 def other_content(evidence: Evidence, inputs: Discovered) -> Iterator[str]:
-    """Recordings that were read from something else than what `inputs` hold under their ids now."""
-    changed = changes(evidence.fs, evidence.run, inputs)
+    """Recordings that were read from something else than what `inputs`, or copies of them, hold under their ids."""
+    changed = changes(evidence.fs, evidence.run, inputs, moved=True)
     yield from changed.examples
     if len(changed.hashes) > len(changed.examples):
         yield f"{len(changed.hashes):,} recordings in all are of other inputs, or of inputs that changed since"

@@ -47,7 +47,7 @@ def coded_row(id_: str, samples: int, chunk: int = 0, chunks: int = 1, first_fra
     """One row as `write_parts` takes it; `more` overrides or adds columns."""
     values = {
         "id": id_,
-        "source": f"{id_}.source",
+        "source": f"/nowhere/{id_}.wav",
         "source_size": 1000,
         "source_version": "2026-01-01T00:00:00Z",
         "start_s": None,

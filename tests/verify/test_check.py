@@ -469,10 +469,11 @@ def test_encoding_again_needs_the_inputs(encoded: Path, small_model: Path) -> No
     assert check(encoded, [str(encoded.parent / "moved")], sample=1).problems == []
     (encoded.parent / "moved" / "long.wav").write_bytes(b"not audio any more")
     problems = check(encoded, [str(encoded.parent / "moved")], sample=3).problems
-    assert len(problems) == 1
-    assert problems[0].startswith("long.wav cannot be encoded again: NotAudio")
+    assert len(problems) == 2
+    assert problems[0].startswith("'long.wav' was read from")
+    assert problems[1].startswith("long.wav cannot be encoded again: NotAudio")
     stamp(encoded, model={"id": "x", "sha256": "0" * 64})
-    assert "other weights" in check(encoded, [str(encoded.parent / "moved")], sample=1).problems[0]
+    assert "other weights" in check(encoded, [str(encoded.parent / "moved")], sample=1).problems[-1]
 
 
 def test_an_input_that_is_nowhere(encoded: Path) -> None:
@@ -490,9 +491,8 @@ def test_inputs_of_other_content(encoded: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0\0")
     (problem,) = check(encoded, [str(corpus)]).problems
     assert "'short.wav' was read from" in problem
-    other = shutil.copytree(corpus, encoded.parent / "other")
-    assert "3 recordings in all" not in problem
-    assert len(check(encoded, [str(other)]).problems) == 3
+    other = shutil.copytree(corpus, encoded.parent / "other", copy_function=shutil.copy)
+    assert len(check(encoded, [str(other)]).problems) == 1  # copies elsewhere are compared by size
 
 
 def test_chunks_of_different_versions_are_named_and_repaired(tmp_path: Path) -> None:
