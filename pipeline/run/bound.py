@@ -88,9 +88,9 @@ def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, plann
     for place in counts:
         others = _sum({other: one for other, one in counts.items() if other[1] == place[1] and other != place})
         if _fails(counts[place], NODE_SHARE) and others.finished >= LEAST and not _fails(others, OTHERS_SHARE):
-            seen = f"{counts[place].failures} of {counts[place].finished}"
+            bad = f"{counts[place].failures} of {counts[place].finished}"
             rest = f"{others.failures} of {others.finished} on the others"
-            _stop(f"Mend this node, or take it out: {seen} recordings failed, but {rest};", place, counts)
+            _stop(f"Mend this node, or take it out: {bad} recordings failed, but {rest};", place, counts)
 
 
 def _fails(counts: Counts, share: float) -> bool:

@@ -57,3 +57,32 @@ def test_a_note_that_fails_keeps_no_process() -> None:
 def test_a_process_that_works_or_waits_goes_on(work: str) -> None:
     code, out, _, _ = run(work + "\nprint('done')")
     assert (code, out) == (0, "done\n")
+
+
+SLOW = """
+class Slow:
+    left = 8
+    def read(self, size):
+        time.sleep(0.25)
+        self.left -= 1
+        return b"x" if self.left else b""
+
+def blocks():
+    while block := stream.read(1):
+        yield block
+
+stream = Slow()
+"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "from pipeline.storage.opening import spool\nwith limited(1.0, noted): spool(stream)",
+        "from pipeline.sources.tar import _Forward\nwith limited(1.0, noted): _Forward(stream, False)._read(8)",
+        "from pipeline.read import heard\nwith limited(1.0, noted): list(heard(blocks()))",
+    ],
+)
+def test_reading_that_takes_long_gives_signs_of_life(work: str) -> None:
+    code, out, err, _ = run(SLOW + work + "\nprint('done')")
+    assert (code, out) == (0, "done\n"), err

@@ -53,8 +53,6 @@ def test_gpu_nodes_that_come_on_demand_are_waited_for() -> None:
     assert (resources.device, resources.precision) == ("cuda", "fp16")
     pools = [(pool.actors, pool.least, pool.most, pool.gpus) for pool in resources.pools.values()]
     assert pools == [(1, 1, 8, 0.5)] * 2
-        (1, 1, 8, 0.5)
-    ] * 2
     with pytest.raises(DeviceError, match=r"set encode.max_actors and decode.max_actors"):
         allot(settings(**values | {"decode__max_actors": None}), {"CPU": 4.0}, BOTH)
     with pytest.raises(DeviceError, match="need"):
