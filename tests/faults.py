@@ -23,6 +23,7 @@ from tests.helpers.faults.blind import node_without_the_mount
 from tests.helpers.faults.corpus import Corpus, Trial, make_corpus, undisturbed
 from tests.helpers.faults.disk import disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
+from tests.helpers.faults.inputs import content_changed, corpora_swapped, output_inside_input
 from tests.helpers.faults.isolation import (
     hang_of_a_reader,
     hang_of_an_actor,
@@ -57,6 +58,9 @@ FAULTS: dict[Fault, int] = {
     node_drained: 5,
     bad_files: 5,
     clock_jumps: 5,
+    content_changed: 5,
+    corpora_swapped: 5,
+    output_inside_input: 5,
     random_faults: 200,
     two_takeovers_at_once: 100,
     put_interrupted: 100,
