@@ -37,7 +37,7 @@ from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
 from pipeline.read_task import Held, Terms, read_task, this_place
 from pipeline.run.bound import Census, Counts, refuse_excess
-from pipeline.run.commit import NOTHING, checksums, committed, count, drop, join_long_waves, settle, sweep
+from pipeline.run.commit import NOTHING, Done, checksums, committed, count, drop, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
@@ -48,7 +48,7 @@ from pipeline.run.write import write_failures, write_parts
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
-from pipeline.sources.plan import Plan, ReadTask, discover_all, divide, remaining, unread
+from pipeline.sources.plan import Discovered, Plan, ReadTask, discover_all, divide, remaining, unread
 from pipeline.sources.probe import probes
 from pipeline.waves import decode_codes
 
@@ -99,18 +99,23 @@ def tokenize(
         if anew:
             before = {**before, "parts": {**before.get("parts", {}), **drop(job.fs, job.run, anew)}}
             done = committed(job.fs, job.run)
-        planned = divide(
-            found,
-            done.ids,
-            task_bytes=round(chosen.input.task_mb * 2**20),
-            parallelism=job.resources.readers,
-            chunk_samples=job.chunk_samples,
-            max_recording_s=chosen.input.max_recording_s,
-        )
+        planned = missing(job, found, done)
         attempt = execute(job, planned, done.partial, quiet)
-        audit(job, planned, attempt, quiet)
+        audit(job, found, planned, attempt, quiet)
         finish(job, planned, before, attempt, str(out))
     return open_run(out)
+
+
+def missing(job: Job, found: Discovered, done: Done) -> Plan:
+    """The plan to read what is not `done`."""
+    return divide(
+        found,
+        done.ids,
+        task_bytes=round(job.settings.input.task_mb * 2**20),
+        parallelism=job.resources.readers,
+        chunk_samples=job.chunk_samples,
+        max_recording_s=job.settings.input.max_recording_s,
+    )
 
 
 def execute(
@@ -148,19 +153,23 @@ def execute(
     return {"started": started, "wall_s": wall_s, **counts, "parts": parts, "held": held}
 
 
-def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
+def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
     """Compare what was planned with the parts: settle what is double, read again what is missing.
 
-    What a store or a network did not give is read again once, then by any node.
-    What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
+    What a store or a network did not give is read again once, then by any node. Where settling takes a recording away
+    (an earlier attempt's writer came late with another version of it), all that was found is compared anew. What still
+    misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
         job.check_lock()
-        attempt["parts"].update(settle(job.fs, job.run))
+        settled = settle(job.fs, job.run)
+        attempt["parts"].update(settled.parts)
         done = committed(job.fs, job.run)
         ids = done.ids if number else lasting(job.fs, job.run, done.ids)
-        left = remaining(left, ids, attempt.pop("held"))
+        held = attempt.pop("held")
+        anew = settled.mixed and number < AUDIT_ROUNDS
+        left = missing(job, found, dataclasses.replace(done, ids=ids)) if anew else remaining(left, ids, held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
         again = execute(job, left, done.partial, quiet, bounded=False)  # their failures were counted
@@ -174,7 +183,7 @@ def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None
     rows = [one | failure("read", error) for one in unread(left)]
     if rows:
         write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run, job.check_lock)
-        attempt["parts"].update(settle(job.fs, job.run))
+        attempt["parts"].update(settle(job.fs, job.run).parts)
 
 
 def graph(

@@ -223,7 +223,7 @@ def test_chunks_of_different_fingerprints_are_never_joined(tmp_path: Path) -> No
 
     rows = [chunk("a", 0, "1"), chunk("a", 1, "2"), chunk("b", 0, "1"), chunk("b", 1, "1"), chunk("c", 0, "1")]
     write_parts(pa.concat_tables(rows), LOCAL, str(tmp_path))
-    settle(LOCAL, str(tmp_path))
+    assert settle(LOCAL, str(tmp_path)).mixed
     done = committed(LOCAL, str(tmp_path))
     assert done.ids.to_pylist() == ["b"]
     assert done.partial == {"c": frozenset({0})}

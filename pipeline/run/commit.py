@@ -49,14 +49,21 @@ def committed(fs: FileSystem, run: str) -> Done:
     return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
 
 
-def settle(fs: FileSystem, run: str) -> dict[str, str | None]:
+@dataclass(frozen=True)
+class Settled:
+    """What `settle` did."""
+
+    parts: dict[str, str | None]  # the sha256 of every part of codes that is new, None for one that is gone
+    mixed: bool  # whether recordings lost all they had, because it had different fingerprints
+
+
+def settle(fs: FileSystem, run: str) -> Settled:
     """Every recording is in codes, whole and once, or in failures, once: rewrite the parts where that is not so.
 
     A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
     stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
     chunks keeps its first failure and loses its codes. Chunks of different fingerprints are never joined: the recording
     loses all of them, and is missing then.
-    Returns the sha256 of every part of codes that changed, None for one that is gone.
     """
     coded, failed = _keys(fs, run, CODES, ["chunk", "chunks", PRINT]), _keys(fs, run, FAILURES, [])
     first = _first(coded["hash"], coded["chunk"])
@@ -72,11 +79,11 @@ def settle(fs: FileSystem, run: str) -> dict[str, str | None]:
     kept = np.zeros(len(failed["hash"]), bool)
     kept[_first(failed["hash"])] = True
     _keep(fs, run, FAILURES, kept & failing, failed["part"])
-    return changed
+    return Settled(changed, bool(len(mixed)))
 
 
 def drop(fs: FileSystem, run: str, ids: set[bytes]) -> dict[str, str | None]:
-    """Delete the codes, failures and WAVs of the recordings with these `id_hashes`. Returns as `settle` does."""
+    """Delete the codes, failures and WAVs of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
     hashes = np.array(sorted(ids), "S16")
     coded, failed = _keys(fs, run, CODES, []), _keys(fs, run, FAILURES, [])
     kept = np.isin(coded["hash"], hashes, invert=True)
@@ -127,7 +134,7 @@ def _first(*columns: np.ndarray) -> np.ndarray:
 
 
 def _keep(fs: FileSystem, run: str, folder: str, kept: np.ndarray, part: np.ndarray) -> dict[str, str | None]:
-    """Drop the rows of a folder of parts that are not `kept`; returns sha256s as `settle` does."""
+    """Drop the rows of a folder of parts that are not `kept`; returns sha256s as `keep_rows` does."""
     schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
     paths = parts(fs, run, folder) if not kept.all() else []
     masks = {paths[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}

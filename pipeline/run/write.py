@@ -79,8 +79,9 @@ def part_name(rows: pa.Table) -> str:
 def write_table(table: pa.Table, fs: FileSystem, path: str, before: Check | None = None) -> str:
     """Write `table` to `path` as Parquet (zstd, with checksums of pages), whole; returns the file's sha256."""
     sink = pa.BufferOutputStream()
+    names = [field.with_type(_as_read(field.type)) for field in table.schema]
     pq.write_table(
-        table,
+        table.cast(pa.schema(names)),
         sink,
         compression="zstd",
         compression_level=3,
@@ -90,6 +91,18 @@ def write_table(table: pa.Table, fs: FileSystem, path: str, before: Check | None
     content = sink.getvalue()
     write_whole(fs, path, lambda file: file.write(content), before)
     return hashlib.sha256(content).hexdigest()
+
+
+def _as_read(kind: pa.DataType) -> pa.DataType:
+    """`kind` with the name that Parquet gives to the values of lists: equal rows make equal files, read or new."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_read(field.type)) for field in kind])
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return kind
+    inside = kind.value_field.with_name("element").with_type(_as_read(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(inside, kind.list_size)
+    return pa.list_(inside) if pa.types.is_list(kind) else pa.large_list(inside)
 
 
 def _dictionary_columns(table: pa.Table) -> list[str]:

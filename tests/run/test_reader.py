@@ -115,7 +115,7 @@ def test_settling_moves_a_broken_long_recording_to_failures(run_folder: Path) ->
     write_parts(failed_row("broken", "DeviceOutOfMemory"), LOCAL, str(run_folder))
     write_parts(failed_row("broken", "NotAudio"), LOCAL, str(run_folder))
     before = {Path(path).name for path in parts(LOCAL, str(run_folder), "codes")}
-    changed = settle(LOCAL, str(run_folder))
+    changed = settle(LOCAL, str(run_folder)).parts
     run = open_run(run_folder)
     assert sorted(recording.id for recording in run) == ["a", "b/c", "long"]
     assert sorted(run.table(["id"])["id"].to_pylist()) == ["a", "b/c", *["long"] * 3]
@@ -123,20 +123,20 @@ def test_settling_moves_a_broken_long_recording_to_failures(run_folder: Path) ->
     gone = before - {Path(path).name for path in parts(LOCAL, str(run_folder), "codes")}
     assert len(gone) == 1
     assert changed == dict.fromkeys(gone)
-    assert settle(LOCAL, str(run_folder)) == {}
+    assert settle(LOCAL, str(run_folder)).parts == {}
 
 
 def test_settling_keeps_one_of_what_is_double_and_whole(run_folder: Path) -> None:
     again = pa.concat_tables([coded_row("a", 1920), coded_row("long", CHUNK, 1, 3, 2), coded_row("new", 9)])
     write_parts(again, LOCAL, str(run_folder))
     write_parts(pa.concat_tables([failed_row("a"), failed_row("long"), failed_row("bad")]), LOCAL, str(run_folder))
-    changed = settle(LOCAL, str(run_folder))
+    changed = settle(LOCAL, str(run_folder)).parts
     run = open_run(run_folder)
     assert sorted(recording.id for recording in run) == ["a", "b/c", "long", "new"]
     assert len(run.table(["id"])) == 6
     assert run.failures()["id"].to_pylist() == ["bad"]
     assert all(checksums(LOCAL, str(run_folder), {})[name] == sha256 for name, sha256 in changed.items() if sha256)
-    assert settle(LOCAL, str(run_folder)) == {}
+    assert settle(LOCAL, str(run_folder)).parts == {}
     counts = count(LOCAL, str(run_folder), context_samples=1920)
     assert (counts["recordings"], counts["chunks"], counts["context_s"]) == (4, 6, 0.16)
 
