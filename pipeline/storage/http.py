@@ -124,6 +124,8 @@ class HttpFile(io.RawIOBase):
                 break
             url = self._response.url.join(self._client.encode_url(target))
             check_scheme(str(url), self._schemes)  # before it is asked for
+            if self._response.url.scheme == "https" and url.scheme == "http":
+                raise OSError(f"redirected from https to http ({url.host}): what comes could be anybody's")
             self._close_response()
         else:
             raise OSError(f"more than {MAX_REDIRECTS} redirects")
