@@ -199,26 +199,29 @@ def _crc16(data: bytes) -> int:
 def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.ndarray]:
     """Frames -> float32 [n, channels], n <= `block_samples`; what was decoded before a break is delivered before it."""
     held: list[np.ndarray] = []
-    samples, broken = 0, None
+    samples, channels, broken = 0, 0, None
     try:
         for frame in frames:
-            held.append(to_float(frame))
-            samples += frame.samples
+            held.append(frame.to_ndarray())  # as decoded: one conversion a block is much cheaper than one a frame
+            samples, channels = samples + frame.samples, frame.layout.nb_channels
             if samples >= block_samples:
-                joined, held, samples = np.concatenate(held), [], 0
+                joined, held, samples = to_float(held, channels), [], 0
                 yield from (joined[at : at + block_samples] for at in range(0, len(joined), block_samples))
     except (TruncatedAudio, UnsupportedAudio) as error:
         broken = error
     if held:
-        yield np.concatenate(held)
+        yield to_float(held, channels)
     if broken is not None:
         raise broken
 
 
-def to_float(frame: av.AudioFrame) -> np.ndarray:
-    """One decoded frame -> float32 [n, channels], C order; integers become [-1, 1) as in soundfile."""
-    wave = frame.to_ndarray()
-    wave = wave.T if frame.format.is_planar else wave.reshape(-1, frame.layout.nb_channels)
+def to_float(frames: list[np.ndarray], channels: int) -> np.ndarray:
+    """Frames as PyAV gives them, planar [channels, n] or packed [1, n * channels] -> float32 [n, channels], C order.
+
+    Integers become [-1, 1) as in soundfile.
+    """
+    wave = frames[0] if len(frames) == 1 else np.concatenate(frames, axis=1)
+    wave = wave.T if len(wave) == channels else wave.reshape(-1, channels)
     bits = 8 * wave.itemsize
     kind = wave.dtype.kind
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported as such
