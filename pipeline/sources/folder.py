@@ -29,7 +29,7 @@ from pipeline.storage.translate import opening_errors_as
 LISTING_SCHEMA = pa.schema(
     [("path", pa.string()), ("location", pa.string()), ("size", pa.int64()), ("version", pa.string())]
 )
-"""path: relative to the folder, or to the glob's fixed base; surrogates escaped by names.clean_id. size and version:
+"""path: relative to the folder, or to the glob's fixed base; surrogates escaped by text.clean_id. size and version:
 a `Stamp`."""
 
 Row = tuple[str, str, int | None, str | None]

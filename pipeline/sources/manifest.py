@@ -1,7 +1,7 @@
 """A manifest (JSON lines, CSV, Parquet) -> UNIT_SCHEMA rows and the columns that travel, all in Arrow.
 
-The path column is the first of parse.PATH_COLUMNS that is there, or the one that is named; `id`, `start_s` and `end_s`
-are optional: columns of the output too. All others but the path travel, with their types.
+The path column is the first of manifest_table.PATH_COLUMNS that is there, or the one that is named; `id`, `start_s` and
+`end_s` are optional: columns of the output too. All others but the path travel, with their types.
 """
 
 import posixpath

@@ -1,7 +1,7 @@
 """A tar file, local or remote, plain or gzipped -> its audio and text members in order, never unpacked.
 
 A local, uncompressed archive is read in place. Others are read once from the beginning, each member in memory (above
-fetch.SMALL_BYTES, in an unnamed temporary file).
+opening.SMALL_BYTES, in an unnamed temporary file).
 """
 
 import gzip

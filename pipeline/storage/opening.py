@@ -2,8 +2,8 @@
 
 Broken connections are mended below: http(s) by HttpFile. The clients of the other stores do it themselves. The AWS SDK
 below pyarrow makes 31 tries of each request, 0.2 s apart, and takes 3 s of silence for a failure: 6 s until a refused
-connection is an error, 100 s until a silent server is. Google's goes on for files.GS_RETRY_S. huggingface_hub asks for
-the bytes of a file 6 times, but only once where it looks a file up: that is what `with_retries` is for.
+connection is an error, 100 s until a silent server is. Google's goes on for filesystem.GS_RETRY_S. huggingface_hub asks
+for the bytes of a file 6 times, but only once where it looks a file up: that is what `with_retries` is for.
 """
 
 import contextlib
