@@ -18,7 +18,8 @@ FLAC_HEAD_BYTES = 26
 def wave_bytes(format: str, num_samples: int, blocks: Iterable[np.ndarray]) -> tuple[int, Iterator[bytes]]:
     """The size and, piece by piece, the content of a mono file of `num_samples` at 24 kHz, PCM 16, in `format`.
 
-    `blocks` are int16 [n] and hold `num_samples` in all; memory does not grow with them. `format`: "wav" or "flac".
+    `blocks` are int16 [n] and hold `num_samples` in all; memory does not grow with them. `format`: "wav", or
+    "flac", which needs at least one sample.
     """
     if format == "wav":
         header = wave_header(num_samples)

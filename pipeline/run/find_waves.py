@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FileType
 
-from pipeline.run.layout import WaveKind, sample_key, shard_path, shards, wave_path
+from pipeline.run.layout import WAVES, WaveKind, sample_key, shard_path, shards, wave_kind, wave_path
+from pipeline.run.run_json import read_run_file
 from pipeline.run.shard import Entry, read_index
 from pipeline.run.shards import indexes, is_part
 from pipeline.storage.filesystem import BUFFER_BYTES
@@ -21,21 +22,29 @@ KEPT_INDEXES = 16
 
 
 class Waves:
-    """Where the reconstructions in a folder lie. Pickles without what it has read."""
+    """Where the reconstructions of a run lie; reads its run.json when first asked. Pickles without what it has read."""
 
-    def __init__(self, fs: FileSystem, folder: str, kind: WaveKind) -> None:
-        self.fs, self.folder, self.kind = fs, folder, kind
+    def __init__(self, fs: FileSystem, run: str) -> None:
+        self.fs, self.run, self.folder = fs, run, f"{run}/{WAVES}"
+        self._kind: WaveKind | None = None
         self._read: dict[str, dict[str, Entry]] = {}  # of the shards that were read last
         self._others: _Others | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Waves, (self.fs, self.folder, self.kind)
+        return Waves, (self.fs, self.run)
+
+    @property
+    def kind(self) -> WaveKind:
+        """How run.json says that they are kept. Raises OutputError if it is damaged."""
+        if self._kind is None:
+            self._kind = wave_kind((read_run_file(self.fs, self.run) or {}).get("settings", {}))
+        return self._kind
 
     def find(self, id_: str, part: str) -> Wave | None:
         """The reconstruction of a recording in the part of codes `part`; None if there is none.
 
         In shards: a request or two for the index of the part's shard, if it was not read just before, and one for
-        every 4 MiB of the wave. Raises OutputError if a shard is damaged.
+        every 4 MiB of the wave. Raises OutputError if a shard or run.json is damaged.
         """
         if self.kind.layout == "files":
             path = wave_path(self.folder, id_, self.kind.format)

@@ -15,7 +15,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError, OutputError
 from pipeline.run.find_waves import Wave, Waves
-from pipeline.run.layout import CODES, FAILURES, RUN_FILE, WAVES, parts, wave_kind
+from pipeline.run.layout import CODES, FAILURES, RUN_FILE, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, stream_part
 from pipeline.run.run_json import read_run_file
@@ -64,7 +64,7 @@ class Run:
         self.fs, self.path = locate(self.location)
         self._parts = _find_parts(self.fs, self.path)
         self._index: pa.Table | None = None
-        self._waves: Waves | None = None
+        self._waves = Waves(self.fs, self.path)
 
     def __repr__(self) -> str:
         return f"Run({redact(self.location)!r}, {len(self)} recordings)"
@@ -161,14 +161,6 @@ class Run:
         long = self.index.filter(pc.greater(self.index["chunks"], 1))
         return pc.unique(long["id"]).to_pylist()
 
-    @property
-    def waves(self) -> Waves:
-        """Where the reconstructions lie, by run.json."""
-        if self._waves is None:
-            kind = wave_kind(self.summary().get("settings", {}))
-            self._waves = Waves(self.fs, f"{self.path}/{WAVES}", kind)
-        return self._waves
-
     def _recording(self, rows: pa.Table, part: str) -> Recording:
         if rows["chunks"][0].as_py() > 1:
             rows = rows.sort_by("chunk")
@@ -187,7 +179,7 @@ class Run:
             source_rate=first["source_rate"],
             source_channels=first["source_channels"],
             carried={name: value for name, value in first.items() if name not in CODES_SCHEMA.names},
-            find_wave=functools.partial(self.waves.find, first["id"], part),
+            find_wave=functools.partial(self._waves.find, first["id"], part),
         )
 
 
