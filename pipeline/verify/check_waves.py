@@ -61,6 +61,7 @@ def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
     samples = dict(zip(found["id"].to_pylist(), found["num_samples_sum"].to_pylist(), strict=True))
     homes = _homes(evidence)
     seen: set[str] = set()
+    faulty: set[str] = set()
     for path in shards(evidence.fs, f"{evidence.run}/{WAVES}"):
         if is_part(path) and path not in homes:
             yield Fault(path, None, f"belongs to no part in {CODES}", True)
@@ -76,10 +77,11 @@ def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
                 if not text and (entry.id in seen or (is_part(path) and entry.id not in homes[path])):
                     text = "is the wave of a recording that has another, or whose codes are elsewhere"
                 if text:
+                    faulty.add(entry.id)
                     yield Fault(path, entry.id, text, True)
                 else:
                     seen.add(entry.id)
-    for id_ in samples.keys() - seen:
+    for id_ in samples.keys() - seen - faulty:
         yield Fault(f"{evidence.run}/{WAVES}", id_, f"holds no wave of {id_}", False)
 
 
