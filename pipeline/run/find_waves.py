@@ -43,8 +43,8 @@ class Waves:
     def find(self, id_: str, part: str) -> Wave | None:
         """The reconstruction of a recording in the part of codes `part`; None if there is none.
 
-        In shards: a request or two for the index of the part's shard, if it was not read just before, and one for
-        every 4 MiB of the wave. Raises OutputError if a shard or run.json is damaged.
+        In shards: a request or two for the index of the part's shard, if it was not read just before, and one for the
+        wave, or for every 4 MiB of a longer one while it is read. Raises OutputError if a shard or run.json is damaged.
         """
         if self.kind.layout == "files":
             path = wave_path(self.folder, id_, self.kind.format)
@@ -66,8 +66,12 @@ class Waves:
 
     def _open(self, path: str, entry: Entry) -> io.BufferedReader:
         name = f"{path}::{sample_key(entry.id)}.{self.kind.format}"
-        member = Member(name, self.fs.open_input_file(path), entry.offset, entry.size)
-        return io.BufferedReader(member, max(1, min(entry.size, BUFFER_BYTES)))
+        file: Any = self.fs.open_input_file(path)
+        offset = entry.offset
+        if entry.size <= BUFFER_BYTES:  # at once: libsndfile jumps to and fro
+            with file:
+                file, offset = io.BytesIO(file.read_at(entry.size, entry.offset)), 0
+        return io.BufferedReader(Member(name, file, offset, entry.size), max(1, min(entry.size, BUFFER_BYTES)))
 
 
 class Member(Window):

@@ -15,7 +15,8 @@ import pytest
 import soundfile
 import webdataset
 from datasets import Features, Value, load_dataset
-from pyarrow.fs import LocalFileSystem
+from moto.server import DomainDispatcherApplication
+from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem
 
 from pipeline import open_run
 from pipeline.errors import OutputError
@@ -30,8 +31,10 @@ from pipeline.run.shards import lacking
 from pipeline.run.write import write_parts_and_shards
 from pipeline.run.write_waves import without_wave
 from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.filesystem import locate
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row, failed_row, run_record, wave_row
+from tests.helpers.s3 import s3_server
 
 LOCAL = LocalFileSystem()
 TAR = WaveKind("tar")
@@ -87,11 +90,11 @@ def undecoded(id_: str) -> pa.Table:
     return coded_row(id_, 300, wave=pa.nulls(1, WAVE_TYPE))
 
 
-def record(run: Path, format: str = "wav", **more: Any) -> None:
+def record(run: Path | str, format: str = "wav", fs: FileSystem = LOCAL) -> None:
     """run.json of a run with shards."""
     base = run_record()
     output = {**base["settings"]["output"], "waves": "tar", "wave_format": format}
-    save(LOCAL, str(run), {**base, "settings": {**base["settings"], "output": output}, **more})
+    save(fs, str(run), {**base, "settings": {**base["settings"], "output": output}})
 
 
 def samples(path: Path) -> dict[str, np.ndarray]:
@@ -329,3 +332,33 @@ def test_another_kind_of_waves_is_refused_while_there_are_some(tmp_path: Path, k
     for path in (tmp_path / "wav").iterdir():
         path.unlink()
     assert resume(LOCAL, str(tmp_path), {**again, "settings": settings})[LACKS_WAVES]
+
+
+def test_one_wave_on_s3_is_a_few_ranged_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index and one wave of a shard of 3 MB, not the shard; then another wave of it, without the index."""
+    asked: list[tuple[str, str, str | None]] = []
+    answer = DomainDispatcherApplication.__call__
+
+    def noted(self: Any, environ: dict[str, Any], start_response: Any) -> Any:
+        asked.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("HTTP_RANGE")))
+        return answer(self, environ, start_response)
+
+    monkeypatch.setattr(DomainDispatcherApplication, "__call__", noted)
+    with s3_server("waves", {}) as endpoint:
+        location = f"s3://k:s@waves/run?endpoint_override=http%3A%2F%2F{endpoint.replace(':', '%3A')}"
+        fs, run = locate(location)
+        rows = pa.concat_tables([wave_row(str(number), pcm(str(number), 50_000)) for number in range(30)])
+        write_parts_and_shards(rows, fs, run, "wav", 1000)
+        record(run, fs=fs)
+        (shard,) = fs.get_file_info(FileSelector(f"{run}/wav"))
+        assert shard.size > 3_000_000
+        recordings = {recording.id: recording for recording in open_run(location)}
+        assert not [path for _, path, _ in asked[-3:] if path.endswith(".tar")]
+        asked.clear()
+        for id_, requests in (("7", 4), ("8", 2)):
+            read, _ = soundfile.read(recordings[id_].wave, dtype="int16")
+            assert np.array_equal(read, pcm(id_, 50_000))
+            of_shard = [(method, range_) for method, path, range_ in asked if path.endswith(".tar")]
+            assert len(of_shard) <= requests, of_shard
+            assert all(range_ for method, range_ in of_shard if method == "GET")
+            asked.clear()
