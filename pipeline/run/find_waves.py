@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FileType
 
+from pipeline.errors import OutputError
 from pipeline.run.layout import WAVES, WaveKind, sample_key, shard_path, shards, wave_kind, wave_path
 from pipeline.run.run_json import read_run_file
 from pipeline.run.shard import Entry, read_index
@@ -14,6 +15,7 @@ from pipeline.run.shards import indexes, is_part
 from pipeline.storage.filesystem import BUFFER_BYTES
 from pipeline.storage.opening import Window
 from pipeline.storage.text import id_hashes
+from pipeline.storage.translate import errors_as
 
 Wave: TypeAlias = str | io.BufferedReader
 """A path, or an open file whose `name` is "<path of its shard>::<member>"."""
@@ -66,11 +68,12 @@ class Waves:
 
     def _open(self, path: str, entry: Entry) -> io.BufferedReader:
         name = f"{path}::{sample_key(entry.id)}.{self.kind.format}"
-        file: Any = self.fs.open_input_file(path)
         offset = entry.offset
-        if entry.size <= BUFFER_BYTES:  # at once: libsndfile jumps to and fro
-            with file:
-                file, offset = io.BytesIO(file.read_at(entry.size, entry.offset)), 0
+        with errors_as(path, OutputError):
+            file: Any = self.fs.open_input_file(path)
+            if entry.size <= BUFFER_BYTES:  # at once: libsndfile jumps to and fro
+                with file:
+                    file, offset = io.BytesIO(file.read_at(entry.size, entry.offset)), 0
         return io.BufferedReader(Member(name, file, offset, entry.size), max(1, min(entry.size, BUFFER_BYTES)))
 
 

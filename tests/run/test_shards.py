@@ -31,7 +31,7 @@ from pipeline.run.shards import lacking
 from pipeline.run.write import write_parts_and_shards
 from pipeline.run.write_waves import without_wave
 from pipeline.schema import CODES_SCHEMA
-from pipeline.storage.filesystem import locate
+from pipeline.storage.filesystem import BUFFER_BYTES, locate
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row, failed_row, run_record, wave_row
 from tests.helpers.s3 import s3_server
@@ -362,3 +362,39 @@ def test_one_wave_on_s3_is_a_few_ranged_requests(monkeypatch: pytest.MonkeyPatch
             assert len(of_shard) <= requests, of_shard
             assert all(range_ for method, range_ in of_shard if method == "GET")
             asked.clear()
+
+
+def test_waves_that_were_decoded_twice_or_lost_their_codes_go_at_the_end(tmp_path: Path) -> None:
+    """The other shards, which belong to no part: of each id the first stays, and only while it has codes."""
+    commit(tmp_path, [undecoded(id_) for id_ in ("a", "b", "c")])
+    (tmp_path / "wav").mkdir()
+    for name, ids in (("decoded-1", ["a", "b"]), ("decoded-2", ["c", "b"]), ("decoded-3", ["a", "stranger"])):
+        with (tmp_path / "wav" / f"{name}.tar").open("wb") as file:
+            write_shard(file, [(id_, 300, [pcm(id_)]) for id_ in ids], "wav")
+    join_long_waves(LOCAL, str(tmp_path), TAR)
+    assert everything(tmp_path).keys() == {"a", "b", "c"}
+    assert {path.name for path in (tmp_path / "wav").iterdir()} == {"decoded-1.tar", "decoded-2.tar"}
+    record(tmp_path)
+    for recording in open_run(tmp_path):
+        assert np.array_equal(soundfile.read(recording.wave, dtype="int16")[0], pcm(recording.id))
+
+
+def test_a_large_wave_is_read_as_it_is_needed(tmp_path: Path) -> None:
+    commit(tmp_path, [wave_row("a", pcm("a")), wave_row("large", pcm("large", BUFFER_BYTES)), wave_row("b", pcm("b"))])
+    record(tmp_path)
+    with open_run(tmp_path)["large"].wave as file:
+        read, _ = soundfile.read(file, start=BUFFER_BYTES - 3, dtype="int16")
+        assert read.tolist() == pcm("large", BUFFER_BYTES)[-3:].tolist()
+        file.seek(0)
+        read, _ = soundfile.read(file, dtype="int16")
+        assert np.array_equal(read, pcm("large", BUFFER_BYTES))
+
+
+def test_a_writer_that_lost_the_run_commits_no_shard(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise OutputError("commits nothing more")
+
+    rows = pa.concat_tables([wave_row("a", pcm("a")), wave_row("long", pcm("long"), 0, 2)])
+    with pytest.raises(OutputError, match="commits nothing more"):
+        write_parts_and_shards(rows, LOCAL, str(tmp_path), "wav", 1000, lost)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
