@@ -44,7 +44,7 @@ from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import LACKS_WAVES, clear, mark, now, resume
 from pipeline.run.run_json import save
 from pipeline.run.transient import lasting
-from pipeline.run.write import write_failures, write_parts
+from pipeline.run.write import write_failures, write_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
@@ -99,7 +99,7 @@ def tokenize(
         save(job.fs, job.run, before)
         mark(job.fs, job.run, complete=False)
         if anew:
-            before = {**before, "parts": {**before.get("parts", {}), **drop(job.fs, job.run, anew)}}
+            before = {**before, "parts": {**before.get("parts", {}), **drop(job.fs, job.run, anew, job.waves)}}
             done = committed(job.fs, job.run)
         planned = missing(job, found, done)
         attempt = execute(job, planned, done.partial, quiet)
@@ -246,8 +246,19 @@ def graph(
             batch_format="pyarrow",
             **pools["decode"].arguments(),
         )
+        if job.waves.layout == "tar":  # a block a part: whole parts' worth of waves would not fit in memory
+            return rows.map_batches(
+                write_parts_and_shards,
+                fn_args=(job.fs, job.run, job.waves.format, resources.rows_per_part, job.check_lock),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=0.5,
+            )
         rows = rows.map_batches(
-            write_waves, fn_args=(job.fs, f"{job.run}/{WAVES}", job.check_lock), batch_format="pyarrow", num_cpus=0.5
+            write_waves,
+            fn_args=(job.fs, f"{job.run}/{WAVES}", job.check_lock, job.waves.format),
+            batch_format="pyarrow",
+            num_cpus=0.5,
         )
     # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory.
     return rows.map_batches(
@@ -308,8 +319,8 @@ def _report(tally: Any, census: Any, stage: str, rows: pa.Table) -> None:
 def make_waves(job: Job, out: str) -> list[str]:
     """Decode the codes of recordings that have no WAV; returns a sentence where that fails."""
     run = open_run(out)
-    ids = without_wave(job.fs, f"{job.run}/{WAVES}", pc.unique(run.index["id"]).to_pylist())
-    failures = decode_codes(run, ids, job.fs, f"{job.run}/{WAVES}", job.decoding).failures if ids else []
+    ids = without_wave(job.fs, f"{job.run}/{WAVES}", pc.unique(run.index["id"]).to_pylist(), job.waves)
+    failures = decode_codes(run, ids, job.fs, f"{job.run}/{WAVES}", job.decoding, job.waves).failures if ids else []
     more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
     return [f"codes without a WAV: {'; '.join(failures[:3])}{more}"] if failures else []
 
@@ -317,7 +328,7 @@ def make_waves(job: Job, out: str) -> list[str]:
 def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:
     """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
     job.check_lock()
-    join_long_waves(job.fs, job.run)
+    join_long_waves(job.fs, job.run, job.waves)
     silent = []
     if "decode" in job.resources.pools and (attempt["undecoded"] or before[LACKS_WAVES]):
         silent = make_waves(job, out)

@@ -14,6 +14,7 @@ from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
 from pipeline.read import Reading
+from pipeline.run.layout import WaveKind
 from pipeline.settings import Settings
 from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import locate
@@ -38,6 +39,11 @@ class Job:
     fs: FileSystem
     run: str
     check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
+
+    @property
+    def waves(self) -> WaveKind:
+        """How reconstructions are kept."""
+        return WaveKind(self.settings.output.waves, self.settings.output.wave_format)
 
     @property
     def reading(self) -> Reading:

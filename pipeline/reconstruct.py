@@ -48,4 +48,4 @@ def decode(
                 f"The codes were made with weights {made_by['sha256'][:12]}..., but {chosen.model} holds "
                 f"{job.sha256[:12]}.... Give --model a copy of {made_by['id']}."
             )
-        return decode_codes(opened, ids, job.fs, job.run, job.decoding)
+        return decode_codes(opened, ids, job.fs, job.run, job.decoding, job.waves)

@@ -77,6 +77,8 @@ class Output(_Section):
     """How results are written and verified."""
 
     rows_per_part: Count | None = None
+    waves: Literal["files", "tar"] = "files"
+    wave_format: Literal["wav", "flac"] = "wav"
     agreement_s: Annotated[float, Field(ge=0)] = 20.0
     agreement_min: Annotated[float, Field(ge=0, le=1)] = 0.9
 

@@ -1,4 +1,4 @@
-"""Codes of a run -> decode pool -> WAVs: the second, shorter dataflow."""
+"""Codes of a run -> decode pool -> waves: the second, shorter dataflow."""
 
 import functools
 from collections.abc import Iterator
@@ -20,12 +20,17 @@ from actors.pools.isolate import Ledger
 from pipeline.cluster.keeper import RemoteLedger, keeper
 from pipeline.cluster.load import Decoding, load_codec
 from pipeline.cluster.session import data_context
+from pipeline.run.layout import FILES, SHARD, WaveKind, long_shard, shards
 from pipeline.run.reader import Run, open_run
-from pipeline.run.write_waves import join_pieces, remove_pieces, write_waves
+from pipeline.run.shards import drop_waves, keep_one_each
+from pipeline.run.write import part_name
+from pipeline.run.write_waves import join_pieces, remove_pieces, write_waves, write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA
 
 ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
 """Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
+ROWS_PER_SHARD = 64
+"""Chunks whose waves share a shard, which a writer holds in memory: with the longest chunks of 300 s, 920 MB."""
 _FAILURE = ("stage", "error", "message")
 _ROW_SCHEMA = pa.schema(
     [
@@ -45,8 +50,11 @@ class Decoded:
     failures: list[str]  # "id: Error: message"
 
 
-def decode_codes(run: Run, ids: list[str] | None, fs: FileSystem, folder: str, how: Decoding) -> Decoded:
-    """Decode recordings of `run` (all, or those in `ids`) to WAVs in `folder` of `fs`. Ray is running."""
+def decode_codes(
+    run: Run, ids: list[str] | None, fs: FileSystem, folder: str, how: Decoding, kind: WaveKind = FILES
+) -> Decoded:
+    """Decode recordings of `run` (all, or those in `ids`) to waves in `folder` of `fs`, instead of those of these
+    recordings that are there. Ray is running."""
     length, context = how.chunk_samples // FRAME_SAMPLES, how.context_samples // FRAME_SAMPLES
     rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, length, context)))
     rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[how.codec.device])
@@ -60,8 +68,9 @@ def decode_codes(run: Run, ids: list[str] | None, fs: FileSystem, folder: str, h
         batch_format="pyarrow",
         **how.pool.arguments(),
     )
-    rows = rows.map_batches(write_waves, fn_args=(fs, folder), batch_format="pyarrow", num_cpus=0.5)
-    rows = rows.select_columns(["id", "chunk", "chunks", "num_samples", *_FAILURE])
+    size = ROWS_PER_SHARD if kind.layout == "tar" else None
+    rows = rows.map_batches(_write, fn_args=(fs, folder, kind), batch_size=size, batch_format="pyarrow", num_cpus=0.5)
+    rows = rows.select_columns(["id", "chunk", "chunks", "num_samples", "shard", *_FAILURE])
     with data_context(how.block_bytes):
         blocks = [cast(pa.Table, block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow")]
     written = pa.concat_tables(blocks)
@@ -70,13 +79,34 @@ def decode_codes(run: Run, ids: list[str] | None, fs: FileSystem, folder: str, h
     good = [row for row in totals if row["id"] not in failed]
     for row in good:
         if row["chunks"] > 1:
-            join_pieces(fs, folder, row["id"], row["chunks"], row["num_samples_sum"])
+            join_pieces(fs, folder, row["id"], row["chunks"], row["num_samples_sum"], kind)
     remove_pieces(fs, folder)
+    if kind.layout == "tar":
+        _keep_newest(fs, folder, written["shard"].unique().to_pylist(), good)
     return Decoded(
         waves=len(good),
         audio_s=sum(row["num_samples_sum"] for row in good) / SAMPLE_RATE,
         failures=[f"{row['id']}: {row['error']}: {row['message']}" for row in failed.values()],
     )
+
+
+def _write(rows: pa.Table, fs: FileSystem, folder: str, kind: WaveKind) -> pa.Table:
+    """Write column "wave" as `kind` says and put the name of the shard, or null, in its place."""
+    name = None
+    if kind.layout == "tar":
+        name = f"decoded-{part_name(rows).removeprefix('part-').removesuffix('.parquet')}{SHARD}"
+        rows = write_waves_to_shard(rows, fs, f"{folder}/{name}", format=kind.format)
+    else:
+        rows = write_waves(rows, fs, folder, format=kind.format)
+    return rows.append_column("shard", pa.array([name] * len(rows), pa.string()))
+
+
+def _keep_newest(fs: FileSystem, folder: str, written: list[str], good: list[dict[str, Any]]) -> None:
+    """Of the recordings that were written just now, `good`, drop the waves in older shards, and second ones."""
+    new = {f"{folder}/{name}" for name in [*written, *(long_shard(row["id"]) for row in good if row["chunks"] > 1)]}
+    there = shards(fs, folder)
+    drop_waves(fs, [path for path in there if path not in new], {row["id"] for row in good})
+    keep_one_each(fs, [path for path in there if path in new])
 
 
 class Codes(Datasource):

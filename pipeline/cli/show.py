@@ -69,7 +69,7 @@ def recording_text(run: Run, id_: str) -> str:
             ("source", found.source),
             ("audio", f"{found.duration_s:.3f} s at {found.source_rate} Hz, {found.source_channels} channels"),
             ("codes", f"int16 [{frames}, 16], {frames / FRAME_RATE:.2f} s"),
-            ("wave", found.wave or "none"),
+            ("wave", getattr(found.wave, "name", found.wave) or "none"),
             *found.carried.items(),
         ]
         return _table(rows) + "\nfirst frames\n" + "\n".join(f"  {row.tolist()}" for row in found.codes[:3])

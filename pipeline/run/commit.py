@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
-from pipeline.run.layout import CODES, FAILURES, WAVES, parts
+from pipeline.run.layout import CODES, FAILURES, FILES, WAVES, WaveKind, parts, shards
 from pipeline.run.parts import read_part
+from pipeline.run.shards import delete_orphans, delete_shard, follow_part, is_part, keep_one_each
 from pipeline.run.transient import may_pass
 from pipeline.run.write import part_name, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves
@@ -84,8 +85,8 @@ def settle(fs: FileSystem, run: str) -> Settled:
     return Settled(changed, bool(len(mixed)))
 
 
-def drop(fs: FileSystem, run: str, ids: set[bytes]) -> dict[str, str | None]:
-    """Delete the codes, failures and WAVs of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
+def drop(fs: FileSystem, run: str, ids: set[bytes], kind: WaveKind = FILES) -> dict[str, str | None]:
+    """Delete the codes, failures and waves of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
     hashes = np.array(sorted(ids), "S16")
     coded, failed = _keys(fs, run, CODES, []), _keys(fs, run, FAILURES, [])
     kept = np.isin(coded["hash"], hashes, invert=True)
@@ -93,7 +94,7 @@ def drop(fs: FileSystem, run: str, ids: set[bytes]) -> dict[str, str | None]:
     for number in np.unique(coded["part"][~kept]).tolist():
         names = read_part(fs, paths[number], CODES_SCHEMA, ["id"])["id"]
         gone = names.filter(pa.array(~kept[coded["part"] == number])).unique().to_pylist()
-        remove_waves(fs, f"{run}/{WAVES}", gone)
+        remove_waves(fs, f"{run}/{WAVES}", gone, kind)
     _keep(fs, run, FAILURES, np.isin(failed["hash"], hashes, invert=True), failed["part"])
     return _keep(fs, run, CODES, kept, coded["part"])
 
@@ -154,14 +155,22 @@ def _keep(fs: FileSystem, run: str, folder: str, kept: np.ndarray, part: np.ndar
     return keep_rows(fs, masks, lambda path: read_part(fs, path, schema))
 
 
-def join_long_waves(fs: FileSystem, run: str) -> int:
-    """Put the reconstructions of long recordings together; returns how many. Pieces of failed ones are deleted."""
+def join_long_waves(fs: FileSystem, run: str, kind: WaveKind = FILES) -> int:
+    """Put the reconstructions of long recordings together; returns how many. Pieces of failed ones are deleted.
+
+    Of shards, those that belong to no part of codes are deleted, and waves of recordings that have no codes.
+    """
     rows = _read(fs, parts(fs, run, CODES), ["id", "chunks", "num_samples"])
     long = rows.filter(pc.greater(rows["chunks"], 1)).group_by(["id", "chunks"]).aggregate([("num_samples", "sum")])
     joined = sum(
-        join_pieces(fs, f"{run}/{WAVES}", row["id"], row["chunks"], row["num_samples_sum"]) for row in long.to_pylist()
+        join_pieces(fs, f"{run}/{WAVES}", row["id"], row["chunks"], row["num_samples_sum"], kind)
+        for row in long.to_pylist()
     )
     remove_pieces(fs, f"{run}/{WAVES}")
+    if kind.layout == "tar":
+        delete_orphans(fs, run)
+        others = [path for path in shards(fs, f"{run}/{WAVES}") if not is_part(path)]
+        keep_one_each(fs, others, frozenset(rows["id"].to_pylist()) if others else None)
     return joined
 
 
@@ -229,7 +238,8 @@ def _failed(fs: FileSystem, run: str) -> pa.ChunkedArray:
 
 
 def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[str], pa.Table]) -> dict[str, str | None]:
-    """Put parts with fewer rows in the place of those at the paths `kept`: of each, the rows that the mask marks.
+    """Put parts with fewer rows in the place of those at the paths `kept`: of each, the rows that the mask marks. The
+    shard of a part of codes goes with it.
 
     Returns the sha256 of the new parts by name, None for those that are gone. No part is rewritten in place: what
     run.json says of a part stays true if this breaks off. Then some rows are double until a run settles.
@@ -241,8 +251,11 @@ def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[st
         changed.setdefault(old, None)  # it may have the name of a new one, and is then that one
         if len(rows):
             name = part_name(rows)
+            if folder.endswith(f"/{CODES}"):
+                follow_part(fs, path, f"{folder}/{name}", rows["id"].to_pylist())
             changed[name] = write_table(rows, fs, f"{folder}/{name}")
     for path in kept:
         if changed[path.rpartition("/")[2]] is None:
             fs.delete_file(path)
+            delete_shard(fs, path)
     return changed

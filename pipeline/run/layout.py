@@ -2,8 +2,12 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
 
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
 CODES = "codes"
 FAILURES = "failures"
@@ -16,14 +20,60 @@ SUCCESS_FILE = "_SUCCESS"
 LOCK_FILE = ".lock"
 """What the names of all files of the run's lock begin with."""
 
+SHARD = ".tar"
+"""What the names of shards of waves end with."""
+
 _UNSAFE = re.compile(r'[%\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
 _MAX_NAME_BYTES = 180  # of 255: ".wav" and a writer's temporary suffix still fit
 _MAX_PATH_BYTES = 1000  # of 4096: the run's own folder still fits
 
 
-def wave_path(folder: str, id_: str) -> str:
-    """Where the reconstruction of recording `id_` lies."""
-    return f"{folder}/{safe_relative_path(id_)}.wav"
+@dataclass(frozen=True)
+class WaveKind:
+    """How the reconstructions of a run are kept."""
+
+    layout: str = "files"  # a file each; "tar": in shards, one beside each part of codes
+    format: str = "wav"  # or "flac"; the suffix
+
+
+FILES = WaveKind()
+"""A WAV each: the default."""
+
+
+def wave_kind(settings: Mapping[str, Any]) -> WaveKind:
+    """The kind that the settings in a run.json name; of a run that is older than the choice, FILES."""
+    output = settings.get("output", {})
+    return WaveKind(output.get("waves", FILES.layout), output.get("wave_format", FILES.format))
+
+
+def wave_path(folder: str, id_: str, format: str = FILES.format) -> str:
+    """Where the reconstruction of recording `id_` lies, if it is a file."""
+    return f"{folder}/{safe_relative_path(id_, format)}.{format}"
+
+
+def shard_path(folder: str, part: str) -> str:
+    """Where the shard with the waves of a part of codes lies; `part` is its name or path."""
+    return f"{folder}/{part.rpartition('/')[2].removesuffix('.parquet')}{SHARD}"
+
+
+def long_shard(id_: str) -> str:
+    """The name of the shard of a long recording, which has one of its own."""
+    return f"long-{_digest(id_)}{SHARD}"
+
+
+def sample_key(id_: str) -> str:
+    """The WebDataset key of a recording: its id, escaped so that no other id has it. The inverse is `id_of_key`.
+
+    WebDataset's keys end at the first dot of the last component, and keys that begin with "__" may be left out: those
+    dots and underscores are escaped, and what is unsafe in a path (see `safe_relative_path`).
+    """
+    *folders, name = map(_escape, id_.split("/"))
+    return re.sub("^__", "%5F_", "/".join([*folders, name.replace(".", "%2E")]))
+
+
+def id_of_key(key: str) -> str:
+    """The id of a WebDataset key."""
+    return unquote(key.replace("%_", ""))
 
 
 def pieces_path(folder: str, id_: str) -> str:
@@ -37,15 +87,22 @@ def parts(fs: FileSystem, run: str, folder: str) -> list[str]:
     return sorted(info.path for info in found if info.base_name.startswith("part-"))
 
 
-def safe_relative_path(id: str) -> str:
-    """Where the WAV of a recording goes below its folder, without ".wav": inside it for any id, unique for unique ids.
+def shards(fs: FileSystem, folder: str) -> list[str]:
+    """Paths of the shards of waves in `folder`, in order of name."""
+    found = fs.get_file_info(FileSelector(folder, allow_not_found=True))
+    return sorted(info.path for info in found if info.type == FileType.File and info.base_name.endswith(SHARD))
+
+
+def safe_relative_path(id: str, format: str = FILES.format) -> str:
+    """Where the wave of a recording goes below its folder, without its suffix: inside it for any id, unique for unique
+    ids.
 
     Ordinary ids stay as they are ("spk1/utt7.flac"). Unsafe characters become the %XX of their UTF-8 bytes, the
-    components "", ".", ".." and ".pieces" are escaped, a folder's name does not end in ".wav" (where another id's WAV
-    may be), names over 180 bytes are cut and end in a hash.
+    components "", ".", ".." and ".pieces" are escaped, a folder's name does not end in ".wav" (in the format's suffix:
+    another id's wave may be there), names over 180 bytes are cut and end in a hash.
     """
     *folders, name = id.split("/")
-    parts = [_safe_name(re.sub(r"\.(wav)$", r"%2E\1", _escape(folder))) for folder in folders]
+    parts = [_safe_name(re.sub(rf"\.({format})$", r"%2E\1", _escape(folder))) for folder in folders]
     path = "/".join([*parts, _safe_name(_escape(name))])
     return path if len(path.encode()) <= _MAX_PATH_BYTES else f"%~{_digest(id)}"
 

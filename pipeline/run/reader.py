@@ -1,6 +1,7 @@
 """A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
 
-from collections.abc import Collection, Iterator
+import functools
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import CODES, FAILURES, RUN_FILE, WAVES, parts, wave_path
+from pipeline.run.find_waves import Wave, Waves
+from pipeline.run.layout import CODES, FAILURES, RUN_FILE, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, stream_part
 from pipeline.run.run_json import read_run_file
@@ -37,7 +39,13 @@ class Recording:
     source_rate: int  # Hz
     source_channels: int
     carried: dict[str, Any]  # a value that Python cannot hold (a date in the year 10000) is Arrow's text of it
-    wave: str | None  # path or URI of the reconstruction; None if there is none
+    find_wave: Callable[[], Wave | None] = field(repr=False, compare=False)
+
+    @property
+    def wave(self) -> Wave | None:
+        """The reconstruction, as `soundfile.read` takes it: the path of its file, or the open file of a member of a
+        shard; None if there is none. Looked up when asked for."""
+        return self.find_wave()
 
     @property
     def duration_s(self) -> float:
@@ -56,6 +64,7 @@ class Run:
         self.fs, self.path = locate(self.location)
         self._parts = _find_parts(self.fs, self.path)
         self._index: pa.Table | None = None
+        self._waves = Waves(self.fs, self.path)
 
     def __repr__(self) -> str:
         return f"Run({redact(self.location)!r}, {len(self)} recordings)"
@@ -83,11 +92,11 @@ class Run:
                     if wanted is not None and id_ not in wanted:
                         continue
                     if chunks == 1:
-                        yield self._recording(rows.slice(row, 1))
+                        yield self._recording(rows.slice(row, 1), part)
                     elif id_ in whole:
                         waiting.setdefault(id_, []).append(rows.slice(row, 1))
                         if len(waiting[id_]) == chunks:
-                            yield self._recording(join(waiting.pop(id_), self._parts))
+                            yield self._recording(join(waiting.pop(id_), self._parts), part)
 
     def __contains__(self, id_: str) -> bool:
         return bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
@@ -99,7 +108,7 @@ class Run:
             raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
         paths = [self._parts[part] for part in sorted(set(rows["part"].to_pylist()))]
         tables = [read_part(self.fs, path, CODES_SCHEMA) for path in paths]
-        return self._recording(join([table.filter(pc.equal(table["id"], id_)) for table in tables], paths))
+        return self._recording(join([table.filter(pc.equal(table["id"], id_)) for table in tables], paths), paths[0])
 
     @property
     def index(self) -> pa.Table:
@@ -152,7 +161,7 @@ class Run:
         long = self.index.filter(pc.greater(self.index["chunks"], 1))
         return pc.unique(long["id"]).to_pylist()
 
-    def _recording(self, rows: pa.Table) -> Recording:
+    def _recording(self, rows: pa.Table, part: str) -> Recording:
         if rows["chunks"][0].as_py() > 1:
             rows = rows.sort_by("chunk")
             _refuse_gaps(rows, self.location)
@@ -160,7 +169,6 @@ class Run:
         first = {
             name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
         }
-        wave = wave_path(f"{self.path}/{WAVES}", first["id"])
         return Recording(
             id=first["id"],
             codes=codes,
@@ -171,7 +179,7 @@ class Run:
             source_rate=first["source_rate"],
             source_channels=first["source_channels"],
             carried={name: value for name, value in first.items() if name not in CODES_SCHEMA.names},
-            wave=wave if self.fs.get_file_info(wave).type == FileType.File else None,
+            find_wave=functools.partial(self._waves.find, first["id"], part),
         )
 
 

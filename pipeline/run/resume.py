@@ -1,12 +1,13 @@
 """run.json: what a run was told, what ran it, what came out. Also says whether an output folder may be written to."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
-from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, RUN_FILE, SUCCESS_FILE, WAVES
+from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, RUN_FILE, SUCCESS_FILE, WAVES, wave_kind
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
 
@@ -15,7 +16,7 @@ DECIDES_CODES = ("model", "attention", "precision", "resampler", "chunk")
 
 
 LACKS_WAVES = "lacks_waves"
-"""A key of run.json: an attempt ran without `reconstruct`, so that recordings may have codes and no WAV."""
+"""A key of run.json: an attempt ran without `reconstruct`, so that recordings may have codes and no wave."""
 
 
 def now() -> str:
@@ -36,6 +37,7 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
                 f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
             )
         return {"state": "running", **record, LACKS_WAVES: not record["settings"]["reconstruct"], "attempts": []}
+    _refuse_other_waves(fs, run, before["settings"], record["settings"])
     changed = [
         f"{key}: {before.get(key)!r} there, {record[key]!r} now"
         for key in DECIDES_CODES
@@ -47,9 +49,21 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
             "give --out a new folder."
         )
     inputs = [*before["inputs"], *(name for name in record["inputs"] if name not in before["inputs"])]
+    same = wave_kind(before["settings"]) == wave_kind(record["settings"])
     reconstructed = before["settings"]["reconstruct"] and record["settings"]["reconstruct"]
-    lacks = before.get(LACKS_WAVES, False) or not reconstructed
+    lacks = before.get(LACKS_WAVES, False) or not (reconstructed and same)
     return {**before, **record, "state": "running", "inputs": inputs, LACKS_WAVES: lacks}
+
+
+def _refuse_other_waves(fs: FileSystem, run: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise OutputError if the run has waves of another kind than `now`: a reader would not find them."""
+    there, asked = wave_kind(before), wave_kind(now)
+    if there != asked and fs.get_file_info(FileSelector(f"{run}/{WAVES}", allow_not_found=True)):
+        raise OutputError(
+            f"{run}/{WAVES} holds waves with output.waves={there.layout} output.wave_format={there.format}, now "
+            f"{asked.layout} and {asked.format} are asked for. Use the same settings to go on, give --out a new "
+            f"folder, or delete {WAVES}/: its waves are then made again, from the codes."
+        )
 
 
 def mark(fs: FileSystem, run: str, complete: bool) -> None:

@@ -42,10 +42,16 @@ class _Chunk(_Section):
     context_samples: int = pydantic.Field(ge=0, le=MAX_SAMPLES)
 
 
+class _Output(_Section):
+    waves: Literal["files", "tar"] = "files"
+    wave_format: Literal["wav", "flac"] = "wav"
+
+
 class _Settings(_Section):
     model: str
     reconstruct: bool
     strict: bool
+    output: _Output = _Output()
 
 
 class _Counts(_Section):

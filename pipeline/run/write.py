@@ -1,4 +1,4 @@
-"""Rows with codes -> parts of Parquet, WAVs, failures. Everything appears whole or not at all.
+"""Rows with codes -> parts of Parquet, their shards of waves, failures. Everything appears whole or not at all.
 
 A part's name is a hash of what is in it, so that a retried write replaces its own file and adds no second one.
 """
@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
-from pipeline.run.layout import CODES, FAILURES
+from pipeline.run.layout import CODES, FAILURES, WAVES, shard_path
+from pipeline.run.write_waves import write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.atomic import Check, write_whole
 
@@ -39,10 +40,9 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None =
     lock's check.
     """
     undecoded = pc.fill_null(pc.equal(rows["stage"], "decode"), False)
-    failed = pc.and_not(pc.is_valid(rows["stage"]), undecoded)
-    failures = rows.filter(failed).select(FAILURES_SCHEMA.names)
+    failures = rows.filter(_failed(rows)).select(FAILURES_SCHEMA.names)
     carried = [name for name in rows.column_names if name not in {*CODES_SCHEMA.names, *FAILURES_SCHEMA.names}]
-    codes = rows.filter(pc.invert(failed)).select(CODES_SCHEMA.names + carried)
+    codes = rows.filter(pc.invert(_failed(rows))).select(CODES_SCHEMA.names + carried)
     written = Written(
         recordings=pc.sum(pc.equal(pc.add(codes["chunk"], 1), codes["chunks"])).as_py() or 0,
         chunks=len(codes),
@@ -58,6 +58,25 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None =
     if len(failures):
         values["failures_part"] = write_failures(failures, fs, run, before)
     return pa.Table.from_pylist([values])
+
+
+def write_parts_and_shards(
+    rows: pa.Table, fs: FileSystem, run: str, format: str, most_rows: int, before: Check | None = None
+) -> pa.Table:
+    """Commit rows with waves as parts of at most `most_rows`, as `write_parts` does, and the waves of each part as the
+    shard of its name. The shard is there before its part: without a part it is no one's, and is deleted later."""
+    written = []
+    for first in range(0, len(rows), most_rows):
+        some = rows.slice(first, most_rows)
+        name = part_name(some.filter(pc.invert(_failed(some))))
+        some = write_waves_to_shard(some, fs, shard_path(f"{run}/{WAVES}", name), before, format)
+        written.append(write_parts(some, fs, run, before))
+    return pa.concat_tables(written) if written else write_parts(rows.drop_columns(["wave"]), fs, run, before)
+
+
+def _failed(rows: pa.Table) -> pa.ChunkedArray:
+    """bool [rows]: no codes."""
+    return pc.and_not(pc.is_valid(rows["stage"]), pc.fill_null(pc.equal(rows["stage"], "decode"), False))
 
 
 def write_failures(failures: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Decoded waves -> WAVs; the chunks of long recordings wait as pieces until all are there."""
+"""Decoded waves -> files, or shards; the chunks of long recordings wait as pieces until all are there."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -8,35 +8,66 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from pipeline.audio.wav import wave_header
-from pipeline.run.layout import PIECES, pieces_path, wave_path
+from pipeline.audio.wave_file import wave_bytes
+from pipeline.run.layout import FILES, PIECES, WaveKind, long_shard, pieces_path, shards, wave_path
+from pipeline.run.shard import write_shard
+from pipeline.run.shards import drop_waves, is_part, lacking
 from pipeline.storage.atomic import Check, write_whole
 
 
-def write_waves(rows: pa.Table, fs: FileSystem, folder: str, before: Check | None = None) -> pa.Table:
-    """Write column "wave" (large_list<int16>, null for failures) as WAVs and drop it.
+def write_waves(
+    rows: pa.Table, fs: FileSystem, folder: str, before: Check | None = None, format: str = FILES.format
+) -> pa.Table:
+    """Write column "wave" (large_list<int16>, null for failures) as files and drop it.
 
-    A recording of one chunk becomes `folder/<id>.wav`; a chunk of a longer one waits as raw PCM in `folder/.pieces/`.
-    `before` is called before each file appears: the lock's check.
+    A recording of one chunk becomes `folder/<id>.<format>`; a chunk of a longer one waits as raw PCM in
+    `folder/.pieces/`. `before` is called before each file appears: the lock's check.
     """
+    for id_, pcm in _short(rows):
+        write = functools.partial(_write_wave, format=format, num_samples=len(pcm), blocks=[pcm])
+        write_whole(fs, wave_path(folder, id_, format), write, before)
+    _write_pieces(rows, fs, folder, before)
+    return rows.drop_columns(["wave"])
+
+
+def write_waves_to_shard(
+    rows: pa.Table, fs: FileSystem, path: str, before: Check | None = None, format: str = FILES.format
+) -> pa.Table:
+    """As `write_waves`, but all recordings of one chunk go to the shard `path`; there is none if no row is such a one.
+
+    Of rows of one recording, which a reader that was started again may send, the first is written.
+    """
+    short: dict[str, np.ndarray] = {}
+    for id_, pcm in _short(rows):
+        short.setdefault(id_, pcm)
+    waves = [(id_, len(pcm), [pcm]) for id_, pcm in short.items()]
+    if waves:
+        write_whole(fs, path, lambda file: write_shard(file, waves, format), before)
+    _write_pieces(rows, fs, path.rpartition("/")[0], before)
+    return rows.drop_columns(["wave"])
+
+
+def _short(rows: pa.Table) -> Iterator[tuple[str, np.ndarray]]:
+    """Id and int16 [T] of the recordings of one chunk that have a wave."""
+    waves = rows["wave"].combine_chunks()
+    for index, (id_, chunks) in enumerate(zip(*(rows[c].to_pylist() for c in ("id", "chunks")), strict=True)):
+        if chunks == 1 and waves[index].is_valid:
+            yield id_, waves[index].values.to_numpy()
+
+
+def _write_pieces(rows: pa.Table, fs: FileSystem, folder: str, before: Check | None) -> None:
     waves = rows["wave"].combine_chunks()
     for index, (id_, chunk, chunks) in enumerate(
         zip(*(rows[c].to_pylist() for c in ("id", "chunk", "chunks")), strict=True)
     ):
-        if not waves[index].is_valid:
-            continue
-        pcm = waves[index].values.to_numpy()
-        if chunks == 1:
-            write = functools.partial(_write_wave, num_samples=len(pcm), blocks=[pcm])
-            write_whole(fs, wave_path(folder, id_), write, before)
-        else:
-            piece = functools.partial(_write_bytes, content=pcm.tobytes())
+        if chunks != 1 and waves[index].is_valid:
+            piece = functools.partial(_write_bytes, content=waves[index].values.to_numpy().tobytes())
             write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", piece, before)
-    return rows.drop_columns(["wave"])
 
 
-def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples: int) -> bool:
-    """Join the pieces of a long recording to one contiguous WAV and delete them; False where no piece is waiting."""
+def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples: int, kind: WaveKind = FILES) -> bool:
+    """Join the pieces of a long recording to one contiguous file, or to a shard of its own, and delete them; False
+    where no piece is waiting."""
     waiting = pieces_path(folder, id_)
     paths = [f"{waiting}/{chunk:06d}.pcm" for chunk in range(chunks)]
     if any(info.type == FileType.NotFound for info in fs.get_file_info(paths)):
@@ -48,7 +79,12 @@ def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples:
                 while block := file.read(1 << 22):
                     yield np.frombuffer(block, np.int16)
 
-    write_whole(fs, wave_path(folder, id_), lambda file: _write_wave(file, num_samples, pieces()))
+    if kind.layout == "tar":
+        wave = [(id_, num_samples, pieces())]
+        write_whole(fs, f"{folder}/{long_shard(id_)}", lambda file: write_shard(file, wave, kind.format))
+    else:
+        write = functools.partial(_write_wave, format=kind.format, num_samples=num_samples, blocks=pieces())
+        write_whole(fs, wave_path(folder, id_, kind.format), write)
     fs.delete_dir(waiting)
     return True
 
@@ -59,18 +95,25 @@ def remove_pieces(fs: FileSystem, folder: str) -> None:
         fs.delete_dir(f"{folder}/{PIECES}")
 
 
-def without_wave(fs: FileSystem, folder: str, ids: list[str]) -> list[str]:
-    """Those of the recordings `ids` that have no WAV below `folder`, which is listed once."""
+def without_wave(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = FILES) -> list[str]:
+    """Those of the recordings `ids` that have no wave below `folder`, which is listed once."""
+    if kind.layout == "tar":
+        return lacking(fs, folder, ids)
     found = fs.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
     there = {info.path for info in found if info.type == FileType.File}
-    return [id_ for id_ in ids if wave_path(folder, id_) not in there]
+    return [id_ for id_ in ids if wave_path(folder, id_, kind.format) not in there]
 
 
-def remove_waves(fs: FileSystem, folder: str, ids: list[str]) -> None:
-    """Delete the WAVs and the waiting pieces of these recordings, as far as they are there."""
+def remove_waves(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = FILES) -> None:
+    """Delete the waves and the waiting pieces of these recordings, as far as they are there.
+
+    Waves in the shards of parts are left: they go with their rows.
+    """
+    if kind.layout == "tar":
+        drop_waves(fs, [path for path in shards(fs, folder) if not is_part(path)], ids)
     for first in range(0, len(ids), LOOKED_UP_AT_ONCE):
         some = ids[first : first + LOOKED_UP_AT_ONCE]
-        paths = [path for id_ in some for path in (wave_path(folder, id_), pieces_path(folder, id_))]
+        paths = [path for id_ in some for path in (wave_path(folder, id_, kind.format), pieces_path(folder, id_))]
         for info in fs.get_file_info(paths):
             if info.type == FileType.File:
                 fs.delete_file(info.path)
@@ -85,7 +128,6 @@ def _write_bytes(file: BinaryIO, content: bytes) -> None:
     file.write(content)
 
 
-def _write_wave(file: BinaryIO, num_samples: int, blocks: Iterable[np.ndarray]) -> None:
-    file.write(wave_header(num_samples))
-    for block in blocks:
-        file.write(block.tobytes())
+def _write_wave(file: BinaryIO, format: str, num_samples: int, blocks: Iterable[np.ndarray]) -> None:
+    for piece in wave_bytes(format, num_samples, blocks)[1]:
+        file.write(piece)

@@ -10,11 +10,9 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileType
 
 from actors.checkpoint import codebook_size
-from actors.contract import SAMPLE_RATE
-from pipeline.audio.wav import wave_header
 from pipeline.changes import changes
 from pipeline.run.commit import unfinished
-from pipeline.run.layout import CODES, FAILURES, PIECES, SUCCESS_FILE, WAVES, wave_path
+from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.run_json import run_settings
 from pipeline.settings import Settings
 from pipeline.sources.formats import recordings
@@ -22,12 +20,11 @@ from pipeline.sources.plan import Discovered, discover_all, divide
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
+from pipeline.verify.check_waves import wanted, wave_faults
 from pipeline.verify.survey import Evidence, gather, of_several_versions, whole
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
-WAVE_BATCH = 1000
-"""WAVs that are looked up in one call."""
 
 
 @dataclass(frozen=True)
@@ -159,28 +156,11 @@ def other_counts(evidence: Evidence) -> Iterator[str]:
 
 
 def waves(evidence: Evidence) -> Iterator[str]:
-    """WAVs that are missing, or have another length or header than their recording's."""
-    if not (evidence.summary or {}).get("settings", {}).get("reconstruct"):
-        return
-    for batch in whole(evidence.recordings).to_batches(max_chunksize=WAVE_BATCH):
-        paths = [wave_path(f"{evidence.run}/{WAVES}", id_) for id_ in batch["id"].to_pylist()]
-        infos = evidence.fs.get_file_info(paths)
-        for info, samples in zip(infos, batch["num_samples_sum"].to_pylist(), strict=True):
-            fault = _wave_fault(evidence, info, samples)
-            if fault:
-                yield f"{_short(evidence, info.path)} {fault}; `voxmill decode` makes it from the codes"
-
-
-def _wave_fault(evidence: Evidence, info: pa.fs.FileInfo, samples: int) -> str:
-    """What is wrong with the WAV of a recording of `samples` samples; "" if nothing is."""
-    if info.type != FileType.File:
-        return "is missing"
-    header = wave_header(samples)
-    if info.size != len(header) + 2 * samples:
-        return f"has {info.size:,} bytes, expected {len(header) + 2 * samples:,}"
-    with evidence.fs.open_input_stream(info.path) as file:
-        same = file.read(len(header)) == header
-    return "" if same else f"has another header than that of {samples:,} samples at {SAMPLE_RATE} Hz"
+    """Waves that are missing, or have another length or header than their recording's, or are not its only one."""
+    if wanted(evidence):
+        for path, id_, text, _ in wave_faults(evidence):
+            member = f"::{sample_key(id_)}" if id_ is not None and path.endswith(SHARD) else ""
+            yield f"{_short(evidence, path)}{member} {text}; `voxmill check --repair`, then `tokenize`, makes it again"
 
 
 def unfinished_files(evidence: Evidence) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A damaged run -> a run that a rerun of `voxmill tokenize` completes. Deletes what cannot be trusted."""
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,15 @@ from pyarrow.fs import FileSystem, FileType
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError
 from pipeline.run.commit import count, keep_rows, sweep
-from pipeline.run.layout import SUCCESS_FILE
+from pipeline.run.layout import SHARD, SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
-from pipeline.run.resume import mark
+from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import salvage, save
+from pipeline.run.shards import delete_shard, drop_waves
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
+from pipeline.verify.check_waves import Fault, wanted, wave_faults
 from pipeline.verify.survey import Evidence, first_sound, gather, of_several_versions, whole
 
 
@@ -48,15 +51,33 @@ def repair(location: str | Path) -> list[str]:
         swept = sweep(fs, run)
         done = [f"repaired {', '.join(wrong)} of run.json"] if wrong else []
         done += [f"deleted {swept} unfinished files"] if swept else []
+        faults = [*wave_faults(evidence)] if wanted(evidence) else []
+        done += [*_delete_waves(evidence, faults)]
         done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
         after = gather(fs, run, codebook_size)
         lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
-        done += _mend_record(after, summary, missing)
+        done += _mend_record(after, summary, missing, bool(faults))
         mark(fs, run, complete=complete and not missing)
         if complete and missing:
             done.append("removed _SUCCESS: run the same `voxmill tokenize` again for what is missing")
+        elif faults:
+            done.append("waves are missing: run the same `voxmill tokenize` again, it makes them from the codes")
         return done
+
+
+def _delete_waves(evidence: Evidence, faults: list[Fault]) -> Iterator[str]:
+    """Delete waves that are damaged, or not a recording's only one."""
+    gone = [fault for fault in faults if fault.deleted]
+    for path, some in itertools.groupby(gone, lambda fault: fault.path):
+        ids = [fault.id for fault in some]
+        if path.endswith(SHARD) and None not in ids:
+            drop_waves(evidence.fs, [path], [id_ for id_ in ids if id_ is not None])
+        else:
+            evidence.fs.delete_file(path)
+    if gone:
+        first = redact(gone[0].path.removeprefix(f"{evidence.run}/"))
+        yield f"deleted {len(gone)} waves that cannot be used, first in {first}: it {gone[0].text}"
 
 
 def _untrusted(evidence: Evidence) -> list[str]:
@@ -77,6 +98,8 @@ def _absent(evidence: Evidence) -> list[str]:
 def _delete_parts(evidence: Evidence) -> Iterator[str]:
     for path in _untrusted(evidence):
         _delete(evidence.fs, path)
+        if path in evidence.parts:
+            delete_shard(evidence.fs, path)
         yield f"deleted {redact(path.removeprefix(evidence.run + '/'))}: torn, or its sha256 differs from run.json"
 
 
@@ -143,14 +166,16 @@ def _lacks(before: Evidence, after: Evidence) -> bool:
     return bool(known - _whole_ids(after) - set(after.failed["id"].to_pylist()))
 
 
-def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool) -> Iterator[str]:
-    """Make run.json agree with the parts; a run that lacks recordings is "running" again."""
+def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool, waveless: bool) -> Iterator[str]:
+    """Make run.json agree with the parts; a run that lacks recordings is "running" again, one that lacks waves is
+    marked as such."""
     counts = count(after.fs, after.run, summary.get("chunk", {}).get("context_samples", 0))
     mended = {
         **summary,
         "parts": after.sha256s,
         "counts": {**summary.get("counts", {}), **counts},
         "state": "running" if missing else summary["state"],
+        **({LACKS_WAVES: True} if waveless else {}),
     }
     if mended != summary:
         save(after.fs, after.run, mended)

@@ -83,4 +83,5 @@ def failed_row(id_: str, error: str = "NotAudio") -> pa.Table:
 
 def wave_row(id_: str, pcm: np.ndarray | None, chunk: int = 0, chunks: int = 1) -> pa.Table:
     """One row as `write_waves` takes it."""
-    return coded_row(id_, 0 if pcm is None else len(pcm), chunk, chunks, wave=waves_array([pcm]))
+    samples, first_frame = 0 if pcm is None else len(pcm), 2 * chunk
+    return coded_row(id_, samples, chunk, chunks, first_frame, wave=waves_array([pcm]))

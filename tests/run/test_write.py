@@ -16,7 +16,7 @@ from actors.errors import BadCodes
 from actors.pools.arrow import mark_failures
 from pipeline.audio.wav import wave_header
 from pipeline.errors import OutputError
-from pipeline.run.layout import parts
+from pipeline.run.layout import WaveKind, parts, wave_path
 from pipeline.run.write import write_parts, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves, without_wave, write_waves
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
@@ -113,3 +113,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
     with pytest.raises(OutputError, match="cannot be written"):
         write_parts(coded_row("a", 10), LOCAL, str(tmp_path))
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_a_folder_is_not_called_as_another_ids_wave(tmp_path: Path, format: str) -> None:
+    ids = ["a", f"a.{format}/b", "a.wav/c", "a.flac/d"]
+    rows = pa.concat_tables([wave_row(id_, np.full(5, at, np.int16)) for at, id_ in enumerate(ids)])
+    write_waves(rows, LOCAL, str(tmp_path), format=format)
+    for at, id_ in enumerate(ids):
+        read, _ = soundfile.read(wave_path(str(tmp_path), id_, format), dtype="int16")
+        assert read.tolist() == [at] * 5
+    assert without_wave(LOCAL, str(tmp_path), [*ids, "no"], WaveKind("files", format)) == ["no"]
+    remove_waves(LOCAL, str(tmp_path), ids, WaveKind("files", format))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -3,7 +3,8 @@
 The command is the real one (lock, plan, fingerprints, audit, commit); only `flow.execute` is another: it passes rows
 from the read stage to the encode pool and to the parts one after the other, as Ray does when things go wrong. A reader
 that dies is done again and as many of its blocks are dropped as were delivered, whatever is in them; what was written
-may be written again among other rows; when the driver is killed, writes that were under way may come late.
+may be written again among other rows; when the driver is killed, writes that were under way may come late. In runs with
+shards of waves, each wave shows the codes that it is of.
 """
 
 import contextlib
@@ -18,13 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 import pipeline.flow
-from actors.contract import Engine
+from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, Engine
+from actors.pools.arrow import codes_arrays, waves_array
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.job import Job
 from pipeline.read import read_chunks
 from pipeline.run.resume import now
-from pipeline.run.write import write_parts
+from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.sources.plan import Plan
 
 AWAY = ".away"
@@ -98,8 +100,17 @@ def execute(
     held: dict[int, list[str]] = {}
     waiting: list[pa.Table] = []
 
+    def commit(rows: pa.Table) -> pa.Table:
+        if not job.settings.reconstruct:
+            return write_parts(rows, job.fs, job.run)
+        waves = [None if codes is None else wave_of(codes) for codes in codes_arrays(rows["codes"])]
+        samples = rows["num_samples"].to_pylist()
+        waves = [None if wave is None else wave[:number] for wave, number in zip(waves, samples, strict=True)]
+        rows = rows.append_column("wave", waves_array(waves))
+        return write_parts_and_shards(rows, job.fs, job.run, job.waves.format, 1000)
+
     def write(rows: pa.Table) -> None:
-        for written in write_parts(rows, job.fs, job.run).to_pylist():
+        for written in commit(rows).to_pylist():
             if written["codes_part"]:
                 parts[written["codes_part"]] = written["codes_sha256"]
 
@@ -108,9 +119,7 @@ def execute(
             count = int(chaos.random.integers(1, 4))
             rows = pa.concat_tables(waiting[:count])
             if chaos.happens(chaos.driver_dies):
-                chaos.late += (
-                    [functools.partial(write_parts, rows, job.fs, job.run)] if chaos.random.random() < 0.5 else []
-                )
+                chaos.late += [functools.partial(commit, rows)] if chaos.random.random() < 0.5 else []
                 raise DriverKilled
             write(rows)
             del waiting[:count]
@@ -140,6 +149,11 @@ def execute(
                 flush()
     flush()
     return {"started": now(), "wall_s": 0.0, "samples": 0, "undecoded": 0, "parts": parts, "held": held}
+
+
+def wave_of(codes: np.ndarray) -> np.ndarray:
+    """int16 [F * 1920] that shows which codes int16 [F, 16] it is of: every frame is its 16 codes again and again."""
+    return np.tile(codes, (1, FRAME_SAMPLES // NUM_CODEBOOKS)).reshape(-1)
 
 
 BLOCK_SAMPLES = 12_000

@@ -13,7 +13,7 @@ from pipeline.run.reader import Run
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import plan
 from pipeline.verify.check import check
-from tests.helpers.faults.chaos import Chaos, DriverKilled, leave_what_a_killed_driver_leaves, without_ray
+from tests.helpers.faults.chaos import Chaos, DriverKilled, leave_what_a_killed_driver_leaves, wave_of, without_ray
 from tests.helpers.faults.corpus import Corpus, Trial
 from tests.helpers.rows import tone
 from tests.helpers.shards import write_parquet, write_tar
@@ -40,7 +40,7 @@ def disturbed(seed: int, place: Path, model: Path, codec: Codec) -> int:
     """Make a corpus, tokenize it with faults until it is complete, and compare; returns how many faults there were."""
     random = np.random.default_rng(seed)
     corpus = make_corpus(place / "corpus", random)
-    options = options_of(random, model)
+    options = options_of(random, model, shards=seed % 2 == 1)
     chaos = Chaos(random, [path for path in corpus.iterdir() if path.suffix in (".wav", ".flac")])
     changed: set[str] = set()
     for _ in range(ATTEMPTS):
@@ -72,9 +72,11 @@ def attempt(corpus: Path, run: Path, options: dict[str, Any], codec: Codec, chao
         return tokenize(str(corpus), run, **options | {"settings": options["settings"] | {"input.changed": "redo"}})
 
 
-def options_of(random: np.random.Generator, model: Path) -> dict[str, Any]:
+def options_of(random: np.random.Generator, model: Path, shards: bool) -> dict[str, Any]:
+    """Codes only, or with shards of waves."""
     settings = {"chunk.length_s": 0.4, "chunk.context_s": 0.16, "input.task_mb": float(random.choice([0.05, 0.2, 1.0]))}
-    return {"model": str(model), "reconstruct": False, "quiet": True, "settings": settings}
+    settings |= {"output.waves": "tar", "output.wave_format": "flac"} if shards else {}
+    return {"model": str(model), "reconstruct": shards, "quiet": True, "settings": settings}
 
 
 def make_corpus(folder: Path, random: np.random.Generator) -> Path:
@@ -122,4 +124,7 @@ def compare(run: Run, undisturbed: Run, corpus: Path, gone: set[str]) -> None:
     assert set(failed) - set(undisturbed.failures()["id"].to_pylist()) <= gone
     for recording in run:
         assert np.array_equal(recording.codes, undisturbed[recording.id].codes)
+        if run.summary()["settings"]["reconstruct"]:
+            wave, _ = soundfile.read(recording.wave, dtype="int16")
+            assert np.array_equal(wave, wave_of(recording.codes)[: recording.num_samples])
     assert (Path(run.location) / "_SUCCESS").exists()
