@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -155,7 +155,7 @@ def _decoded(
     packets, decodes = container.demux(track), decoder(track)
     while packet := _next(packets):
         try:
-            frames = cast(list[av.AudioFrame], decodes.decode(packet))
+            frames = decodes.decode(packet)
         except av.FFmpegError as error:
             if not bytes(packet).startswith(_TAGS):  # these stand where files were joined
                 broken, refused = error, bytes(packet)

@@ -1,5 +1,7 @@
 """An opened container -> the audio track that is wanted, and its decoder. Tracks count from 1, like channels."""
 
+from typing import cast
+
 import av
 from av.stream import Discard, Disposition
 
@@ -34,7 +36,7 @@ def _name(track: av.AudioStream) -> str:
     return f"{number} ({track.language or 'no language'}, {codec})"
 
 
-def decoder(track: av.AudioStream) -> av.CodecContext:
+def decoder(track: av.AudioStream) -> av.AudioCodecContext:
     """What decodes the packets of `track`, which FFmpeg has a decoder for."""
     better = _BETTER.get(track.codec_context.name)
-    return track.codec_context if better is None else av.CodecContext.create(better, "r")
+    return track.codec_context if better is None else cast(av.AudioCodecContext, av.CodecContext.create(better, "r"))
