@@ -21,6 +21,7 @@ from actors.contract import FRAME_SAMPLES, frame_count
 from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import InputError, OutputError
+from pipeline.cli.show import result_text
 from pipeline.reconstruct import decode
 from pipeline.run.claims import BEAT
 from pipeline.run.lock import locked
@@ -242,6 +243,8 @@ def test_bad_recordings_are_failures_with_reasons(tmp_path: Path, small_model: P
     }
     assert [recording.id for recording in run] == ["good.wav"]
     assert run.summary()["counts"]["passed_over"] == 1
+    assert run.summary()["passed_over"] == {".md": 1}
+    assert "passed over  1 .md" in result_text(run)
 
 
 def test_decode_gives_the_waves_of_the_run(tmp_path: Path, run: Run) -> None:
