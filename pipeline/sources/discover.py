@@ -27,7 +27,11 @@ def discover(location: str, rules: Rules) -> tuple[list[Found], Counter[str], li
     is_folder, stamp = look_up(location, rules.access)
     if is_folder:
         return _of_listing(redact(location), list_folder(location, rules.access, suffixes()), rules)
-    return _of_file(local_location(local_path(location)) if is_local(location) else location, stamp, rules), Counter(), []
+    return (
+        _of_file(local_location(local_path(location)) if is_local(location) else location, stamp, rules),
+        Counter(),
+        [],
+    )
 
 
 def _of_file(location: str, stamp: Stamp, rules: Rules) -> list[Found]:

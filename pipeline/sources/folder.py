@@ -14,16 +14,15 @@ from itertools import islice
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 from fsspec.utils import glob_translate
 
 from pipeline.errors import InputError
 from pipeline.sources.passed_over import HIDDEN, bounded, kind_of_other
 from pipeline.storage.access import Access
-from pipeline.storage.filesystem import locate
+from pipeline.storage.filesystem import locate, stamps_below
 from pipeline.storage.location import around, check_scheme, is_local, is_uri, local_location, local_path, quoted, redact
 from pipeline.storage.network_retry import with_retries
-from pipeline.storage.stamp import local_stamp, modified
+from pipeline.storage.stamp import local_stamp
 from pipeline.storage.text import clean_id, is_hidden
 from pipeline.storage.translate import opening_errors_as
 
@@ -107,16 +106,13 @@ def _list_remote(
     fs, base = locate(folder, access.schemes)
     before, after = around(folder)
     matches = _matcher(unquote(pattern))
-    infos = with_retries(
-        lambda: fs.get_file_info(pafs.FileSelector(base, recursive=True)), urlsplit(before).netloc, access
-    )
-    files = {i.path[len(base) :].lstrip("/"): i for i in infos if i.type == pafs.FileType.File}
+    found = with_retries(lambda: stamps_below(fs, base), urlsplit(before).netloc, access)
+    files = {path[len(base) :].lstrip("/"): stamp for path, stamp in found.items()}
     runs += _runs(files)
     inside = tuple(f"{run}/" for run in runs)
     for relative in sorted(files):
-        info = files[relative]
         if matches(relative) and not relative.startswith(inside):
-            row = clean_id(relative), f"{before}{quoted(relative)}{after}", info.size, modified(info.mtime_ns)
+            row = clean_id(relative), f"{before}{quoted(relative)}{after}", *files[relative]
             yield row if is_wanted(relative, suffixes) else kind_of_other(relative)
 
 

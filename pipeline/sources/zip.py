@@ -66,7 +66,9 @@ def _refuse_overlap(archive: Container, file: BinaryIO, opened: zipfile.ZipFile)
     """A bomb names the same packed bytes thousands of times."""
     claimed, size = sum(info.compress_size for info in opened.infolist()), file.seek(0, io.SEEK_END)
     if claimed > size:
-        raise UnsupportedAudio(f"{archive.source}: its members claim {claimed} packed bytes, it has {size}: they overlap")
+        raise UnsupportedAudio(
+            f"{archive.source}: its members claim {claimed} packed bytes, it has {size}: they overlap"
+        )
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Opener:

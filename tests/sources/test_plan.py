@@ -331,7 +331,9 @@ def test_brackets_in_text_are_no_nesting(corpus: Path) -> None:
 
 def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.txt": b"", ".b.wav": b"", "m.jsonl": b"{}"})
-    with pytest.raises(InputError, match=r"no audio found in .*: passed over 1 hidden, 1 \.txt, 1 \.jsonl; .* \.flac .*\.jsonl"):
+    with pytest.raises(
+        InputError, match=r"no audio found in .*: passed over 1 hidden, 1 \.txt, 1 \.jsonl; .* \.flac .*\.jsonl"
+    ):
         plan([str(tmp_path)])
     with pytest.raises(InputError, match="no audio found"):
         plan([])
