@@ -20,8 +20,8 @@ from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES, frame_count
 from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
-from pipeline.errors import InputError, OutputError
 from pipeline.cli.show import result_text
+from pipeline.errors import InputError, OutputError
 from pipeline.reconstruct import decode
 from pipeline.run.claims import BEAT
 from pipeline.run.lock import locked
@@ -110,6 +110,8 @@ def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) ->
         assert soundfile.info(str(recording.wave)).frames == recording.num_samples
     with pytest.raises(OutputError, match="attention"):
         tokenize(corpus, tmp_path / "run", attention="window", **options)
+    with pytest.raises(OutputError, match="track: None there, 2 now"):
+        tokenize(corpus, tmp_path / "run", settings={"input.track": 2}, **options)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Files that are no input -> how many of each suffix, in words and for run.json. A corpus of millions stays a few keys."""
+"""Files that are no input -> how many of each suffix, in words and for run.json: a few keys for any corpus."""
 
 import re
 from collections import Counter
