@@ -5,10 +5,13 @@ from typing import cast
 import av
 from av.stream import Discard, Disposition
 
-from pipeline.errors import NoSuchTrack, NotAudio
+from pipeline.errors import NoSuchTrack, NotAudio, UnsupportedAudio
 
 _BETTER = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 """The reference decoders: FFmpeg's own have no comfort noise, so they break where a phone sent silence (DTX)."""
+
+_REFUSED = ("g726", "g726le")
+"""FFmpeg decodes these, and makes noise of what libsndfile wrote as G.721 or G.723: the order of the bits differs."""
 
 
 def choose(container: av.container.InputContainer, number: int | None) -> av.AudioStream:
@@ -37,6 +40,10 @@ def _name(track: av.AudioStream) -> str:
 
 
 def decoder(track: av.AudioStream) -> av.AudioCodecContext:
-    """What decodes the packets of `track`, which FFmpeg has a decoder for."""
+    """What decodes the packets of `track`, which FFmpeg has a decoder for. Raises UnsupportedAudio for _REFUSED."""
+    if track.codec_context.name in _REFUSED:
+        raise UnsupportedAudio(
+            "its samples are G.721, G.723 or G.726: writers pack them in two ways, and nothing tells"
+        )
     better = _BETTER.get(track.codec_context.name)
     return track.codec_context if better is None else cast(av.AudioCodecContext, av.CodecContext.create(better, "r"))

@@ -110,6 +110,12 @@ def test_wavs_of_other_codecs() -> None:
         np.testing.assert_allclose(found, expected, atol=0.01 if subtype == "MS_ADPCM" else 0)
 
 
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "G721_32"), ("AU", "G721_32"), ("AU", "G723_40")])
+def test_what_would_become_noise_is_refused(kind: str, subtype: str) -> None:
+    with pytest.raises(UnsupportedAudio, match=r"G\.721, G\.723 or G\.726"):
+        read(with_soundfile(tone(1.0, 1, 8_000), 8_000, kind, subtype))
+
+
 def test_a_pad_byte_that_sox_counts_is_no_damage() -> None:
     data = bytearray(with_soundfile(tone(1.0, 1, 8_000), 8_000, "WAV", "GSM610"))
     at = data.index(b"data") + 4

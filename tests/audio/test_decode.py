@@ -404,7 +404,13 @@ def test_damaged_files_give_blocks_or_recording_errors(name: str, seed: int, all
 @settings(max_examples=200, deadline=5_000)
 @given(
     data=st.binary(max_size=2_000),
-    head=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM", b"\0\0\0\x18ftyp"]),
+    head=st.sampled_from(
+        [
+            *(b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM", b"\0\0\0\x18ftyp", b"NIST_1A\n   1024\n"),
+            *(b".snd", b"caff\0\1\0\0", b"wvpk", b"#!AMR\n", b"#!AMR-WB\n", b"RIFF\xff\xff\0\0AVI ", b"\0\0\1\xba\x44"),
+            *(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), (b"\x47" + bytes(187)) * 6),
+        ]
+    ),
 )
 def test_any_bytes_give_recording_errors_or_blocks(data: bytes, head: bytes) -> None:
     with contextlib.suppress(RecordingError):
