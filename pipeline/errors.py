@@ -49,6 +49,10 @@ class SegmentOutside(RecordingError):
     """`start_s` or `end_s` of a manifest lie outside the recording."""
 
 
+class NoSuchTrack(RecordingError):
+    """A container that has no audio track `input.track`."""
+
+
 class TooLong(RecordingError):
     """Longer than `input.max_recording_s`."""
 

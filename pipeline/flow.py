@@ -48,6 +48,7 @@ from pipeline.run.write import write_failures, write_parts, write_parts_and_shar
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
+from pipeline.sources.passed_over import bounded
 from pipeline.sources.plan import Discovered, Plan, ReadTask, discover_all, divide, remaining, unread
 from pipeline.sources.probe import probes
 from pipeline.waves import decode_codes
@@ -353,7 +354,8 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
         {
             **before,
             "state": "complete",
-            "counts": {**counts, "passed_over": planned.passed_over},
+            "counts": {**counts, "passed_over": planned.passed_over.total()},
+            "passed_over": bounded(planned.passed_over),
             "agreement_with_fp32": shares,
             "warnings": [*warnings(shares, rules.agreement_min, job.resources.precision), *silent],
             LACKS_WAVES: "decode" not in job.resources.pools,

@@ -49,7 +49,9 @@ class Job:
     def reading(self) -> Reading:
         """The arguments of the read stage."""
         rules = self.settings.input
-        return Reading(self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s)
+        return Reading(
+            self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s, rules.track
+        )
 
     def codec(self, stage: str) -> CodecSpec:
         """The arguments of the actors of a pool, "encode" or "decode"."""
@@ -111,6 +113,7 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
         "precision": job.resources.precision,
         "device": job.resources.device,
         "resampler": f"soxr {soxr.__version__} HQ",
+        "track": settings.input.track,
         "chunk": {"samples": job.chunk_samples, "context_samples": job.context_samples},
         "settings": json.loads(settings.model_dump_json()),
         "versions": versions(),

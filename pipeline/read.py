@@ -32,6 +32,7 @@ class Reading:
     context_samples: int  # at 24 kHz, whole frames
     allow_truncated: bool
     max_recording_s: float
+    track: int | None = None  # of a container with several audio tracks, from 1; None: the default one
 
 
 def read_chunks(
@@ -96,6 +97,7 @@ class Source:
                 end_s=self.item.end_s,
                 allow_truncated=self.how.allow_truncated,
                 max_recording_s=self.how.max_recording_s,
+                track=self.how.track,
             ) as audio,
         ):
             yield dataclasses.replace(audio, blocks=heard(audio.blocks))

@@ -20,6 +20,7 @@ from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES, frame_count
 from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
+from pipeline.cli.show import result_text
 from pipeline.errors import InputError, OutputError
 from pipeline.reconstruct import decode
 from pipeline.run.claims import BEAT
@@ -109,6 +110,8 @@ def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) ->
         assert soundfile.info(str(recording.wave)).frames == recording.num_samples
     with pytest.raises(OutputError, match="attention"):
         tokenize(corpus, tmp_path / "run", attention="window", **options)
+    with pytest.raises(OutputError, match="track: None there, 2 now"):
+        tokenize(corpus, tmp_path / "run", settings={"input.track": 2}, **options)
 
 
 @pytest.mark.slow
@@ -242,6 +245,8 @@ def test_bad_recordings_are_failures_with_reasons(tmp_path: Path, small_model: P
     }
     assert [recording.id for recording in run] == ["good.wav"]
     assert run.summary()["counts"]["passed_over"] == 1
+    assert run.summary()["passed_over"] == {".md": 1}
+    assert "passed over  1 .md" in result_text(run)
 
 
 def test_decode_gives_the_waves_of_the_run(tmp_path: Path, run: Run) -> None:

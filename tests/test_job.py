@@ -23,10 +23,13 @@ from pipeline.cluster.session import data_context
 from pipeline.cluster.versions import OWN_CODE, installed, refuse
 from pipeline.errors import ClusterError, ModelError
 from pipeline.job import Job, prepare
+from pipeline.read import read_chunks
 from pipeline.read_task import Terms, read_task
 from pipeline.settings import load_settings
+from pipeline.sources.plan import plan
 from tests.helpers.rooms import ROOT
 from tests.helpers.rows import tone
+from tests.helpers.sounds import sound
 
 CPUS = {"CPU": 4.0}
 
@@ -55,6 +58,15 @@ def test_names_of_models_hold_on_every_machine(
 def test_a_hub_id_stays_one(small_model: Path, tmp_path: Path) -> None:
     settings = load_settings(None, {"device": "cpu"})
     assert prepare(settings, small_model, str(tmp_path), CPUS, ("encode",)).model == settings.model
+
+
+def test_the_track_that_is_set_is_the_one_that_is_read(small_model: Path, tmp_path: Path) -> None:
+    settings = load_settings(None, {"device": "cpu", "input.track": 2})
+    reading = prepare(settings, small_model, str(tmp_path / "run"), CPUS, ("encode",)).reading
+    (tmp_path / "a.wav").write_bytes(sound("wav"))
+    planned = plan([str(tmp_path / "a.wav")])
+    (row,) = (row for rows in read_chunks(planned.tasks[0], reading, planned.carried, {}) for row in rows.to_pylist())
+    assert (row["error"], row["audio"]) == ("NoSuchTrack", None)
 
 
 def test_an_actor_loads_the_drivers_weights(job: Job) -> None:

@@ -20,6 +20,7 @@ from pipeline.audio.wav import Wav, read_header, wav_blocks
 from pipeline.errors import (
     EmptyAudio,
     NonFiniteAudio,
+    NoSuchTrack,
     NotAudio,
     RecordingError,
     SegmentOutside,
@@ -41,12 +42,13 @@ END_TOLERANCE_S = 0.1
 """How far `end_s` may lie after the end: manifests round, and lossy formats pad."""
 
 _ADVICE = {
-    NotAudio: "Expected wav, flac, ogg, opus, mp3, aiff, m4a, mp4, aac or webm: convert it or take it out",
+    NotAudio: "Expected wav, flac, ogg, mp3, m4a or another format of README's Inputs: convert it or take it out",
     TruncatedAudio: "Fetch or export it again, or set input.allow_truncated to keep what can be decoded",
     EmptyAudio: "Expected at least one: take it out of the inputs",
     UnsupportedAudio: "Convert it to a common codec at 4-192 kHz, one rate and layout throughout",
     NonFiniteAudio: "Export it again from finite samples",
     SegmentOutside: "Mend start_s and end_s in the manifest",
+    NoSuchTrack: "Set input.track to one that it has, or leave it out for the default one",
     TooLong: "Cut it, or raise input.max_recording_s",
     UnreadableAudio: "Check the path, its permissions and the network",
 }
@@ -70,6 +72,7 @@ class Limits:
     end_s: float | None
     allow_truncated: bool
     max_recording_s: float
+    track: int | None
 
 
 @contextmanager
@@ -81,8 +84,11 @@ def open_audio(
     end_s: float | None = None,
     allow_truncated: bool = False,
     max_recording_s: float = 86_400.0,
+    track: int | None = None,
 ) -> Iterator[Audio]:
     """Read `file`, a seekable binary stream, from `start_s` to `end_s` (the end if None); WAV in a FileIO is mapped.
+
+    `track`: which audio track of a container with several, from 1; None: the default one, else the first.
 
     Every problem raises a RecordingError that begins with `name` and says what was seen, what was expected, what to
     change: here, or when `blocks` comes to it. After the last block the recording is known to be whole (unless
@@ -90,7 +96,7 @@ def open_audio(
     (counted from its start, in decoded samples) and not empty. Blocks are valid inside the `with` only.
     """
     name = name.encode("utf-8", "backslashreplace").decode()  # messages travel as UTF-8
-    limits = Limits(start_s, end_s, allow_truncated, max_recording_s)
+    limits = Limits(start_s, end_s, allow_truncated, max_recording_s, track)
     with ExitStack() as stack:
         stream = Guarded(file)
         with _named(name, stream):
@@ -133,12 +139,14 @@ def _source(stream: Guarded, mapped: bool, limits: Limits) -> Iterator[Source]:
     if wav is not None and wav.promised is not None and wav.present < wav.promised and not limits.allow_truncated:
         raise TruncatedAudio(f"its header promises {wav.promised} bytes of samples, it has {wav.present}")
     if wav is not None and wav.kind:
+        if limits.track not in (None, 1):
+            raise NoSuchTrack(f"it has no audio track {limits.track}, only 1 (WAV)")
         yield _wav_source(buffered, wav, mapped)
         return
     with ExitStack() as stack:
         buffered.seek(0)
         try:
-            source = stack.enter_context(open_compressed(buffered, BLOCK_VALUES))
+            source = stack.enter_context(open_compressed(buffered, BLOCK_VALUES, limits.track))
             here = buffered.tell()  # FFmpeg goes on from here
             missing = None if wav else missing_end(buffered, stream.size, source.container)
             buffered.seek(here)

@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 
 from pipeline.audio.mpeg import first_frame, parse
+from pipeline.audio.sphere import HEADER_BYTES, refuse_compressed
+from pipeline.audio.tracks import choose, decoder
 from pipeline.errors import EmptyAudio, NotAudio, TruncatedAudio, UnsupportedAudio
 
 _DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,matroska,mov,mp3,mpegts,nistsphere,ogg,tta,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,nistsphere,ogg,tta,wav,wv"
 )
 """What FFmpeg may recognise. Its playlists (HLS, concat, SDP, ...) stay out: they open other files and addresses."""
 _HEADERLESS = {"mp3", "aac"}  # demuxers that find frames even in noise
@@ -43,11 +45,13 @@ class Source:
 
 
 @contextmanager
-def open_compressed(stream: BinaryIO, block_values: int) -> Iterator[Source]:
-    """The first audio track of a binary stream. Blocks have at most `block_values` samples times channels.
+def open_compressed(stream: BinaryIO, block_values: int, track: int | None = None) -> Iterator[Source]:
+    """An audio track of a binary stream (see `choose`). Blocks have at most `block_values` samples times channels.
 
-    Raises NotAudio, EmptyAudio, UnsupportedAudio; while decoding TruncatedAudio where a decoder breaks.
+    Raises NotAudio, EmptyAudio, UnsupportedAudio, NoSuchTrack; while decoding TruncatedAudio where a decoder breaks.
     """
+    refuse_compressed(stream.read(HEADER_BYTES))
+    stream.seek(0)
     try:
         container = av.open(
             stream,
@@ -59,12 +63,11 @@ def open_compressed(stream: BinaryIO, block_values: int) -> Iterator[Source]:
         raise NotAudio(f"no decoder knows it ({_reason(error)})") from error
     here = stream.tell()  # FFmpeg goes on from here
     with container:
-        if not container.streams.audio:
-            raise NotAudio(f"it is {container.format.long_name} without any audio track")
+        chosen = choose(container, track)
         if container.format.name in _HEADERLESS and first_frame(stream) is None:
             raise NotAudio("no decoder knows it (no three MPEG audio frames in a row)")
         stream.seek(here)
-        yield _source(container, container.streams.audio[0], block_values)
+        yield _source(container, chosen, block_values)
 
 
 def _source(container: av.container.InputContainer, track: av.AudioStream, block_values: int) -> Source:
@@ -73,6 +76,8 @@ def _source(container: av.container.InputContainer, track: av.AudioStream, block
     flac = container.format.name == "flac"
     if flac:
         track.codec_context.options = {"err_detect": "crccheck+explode"}  # else damage becomes noise
+    if track.codec_context.name == "alac":  # its last packet has its own length: FFmpeg's CAF reader cuts it again
+        track.codec_context.options = {"flags2": "+skip_manual"}
     frames = _frames(container, track)
     first = next(frames, None)  # only a decoded frame knows rate and channels: implicit SBR doubles the rate
     if first is None:
@@ -147,10 +152,10 @@ def _decoded(
     kind, broken, refused = None, None, b""
     end = None if resumed else 0
     flac, mp4 = container.format.name == "flac", "mp4" in container.format.name
-    packets = container.demux(track)
+    packets, decodes = container.demux(track), decoder(track)
     while packet := _next(packets):
         try:
-            frames = cast(list[av.AudioFrame], packet.decode())
+            frames = decodes.decode(packet)
         except av.FFmpegError as error:
             if not bytes(packet).startswith(_TAGS):  # these stand where files were joined
                 broken, refused = error, bytes(packet)
@@ -166,13 +171,18 @@ def _decoded(
             end = frame.samples + (frame.pts if frame.pts is not None else end or 0)
             told_s = packet.duration * packet.time_base if mp4 and packet.duration and packet.time_base else None
             yield frame, frame.samples if told_s is None else round(told_s * frame.sample_rate)
-    if broken is not None and (container.format.name not in _HEADERLESS or parse(refused)):  # else bytes after the end
+    if broken is not None and not _is_rest(container.format.name, refused):
         if not flac or not refused or _crc16(refused) != 0:
             raise TruncatedAudio(f"a decoder broke at its end ({_reason(broken)})") from broken
         log.warning("the last FLAC frame (%d bytes) is whole, but no decoder takes it: left out", len(refused))
         end = (end or 0) + _FLAC_FRAME_SAMPLES
     if flac and track.duration is not None and (end or 0) < track.duration:
         raise TruncatedAudio(f"its header promises {track.duration} samples, {end or 0} could be decoded")
+
+
+def _is_rest(container: str, refused: bytes) -> bool:
+    """Whether what no decoder took at the end is no part of the sound: sox counts a WAV's pad byte as samples."""
+    return (container in _HEADERLESS and not parse(refused)) or (container == "wav" and len(refused) == 1)
 
 
 def _next(packets: Iterator[av.Packet]) -> av.Packet | None:

@@ -4,10 +4,10 @@ Decoders hide it: they stop at the last whole packet and report success. What a 
 is found in a few reads, without decoding; only Ogg, small and with checksums, is read through.
 """
 
-import re
 import zlib
 from typing import BinaryIO
 
+from pipeline.audio import ends, sphere
 from pipeline.audio.mpeg import first_frame, missing_tail, xing_bytes
 
 _TAIL = 1 << 17  # bytes: many MPEG frames
@@ -31,8 +31,10 @@ def missing_end(stream: BinaryIO, size: int, container: str) -> str | None:
     if head[:4] == b"FORM":
         promised = int.from_bytes(head[4:8], "big") + 8
         return _fewer(promised, size) if size < promised < _STREAMED_AIFF else None
-    if head[:8] == b"NIST_1A\n":
-        return _sphere(_read(stream, 0, 1 << 16).partition(b"end_head")[0], size)
+    if head[:8] == sphere.MAGIC:
+        return sphere.missing_end(_read(stream, 0, sphere.HEADER_BYTES), size)
+    if (missing := ends.by_head(head) or ends.BY_CONTAINER.get(container)) is not None:
+        return missing(stream, size)
     return _mpeg(stream, size) if container in ("mp3", "aac") else None
 
 
@@ -43,18 +45,6 @@ def _read(stream: BinaryIO, begin: int, length: int) -> bytes:
 
 def _fewer(promised: int, size: int) -> str:
     return f"its header promises {promised} bytes, it has {size}"
-
-
-def _sphere(head: bytes, size: int) -> str | None:
-    """The header's own size is its second line; lines "name -i number" follow. Compressed samples (shorten) differ."""
-    values = {name: int(value) for name, value in re.findall(rb"^(\w+) -i (\d{1,15})\s*$", head, re.MULTILINE)}
-    lines = head.split(b"\n", 2)
-    coding = re.search(rb"^sample_coding -s\d+ (\S+)", head, re.MULTILINE)
-    if "," in (coding[1].decode("latin1") if coding else "") or not lines[1].strip().isdigit():
-        return None
-    frame = values.get(b"sample_n_bytes", 0) * values.get(b"channel_count", 1)
-    promised = int(lines[1]) + values.get(b"sample_count", 0) * frame
-    return _fewer(promised, size) if promised > size else None
 
 
 def _mpeg(stream: BinaryIO, size: int) -> str | None:

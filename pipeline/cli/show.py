@@ -11,6 +11,7 @@ from actors.contract import FRAME_RATE
 from pipeline.errors import InputError
 from pipeline.run.layout import CODES, FAILURES, WAVES
 from pipeline.run.reader import Run
+from pipeline.sources.passed_over import in_words
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
 
@@ -28,6 +29,8 @@ def result_text(run: Run) -> str:
         ("failures", f"{counts['failures']:,}"),
         ("speed", f"{last['times_real_time']:,.1f}x real time ({last['wall_s']:.1f} s, {summary['device']})"),
     ]
+    if summary.get("passed_over"):
+        rows.append(("passed over", f"{in_words(summary['passed_over'])} (no audio by their names)"))
     if counts["context_s"]:
         share = counts["context_s"] / (counts["context_s"] + counts["audio_s"])
         rows.append(("context", f"{counts['context_s']:,.1f} s of chunks' left context: {share:.0%} of the encoding"))

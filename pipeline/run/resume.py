@@ -11,7 +11,7 @@ from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, RUN_FILE, SUCCESS_FI
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
 
-DECIDES_CODES = ("model", "attention", "precision", "resampler", "chunk")
+DECIDES_CODES = ("model", "attention", "precision", "resampler", "track", "chunk")
 """The keys of run.json that must not change within a run: other values would give other codes."""
 
 

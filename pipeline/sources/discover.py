@@ -4,6 +4,7 @@ Ids are relative to the input: below a folder or a glob's fixed part, the path; 
 "id" column or the path as written.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 import pyarrow as pa
@@ -19,14 +20,18 @@ from pipeline.storage.stamp import Stamp
 from pipeline.storage.text import clean_id
 
 
-def discover(location: str, rules: Rules) -> tuple[list[Found], int, list[str]]:
-    """One input -> what it holds, how many files were passed over, and which runs were."""
+def discover(location: str, rules: Rules) -> tuple[list[Found], Counter[str], list[str]]:
+    """One input -> what it holds, what was passed over (counted as in passed_over.py), and which runs were."""
     if has_pattern(location):
         return _of_listing(redact(location), list_glob(location, rules.access, suffixes()), rules)
     is_folder, stamp = look_up(location, rules.access)
     if is_folder:
         return _of_listing(redact(location), list_folder(location, rules.access, suffixes()), rules)
-    return _of_file(local_location(local_path(location)) if is_local(location) else location, stamp, rules), 0, []
+    return (
+        _of_file(local_location(local_path(location)) if is_local(location) else location, stamp, rules),
+        Counter(),
+        [],
+    )
 
 
 def _of_file(location: str, stamp: Stamp, rules: Rules) -> list[Found]:
@@ -40,16 +45,16 @@ def _of_file(location: str, stamp: Stamp, rules: Rules) -> list[Found]:
     return [replace(one, alone=True) for one in found]
 
 
-def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found], int, list[str]]:
+def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found], Counter[str], list[str]]:
     units = listed_units(listing.files)
     found: list[Found] = []
-    passed_over = listing.passed_over
+    passed_over = Counter(listing.passed_over)
     for format in FORMATS.values():
         files = units.filter(_ends_with(units["@id"], format.suffixes))
         if format.listed and files.num_rows:
             more, others = format.discover(source, files, rules)
             found += more
-            passed_over += others
+            passed_over += Counter({format.suffixes[0]: others})
     return found, passed_over, [f"{run} in {source}" for run in listing.runs]
 
 

@@ -1,4 +1,4 @@
-"""A folder or a glob, local or remote -> the files below it, and how many were passed over.
+"""A folder or a glob, local or remote -> the files below it, and what was passed over, counted by suffix.
 
 Passed over: hidden files and folders (a leading dot), files that are neither audio nor a container of audio, and runs,
 whose WAVs are no inputs.
@@ -6,7 +6,7 @@ whose WAVs are no inputs.
 
 import os
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,15 +14,15 @@ from itertools import islice
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 from fsspec.utils import glob_translate
 
 from pipeline.errors import InputError
+from pipeline.sources.passed_over import HIDDEN, bounded, kind_of_other
 from pipeline.storage.access import Access
-from pipeline.storage.filesystem import locate
+from pipeline.storage.filesystem import locate, stamps_below
 from pipeline.storage.location import around, check_scheme, is_local, is_uri, local_location, local_path, quoted, redact
 from pipeline.storage.network_retry import with_retries
-from pipeline.storage.stamp import local_stamp, modified
+from pipeline.storage.stamp import local_stamp
 from pipeline.storage.text import clean_id, is_hidden
 from pipeline.storage.translate import opening_errors_as
 
@@ -33,6 +33,8 @@ LISTING_SCHEMA = pa.schema(
 a `Stamp`."""
 
 Row = tuple[str, str, int | None, str | None]
+MAX_KINDS = 1_000
+"""Suffixes that are counted one by one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Listing:
     """`files` has LISTING_SCHEMA, in a stable order."""
 
     files: pa.Table
-    passed_over: int
+    passed_over: Counter[str]  # as in passed_over.py
     runs: list[str]  # relative paths of runs below it
 
 
@@ -77,11 +79,11 @@ def list_glob(location: str, access: Access, suffixes: tuple[str, ...]) -> Listi
     return list_folder("/".join(parts[:fixed]) + mark + query or "/", access, suffixes, "/".join(parts[fixed:]))
 
 
-def _listing(rows: Iterator[Row | None], runs: list[str]) -> Listing:
-    batches, passed_over = [], 0
+def _listing(rows: Iterator[Row | str], runs: list[str]) -> Listing:
+    batches, passed_over = [], Counter[str]()
     while block := list(islice(rows, 50_000)):  # in blocks: a million files are no million Python rows
-        kept = [row for row in block if row is not None]
-        passed_over += len(block) - len(kept)
+        kept = [row for row in block if not isinstance(row, str)]
+        passed_over = bounded(passed_over + Counter(row for row in block if isinstance(row, str)), MAX_KINDS)
         columns = zip(*kept, strict=True) if kept else ((),) * len(LISTING_SCHEMA)
         arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING_SCHEMA, strict=True)]
         batches.append(pa.RecordBatch.from_arrays(arrays, schema=LISTING_SCHEMA))
@@ -100,21 +102,18 @@ def _matcher(pattern: str) -> Callable[[str], object]:
 
 def _list_remote(
     folder: str, pattern: str, access: Access, suffixes: tuple[str, ...], runs: list[str]
-) -> Iterator[Row | None]:
+) -> Iterator[Row | str]:
     fs, base = locate(folder, access.schemes)
     before, after = around(folder)
     matches = _matcher(unquote(pattern))
-    infos = with_retries(
-        lambda: fs.get_file_info(pafs.FileSelector(base, recursive=True)), urlsplit(before).netloc, access
-    )
-    files = {i.path[len(base) :].lstrip("/"): i for i in infos if i.type == pafs.FileType.File}
+    found = with_retries(lambda: stamps_below(fs, base), urlsplit(before).netloc, access)
+    files = {path[len(base) :].lstrip("/"): stamp for path, stamp in found.items()}
     runs += _runs(files)
     inside = tuple(f"{run}/" for run in runs)
     for relative in sorted(files):
-        info = files[relative]
         if matches(relative) and not relative.startswith(inside):
-            row = clean_id(relative), f"{before}{quoted(relative)}{after}", info.size, modified(info.mtime_ns)
-            yield row if is_wanted(relative, suffixes) else None
+            row = clean_id(relative), f"{before}{quoted(relative)}{after}", *files[relative]
+            yield row if is_wanted(relative, suffixes) else kind_of_other(relative)
 
 
 def _runs(files: Iterable[str]) -> list[str]:
@@ -128,7 +127,7 @@ def _runs(files: Iterable[str]) -> list[str]:
     return sorted(folder for folder, names in held.items() if names & RUN_FILES)
 
 
-def _walk(top: str, pattern: str, suffixes: tuple[str, ...], runs: list[str]) -> Iterator[Row | None]:
+def _walk(top: str, pattern: str, suffixes: tuple[str, ...], runs: list[str]) -> Iterator[Row | str]:
     """Depth first, names sorted. Symbolic links to folders come last, and no folder is entered twice: no loops."""
     matches, parts = _matcher(pattern), pattern.split("/")
     folders, links = deque([""]), deque[str]()
@@ -149,11 +148,12 @@ def _walk(top: str, pattern: str, suffixes: tuple[str, ...], runs: list[str]) ->
             path = f"{relative}/{entry.name}" if relative else entry.name
             if _is_folder(entry):
                 if entry.name.startswith("."):
-                    yield None
+                    yield HIDDEN
                 elif _may_hold(path.split("/"), parts):
                     (links if entry.is_symlink() else below).append(path)
             elif matches(path):
-                yield _local_row(path, entry) if is_wanted(path, suffixes) and _is_file(entry) else None
+                wanted = is_wanted(path, suffixes) and _is_file(entry)
+                yield _local_row(path, entry) if wanted else kind_of_other(path)
         folders.extendleft(reversed(below))
 
 

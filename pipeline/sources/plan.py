@@ -8,6 +8,7 @@ member's name where the container is the only input.
 import bisect
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.sources.discover import discover
 from pipeline.sources.formats import FORMATS, suffixes
 from pipeline.sources.found import Found, Rules
+from pipeline.sources.passed_over import in_words
 from pipeline.sources.split import share
 from pipeline.sources.task import UNIT_SCHEMA, Kind, ReadTask
 from pipeline.storage.access import DEFAULT, Access
@@ -38,7 +40,7 @@ class Discovered:
 
     found: list[Found]
     carried: pa.Schema  # columns that travel to the output, under names that it does not use itself
-    passed_over: int  # hidden files and folders, and files that are no audio
+    passed_over: Counter[str]  # hidden files and folders, and files that are no audio, by suffix
     runs: list[str]  # runs below the inputs, which are passed over too
     column: str | None
     access: Access
@@ -56,7 +58,7 @@ class Plan:
     tasks: list[ReadTask]
     carried: pa.Schema  # as in Discovered
     recordings: int | None  # to read; None where only opening a tar shard would tell
-    passed_over: int  # as in Discovered
+    passed_over: Counter[str]  # as in Discovered
     skipped: int  # files that are committed already; containers skip theirs while they are read
 
 
@@ -78,7 +80,7 @@ def discover_all(inputs: Sequence[str], column: str | None = None, access: Acces
     Raises InputError: a missing path, no audio, a scheme that is not allowed, two recordings of one id, columns that do
     not fit together.
     """
-    rules, passed_over = Rules(column, access), 0
+    rules, passed_over = Rules(column, access), Counter[str]()
     found: list[Found] = []
     runs: list[str] = []
     for location in inputs:
@@ -276,9 +278,9 @@ class Committed:
         return self.ids.slice(begin, end - begin)
 
 
-def _nothing(inputs: Sequence[str], passed_over: int) -> str:
+def _nothing(inputs: Sequence[str], passed_over: Counter[str]) -> str:
     return (
-        f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: {passed_over} files"
-        f" and folders passed over (hidden, or not one of {' '.join(suffixes())});"
+        f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: passed over"
+        f" {in_words(passed_over)}; expected files that end in {' '.join(suffixes())};"
         f" a manifest ({' '.join(suffixes(listed=False))} .parquet) must be named itself"
     )

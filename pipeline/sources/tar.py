@@ -1,15 +1,13 @@
-"""A tar file, local or remote, plain or gzipped -> its audio and text members in order, never unpacked.
+"""A tar file, local or remote, plain or compressed -> its audio and text members in order, never unpacked.
 
 A local, uncompressed archive is read in place. Others are read once from the beginning, each member in memory (above
 opening.SMALL_BYTES, in an unnamed temporary file).
 """
 
-import gzip
 import io
 import os
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import pyarrow as pa
 
 from actors.watchdog import beat
 from pipeline.errors import InputError, TruncatedAudio, UnreadableAudio, UnsupportedAudio
+from pipeline.sources import unpack
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, member_of, recordings
 from pipeline.sources.task import InputRecording, ReadTask, containers
@@ -29,7 +28,7 @@ from pipeline.storage.opening import MAX_SPOOL_BYTES, SMALL_BYTES, Window, open_
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as, reason
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz")
+SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MAX_HEADER_BYTES = 16 << 20
 """The most that one header (a long name, extended attributes) may take: tarfile would read any size into memory."""
 
@@ -43,7 +42,12 @@ class Archive:
 
     @property
     def compressed(self) -> bool:
-        return self.location.partition("?")[0].lower().endswith((".gz", ".tgz"))
+        return self.name.lower().endswith(unpack.SUFFIXES)
+
+    @property
+    def name(self) -> str:
+        """The location without credentials."""
+        return clean_id(redact(self.location))
 
     @property
     def in_place(self) -> bool:
@@ -64,7 +68,7 @@ def read(task: ReadTask) -> Iterator[InputRecording]:
 
 def read_members(archive: Archive) -> Iterator[Member]:
     """Members in order but for hidden and other ones. Raises TruncatedAudio or UnreadableAudio where it breaks."""
-    shown, last = clean_id(redact(archive.location)), "its beginning"
+    shown, last = archive.name, "its beginning"
     try:
         with errors_as(archive.location, UnreadableAudio), _open(archive) as stream:
             file = _Forward(stream, archive.in_place)
@@ -76,7 +80,7 @@ def read_members(archive: Archive) -> Iterator[Member]:
                     member = _member(archive, info, file)
                     if member is not None:
                         yield member
-            except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as e:
+            except (tarfile.TarError, EOFError, ValueError) as e:
                 raise TruncatedAudio(f"{shown}: breaks after {last} ({reason(e)}); make the shard again") from None
             if file.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
                 what = f"a damaged header at byte {file.position - len(file.last)}" if file.last else "no end mark"
@@ -138,7 +142,7 @@ def _open(archive: Archive) -> Iterator[BinaryIO]:
         return
     with open_stream(archive.location, archive.access) as stream:
         buffered = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20))
-        yield cast(BinaryIO, gzip.GzipFile(fileobj=buffered)) if archive.compressed else buffered
+        yield cast(BinaryIO, unpack.Unpacked(buffered, archive.name)) if archive.compressed else buffered
 
 
 class _Forward:

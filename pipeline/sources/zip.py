@@ -14,6 +14,7 @@ from pipeline.errors import InputError, TruncatedAudio, UnreadableAudio, Unsuppo
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, member_of, recordings
 from pipeline.sources.task import Container, InputRecording, ReadTask, containers
+from pipeline.sources.unpack import refuse_bomb
 from pipeline.storage.opening import MAX_SPOOL_BYTES, open_random, spool
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as, reason
@@ -38,7 +39,7 @@ def read(task: ReadTask) -> Iterator[InputRecording]:
 
 
 def read_members(archive: Container) -> Iterator[Member]:
-    """Audio and text members, those of one key beside each other. Raises UnreadableAudio or TruncatedAudio.
+    """Audio and text members, those of one key beside each other. Raises RecordingError where the archive is broken.
 
     The file stays open as long as a member of it is referenced.
     """
@@ -50,6 +51,7 @@ def read_members(archive: Container) -> Iterator[Member]:
         raise UnreadableAudio(str(e)) from None
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
         raise TruncatedAudio(f"{archive.source}: no whole zip file ({reason(e)}); make the archive again") from None
+    _refuse_overlap(archive, file, opened)
     keys: dict[str, list[Member]] = {}
     for info in opened.infolist():
         name = clean_id(info.filename.removeprefix("./"))
@@ -58,6 +60,15 @@ def read_members(archive: Container) -> Iterator[Member]:
             keys.setdefault(member.key, []).append(member)
     for members in keys.values():
         yield from members
+
+
+def _refuse_overlap(archive: Container, file: BinaryIO, opened: zipfile.ZipFile) -> None:
+    """A bomb names the same packed bytes thousands of times."""
+    claimed, size = sum(info.compress_size for info in opened.infolist()), file.seek(0, io.SEEK_END)
+    if claimed > size:
+        raise UnsupportedAudio(
+            f"{archive.source}: its members claim {claimed} packed bytes, it has {size}: they overlap"
+        )
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Opener:
@@ -72,6 +83,7 @@ def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Opene
 @contextmanager
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Iterator[BinaryIO]:
     """The unpacked member as a seekable file. zipfile never gives more bytes than the header declares."""
+    refuse_bomb(name, info.file_size, info.compress_size)
     try:
         with archive.open(info) as member:
             content = spool(cast(BinaryIO, member))

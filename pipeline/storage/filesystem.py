@@ -1,9 +1,12 @@
 """A location -> its file system and the path in it."""
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote
 
+import fsspec
 import pyarrow.fs as pafs
 
 from pipeline.errors import InputError
@@ -48,11 +51,26 @@ def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, Stamp]:
                 return False, Stamp(file.size, file.version)
         if isinstance(fs, pafs.PyFileSystem):  # pyarrow's wrapper would hide the cause of an error
             info = with_retries(lambda: fs.handler.fs.info(path), "hf", access)
-            return info["type"] == "directory", Stamp(info.get("size"), None)
+            return info["type"] == "directory", _hub_stamp(info)
         info = fs.get_file_info([path])[0]
         if info.type == pafs.FileType.NotFound:
             raise FileNotFoundError(path)
         return info.type == pafs.FileType.Directory, Stamp(info.size, modified(info.mtime_ns))
+
+
+def stamps_below(fs: pafs.FileSystem, folder: str) -> dict[str, Stamp]:
+    """Paths of all files below a remote folder, with their stamps. Raises what the file system's client does."""
+    if isinstance(fs, pafs.PyFileSystem):  # pyarrow's wrapper would hide the cause of an error
+        hub = fs.handler.fs
+        hub.invalidate_cache()  # a notebook lives for days, and would never see a branch change
+        return {path: _hub_stamp(info) for path, info in hub.find(folder, detail=True).items()}
+    infos = fs.get_file_info(pafs.FileSelector(folder, recursive=True))
+    return {i.path: Stamp(i.size, modified(i.mtime_ns)) for i in infos if i.type == pafs.FileType.File}
+
+
+def _hub_stamp(info: Mapping[str, Any]) -> Stamp:
+    """The version is git's hash of the content, quoted as an entity tag."""
+    return Stamp(info.get("size"), f'"{info["blob_id"]}"' if info.get("blob_id") else None)
 
 
 def _host(netloc: str) -> str:
@@ -69,6 +87,4 @@ def _object_store(root: str, environment: tuple[tuple[str, str], ...]) -> pafs.F
 
 @lru_cache(maxsize=4)
 def _hub(environment: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
-    from huggingface_hub import HfFileSystem
-
-    return pafs.PyFileSystem(pafs.FSSpecHandler(HfFileSystem()))
+    return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem("hf", skip_instance_cache=True)))

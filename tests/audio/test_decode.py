@@ -43,6 +43,10 @@ LOSSLESS = [  # (format, subtype) that libsndfile writes
     *[("CAF", "PCM_16"), ("AU", "PCM_16"), ("AU", "ULAW"), ("NIST", "PCM_16")],
 ]
 
+SHIFTED = (  # nothing in these says how much an encoder put before the sound
+    *("aac", "noxing.mp3", "fragments.mp4", "mp2", "avi", "mpg", "ts", "m2ts", "wma", "amr"),
+)
+
 
 def read(file: str | BinaryIO, name: str = "x", **limits: float | bool | None) -> np.ndarray:
     """All blocks of a stream, or of the file at a path, as one array float32 [n, channels]."""
@@ -92,10 +96,10 @@ def test_every_format_holds_the_tone(name: str) -> None:
     rate = rate_of(name)
     wave, ours = tone(rate=rate), read(io.BytesIO(sound(name)))
     assert abs(len(ours) - len(wave)) <= 0.06 * rate
-    lags = range(-1_500, 1_501, 5) if name in ("aac", "noxing.mp3", "fragments.mp4") else range(-2, 3)  # nothing says
-    middle = wave[rate : rate + 4_000, 0]  # how much an encoder put before the sound in these three
+    lags = range(-1_500, 1_501, 5) if name in SHIFTED else range(-2, 3)
+    middle = wave[rate : rate + 4_000, 0]
     best = max(np.corrcoef(middle, ours[rate + lag : rate + lag + 4_000, 0])[0, 1] for lag in lags)
-    assert best > 0.9
+    assert best > (0.7 if name == "amr" else 0.9)
 
 
 @pytest.mark.parametrize("rate", [4_000, 8_000, 11_025, 16_000, 24_000, 96_000, 192_000])
@@ -400,7 +404,13 @@ def test_damaged_files_give_blocks_or_recording_errors(name: str, seed: int, all
 @settings(max_examples=200, deadline=5_000)
 @given(
     data=st.binary(max_size=2_000),
-    head=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM", b"\0\0\0\x18ftyp"]),
+    head=st.sampled_from(
+        [
+            *(b"", b"RIFF", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"FORM", b"\0\0\0\x18ftyp", b"NIST_1A\n   1024\n"),
+            *(b".snd", b"caff\0\1\0\0", b"wvpk", b"#!AMR\n", b"#!AMR-WB\n", b"RIFF\xff\xff\0\0AVI ", b"\0\0\1\xba\x44"),
+            *(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), (b"\x47" + bytes(187)) * 6),
+        ]
+    ),
 )
 def test_any_bytes_give_recording_errors_or_blocks(data: bytes, head: bytes) -> None:
     with contextlib.suppress(RecordingError):

@@ -20,6 +20,23 @@ WITH_PYAV = {  # name: (container, codec, options of the container)
     "webm": ("webm", "libopus", {}),
     "live.webm": ("webm", "libopus", {"live": "1"}),
     "av.opus": ("ogg", "libopus", {}),
+    "mka": ("matroska", "libopus", {}),
+    "mkv": ("matroska", "flac", {}),
+    "mov": ("mov", "alac", {}),
+    "3gp": ("3gp", "aac", {}),
+    "m4b": ("ipod", "alac", {}),
+    "oga": ("ogg", "flac", {}),
+    "caf": ("caf", "pcm_s16be", {}),
+    "alac.caf": ("caf", "alac", {}),
+    "au": ("au", "pcm_s16be", {}),
+    "wv": ("wv", "wavpack", {}),
+    "mp2": ("mp2", "mp2", {}),
+    "wma": ("asf", "wmav2", {}),
+    "avi": ("avi", "libmp3lame", {}),
+    "mpg": ("mpeg", "mp2", {}),
+    "ts": ("mpegts", "aac", {}),
+    "m2ts": ("mpegts", "ac3", {"mpegts_m2ts_mode": "1"}),
+    "amr": ("amr", "libopencore_amrnb", {}),
 }
 WITH_SOUNDFILE = {  # name: (format, subtype)
     "wav": ("WAV", "PCM_16"),
@@ -30,6 +47,9 @@ WITH_SOUNDFILE = {  # name: (format, subtype)
     "rf64.wav": ("RF64", "PCM_16"),
     "w64": ("W64", "PCM_16"),
     "alaw.wav": ("WAV", "ALAW"),
+    "ms.wav": ("WAV", "MS_ADPCM"),
+    "sph": ("NIST", "PCM_16"),
+    "ulaw.sph": ("NIST", "ULAW"),
 }
 FORMATS = sorted(WITH_PYAV) + sorted(WITH_SOUNDFILE)
 
@@ -49,7 +69,9 @@ def sound(name: str, seconds: float = 2.0, channels: int = 1) -> bytes:
 
 def rate_of(name: str) -> int:
     """Hz of the files that are made of the format `name`."""
-    return 48_000 if name.endswith(("opus", "webm")) else RATE
+    if name.endswith("amr"):
+        return 8_000
+    return 48_000 if name.endswith(("opus", "webm", "mka")) else RATE
 
 
 def make(name: str, wave: np.ndarray) -> bytes:
@@ -78,6 +100,10 @@ def with_pyav(wave: np.ndarray, rate: int, container: str, codec: str, options: 
         if codec == "libmp3lame":
             stream.codec_context.options = {"q": "4", "compression_level": "7"}
             stream.codec_context.qscale = True
+        if codec == "wavpack":
+            stream.codec_context.format = "s16p"  # else 8 bit
+        if codec == "wmav2":
+            stream.bit_rate = 128_000  # it has no default
         resampler = av.AudioResampler(stream.codec_context.format or "fltp", layout, rate)
         for begin in range(0, len(wave), 960):
             block = np.ascontiguousarray(wave[begin : begin + 960].T)

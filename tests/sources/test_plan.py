@@ -48,7 +48,7 @@ def jsonl(path: Path, *rows: dict[str, object]) -> str:
 def test_a_folder(corpus: Path) -> None:
     planned = plan([str(corpus)])
     assert contents(planned) == {"b.wav": b"B", "a/x.flac": b"AX", "a/b/y.OPUS": b"ABY"}
-    assert (planned.recordings, planned.passed_over, planned.skipped) == (3, 3, 0)
+    assert (planned.recordings, planned.passed_over, planned.skipped) == (3, {"hidden": 2, ".txt": 1}, 0)
     assert planned.carried == pa.schema([])
 
 
@@ -105,7 +105,7 @@ def test_symbolic_links_and_things_that_are_no_files(tmp_path: Path) -> None:
     }
     assert "no such file" in found["dangling.wav"]
     assert "UnreadableAudio" in found["self.wav"]
-    assert planned.passed_over == 1
+    assert planned.passed_over == {".wav": 1}
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
@@ -331,7 +331,9 @@ def test_brackets_in_text_are_no_nesting(corpus: Path) -> None:
 
 def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.txt": b"", ".b.wav": b"", "m.jsonl": b"{}"})
-    with pytest.raises(InputError, match=r"no audio found in .*: 3 files and .* \.flac .*\.jsonl"):
+    with pytest.raises(
+        InputError, match=r"no audio found in .*: passed over 1 hidden, 1 \.txt, 1 \.jsonl; .* \.flac .*\.jsonl"
+    ):
         plan([str(tmp_path)])
     with pytest.raises(InputError, match="no audio found"):
         plan([])
@@ -349,7 +351,7 @@ def test_parquet_without_audio_in_a_folder_is_passed_over(corpus: Path) -> None:
     pq.write_table(pa.table({"n": [1]}), corpus / "numbers.parquet")
     pq.write_table(pa.table({"path": ["b.wav"]}), corpus / "manifest.parquet")
     planned = plan([str(corpus)])
-    assert (planned.recordings, planned.passed_over) == (3, 5)
+    assert (planned.recordings, planned.passed_over) == (3, {"hidden": 2, ".txt": 1, ".parquet": 2})
     with pytest.raises(InputError, match="no column of paths"):
         plan([str(corpus / "numbers.parquet")])
 
