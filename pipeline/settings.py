@@ -34,6 +34,7 @@ class Input(_Section):
     """How inputs are found and read."""
 
     column: str | None = None
+    root: str | None = None
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
     schemes: tuple[str, ...] = SCHEMES

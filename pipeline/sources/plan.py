@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.sources.discover import discover
+from pipeline.sources.expand import expand
 from pipeline.sources.formats import FORMATS, suffixes
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.split import share
@@ -42,6 +43,7 @@ class Discovered:
     runs: list[str]  # runs below the inputs, which are passed over too
     column: str | None
     access: Access
+    notes: list[str]  # how inputs were understood, for the user
 
     @property
     def prefixed(self) -> bool:
@@ -65,23 +67,27 @@ def plan(
     *,
     column: str | None = None,
     access: Access = DEFAULT,
+    root: str | None = None,
     done: pa.Array | pa.ChunkedArray | None = None,
     **how: Any,
 ) -> Plan:
     """`discover_all`, then `divide` with `how`."""
-    return divide(discover_all(inputs, column, access), done, **how)
+    return divide(discover_all(inputs, column, access, root), done, **how)
 
 
-def discover_all(inputs: Sequence[str], column: str | None = None, access: Access = DEFAULT) -> Discovered:
-    """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards.
+def discover_all(
+    inputs: Sequence[str], column: str | None = None, access: Access = DEFAULT, root: str | None = None
+) -> Discovered:
+    """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards; relative paths of
+    manifests start at `root`, by default at the manifest's folder.
 
     Raises InputError: a missing path, no audio, a scheme that is not allowed, two recordings of one id, columns that do
     not fit together.
     """
-    rules, passed_over = Rules(column, access), 0
+    rules, passed_over = Rules(column, access, root), 0
     found: list[Found] = []
     runs: list[str] = []
-    for location in inputs:
+    for location in (one for given in inputs for one in expand(given)):
         more, passed, inside = discover(location, rules)
         found += more
         passed_over += passed
@@ -90,7 +96,8 @@ def discover_all(inputs: Sequence[str], column: str | None = None, access: Acces
         raise InputError(_nothing(inputs, passed_over))
     carried = unify(found)
     refuse_duplicates(found)
-    return Discovered(found, carried, passed_over, runs, column, access)
+    notes = [note for one in found for note in one.notes]
+    return Discovered(found, carried, passed_over, runs, column, access, notes)
 
 
 def divide(

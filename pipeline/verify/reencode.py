@@ -82,7 +82,7 @@ def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job
     ids = pa.chunked_array([*evidence.rows["id"].chunks, *evidence.failed["id"].chunks], pa.string()).unique()
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.string()))))
     rules = job.settings.input
-    planned = plan(inputs, done=others, column=rules.column, access=rules.access)
+    planned = plan(inputs, done=others, column=rules.column, access=rules.access, root=rules.root)
     rows = evidence.rows.filter(pc.is_in(evidence.rows["id"], value_set=pa.array(chosen, pa.string())))
     containers = {source.rpartition("::")[0] for source in rows["source"].to_pylist()}
     return replace(planned, tasks=[_narrow(task, set(chosen), containers) for task in planned.tasks])

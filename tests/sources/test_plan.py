@@ -201,10 +201,10 @@ def test_the_path_column_can_be_named(corpus: Path) -> None:
 
 
 def test_relative_uris_in_a_remote_manifest() -> None:
-    from pipeline.sources.manifest import locations
+    from pipeline.sources.manifests.relative import locations
 
     paths = pa.chunked_array([["a b%.wav", "../up#.wav", "/abs.wav", "https://h/x?y", ""]])
-    found = locations(paths, "s3://k:s@bucket/deep/m.jsonl?region=x", ("s3", "https"))
+    found = locations(paths, "s3://h/m.jsonl", ("s3", "https"), "s3://k:s@bucket/deep?region=x")
     assert found.to_pylist() == [
         "s3://k:s@bucket/deep/a b%25.wav?region=x",
         "s3://k:s@bucket/up%23.wav?region=x",
