@@ -78,7 +78,8 @@ def test_a_name_with_brackets_that_exists_is_no_glob(tmp_path: Path) -> None:
 
 
 def test_single_files_whatever_their_suffix(corpus: Path) -> None:
-    assert contents(plan([f"{corpus}/b.wav", f"{corpus}/a/notes.txt"])) == {"b.wav": b"B", "notes.txt": b"-"}
+    write_files(corpus, {"a/speech.dat": b"-"})
+    assert contents(plan([f"{corpus}/b.wav", f"{corpus}/a/speech.dat"])) == {"b.wav": b"B", "speech.dat": b"-"}
 
 
 def test_several_inputs_keep_their_order(corpus: Path) -> None:

@@ -1,7 +1,7 @@
 """lhotse's manifests -> a table: cuts (MonoCut, MultiCut); or recordings, cut by the supervisions beside them.
 
-Ids are those of the cuts, else of the supervisions, else of the recordings. Speaker, text, language, gender and the plain
-custom fields travel. lhotse counts channels from 0, the table from 1.
+Ids are those of the cuts, else of the supervisions, else of the recordings. Speaker, text, language, gender and the
+plain custom fields travel. lhotse counts channels from 0, the table from 1.
 """
 
 from collections.abc import Iterator
@@ -54,11 +54,11 @@ def recordings(given: Given) -> Parsed:
     _refuse(pc.is_null(found), segments, "recording_id", other, f"of a recording that {given.name} does not have")
     unused = len(table) - pc.count_distinct(segments["recording_id"]).as_py()
     note = f"{given.name}: cut by {other}" + (f"; {unused:,} recordings have no supervision" if unused else "")
-    cut = (
-        _rows(given, one, whole.take(pc.index_in(one["recording_id"].combine_chunks(), known)))
-        for one in _pieces(segments)
-    )
-    return _joined(given, cut, note)
+
+    def cut(piece: pa.Table) -> tuple[pa.Table, list[str]]:
+        return _rows(given, piece, whole.take(pc.index_in(piece["recording_id"].combine_chunks(), known)))
+
+    return _joined(given, map(cut, _pieces(segments)), note)
 
 
 def supervisions(given: Given) -> Parsed:

@@ -17,7 +17,7 @@ ONE_CHANNEL = re.compile(rb'(?<!\\)"channel"\s*:\s*(-?\d+)')
 
 
 class Lists(io.RawIOBase):
-    """JSON lines with every `channel` as a list: a MonoCut has a number, a MultiCut a list, and a column has one type."""
+    """JSON lines with every `channel` as a list: MonoCuts have a number, MultiCuts a list, and a column has one type."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.ready, self.open_line = file, b"", b""

@@ -40,8 +40,8 @@ def refuse_other_root(locations: pa.ChunkedArray, root: str, given: str | None) 
     first = next((one for one in locations[:1].to_pylist() if one.startswith(folder)), None)
     if first is not None and not os.path.exists(first) and os.path.exists(first.removeprefix(folder)):
         raise InputError(
-            f"{first}: no such file, but there is {os.path.abspath(first.removeprefix(folder))}: relative paths start at"
-            " the manifest's folder; set input.root=. where they start here"
+            f"{first}: no such file, but there is {os.path.abspath(first.removeprefix(folder))}: relative paths start"
+            " at the manifest's folder; set input.root=. where they start here"
         )
 
 
