@@ -15,9 +15,8 @@ from pipeline.sources import manifest
 from pipeline.sources.folder import LISTING_SCHEMA, Listing, has_pattern, list_folder, list_glob
 from pipeline.sources.formats import FORMATS, kind_of, suffixes
 from pipeline.sources.found import Found, Rules, listed_units
-from pipeline.sources.manifests.opening import STDIN
 from pipeline.storage.filesystem import locate, look_up
-from pipeline.storage.location import around, file_name, is_local, local_location, local_path, redact
+from pipeline.storage.location import STDIN, around, file_name, is_local, local_location, local_path, redact
 from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import opening_errors_as

@@ -20,7 +20,7 @@ from pipeline.errors import VoxmillError
 from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
 from pipeline.run.reader import open_run
-from pipeline.run.run_json import run_settings
+from pipeline.run.run_json import recorded_inputs, run_settings
 from pipeline.settings import Pool
 from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
@@ -49,7 +49,7 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
         return Reencoded(["nothing is encoded again: no run.json, no whole recording, or torn parts"], [])
     try:
         job = job_again(evidence, location)
-        planned = plan_again(evidence, chosen, list(inputs or evidence.summary["inputs"]), job)
+        planned = plan_again(evidence, chosen, list(inputs or recorded_inputs(evidence.summary)), job)
     except VoxmillError as error:
         return Reencoded([f"the sample cannot be encoded again: {error} (--inputs says where the inputs are now)"], [])
     try:

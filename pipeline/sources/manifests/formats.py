@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from pipeline.errors import InputError
 from pipeline.sources.manifests import delimited, json_lines, kaldi, lhotse, lines, nemo, parquet_table
-from pipeline.sources.manifests.opening import STDIN, given
+from pipeline.sources.manifests.opening import given
 from pipeline.sources.manifests.parsed import Given, Parsed
 from pipeline.storage.access import Access
-from pipeline.storage.location import file_name, redact
+from pipeline.storage.location import STDIN, file_name, redact
 from pipeline.storage.text import mend_text
 from pipeline.storage.translate import errors_as
 

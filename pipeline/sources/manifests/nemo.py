@@ -21,8 +21,8 @@ def read(given: Given) -> Parsed:
     table = read_json(given.open)
     if "shard_id" in table.column_names:
         raise InputError(
-            f"{given.name}: a manifest of tarred audio (it has shard_id): its files lie in tars that it does not name. Give"
-            " the tars themselves, such as audio__OP_0..127_CL_.tar; or drop the column shard_id if they are files"
+            f"{given.name}: a manifest of tarred audio (it has shard_id): its files lie in tars that it does not name."
+            " Give the tars themselves, such as audio__OP_0..127_CL_.tar; or drop the column shard_id if they are files"
         )
     if given.column in (None, PATH) and pa.types.is_list(table.schema.field(PATH).type):
         table = _a_row_a_path(table)

@@ -15,12 +15,10 @@ from pipeline.errors import InputError
 from pipeline.sources.manifests.parsed import Given
 from pipeline.storage.access import Access
 from pipeline.storage.filesystem import locate, look_up
-from pipeline.storage.location import around, file_name, folder_of, is_http, is_uri, quoted, redact
+from pipeline.storage.location import STDIN, around, file_name, folder_of, is_http, is_uri, quoted, redact
 from pipeline.storage.opening import open_stream
 from pipeline.storage.translate import opening_errors_as
 
-STDIN = "-"
-"""The location of standard input."""
 MAX_UNPACKED = 16 << 30
 """Bytes of a manifest behind gzip, which packs up to 1000 to 1. Its rows are held in memory."""
 
@@ -41,9 +39,7 @@ def _open(location: str, access: Access) -> BinaryIO:
 def standard_input() -> bytes:
     """All of it. A process reads it once and keeps it: a second look at the inputs sees the same."""
     if sys.stdin.isatty():
-        raise InputError(
-            "the input - is standard input, which is a terminal; pipe a list of paths or JSON lines into it"
-        )
+        raise InputError("the input - is standard input, a terminal here; pipe a list of paths or JSON lines into it")
     return sys.stdin.buffer.read()
 
 
