@@ -95,12 +95,13 @@ def _schema(locations: list[str], rules: Rules) -> tuple[pa.Schema, str]:
         try:
             with errors_as(location, InputError), open_stream(location, rules.access) as file:
                 schema = ipc.open_stream(file).schema.remove_metadata()
+                names = schema.names  # decodes them, which may fail
         except InputError as e:
             why = why or str(e)
             continue
         audio = audio_column(schema, rules.column, location)
         if audio is None:
-            raise InputError(f"{redact(location)}: no column holds audio: {', '.join(schema.names)}")
+            raise InputError(f"{redact(location)}: no column holds audio: {', '.join(names)}")
         return schema, audio
     raise InputError(why)
 
@@ -119,7 +120,6 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
         with errors_as(shard.location, UnreadableAudio), _opened(shard) as file:
             known = AudioRows(shard, done, ipc.open_stream(file).schema, partial(_column, file))
             for batch in _batches(file):
-                batch.validate(full=True)  # what reads beyond its buffers would end the process
                 yield from known.recordings(batch, range(read, read + batch.num_rows))
                 read += batch.num_rows
     except (InputError, RecordingError, ValueError) as e:
@@ -138,7 +138,9 @@ def _opened(shard: Container) -> AbstractContextManager[Any]:
 
 def _batches(file: Any) -> Iterator[pa.RecordBatch]:
     file.seek(0)
-    yield from ipc.open_stream(file)
+    for batch in ipc.open_stream(file):
+        batch.validate(full=True)  # what reads beyond its buffers would end the process
+        yield batch
 
 
 def _column(file: Any, name: str) -> pa.ChunkedArray | None:
