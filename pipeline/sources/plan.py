@@ -29,6 +29,8 @@ from pipeline.storage.text import clean_id, id_hashes
 
 MAX_TASKS = 20_000
 """More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
+MAX_NOTES = 10
+"""Of how inputs were understood: a corpus may have a thousand manifests."""
 OPEN_BYTES = 64 << 10
 """What opening a file weighs, in bytes of reading: a task of tiny files is not to take an hour of requests."""
 
@@ -97,6 +99,8 @@ def discover_all(
     carried = unify(found)
     refuse_duplicates(found)
     notes = [note for one in found for note in one.notes]
+    if len(notes) > MAX_NOTES:
+        notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES:,} more of this kind"]
     return Discovered(found, carried, passed_over, runs, column, access, notes)
 
 
@@ -284,8 +288,9 @@ class Committed:
 
 
 def _nothing(inputs: Sequence[str], passed_over: int) -> str:
+    manifests = [suffix for suffix in suffixes(listed=False) if not suffix.endswith(".gz")]
     return (
         f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: {passed_over} files"
         f" and folders passed over (hidden, or not one of {' '.join(suffixes())});"
-        f" a manifest ({' '.join(suffixes(listed=False))} .parquet) must be named itself"
+        f" a manifest ({' '.join(manifests)} .parquet) must be named itself"
     )

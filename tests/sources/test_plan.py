@@ -444,3 +444,8 @@ def test_runs_below_an_input_are_passed_over(tmp_path: Path) -> None:
 
 def test_run_files_are_those_of_a_run() -> None:
     assert {CODES, FAILURES, WAVES} == RUN_FILES
+
+
+def test_lists_that_begin_with_null_are_refused_and_never_read_beyond_their_end(corpus: Path) -> None:
+    with pytest.raises(InputError, match="a list in column 'x' begins with null, which is not read; drop it"):
+        plan([jsonl(corpus / "m.jsonl", {"path": "b.wav", "x": [None, 1]})])

@@ -4,18 +4,19 @@ Ids are those of the cuts, else of the supervisions, else of the recordings. Spe
 plain custom fields travel. lhotse counts channels from 0, the table from 1.
 """
 
-from collections.abc import Iterator
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from pipeline.sources.manifests.json_lines import read_json
-from pipeline.sources.manifests.lhotse_sources import Lists, locate_channels
+from pipeline.sources.manifests.lhotse_lines import read_rows
+from pipeline.sources.manifests.lhotse_sources import locate_channels
 from pipeline.sources.manifests.lhotse_text import spoken
 from pipeline.sources.manifests.parsed import END, PLACES, START, Given, Parsed
+from pipeline.storage.translate import errors_as
 
 CUTS = frozenset({"start", "duration", "channel", "supervisions"})
 MIXED = frozenset({"tracks", "type"})
@@ -31,24 +32,25 @@ END_S = 1e-6
 
 def cuts(given: Given) -> Parsed:
     """One row a cut; of a MultiCut of some of a file's channels, or of several files, a row a channel."""
-    table = _read(given)
+    table = _read(given.name, given.open)
     if "type" in table.column_names:
         other = pc.invert(pc.is_in(table["type"], pa.array(KINDS)))
         _refuse(other, table, "type", given.name, f"of a type that is not read; expected {' or '.join(KINDS[:2])}")
-    if "recording" not in table.column_names:
+    if "recording" not in table.column_names or not pa.types.is_struct(table.schema.field("recording").type):
         raise InputError(f"{given.name}: cuts without recordings; features cannot be tokenized")
     return _joined(given, (_rows(given, piece, piece["recording"].combine_chunks()) for piece in _pieces(table)))
 
 
 def recordings(given: Given) -> Parsed:
     """One row a supervision, where a file of them lies beside; else one a recording."""
-    table = _read(given)
+    table = _read(given.name, given.open)
     base = given.name.rpartition("/")[2]
     other = base.replace("recordings", "supervisions")
     opener = given.beside(other) if other != base else None
     if opener is None:
         return _joined(given, (_rows(given, piece.select(["id"]), _recordings(piece)) for piece in _pieces(table)))
-    segments = read_json(lambda: cast(BinaryIO, Lists(opener())))
+    with errors_as(other, InputError):
+        segments = _read(other, opener, "recording_id", "start", "duration")
     whole, known = _recordings(table), table["id"].combine_chunks()
     found = pc.index_in(segments["recording_id"], known)
     _refuse(pc.is_null(found), segments, "recording_id", other, f"of a recording that {given.name} does not have")
@@ -83,10 +85,10 @@ def _joined(given: Given, pieces: Iterator[tuple[pa.Table, list[str]]], *notes: 
     return Parsed(pa.concat_tables(tables), "path", notes)
 
 
-def _read(given: Given) -> pa.Table:
-    table = read_json(lambda: cast(BinaryIO, Lists(given.open())))
-    if "id" not in table.column_names:
-        raise InputError(f"{given.name}: lhotse's rows have an id; found {', '.join(table.column_names)}")
+def _read(name: str, opener: Callable[[], BinaryIO], *needed: str) -> pa.Table:
+    table = read_rows(opener)
+    if missing := [column for column in ("id", *needed) if column not in table.column_names]:
+        raise InputError(f"{name}: no {' and no '.join(missing)}; found {', '.join(table.column_names)}")
     return table
 
 

@@ -1,46 +1,13 @@
 """lhotse's audio sources and channels -> the file and the channel of each row."""
 
-import io
-import re
-from typing import BinaryIO
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from pipeline.sources.manifests.lines import BLOCK_BYTES
 
 TYPES = ("file", "url")
-ONE_CHANNEL = re.compile(rb'"channel"(?<!\\"channel")\s*:\s*(-?\d+)')
-"""A key in JSON: within text, its quotes would have a backslash. It begins with what is searched for: three times as
-fast as with what must not be before it."""
-
-
-class Lists(io.RawIOBase):
-    """JSON lines with every `channel` as a list: MonoCuts have a number, MultiCuts a list; columns have one type."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.ready, self.open_line = file, b"", b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while len(self.ready) < size and (data := self.file.read(size)):
-            lines, newline, self.open_line = (self.open_line + data).rpartition(b"\n")
-            self.ready += ONE_CHANNEL.sub(rb'"channel":[\1]', lines + newline)
-            if len(self.open_line) > BLOCK_BYTES:
-                raise ValueError(f"a line is longer than {BLOCK_BYTES >> 20} MiB")
-        if len(self.ready) < size:
-            self.ready += ONE_CHANNEL.sub(rb'"channel":[\1]', self.open_line)
-            self.open_line = b""
-        data, self.ready = self.ready[:size], self.ready[size:]
-        return data
-
-    def close(self) -> None:
-        self.file.close()
-        super().close()
+MAX_CHANNELS = 1 << 16
 
 
 def locate_channels(
@@ -64,8 +31,8 @@ def locate_channels(
     asked = np.bincount(row, minlength=len(ids))
     if channels is not None:
         wanted_row, wanted = pc.list_parent_indices(channels).to_numpy(), pc.list_flatten(channels).to_numpy()
-        width = 1 + max(number.max(initial=0), wanted.max(initial=0))
-        kept = np.isin(row * width + number, wanted_row * width + wanted)
+        _refuse_numbers(name, number, wanted)
+        kept = np.isin(row * MAX_CHANNELS + number, wanted_row * MAX_CHANNELS + wanted)
         asked = np.bincount(wanted_row, minlength=len(ids))
     found = np.bincount(row[kept], minlength=len(ids))
     _refuse_missing(name, ids, (found != asked) | (found == 0))
@@ -97,6 +64,13 @@ def _refuse_types(name: str, ids: pa.ChunkedArray, rows: np.ndarray, types: pa.A
             f"{name}: the recording of {id_!r} has a source of type {kind!r}{more}; expected {' or '.join(TYPES)}:"
             " commands are not run; save the audio first (CutSet.save_audios)"
         )
+
+
+def _refuse_numbers(name: str, *numbers: np.ndarray) -> None:
+    for some in numbers:
+        bad = (some < 0) | (some >= MAX_CHANNELS)
+        if bad.any():
+            raise InputError(f"{name}: channel {some[bad][0]}; expected 0 to {MAX_CHANNELS - 1:,}")
 
 
 def _refuse_missing(name: str, ids: pa.ChunkedArray, missing: np.ndarray) -> None:

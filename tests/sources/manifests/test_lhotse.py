@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import lhotse
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 from lhotse.audio import AudioSource
+from lhotse.supervision import AlignmentItem
 
 from pipeline.errors import InputError
 from pipeline.sources.manifests.formats import read_manifest
@@ -181,3 +183,16 @@ def test_the_word_channel_in_text_stays(tmp_path: Path, recordings: RecordingSet
     CutSet.from_cuts([cut, recordings["call"].to_cut()]).to_file(tmp_path / "cuts.jsonl")
     assert parse(tmp_path / "cuts.jsonl").table["text"].to_pylist() == [text, None]
     assert lhotse.load_manifest(tmp_path / "cuts.jsonl")[0].supervisions[0].text == text
+
+
+def test_fields_of_several_types_are_left_out(tmp_path: Path, recordings: RecordingSet) -> None:
+    """Alignments are lists of text and numbers; pyarrow's parser has one type a column."""
+    words = {"word": [AlignmentItem("good", 0.1, 0.2, 0.9), AlignmentItem("day", 0.3, 0.2)]}
+    cuts = [recordings[name].to_cut() for name in ("talk", "call")]
+    cuts[0].supervisions = [replace(SAID[0], alignment=words)]
+    cuts[0].custom = {"take": 3, "times": [None, 1.5, "x"]}
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    parsed = parse(tmp_path / "cuts.jsonl.gz")
+    rows = parsed.table.select(["text", "snr", "take", "channel"]).to_pylist()
+    assert [list(row.values()) for row in rows] == [["good day", 1.5, 3, None], [None] * 4]
+    assert parsed.notes[0].endswith("left out, for they are no plain values: times, words")
