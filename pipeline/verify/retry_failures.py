@@ -44,7 +44,7 @@ def retry(
     summary = read_run_file(fs, run)
     if summary is None:
         raise InputError(f"{redact(str(location))} holds no run.json: its settings and inputs are unknown.")
-    given = list(inputs or recorded_inputs(summary))
+    given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
     _refuse_unknown(fs, run, errors)
     if not parts(fs, run, FAILURES):
         return open_run(location)

@@ -44,6 +44,12 @@ def test_a_csv_says_by_itself_what_separates_its_columns(tmp_path: Path, delimit
     assert discover_all([str(csv)]).notes == [f'{csv}: columns between {named}, quoted by "']
 
 
+def test_many_manifests_are_not_all_told_of(tmp_path: Path) -> None:
+    write_files(tmp_path, {f"{i}.tsv": b"path\n%d.wav\n" % i for i in range(12)})
+    notes = discover_all([f"{tmp_path}/_OP_0..11_CL_.tsv"]).notes
+    assert [len(notes), notes[-1]] == [11, "and 2 more of this kind"]
+
+
 def test_one_column(tmp_path: Path) -> None:
     write_files(tmp_path, {"a.wav": b"A", "m.csv": b"path\na.wav\n", "m.tsv": b"wav\r\na.wav\r\n"})
     assert contents(plan([str(tmp_path / "m.csv")])) == contents(plan([str(tmp_path / "m.tsv")])) == {"a.wav": b"A"}

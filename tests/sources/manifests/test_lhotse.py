@@ -151,6 +151,9 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path, recordings: Recordi
         "MixedCut": CutSet.from_cuts([talk.to_cut().pad(3.0, preserve_id=True)]),
         "'MixedCut'": CutSet.from_cuts([talk.to_cut(), recordings["call"].to_cut().pad(3.0, preserve_id=True)]),
         "'lost' has no recording, or a channel": CutSet.from_cuts([talk.to_cut(), lost]),
+        "channel 4611686018427387904; expected 0 to 65,535": CutSet.from_cuts(
+            [MonoCut("x", 0, 1.0, 2**62, recording=talk)]
+        ),
         "without recordings": CutSet.from_cuts([MonoCut("x", 0, 1.0, 0)]),
     }
     for number, (why, manifest) in enumerate(bad.items()):
@@ -165,6 +168,14 @@ def test_a_supervision_of_an_unknown_recording(tmp_path: Path, recordings: Recor
     recordings.to_file(tmp_path / "recordings.jsonl")
     SupervisionSet.from_segments([*SAID, said("z", "elsewhere", 0, 1)]).to_file(tmp_path / "supervisions.jsonl")
     with pytest.raises(InputError, match=r"supervisions\.jsonl: 'z' with recording_id 'elsewhere'"):
+        plan([str(tmp_path / "recordings.jsonl")])
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"id": "s"}\n'])
+def test_broken_supervisions_are_named(tmp_path: Path, recordings: RecordingSet, content: str) -> None:
+    recordings.to_file(tmp_path / "recordings.jsonl")
+    (tmp_path / "supervisions.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"^supervisions\.jsonl: "):
         plan([str(tmp_path / "recordings.jsonl")])
 
 
