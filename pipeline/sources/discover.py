@@ -49,15 +49,13 @@ def _of_file(location: str, stamp: Stamp, rules: Rules) -> list[Found]:
 def _of_corpus(folder: str, rules: Rules) -> list[Found]:
     """A folder that is a corpus of a known layout (Format.folders) -> what it holds; empty for other folders."""
     fs, path = locate(folder, rules.access.schemes)
-    base = path.rstrip("/")
-    for kind, format in FORMATS.items():
-        for names in format.folders:
-            with opening_errors_as(folder, InputError):
-                infos = fs.get_file_info([f"{base}/{name}" for name in names])
-            if all(info.type == pafs.FileType.File for info in infos):
-                before, after = around(local_location(path) if is_local(folder) else folder)
-                units = _file_units(names[0], f"{before}{names[0]}{after}", UNKNOWN)
-                return FORMATS[kind].discover(redact(folder), units, rules)[0]
+    before, after = around(local_location(path) if is_local(folder) else folder)
+    for kind, names in ((kind, names) for kind, format in FORMATS.items() for names in format.folders):
+        with opening_errors_as(folder, InputError):
+            infos = fs.get_file_info([f"{path.rstrip('/')}/{name}" for name in names])
+        if all(info.type == pafs.FileType.File for info in infos):
+            units = _file_units(names[0], f"{before}{names[0]}{after}", UNKNOWN)
+            return FORMATS[kind].discover(redact(folder), units, rules)[0]
     return []
 
 

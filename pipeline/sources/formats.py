@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.audio.suffixes import AUDIO_SUFFIXES
-from pipeline.sources import arrow_dataset, files, manifest, parquet, tar, zip
+from pipeline.sources import arrow_dataset as arrow
+from pipeline.sources import files, manifest, parquet, tar, zip
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.manifests.formats import SUFFIXES as MANIFESTS
 from pipeline.sources.task import InputRecording, Kind, ReadTask
@@ -31,7 +32,7 @@ FORMATS: dict[Kind, Format] = {
     "tar": Format(tar.SUFFIXES, tar.discover, tar.read),
     "zip": Format(zip.SUFFIXES, zip.discover, zip.read),
     "parquet": Format(parquet.SUFFIXES, parquet.discover, parquet.read),
-    "arrow": Format(arrow_dataset.SUFFIXES, arrow_dataset.discover, arrow_dataset.read, False, arrow_dataset.FOLDERS),
+    "arrow": Format(arrow.SUFFIXES, arrow.discover, arrow.read, listed=False, folders=arrow.FOLDERS),
     "manifest": Format(MANIFESTS, manifest.discover, files.read, listed=False, folders=(("wav.scp",),)),
 }
 

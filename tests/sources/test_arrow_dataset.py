@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import datasets
@@ -13,6 +14,7 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
 from pipeline.errors import InputError
+from pipeline.sources.arrow_dataset import _column
 from pipeline.sources.plan import discover_all, plan
 from tests.helpers.s3 import s3_server
 from tests.helpers.shards import AUDIO, cells, content, contents, outcomes, read, write_files
@@ -126,6 +128,13 @@ def test_no_damage_crashes(tmp_path: Path) -> None:
             content(item)
 
 
+def test_names_of_columns_that_are_no_text(tmp_path: Path) -> None:
+    whole = stream(tmp_path / "x.arrow", audio_batch((b"A", "a.wav"), heard=["t"])).read_bytes()
+    (tmp_path / "x.arrow").write_bytes(whole.replace(b"heard", b"\xf0eard"))
+    with pytest.raises(InputError, match=r"x\.arrow: cannot be read \(UnicodeDecodeError"):
+        plan([str(tmp_path / "x.arrow")])
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [
@@ -162,14 +171,15 @@ def test_a_schema_is_found_in_any_file(tmp_path: Path, saved: Path) -> None:
     assert discover_all([str(tmp_path)]).prefixed
 
 
-def test_memory_is_a_batch(tmp_path: Path) -> None:
-    """100 MB in 10 batches, as of a file that was fetched whole: ids are copied out of their batches."""
-    from pipeline.sources.arrow_dataset import _column
-
+def test_ids_keep_no_audio_in_memory(tmp_path: Path) -> None:
+    """Of a file that was fetched whole, a batch is one buffer: ids are copied out of it."""
     batch = audio_batch((b"\0" * (10 << 20), "a.wav"))
-    whole = stream(tmp_path / "x.arrow", *[batch] * 10)
-    file = pa.PythonFile(io.BytesIO(whole.read_bytes()), "r")
-    before = pa.total_allocated_bytes()
-    paths = _column(file, "audio.path")
-    assert len(paths) == 10
-    assert pa.total_allocated_bytes() - before < 1 << 20
+    file = pa.PythonFile(io.BytesIO(stream(tmp_path / "x.arrow", *[batch] * 5).read_bytes()), "r")
+    tracemalloc.start()
+    try:
+        paths = _column(file, "audio.path")
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert paths.to_pylist() == ["a.wav"] * 5
+    assert held < 1 << 20 < most

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.sources.manifests.lines import read_lines
-from pipeline.sources.manifests.parsed import END, START, Given, Parsed
+from pipeline.sources.manifests.parsed import END, START, Given, Parsed, repeated
 
 COLUMNS = {"text": "text", "utt2spk": "speaker"}
 """Files of one value an utterance -> the columns of the output."""
@@ -70,9 +70,7 @@ def _cut(columns: dict[str, pa.Array], segments: list[pa.Array], given: Given) -
     """The utterances of `segments` instead of the recordings of wav.scp."""
     ids, recordings, starts, ends = segments
     name = _other(given, "segments")
-    if pc.count_distinct(columns["id"]).as_py() < len(columns["id"]):
-        counts = pc.value_counts(columns["id"])
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+    if (twice := repeated(columns["id"])) is not None:
         raise InputError(f"{given.name}: two lines have the recording {twice!r}; segments cannot tell them apart")
     rows = pc.index_in(recordings, columns["id"])
     _refuse(pc.is_null(rows), recordings, name, f"no recording of {given.name}")

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.sources.manifests.lhotse_lines import read_rows
 from pipeline.sources.manifests.lhotse_sources import locate_channels
 from pipeline.sources.manifests.lhotse_text import spoken
-from pipeline.sources.manifests.parsed import END, PLACES, START, Given, Parsed
+from pipeline.sources.manifests.parsed import END, PLACES, START, Given, Parsed, repeated
 from pipeline.storage.translate import errors_as
 
 CUTS = frozenset({"start", "duration", "channel", "supervisions"})
@@ -52,6 +52,8 @@ def recordings(given: Given) -> Parsed:
     with errors_as(other, InputError):
         segments = _read(other, opener, "recording_id", "start", "duration")
     whole, known = _recordings(table), table["id"].combine_chunks()
+    if (twice := repeated(known)) is not None:
+        raise InputError(f"{given.name}: two recordings have the id {twice!r}; {other} cannot tell them apart")
     found = pc.index_in(segments["recording_id"], known)
     _refuse(pc.is_null(found), segments, "recording_id", other, f"of a recording that {given.name} does not have")
     unused = len(table) - pc.count_distinct(segments["recording_id"]).as_py()
@@ -119,7 +121,7 @@ def _bounds(table: pa.Table, whole: pa.StructArray) -> dict[str, pa.Array]:
     start, duration = (table[name].cast(pa.float64()).combine_chunks() for name in ("start", "duration"))
     lasts = pc.struct_field(whole, "duration").cast(pa.float64())
     end = pc.round(pc.add(start, duration), PLACES)
-    to_its_end = pc.less(pc.abs(pc.subtract(end, lasts)), END_S)
+    to_its_end = pc.fill_null(pc.less(pc.abs(pc.subtract(end, lasts)), END_S), False)
     nothing = pa.scalar(None, pa.float64())
     return {START: pc.if_else(pc.equal(start, 0), nothing, start), END: pc.if_else(to_its_end, nothing, end)}
 

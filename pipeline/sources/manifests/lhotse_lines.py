@@ -24,8 +24,11 @@ def read_rows(open_file: Callable[[], BinaryIO]) -> pa.Table:
     """Every line's object, `channel` as a list."""
     try:
         return read_json(lambda: cast(BinaryIO, _Changed(open_file(), _listed)))
-    except pa.ArrowInvalid:
-        return read_json(lambda: cast(BinaryIO, _Changed(open_file(), _emptied)))
+    except pa.ArrowInvalid as first:
+        try:
+            return read_json(lambda: cast(BinaryIO, _Changed(open_file(), _emptied)))
+        except json.JSONDecodeError:
+            raise first from None  # it knows the row
 
 
 def _listed(lines: bytes) -> bytes:
@@ -48,7 +51,7 @@ def _emptied_line(line: bytes) -> bytes:
 
 def _objects(row: Any, name: str) -> list[dict[str, Any]]:
     if not isinstance(row, dict):
-        raise ValueError("a line is no object")
+        raise pa.ArrowInvalid("a line is no object")
     found = row.get(name)
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 

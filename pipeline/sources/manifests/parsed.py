@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 START, END = "start_s", "end_s"
 PLACES = 9
@@ -34,3 +35,11 @@ class Parsed:
     table: pa.Table
     path: str | None = None  # the column of paths; None: to be found by its name
     notes: tuple[str, ...] = ()  # what the user should know, a sentence each
+
+
+def repeated(ids: pa.Array) -> str | None:
+    """An id that is there twice; None where there is none."""
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return None
+    counts = pc.value_counts(ids)
+    return counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()

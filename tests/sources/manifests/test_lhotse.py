@@ -164,6 +164,24 @@ def test_what_is_not_read_is_refused_by_name(tmp_path: Path, recordings: Recordi
         assert str(path) in str(e.value)
 
 
+def test_recordings_of_one_id(tmp_path: Path, recordings: RecordingSet) -> None:
+    twice = [recordings[name].to_dict() | {"id": "r"} for name in ("talk", "call")]
+    (tmp_path / "recordings.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in twice))
+    with pytest.raises(InputError, match="two recordings have the id 'r'"):
+        plan([str(tmp_path / "recordings.jsonl")])
+    SupervisionSet.from_segments([said("s", "r", 0, 1)]).to_file(tmp_path / "supervisions.jsonl")
+    with pytest.raises(InputError, match=r"recordings\.jsonl: two recordings have the id 'r'"):
+        plan([str(tmp_path / "recordings.jsonl")])
+
+
+def test_a_recording_that_does_not_say_how_long_it_is(tmp_path: Path, recordings: RecordingSet) -> None:
+    cut = MonoCut("c", 0.5, 0.25, 0, recording=recordings["talk"]).to_dict()
+    cut["recording"]["duration"] = None
+    other = recordings["talk"].to_cut().to_dict()
+    (tmp_path / "cuts.jsonl").write_text(f"{json.dumps(cut)}\n{json.dumps(other)}\n")
+    assert parse(tmp_path / "cuts.jsonl").table["end_s"].to_pylist() == [0.75, None]
+
+
 def test_a_supervision_of_an_unknown_recording(tmp_path: Path, recordings: RecordingSet) -> None:
     recordings.to_file(tmp_path / "recordings.jsonl")
     SupervisionSet.from_segments([*SAID, said("z", "elsewhere", 0, 1)]).to_file(tmp_path / "supervisions.jsonl")

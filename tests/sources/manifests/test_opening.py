@@ -6,7 +6,7 @@ import json
 import os
 import pty
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,8 +53,16 @@ def test_gzip_is_bounded(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPa
         plan([str(tmp_path / f"{name}.gz")])
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: b"BZh9", lambda data: data[:20] + b"\0" * 40])
-def test_broken_gzip(tmp_path: Path, damage) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-9],  # cut
+        lambda data: b"BZh9",  # no gzip
+        lambda data: data[:10] + b"\xff" * 40,  # no deflate behind the header
+        lambda data: data[:-8] + b"\0" * 8,  # another checksum
+    ],
+)
+def test_broken_gzip(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     whole = gzip.compress(b"".join(b'{"path": "%d.wav"}\n' % i for i in range(100)))
     write_files(tmp_path, {"m.jsonl.gz": damage(whole)})
     with pytest.raises(InputError, match=r"m\.jsonl\.gz: cannot be read"):
