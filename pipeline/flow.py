@@ -88,7 +88,9 @@ def tokenize(
         record = describe(job, paths)
         before = None if overwrite else resume(job.fs, job.run, record)
         refuse_inside(paths, chosen.input.schemes, job.fs, job.run)
-        found = discover_all(paths, chosen.input.column, chosen.input.access)
+        found = discover_all(paths, chosen.input.column, chosen.input.access, root=chosen.input.root)
+        for note in () if quiet else found.notes:
+            print(f"voxmill: {note}", file=sys.stderr)
         if found.runs and not quiet:
             print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
         done = NOTHING if overwrite else committed(job.fs, job.run)

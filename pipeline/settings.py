@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from actors.contract import FRAME_SAMPLES, OFFICIAL_MODEL, SAMPLE_RATE
 from pipeline.errors import SettingsError
 from pipeline.storage.access import SCHEMES, Access
+from pipeline.storage.location import redact
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -35,6 +36,7 @@ class Input(_Section):
 
     column: str | None = None
     track: Count | None = None
+    root: str | None = None
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
     schemes: tuple[str, ...] = SCHEMES
@@ -43,6 +45,10 @@ class Input(_Section):
     task_mb: Positive = 64.0
     readers: Count | None = None
     changed: Literal["refuse", "keep", "redo"] = "refuse"
+
+    @pydantic.field_serializer("root", when_used="json")
+    def _shown(self, root: str | None) -> str | None:
+        return None if root is None else redact(root)  # it may hold credentials, and run.json is read by others
 
     @property
     def access(self) -> Access:

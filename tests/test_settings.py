@@ -108,3 +108,9 @@ def test_an_odd_model_is_one_message(model: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError):
         find_model(model)
+
+
+def test_credentials_of_input_root_are_not_recorded() -> None:
+    settings = load_settings(None, {"input.root": "s3://key:secret@bucket/clips?session=secret"})
+    assert settings.input.root == "s3://key:secret@bucket/clips?session=secret"
+    assert settings.model_dump(mode="json")["input"]["root"] == "s3://bucket/clips"

@@ -7,11 +7,11 @@ import pydantic
 from pyarrow.fs import FileSystem, FileType
 from pydantic_core import from_json
 
-from pipeline.errors import OutputError
+from pipeline.errors import InputError, OutputError
 from pipeline.run.layout import RUN_FILE, SUCCESS_FILE
 from pipeline.settings import Settings
 from pipeline.storage.atomic import write_whole
-from pipeline.storage.location import redact
+from pipeline.storage.location import STDIN, redact
 from pipeline.storage.translate import errors_as
 
 MAX_SAMPLES = 2**48
@@ -125,6 +125,13 @@ def run_settings(summary: dict[str, Any]) -> Settings:
             f"{RUN_FILE}: the setting {name} is {first['input']!r} ({first['msg']}). If another version of voxmill "
             "wrote it, use that version."
         ) from None
+
+
+def recorded_inputs(summary: dict[str, Any]) -> list[str]:
+    """The inputs in `summary`. Raises InputError for standard input, of which nothing is left."""
+    if STDIN in summary["inputs"]:
+        raise InputError("the run's inputs came through standard input: pipe them in again and give --inputs -")
+    return summary["inputs"]
 
 
 def _content(fs: FileSystem, run: str) -> bytes | None:

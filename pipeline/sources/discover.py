@@ -1,4 +1,4 @@
-"""One input as the user typed it (a folder, a glob, a file, local or remote) -> what it holds, by kind.
+"""One input as the user typed it (a folder, a glob, a file, local or remote, standard input) -> what it holds, by kind.
 
 Ids are relative to the input: below a folder or a glob's fixed part, the path; a single file, its name; a manifest, its
 "id" column or the path as written.
@@ -9,22 +9,29 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pafs
 
+from pipeline.errors import InputError
 from pipeline.sources import manifest
 from pipeline.sources.folder import LISTING_SCHEMA, Listing, has_pattern, list_folder, list_glob
 from pipeline.sources.formats import FORMATS, kind_of, suffixes
 from pipeline.sources.found import Found, Rules, listed_units
-from pipeline.storage.filesystem import look_up
-from pipeline.storage.location import file_name, is_local, local_location, local_path, redact
-from pipeline.storage.stamp import Stamp
+from pipeline.storage.filesystem import locate, look_up
+from pipeline.storage.location import STDIN, around, file_name, is_local, local_location, local_path, redact
+from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
+from pipeline.storage.translate import opening_errors_as
 
 
 def discover(location: str, rules: Rules) -> tuple[list[Found], Counter[str], list[str]]:
     """One input -> what it holds, what was passed over (counted as in passed_over.py), and which runs were."""
+    if location == STDIN:
+        return _of_file(location, UNKNOWN, rules), Counter(), []
     if has_pattern(location):
         return _of_listing(redact(location), list_glob(location, rules.access, suffixes()), rules)
     is_folder, stamp = look_up(location, rules.access)
+    if is_folder and (corpus := _of_corpus(location, rules)):
+        return corpus, Counter(), []
     if is_folder:
         return _of_listing(redact(location), list_folder(location, rules.access, suffixes()), rules)
     return (
@@ -37,12 +44,29 @@ def discover(location: str, rules: Rules) -> tuple[list[Found], Counter[str], li
 def _of_file(location: str, stamp: Stamp, rules: Rules) -> list[Found]:
     """A file that was named itself. A Parquet file without audio is a manifest."""
     name = clean_id(file_name(location))
-    row = dict(zip(LISTING_SCHEMA.names, (name, location, *stamp), strict=True))
-    units = listed_units(pa.Table.from_pylist([row], LISTING_SCHEMA))
-    found, others = FORMATS[kind_of(name)].discover(redact(location), units, rules)
+    units = _file_units(name, location, stamp)
+    found, others = FORMATS["manifest" if location == STDIN else kind_of(name)].discover(redact(location), units, rules)
     if others:
         found, _ = manifest.discover(redact(location), units, rules)
     return [replace(one, alone=True) for one in found]
+
+
+def _of_corpus(folder: str, rules: Rules) -> list[Found]:
+    """A folder that is a corpus of a known layout (Format.folders) -> what it holds; empty for other folders."""
+    fs, path = locate(folder, rules.access.schemes)
+    before, after = around(local_location(path) if is_local(folder) else folder)
+    for kind, names in ((kind, names) for kind, format in FORMATS.items() for names in format.folders):
+        with opening_errors_as(folder, InputError):
+            infos = fs.get_file_info([f"{path.rstrip('/')}/{name}" for name in names])
+        if all(info.type == pafs.FileType.File for info in infos):
+            units = _file_units(names[0], f"{before}{names[0]}{after}", UNKNOWN)
+            return FORMATS[kind].discover(redact(folder), units, rules)[0]
+    return []
+
+
+def _file_units(name: str, location: str, stamp: Stamp) -> pa.Table:
+    row = dict(zip(LISTING_SCHEMA.names, (name, location, *stamp), strict=True))
+    return listed_units(pa.Table.from_pylist([row], LISTING_SCHEMA))
 
 
 def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found], Counter[str], list[str]]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from pipeline.audio.suffixes import AUDIO_SUFFIXES
+from pipeline.sources import arrow_dataset as arrow
 from pipeline.sources import files, manifest, parquet, tar, zip
 from pipeline.sources.found import Found, Rules
+from pipeline.sources.manifests.formats import SUFFIXES as MANIFESTS
 from pipeline.sources.task import InputRecording, Kind, ReadTask
 
 
@@ -21,6 +23,8 @@ class Format:
     read: Callable[[ReadTask], Iterator[InputRecording]]
     """A task -> every recording that is not committed, in order; a broken one is a recording whose open raises."""
     listed: bool = True  # False: not taken from folders and globs, only if the user names the file
+    folders: tuple[tuple[str, ...], ...] = ()
+    """A folder that holds all files of one of these tuples is no folder of audio: its first one stands for it."""
 
 
 FORMATS: dict[Kind, Format] = {
@@ -28,7 +32,8 @@ FORMATS: dict[Kind, Format] = {
     "tar": Format(tar.SUFFIXES, tar.discover, tar.read),
     "zip": Format(zip.SUFFIXES, zip.discover, zip.read),
     "parquet": Format(parquet.SUFFIXES, parquet.discover, parquet.read),
-    "manifest": Format(manifest.SUFFIXES, manifest.discover, files.read, listed=False),
+    "arrow": Format(arrow.SUFFIXES, arrow.discover, arrow.read, listed=False, folders=arrow.FOLDERS),
+    "manifest": Format(MANIFESTS, manifest.discover, files.read, listed=False, folders=(("wav.scp",),)),
 }
 
 

@@ -19,6 +19,7 @@ class Found:
     carried: pa.Schema = field(default_factory=lambda: pa.schema([]))
     recordings: int | None = None
     alone: bool = False  # one container, given directly
+    notes: tuple[str, ...] = ()  # how it was understood, a sentence each
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Rules:
 
     column: str | None
     access: Access
+    root: str | None = None  # where relative paths of manifests start; None: at the manifest's folder
 
 
 def listed_units(files: pa.Table) -> pa.Table:

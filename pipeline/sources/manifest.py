@@ -1,10 +1,8 @@
-"""A manifest (JSON lines, CSV, Parquet) -> UNIT_SCHEMA rows and the columns that travel, all in Arrow.
+"""A manifest, as its parser in manifests/ gives it -> UNIT_SCHEMA rows and the columns that travel, all in Arrow.
 
-The path column is the first of manifest_table.PATH_COLUMNS that is there, or the one that is named; `id`, `start_s` and
-`end_s` are optional: columns of the output too. All others but the path travel, with their types.
+The path column is the one that its parser or the user names, else the first of PATH_COLUMNS that is there; `id`,
+`start_s` and `end_s` are optional: columns of the output too. All others but the path travel, with their types.
 """
-
-import posixpath
 
 import numpy as np
 import pyarrow as pa
@@ -12,28 +10,30 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.sources.found import Found, Rules
-from pipeline.sources.manifest_table import PATH_COLUMNS, read_manifest
+from pipeline.sources.manifests.delimited import PATH_COLUMNS
+from pipeline.sources.manifests.formats import read_manifest
+from pipeline.sources.manifests.relative import locations, refuse_other_root, root_of
 from pipeline.sources.parquet_footer import is_text
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, carried_names
-from pipeline.storage.location import around, check_scheme, folder_of, is_uri, redact
+from pipeline.storage.location import redact
 from pipeline.storage.text import clean_ids, redacted, replaced
 
 BYTES_PER_S = 16_000
 """Of encoded speech, to weigh recordings of known duration: FLAC at 16 kHz takes 14 to 20 kB/s."""
 UNKNOWN_BYTES = 8 * BYTES_PER_S
 """The weight of a recording of which nothing is known: an utterance of 8 s."""
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv")
-URI = "^[A-Za-z][A-Za-z0-9+.-]*://"
 
 
 def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], int]:
     """The recordings that manifests (UNIT_SCHEMA rows, one each) name. Nothing of them is opened."""
     found = []
     for location in units["@location"].to_pylist():
-        table = read_manifest(location, rules.column, rules.access)
-        named = manifest_units(table, location, rules.column, rules.access.schemes)
+        parsed = read_manifest(location, rules.column, rules.access)
+        root = root_of(location, rules.root)
+        named = manifest_units(parsed.table, location, parsed.path or rules.column, rules.access.schemes, root)
+        refuse_other_root(named["@location"], root, rules.root)
         carried = pa.schema([column for column in named.schema if column.name not in UNIT_SCHEMA.names])
-        found.append(Found(source, "files", named, carried, recordings=named.num_rows))
+        found.append(Found(source, "files", named, carried, recordings=named.num_rows, notes=parsed.notes))
     return found, 0
 
 
@@ -48,7 +48,7 @@ def path_column(table: pa.Table, column: str | None, location: str) -> str:
     )
 
 
-def manifest_units(table: pa.Table, location: str, column: str | None, schemes: tuple[str, ...]) -> pa.Table:
+def manifest_units(table: pa.Table, location: str, column: str | None, schemes: tuple[str, ...], root: str) -> pa.Table:
     """UNIT_SCHEMA rows, then the columns that travel, in the manifest's order. Nothing is opened or looked up."""
     name = path_column(table, column, location)
     paths = pc.fill_null(table[name].cast(pa.string()), "")
@@ -58,7 +58,7 @@ def manifest_units(table: pa.Table, location: str, column: str | None, schemes: 
     start, end = _seconds(table, "start_s", location), _seconds(table, "end_s", location)
     units = {
         "@id": _ids(table, paths, start, end),
-        "@location": locations(paths, location, schemes),
+        "@location": locations(paths, location, schemes, root),
         "@start_s": start,
         "@end_s": end,
         "@row_group": pa.nulls(table.num_rows, pa.int32()),
@@ -97,42 +97,6 @@ def _ids(table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: p
         given = pc.fill_null(table["id"].cast(pa.string()), "")
         ids = pc.if_else(pc.equal(given, ""), ids, given)
     return clean_ids(ids)
-
-
-def locations(paths: pa.ChunkedArray, manifest: str, schemes: tuple[str, ...]) -> pa.ChunkedArray:
-    """Where to open each path: a URI and an absolute path as they are, others relative to the manifest's folder."""
-    uris = pc.match_substring_regex(paths, URI)
-    if pc.any(uris).as_py():
-        found = pc.extract_regex(paths.filter(uris), "^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
-        for chunk in found.chunks:
-            for scheme in chunk.field("scheme").unique().to_pylist():
-                check_scheme(f"{scheme}://... in {redact(manifest)}", schemes)
-    before, after = around(folder_of(manifest))
-    relative = paths
-    if is_uri(before):
-        for mark in "%?#":
-            relative = pc.replace_substring(relative, mark, f"%{ord(mark):02X}")
-    joined = pc.binary_join_element_wise(before, relative, after, "")
-    if is_uri(before):
-        joined = _without_dots(joined)
-    as_is = pc.or_(uris, pc.or_(pc.starts_with(paths, "/"), pc.equal(paths, "")))
-    return pc.if_else(as_is, paths, joined)
-
-
-def _without_dots(uris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Object stores know no "..": resolve it where it occurs."""
-    dotted = pc.match_substring_regex(uris, r"/\.\.?(/|$)")
-    if not pc.any(dotted).as_py():
-        return uris
-    plain = [_without_dot(uri) for uri in uris.filter(dotted).to_pylist()]
-    return replaced(uris, dotted, plain)
-
-
-def _without_dot(uri: str) -> str:
-    path, mark, query = uri.partition("?")
-    root, _, rest = path.partition("://")
-    host, _, key = rest.partition("/")
-    return f"{root}://{host}{posixpath.normpath('/' + key)}{mark}{query}"
 
 
 def _is_number(kind: pa.DataType) -> bool:

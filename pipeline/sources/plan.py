@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.sources.discover import discover
+from pipeline.sources.expand import expand
 from pipeline.sources.formats import FORMATS, suffixes
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.passed_over import in_words
@@ -30,6 +31,8 @@ from pipeline.storage.text import clean_id, id_hashes
 
 MAX_TASKS = 20_000
 """More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
+MAX_NOTES = 10
+"""Of how inputs were understood: a corpus may have a thousand manifests."""
 OPEN_BYTES = 64 << 10
 """What opening a file weighs, in bytes of reading: a task of tiny files is not to take an hour of requests."""
 
@@ -44,6 +47,7 @@ class Discovered:
     runs: list[str]  # runs below the inputs, which are passed over too
     column: str | None
     access: Access
+    notes: list[str]  # how inputs were understood, for the user
 
     @property
     def prefixed(self) -> bool:
@@ -67,23 +71,27 @@ def plan(
     *,
     column: str | None = None,
     access: Access = DEFAULT,
+    root: str | None = None,
     done: pa.Array | pa.ChunkedArray | None = None,
     **how: Any,
 ) -> Plan:
     """`discover_all`, then `divide` with `how`."""
-    return divide(discover_all(inputs, column, access), done, **how)
+    return divide(discover_all(inputs, column, access, root), done, **how)
 
 
-def discover_all(inputs: Sequence[str], column: str | None = None, access: Access = DEFAULT) -> Discovered:
-    """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards.
+def discover_all(
+    inputs: Sequence[str], column: str | None = None, access: Access = DEFAULT, root: str | None = None
+) -> Discovered:
+    """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards; relative paths of
+    manifests start at `root`, by default at the manifest's folder.
 
     Raises InputError: a missing path, no audio, a scheme that is not allowed, two recordings of one id, columns that do
     not fit together.
     """
-    rules, passed_over = Rules(column, access), Counter[str]()
+    rules, passed_over = Rules(column, access, root), Counter[str]()
     found: list[Found] = []
     runs: list[str] = []
-    for location in inputs:
+    for location in (one for given in inputs for one in expand(given)):
         more, passed, inside = discover(location, rules)
         found += more
         passed_over += passed
@@ -92,7 +100,10 @@ def discover_all(inputs: Sequence[str], column: str | None = None, access: Acces
         raise InputError(_nothing(inputs, passed_over))
     carried = unify(found)
     refuse_duplicates(found)
-    return Discovered(found, carried, passed_over, runs, column, access)
+    notes = [note for one in found for note in one.notes]
+    if len(notes) > MAX_NOTES:
+        notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES:,} more of this kind"]
+    return Discovered(found, carried, passed_over, runs, column, access, notes)
 
 
 def divide(
@@ -279,8 +290,9 @@ class Committed:
 
 
 def _nothing(inputs: Sequence[str], passed_over: Counter[str]) -> str:
+    manifests = [suffix for suffix in suffixes(listed=False) if not suffix.endswith(".gz")]
     return (
         f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: passed over"
         f" {in_words(passed_over)}; expected files that end in {' '.join(suffixes())};"
-        f" a manifest ({' '.join(suffixes(listed=False))} .parquet) must be named itself"
+        f" a manifest ({' '.join(manifests)} .parquet) must be named itself"
     )

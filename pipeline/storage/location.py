@@ -13,6 +13,8 @@ from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 from pipeline.errors import InputError
 from pipeline.storage.access import SCHEMES
 
+STDIN = "-"
+"""The location of standard input, as an input."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 

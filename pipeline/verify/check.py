@@ -47,7 +47,7 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
     checked = [_counted(evidence)]
     if inputs:
         chosen = (run_settings(evidence.summary) if evidence.summary else Settings()).input
-        found = discover_all(inputs, chosen.column, chosen.access)
+        found = discover_all(inputs, chosen.column, chosen.access, root=chosen.root)
         ids = planned_ids(found)
         problems += bounded(unaccounted(evidence, ids))
         sound = not evidence.torn and evidence.rows["fault"].null_count == len(evidence.rows)

@@ -20,7 +20,7 @@ from pipeline.errors import VoxmillError
 from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
 from pipeline.run.reader import open_run
-from pipeline.run.run_json import run_settings
+from pipeline.run.run_json import recorded_inputs, run_settings
 from pipeline.settings import Pool
 from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
@@ -49,7 +49,7 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
         return Reencoded(["nothing is encoded again: no run.json, no whole recording, or torn parts"], [])
     try:
         job = job_again(evidence, location)
-        planned = plan_again(evidence, chosen, list(inputs or evidence.summary["inputs"]), job)
+        planned = plan_again(evidence, chosen, list(inputs or recorded_inputs(evidence.summary)), job)
     except VoxmillError as error:
         return Reencoded([f"the sample cannot be encoded again: {error} (--inputs says where the inputs are now)"], [])
     try:
@@ -82,7 +82,7 @@ def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job
     ids = pa.chunked_array([*evidence.rows["id"].chunks, *evidence.failed["id"].chunks], pa.string()).unique()
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.string()))))
     rules = job.settings.input
-    planned = plan(inputs, done=others, column=rules.column, access=rules.access)
+    planned = plan(inputs, done=others, column=rules.column, access=rules.access, root=rules.root)
     rows = evidence.rows.filter(pc.is_in(evidence.rows["id"], value_set=pa.array(chosen, pa.string())))
     containers = {source.rpartition("::")[0] for source in rows["source"].to_pylist()}
     return replace(planned, tasks=[_narrow(task, set(chosen), containers) for task in planned.tasks])

@@ -18,7 +18,7 @@ from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import mark
-from pipeline.run.run_json import read_run_file
+from pipeline.run.run_json import read_run_file, recorded_inputs
 from pipeline.run.write import write_table
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.storage.filesystem import locate
@@ -44,6 +44,7 @@ def retry(
     summary = read_run_file(fs, run)
     if summary is None:
         raise InputError(f"{redact(str(location))} holds no run.json: its settings and inputs are unknown.")
+    given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
     _refuse_unknown(fs, run, errors)
     if not parts(fs, run, FAILURES):
         return open_run(location)
@@ -53,7 +54,7 @@ def retry(
         dropped = drop_failures(fs, run, errors)
     chosen = {**recorded_settings(summary), **(settings or {})}
     try:
-        return tokenize(list(inputs or summary["inputs"]), str(location), settings=chosen, quiet=quiet)
+        return tokenize(given, str(location), settings=chosen, quiet=quiet)
     except VoxmillError as error:
         _put_back(fs, run, dropped, complete)
         if isinstance(error, InputError) and not inputs and any(is_uri(name) for name in summary["inputs"]):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import RecordingError
+from pipeline.read import Reading, read_chunks
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import Plan
 from pipeline.sources.task import InputRecording
@@ -67,3 +68,12 @@ def contents(plan: Plan) -> dict[str, bytes | str]:
 def cells(item: InputRecording) -> dict[str, object]:
     """The carried columns as Python values."""
     return {name: cell.as_py() for name, cell in item.carried.items()}
+
+
+def outcomes(plan: Plan) -> dict[str, float | str]:
+    """id -> seconds of audio that reading gives, or the name of the error."""
+    how = Reading(7_200_000, 0, allow_truncated=False, max_recording_s=1e5)
+    tables = [table for task in plan.tasks for table in read_chunks(task, how, plan.carried, {})]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert len({row["id"] for row in rows}) == len(rows)
+    return {row["id"]: row["error"] or row["num_samples"] / 24_000 for row in rows}

@@ -78,7 +78,8 @@ def test_a_name_with_brackets_that_exists_is_no_glob(tmp_path: Path) -> None:
 
 
 def test_single_files_whatever_their_suffix(corpus: Path) -> None:
-    assert contents(plan([f"{corpus}/b.wav", f"{corpus}/a/notes.txt"])) == {"b.wav": b"B", "notes.txt": b"-"}
+    write_files(corpus, {"a/speech.dat": b"-"})
+    assert contents(plan([f"{corpus}/b.wav", f"{corpus}/a/speech.dat"])) == {"b.wav": b"B", "speech.dat": b"-"}
 
 
 def test_several_inputs_keep_their_order(corpus: Path) -> None:
@@ -201,10 +202,10 @@ def test_the_path_column_can_be_named(corpus: Path) -> None:
 
 
 def test_relative_uris_in_a_remote_manifest() -> None:
-    from pipeline.sources.manifest import locations
+    from pipeline.sources.manifests.relative import locations
 
     paths = pa.chunked_array([["a b%.wav", "../up#.wav", "/abs.wav", "https://h/x?y", ""]])
-    found = locations(paths, "s3://k:s@bucket/deep/m.jsonl?region=x", ("s3", "https"))
+    found = locations(paths, "s3://h/m.jsonl", ("s3", "https"), "s3://k:s@bucket/deep?region=x")
     assert found.to_pylist() == [
         "s3://k:s@bucket/deep/a b%25.wav?region=x",
         "s3://k:s@bucket/up%23.wav?region=x",
@@ -445,3 +446,8 @@ def test_runs_below_an_input_are_passed_over(tmp_path: Path) -> None:
 
 def test_run_files_are_those_of_a_run() -> None:
     assert {CODES, FAILURES, WAVES} == RUN_FILES
+
+
+def test_lists_that_begin_with_null_are_refused_and_never_read_beyond_their_end(corpus: Path) -> None:
+    with pytest.raises(InputError, match="a list in column 'x' begins with null, which is not read; drop it"):
+        plan([jsonl(corpus / "m.jsonl", {"path": "b.wav", "x": [None, 1]})])
