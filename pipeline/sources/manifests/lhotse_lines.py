@@ -15,9 +15,8 @@ import pyarrow as pa
 from pipeline.sources.manifests.json_lines import read_json
 from pipeline.sources.manifests.lines import BLOCK_BYTES
 
-ONE_CHANNEL = re.compile(rb'"channel"(?<!\\"channel")\s*:\s*(-?\d+)')
-"""A key in JSON: within text, its quotes would have a backslash. It begins with what is searched for: three times as
-fast as with what must not be before it."""
+ONE_CHANNEL = re.compile(rb'"channel"\s*:\s*(-?\d+)')
+"""A key in JSON: within text, its second quote would have a backslash."""
 
 
 def read_rows(open_file: Callable[[], BinaryIO]) -> pa.Table:
