@@ -49,6 +49,10 @@ class SegmentOutside(RecordingError):
     """`start_s` or `end_s` of a manifest lie outside the recording."""
 
 
+class NoSuchChannel(RecordingError):
+    """A channel that is asked for, of a recording that has fewer."""
+
+
 class TooLong(RecordingError):
     """Longer than `input.max_recording_s`."""
 

@@ -85,7 +85,7 @@ def tokenize(
         record = describe(job, paths)
         before = None if overwrite else resume(job.fs, job.run, record)
         refuse_inside(paths, chosen.input.schemes, job.fs, job.run)
-        found = discover_all(paths, chosen.input.column, chosen.input.access)
+        found = discover_all(paths, chosen.input.column, chosen.input.access, chosen.input.channel)
         if found.runs and not quiet:
             print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
         done = NOTHING if overwrite else committed(job.fs, job.run)
@@ -133,7 +133,7 @@ def execute(
     samples = undecoded = 0
     if planned.tasks:
         tally, census = keeper(Tally), keeper(Census)
-        containers = keeper(Held) if any(task.kind != "files" for task in planned.tasks) else None
+        containers = keeper(Held) if not all(task.listed for task in planned.tasks) else None
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),

@@ -34,6 +34,7 @@ class Input(_Section):
     """How inputs are found and read."""
 
     column: str | None = None
+    channels: Literal["mean", "split"] | Count = "mean"
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
     schemes: tuple[str, ...] = SCHEMES
@@ -42,6 +43,13 @@ class Input(_Section):
     task_mb: Positive = 64.0
     readers: Count | None = None
     changed: Literal["refuse", "keep", "redo"] = "refuse"
+
+    @property
+    def channel(self) -> int | None:
+        """The "@channel" of recordings whose manifest names none."""
+        if isinstance(self.channels, int):
+            return self.channels
+        return 0 if self.channels == "split" else None  # schema.EACH, whose import takes long
 
     @property
     def access(self) -> Access:

@@ -230,14 +230,15 @@ def test_chunks_of_different_fingerprints_are_never_joined(tmp_path: Path) -> No
 
 
 def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path) -> None:
-    from pipeline.read import Source
+    from pipeline.read import SourceFile
     from pipeline.sources.formats import recordings
 
     write_files(tmp_path, {"a.wav": b"1"})
-    source = Source(next(recordings(plan([str(tmp_path)]).tasks[0])), Reading(24_000, 0, False, 60.0))
+    item = next(recordings(plan([str(tmp_path)]).tasks[0]))
+    source = SourceFile([item], Reading(24_000, 0, False, 60.0))
     with source.file() as file:
         assert file.read() == b"1"
-    assert source.known()["source_size"] == 1
+    assert source.known(item)["source_size"] == 1
     (tmp_path / "a.wav").write_bytes(b"12")
     with pytest.raises(RecordingError, match="changed while it was read"), source.file():
         pass

@@ -39,7 +39,10 @@ class Source:
     rate: int  # Hz
     channels: int
     blocks: Callable[[int], tuple[int, Iterator[np.ndarray]]]
-    """Of a sample that is wanted first: (a sample at or before it, float32 [n, channels] from there). Call it once."""
+    """Of a sample that is wanted first: (a sample at or before it, float32 [n, channels] from there). Call it once, or
+    where a recording can be read `from_anywhere`, again for a later sample."""
+    from_anywhere: bool = False
+    samples: int | None = None  # per channel, where that is known for certain before they are decoded
 
 
 @contextmanager
@@ -86,7 +89,7 @@ def _source(container: av.container.InputContainer, track: av.AudioStream, block
             return position, _blocks(found, size)
         return 0, _blocks(chain([first], frames), size)
 
-    return Source(container.format.name, rate, channels, blocks)
+    return Source(container.format.name, rate, channels, blocks, from_anywhere=flac)
 
 
 def _seek(

@@ -8,7 +8,7 @@ from pyarrow.fs import FileSystem
 from pipeline.errors import UnreadableAudio
 from pipeline.run.layout import FAILURES, parts
 from pipeline.run.parts import read_part
-from pipeline.schema import FAILURES_SCHEMA
+from pipeline.schema import FAILURES_SCHEMA, file_ids
 
 BROKEN = "cannot be read ("
 """What `storage.translate.errors_as` and the decoder say of a silent server, a broken connection, a stale mount."""
@@ -26,4 +26,5 @@ def lasting(fs: FileSystem, run: str, done: pa.Array) -> pa.Array:
         found = rows.filter(pc.and_(unread, pc.match_substring(rows["message"], BROKEN)))["id"]
         passing += found.cast(pa.large_string()).chunks
     ids = pa.concat_arrays(passing)
+    ids = pa.concat_arrays([ids, file_ids(ids)])  # a file is not done where one of its channels is not
     return done.filter(pc.invert(pc.is_in(done, value_set=ids))) if len(ids) else done

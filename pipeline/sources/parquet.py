@@ -101,6 +101,7 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
             shard.nulls(),
             partial(fail, UnreadableAudio(str(e))),
             stamp=shard.stamp,
+            channel=shard.channel,
         )
 
 
@@ -187,7 +188,7 @@ class _Rows:
     def _item(self, number: int, path: str, carried: dict[str, pa.Scalar], opener: Opener) -> Iterator[InputRecording]:
         if (id := self._id(number)) not in self.done:
             source, name = f"{self.source}::row {number}", path.rpartition("/")[2]
-            yield InputRecording(id, source, name, carried, opener, stamp=self.shard.stamp)
+            yield InputRecording(id, source, name, carried, opener, stamp=self.shard.stamp, channel=self.shard.channel)
 
 
 def _column_of_ids(parquet: pq.ParquetFile, audio: str) -> pa.ChunkedArray | None:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,7 +53,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch, opened: set[str], found: set[str] | 
         for item in recordings(task):
             if item.id in (found or ()):
                 raise Death
-            yield replace(item, open=dies) if item.id in opened else item
+            yield replace(item, open=partial(dies)) if item.id in opened else item
 
     monkeypatch.setattr(pipeline.sources.isolation, "recordings", read)
 
@@ -67,7 +68,7 @@ def replayed(task: ReadTask, attempts: Ledger) -> tuple[dict[str, bytes | str], 
     """What is read of `task` in the end, as Ray would, and how many processes died over it."""
     for deaths in itertools.count():
         try:
-            found = [(item.id, content(item)) for item in isolated(task, "read 0", attempts)]
+            found = [(item.id, content(item)) for items in isolated(task, "read 0", attempts) for item in items]
         except Death:
             continue
         assert len(dict(found)) == len(found)
