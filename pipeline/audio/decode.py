@@ -5,9 +5,9 @@ Plain WAV on a local path is memory-mapped; FFmpeg decodes everything else. Cont
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -161,10 +161,10 @@ def _source(stream: Guarded, mapped: bool, allow_truncated: bool) -> Iterator[So
     if stream.size == 0 and stream.error is None:
         raise EmptyAudio("it has 0 bytes")
     wav = read_header(buffered, stream.size)
-    if wav is not None and wav.promised is not None and wav.present < wav.promised and not allow_truncated:
-        raise TruncatedAudio(f"its header promises {wav.promised} bytes of samples, it has {wav.present}")
+    lacks = wav is not None and wav.promised is not None and wav.present < wav.promised and not allow_truncated
+    why = f"its header promises {wav.promised} bytes of samples, it has {wav.present}" if wav and lacks else None
     if wav is not None and wav.kind:
-        yield _wav_source(buffered, wav, mapped)
+        yield replace(_wav_source(buffered, wav, mapped), missing=why)
         return
     with ExitStack() as stack:
         buffered.seek(0)
@@ -177,10 +177,22 @@ def _source(stream: Guarded, mapped: bool, allow_truncated: bool) -> Iterator[So
             missing = missing_end(buffered, stream.size, "")
             if missing is None:
                 raise
-            raise TruncatedAudio(f"{missing}, and nothing can be decoded") from error
+            raise TruncatedAudio(f"{missing.why}, and nothing can be decoded") from error
         if missing is not None and not allow_truncated:
-            raise TruncatedAudio(missing)
-        yield source
+            if not missing.at_end:
+                raise TruncatedAudio(missing.why)
+            why = missing.why
+        sources = stack.enter_context(closing(_opened_anew(source, buffered)))
+        yield replace(source, blocks=lambda start: next(sources).blocks(start), missing=why)
+
+
+def _opened_anew(source: Source, stream: BinaryIO) -> Generator[Source, None, None]:
+    """`source`, then the same anew for each other place: after a seek FFmpeg goes on with old bytes of a FLAC."""
+    yield source
+    while True:
+        stream.seek(0)
+        with open_compressed(stream, BLOCK_VALUES) as again:
+            yield again
 
 
 def _wav_source(stream: BinaryIO, wav: Wav, mapped: bool) -> Source:

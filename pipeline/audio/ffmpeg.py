@@ -43,6 +43,7 @@ class Source:
     where a recording can be read `from_anywhere`, again for a later sample."""
     from_anywhere: bool = False
     samples: int | None = None  # per channel, where that is known for certain before they are decoded
+    missing: str | None = None  # why the end of the recording is not there; None: it is, or is not asked for
 
 
 @contextmanager

@@ -111,10 +111,12 @@ def _accepted(one: Stretch, source: Source, rules: Rules) -> Stretch:
     if channel is not None and not 1 <= channel <= source.channels:
         have = "1 channel" if source.channels == 1 else f"{source.channels} channels, 1 to {source.channels}"
         raise NoSuchChannel(f"channel {channel} is asked for, but it has {have}")
+    if source.missing is not None and one.stop == math.inf:
+        raise TruncatedAudio(source.missing)
     if source.samples is not None:
         _check_length(min(source.samples, one.stop), source.rate, rules)
         if one.stop > source.samples:
-            _check_end(one.view, source.samples, source.rate)
+            _check_end(one.view, source.samples, source)
     return one
 
 
@@ -157,7 +159,7 @@ class _Pass:
         except RecordingError as error:
             known = error is self.broken[1]
             position, _ = self.broken = self.broken if known else (position, error)
-            behind = list(later) if self.source.from_anywhere and self.sound() and not known else []
+            behind = list(later) if self.source.from_anywhere and self.sound() else []
             ended = held if behind else [*held, *later]
             if self.rules.allow_truncated and isinstance(error, TruncatedAudio):
                 yield from self._ends(ended, position)
@@ -203,7 +205,7 @@ class _Pass:
         """Of views that the end of a file of `samples` ended: whether that is where they end."""
         for one in stretches:
             try:
-                _check_end(one.view, samples, self.source.rate)
+                _check_end(one.view, samples, self.source)
             except RecordingError as error:
                 yield Piece(one.number, None, error)
             else:
@@ -224,9 +226,11 @@ def _check_finite(block: np.ndarray, begin_s: float, first_channel: int) -> None
         )
 
 
-def _check_end(view: View, samples: int, rate: int) -> None:
-    """What a view is worth of a recording of `samples` in all."""
-    duration_s = samples / rate
+def _check_end(view: View, samples: int, source: Source) -> None:
+    """What a view is worth that a recording of `samples` in all ends."""
+    duration_s = samples / source.rate
+    if source.missing is not None:
+        raise TruncatedAudio(source.missing)
     if samples == 0:
         raise EmptyAudio("it has no samples")
     if view.start_s >= duration_s or (view.end_s or 0) > duration_s + END_TOLERANCE_S:
