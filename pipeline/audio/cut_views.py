@@ -49,6 +49,8 @@ def cut_views(opened: OpenFile, wanted: Sequence[Wanted], chunk_samples: int, co
             continue
         if number not in going:
             going[number] = _Cutting(opened, wanted[number], chunk_samples, context_samples)
+            if sum(one.waiting_bytes for one in going.values()) > HOLD_BYTES:
+                going[number].only_count()  # else its chunks would be made in vain
         one = going[number]
         for chunk in one.end() if block is None else one.feed(block):
             yield Result(number, chunk, one.chunks)
@@ -67,6 +69,7 @@ class _Cutting:
         self.chunks = wanted.chunks if wanted.chunks or length is None else self._count(length)
         self.stream: tuple[Resampler, Cutter] | None = Resampler(self.rate), Cutter(chunk_samples, context_samples)
         self.samples, self.waiting = 0, list[Chunk]()
+        self.likely = opened.likely_length(wanted.view)
 
     def feed(self, block: np.ndarray) -> Iterator[Chunk]:
         """The chunks that may leave now. Iterate to the end."""
@@ -101,6 +104,12 @@ class _Cutting:
         """Of samples that are here; 0 of a view that is only counted."""
         filling = self.stream[1].filled if self.stream is not None else 0
         return 4 * (filling + sum(len(chunk.audio) for chunk in self.waiting))
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What `held_bytes` is likely to become."""
+        waits = self.stream is not None and self.chunks is None
+        return 4 * output_length(self.likely, self.rate) if waits else 0
 
     def only_count(self) -> None:
         """Forget the samples."""

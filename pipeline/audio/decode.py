@@ -58,12 +58,18 @@ class OpenFile:
     rate: int  # Hz
     channels: int
     samples: int | None  # per channel, where that is known for certain before they are decoded
+    likely: int | None  # per channel, as the header has it, which may be wrong
     read: Callable[[Sequence[View]], Iterator[Piece]]
     """The `Piece`s of the views, as `views.read_views` gives them; errors say the recording's name. Call it once."""
 
     def length(self, view: View) -> int | None:
         """Samples of a view at `rate`, where that is known before they are decoded."""
         return None if self.samples is None else stretch(0, view, self.rate).of(self.samples)
+
+    def likely_length(self, view: View) -> int:
+        """As `length`, but by a header that may be wrong; 0 where nothing is known."""
+        likely = self.likely or (round((view.end_s or 0) * self.rate))
+        return stretch(0, view, self.rate).of(likely)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def open_file(
             for piece in read_views(source, views, rules, lambda: stream.error is None, beat):
                 yield piece if piece.error is None else piece._replace(error=_named(name, piece.error, stream))
 
-        yield OpenFile(source.rate, source.channels, source.samples, read)
+        yield OpenFile(source.rate, source.channels, source.samples, source.likely, read)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class Source:
     where a recording can be read `from_anywhere`, again for a later sample."""
     from_anywhere: bool = False
     samples: int | None = None  # per channel, where that is known for certain before they are decoded
+    likely: int | None = None  # per channel, as the header has it, which may be wrong; None: it says nothing
     missing: str | None = None  # why the end of the recording is not there; None: it is, or is not asked for
 
 
@@ -90,7 +91,8 @@ def _source(container: av.container.InputContainer, track: av.AudioStream, block
             return position, _blocks(found, size)
         return 0, _blocks(chain([first], frames), size)
 
-    return Source(container.format.name, rate, channels, blocks, from_anywhere=flac)
+    likely = None if container.duration is None else container.duration * rate // av.time_base
+    return Source(container.format.name, rate, channels, blocks, from_anywhere=flac, likely=likely)
 
 
 def _seek(
