@@ -6,7 +6,7 @@ from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pipeline.flow import tokenize
-    from pipeline.load_audio import load_audio
+    from pipeline.loading import load_audio
     from pipeline.run.reader import open_run
 
 __all__ = ["__version__", "load_audio", "open_run", "tokenize"]
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> object:
 
         return open_run
     if name == "load_audio":
-        from pipeline.load_audio import load_audio
+        from pipeline.loading import load_audio
 
         return load_audio
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ import pipeline.audio.cut_views
 from actors.contract import FRAME_SAMPLES
 from pipeline.audio.resample import resample
 from pipeline.cli.demo import CLIPS
-from pipeline.load_audio import load_audio
+from pipeline.loading import load_audio
 from pipeline.read import Reading, SourceFile, read_chunks
 from pipeline.schema import EACH
 from pipeline.sources.formats import files, recordings

@@ -104,7 +104,6 @@ def test_segments_of_one_file_stay_in_one_task(tmp_path: Path) -> None:
         [f"{tmp_path}/{file}.wav"] for file in "abc"
     ]
     first = read(replace(plan([str(tmp_path / "m.jsonl")]), tasks=tasks[:1]))
-    assert len({id(item.open) for item in first}) >= 1
     assert [item.start_s for item in first] == list(range(100))
 
 
@@ -198,7 +197,6 @@ def test_what_remains_of_channels(corpus: Path) -> None:
     planned = plan([str(corpus)], channel=EACH, task_bytes=1 << 30)
     numbers = {task.units["@id"][0].as_py(): number for number, task in enumerate(planned.tasks)}
     held = {number: [f"{id_}@ch1", f"{id_}@ch2"] for id_, number in numbers.items()}
-    every = [id_ for ids in held.values() for id_ in ids]
     for task in planned.tasks:
         held[numbers[task.units["@id"][0].as_py()]] = [
             f"{i}@ch{n}" for i in task.units["@id"].to_pylist() for n in (1, 2)
