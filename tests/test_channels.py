@@ -97,16 +97,11 @@ def test_other_channels_of_the_same_ids_are_refused(run: Run, corpus: Path) -> N
 
 
 def test_failures_of_channels_are_retried(run: Run, corpus: Path) -> None:
-    good = np.zeros((8000, 2), np.float32)
-    kept = (corpus / "bad.wav").read_bytes()
-    try:
-        (corpus / "no.wav").write_bytes(riff(pcm(8000, 2, 32, code=3), good.tobytes()))
-        done = retry(run.location, ["NotAudio"], quiet=True)
-        assert sorted(r.id for r in done) == sorted([*EVERY, "no.wav@ch1", "no.wav@ch2"])
-        tried = retry(run.location, ["NonFiniteAudio"], quiet=True)
-        assert tried.failures()["id"].to_pylist() == ["bad.wav@ch2"]
-    finally:
-        (corpus / "bad.wav").write_bytes(kept)
+    silence = np.zeros((8000, 2), np.float32)
+    (corpus / "no.wav").write_bytes(riff(pcm(8000, 2, 32, code=3), silence.tobytes()))
+    done = retry(run.location, quiet=True)
+    assert sorted(recording.id for recording in done) == sorted([*EVERY, "no.wav@ch1", "no.wav@ch2"])
+    assert done.failures()["id"].to_pylist() == ["bad.wav@ch2"]
     assert check(run.location, [str(corpus)]).problems == []
 
 

@@ -24,6 +24,8 @@ from pipeline.schema import EACH
 from pipeline.sources.formats import files, recordings
 from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import InputRecording
+from pipeline.storage import opening
+from tests.helpers.s3 import counted, s3_server
 from tests.helpers.shards import write_files, write_parquet, write_tar
 from tests.helpers.sounds import RATE, pcm, riff, sound, tone, with_soundfile
 
@@ -53,7 +55,7 @@ def errors(rows: list[dict]) -> dict[str, str | None]:
 
 
 @contextmanager
-def counted(opens: list[int], inner: object) -> Iterator[BinaryIO]:
+def noted(opens: list[int], inner: object) -> Iterator[BinaryIO]:
     opens.append(1)
     with inner() as file:  # type: ignore[operator]
         yield file
@@ -62,7 +64,7 @@ def counted(opens: list[int], inner: object) -> Iterator[BinaryIO]:
 def file_rows(items: list[InputRecording], opens: list[int], how: Reading = HOW) -> list[dict]:
     """The rows of recordings of one file, and a 1 in `opens` for each time that it is opened."""
     inner = items[0].open
-    items = [replace(item, open=lambda: counted(opens, inner)) for item in items]
+    items = [replace(item, open=lambda: noted(opens, inner)) for item in items]
     return [values for _, values in SourceFile(items, how).rows()]
 
 
@@ -275,6 +277,22 @@ def test_an_odd_error_fails_what_is_left_and_ends_nothing(tmp_path: Path, monkey
     assert [row["error"] for row in rows if row["chunk"] in (None, 0)] == [None, *["UnexpectedError"] * 2, None]
 
 
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "opus", "m4a"])
+def test_segments_over_s3_fetch_a_file_once(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = sound(name, 60.0)
+    monkeypatch.setattr(opening, "SMALL_BYTES", 50_000)
+    monkeypatch.setattr(opening, "BUFFER_BYTES", 20_000)
+    bounds = [{"start_s": second, "end_s": second + 2} for second in range(58)]
+    with s3_server("speech", {f"a.{name}": data}) as server, counted(server) as proxy:
+        uri = f"s3://k:s@speech/a.{name}?endpoint_override={proxy.address}&scheme=http"
+        remote = read(plan([manifest(tmp_path, *[{"path": uri, **bound} for bound in bounds])]))
+    assert proxy.sent < 1.1 * len(data) + 1_000_000  # its head, index and tail are looked at first, 256 kB each time
+    write_files(tmp_path, {"a": data})
+    local = read(plan([manifest(tmp_path, *[{"path": "a", **bound} for bound in bounds])]))
+    assert [row["audio"] for row in remote] == [row["audio"] for row in local]
+    assert None not in [row["audio"] for row in local]
+
+
 # ---- load_audio
 
 
@@ -316,3 +334,9 @@ def test_load_audio_says_what_is_wrong(sound_: object, kind: str, text: str) -> 
     with pytest.raises(Exception, match=text) as caught:
         load_audio(sound_)  # type: ignore[arg-type]
     assert type(caught.value).__name__ == kind
+
+
+def test_the_function_and_not_its_module_is_exported() -> None:
+    import pipeline.loading
+
+    assert pipeline.load_audio is pipeline.loading.load_audio is load_audio
