@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.run.commit import Done
 from pipeline.run.layout import CODES, FAILURES, parts
 from pipeline.run.parts import read_part
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import Discovered
 from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
@@ -42,7 +42,7 @@ class Changes:
 
 
 def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False) -> Changes:
-    """Compare every committed row with what `inputs` hold now: location, size, version, bounds.
+    """Compare every committed row with what `inputs` hold now: location, size, version, bounds, channel.
 
     What a store does not tell is not compared. A file that a manifest names is looked up where it is local; remote ones
     are compared by their location and bounds. Members of containers are compared by their container. `moved`: the
@@ -53,7 +53,7 @@ def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False) -
         return changed
     files, shards = Files(inputs, moved), Shards(inputs, moved)
     for rows in committed_rows(fs, run):
-        at = files.find(rows["id"])
+        at = files.find(rows)
         files.compare(rows.filter(pa.array(at >= 0)), at[at >= 0], changed)
         if shards.places:
             unsure |= shards.compare(rows.filter(pa.array(at < 0)), changed)
@@ -112,8 +112,12 @@ class Files:
         self.order = np.argsort(hashes, kind="stable")
         self.hashes = hashes[self.order]
 
-    def find(self, ids: pa.ChunkedArray) -> np.ndarray:
-        """The row of each id in `units`, -1 where it is none of them."""
+    def find(self, rows: pa.Table) -> np.ndarray:
+        """The number in `units` of each committed row, or of the file that it is a channel of; -1 where it has none."""
+        at = self._find(rows["id"])
+        return np.where(at >= 0, at, self._find(_files_of(rows)))
+
+    def _find(self, ids: pa.ChunkedArray) -> np.ndarray:
         if not len(self.hashes):
             return np.full(len(ids), -1)
         hashes = id_hashes(ids)
@@ -128,15 +132,28 @@ class Files:
         same = np.ones(len(units), bool)
         for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
             same &= pc.equal(pc.fill_null(units[f"@{name}"], unset), pc.fill_null(rows[name], unset)).to_numpy()
+        same &= _same_channel(units["@id"], units["@channel"], rows)
         told = [pc.equal(units[f"@{name}"], rows[f"source_{name}"]) for name in ("size", "version")]
         for row in np.flatnonzero(~(here & same & pc.fill_null(pc.and_(*told), False).to_numpy())).tolist():
             unit, before = units.slice(row, 1).to_pylist()[0], rows.slice(row, 1).to_pylist()[0]
             stamp, known = planned_stamp(unit), Stamp(before["source_size"], before["source_version"])
             as_was = same[row] and (here[row] or self.moved)
             if not as_was or not same_content(*_comparable(stamp, known, here[row])):
-                now = told_bounds(unit["source"], stamp, unit["@start_s"], unit["@end_s"])
-                was = told_bounds(before["source"], known, before["start_s"], before["end_s"])
+                now = told_bounds(unit["source"], stamp, unit["@start_s"], unit["@end_s"], unit["@channel"])
+                was = told_bounds(before["source"], known, before["start_s"], before["end_s"], before["channel"])
                 changed.add(before["id"], was, now)
+
+
+def _files_of(rows: pa.Table) -> pa.ChunkedArray:
+    """The ids of committed rows; of the channel of a file of which each is a recording, the file's."""
+    return pc.if_else(pc.fill_null(pc.greater(rows["channel"], EACH), False), file_ids(rows["id"]), rows["id"])
+
+
+def _same_channel(ids: pa.ChunkedArray, channels: pa.ChunkedArray, rows: pa.Table) -> np.ndarray:
+    """bool [n]: whether rows are of the `channels` that units of `ids` ask for, or one of several where it is each."""
+    apart = pc.and_(pc.equal(pc.fill_null(channels, -1), EACH), pc.not_equal(ids, rows["id"]))
+    alike = pc.and_(pc.equal(pc.fill_null(channels, -1), pc.fill_null(rows["channel"], -1)), pc.equal(ids, rows["id"]))
+    return pc.or_(apart, alike).to_numpy()
 
 
 def _comparable(now: Stamp, before: Stamp, here: bool) -> tuple[Stamp, Stamp]:
@@ -155,7 +172,8 @@ class Shards:
 
     def __init__(self, inputs: Discovered, moved: bool) -> None:
         self.moved = moved
-        how = (inputs.carried, pa.array([], pa.large_string()), inputs.prefixed, inputs.column, inputs.access)
+        none = pa.array([], pa.large_string())
+        how = (inputs.carried, none, inputs.prefixed, inputs.column, inputs.access, inputs.channel)
         self.tasks = [ReadTask(one.kind, one.units, *how) for one in inputs.found if one.kind != "files"]
         self.prefixed = inputs.prefixed
         self.places = {shard.source: shard for task in self.tasks for shard in containers(task)}
@@ -174,7 +192,7 @@ class Shards:
             if shard is None or self.has(row, shard):
                 continue
             if self.prefixed:
-                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp))
+                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp, channel=shard.channel))
             else:
                 unsure = True
         return unsure
@@ -182,16 +200,18 @@ class Shards:
     def compare_members(self, rows: pa.Table, changed: Changes, lone: set[bytes]) -> None:
         """Add rows of other content that have the id of a member of the only container: `lone`, hashes."""
         (shard,) = self.places.values()
-        hashes = id_hashes(rows["id"]).tolist()
+        hashes = id_hashes(rows["id"] if shard.channel != EACH else _files_of(rows)).tolist()
         for hash_, row in zip(hashes, rows.to_pylist(), strict=True):
             if hash_ in lone and not self.has(row, shard):
-                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp))
+                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp, channel=shard.channel))
 
     def has(self, row: dict, shard: Container) -> bool:
         """Whether a committed row was read from what `shard` is now."""
         here = row["source"] == shard.source or row["source"].startswith(f"{shard.source}::")
         known = Stamp(row["source_size"], row["source_version"])
-        return (here or self.moved) and same_content(*_comparable(shard.stamp, known, here))
+        wanted = shard.channel
+        as_asked = row["channel"] == wanted if wanted != EACH else row["channel"] is not None
+        return as_asked and (here or self.moved) and same_content(*_comparable(shard.stamp, known, here))
 
     def owner_of(self, id_: str) -> Container | None:
         """The container among whose recordings' ids `id_` is: its own id, and "/" or "#" behind it."""
@@ -200,14 +220,23 @@ class Shards:
 
 
 def _told(row: dict) -> str:
-    return told_bounds(row["source"], Stamp(row["source_size"], row["source_version"]), row["start_s"], row["end_s"])
+    known = Stamp(row["source_size"], row["source_version"])
+    return told_bounds(row["source"], known, row["start_s"], row["end_s"], row["channel"])
 
 
-def told_bounds(source: str, stamp: Stamp, start_s: float | None = None, end_s: float | None = None) -> str:
+def told_bounds(
+    source: str,
+    stamp: Stamp,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    channel: int | None = None,
+) -> str:
     """A fingerprint in words."""
     words = [source]
     if start_s or end_s is not None:
         words.append(f"{start_s or 0:g} to {'the end' if end_s is None else f'{end_s:g}'} s")
+    if channel is not None:
+        words.append("each channel" if channel == EACH else f"channel {channel}")
     words += [f"{stamp.size:,} bytes"] if stamp.size is not None else []
     words += [f"version {stamp.version}"] if stamp.version is not None else []
     return ", ".join(words)

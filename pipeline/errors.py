@@ -53,6 +53,10 @@ class NoSuchTrack(RecordingError):
     """A container that has no audio track `input.track`."""
 
 
+class NoSuchChannel(RecordingError):
+    """A channel that is asked for, of a recording that has fewer."""
+
+
 class TooLong(RecordingError):
     """Longer than `input.max_recording_s`."""
 

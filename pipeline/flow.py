@@ -88,7 +88,13 @@ def tokenize(
         record = describe(job, paths)
         before = None if overwrite else resume(job.fs, job.run, record)
         refuse_inside(paths, chosen.input.schemes, job.fs, job.run)
-        found = discover_all(paths, chosen.input.column, chosen.input.access, root=chosen.input.root)
+        found = discover_all(
+            paths,
+            chosen.input.column,
+            chosen.input.access,
+            root=chosen.input.root,
+            channel=chosen.input.channel,
+        )
         for note in () if quiet else found.notes:
             print(f"voxmill: {note}", file=sys.stderr)
         if found.runs and not quiet:
@@ -145,7 +151,7 @@ def execute(
     samples = undecoded = 0
     if planned.tasks:
         tally, census = keeper(Tally), keeper(Census)
-        containers = keeper(Held) if any(task.kind != "files" for task in planned.tasks) else None
+        containers = keeper(Held) if not all(task.listed for task in planned.tasks) else None
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),

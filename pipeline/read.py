@@ -1,25 +1,24 @@
-"""A read task -> chunk rows: open, decode, resample and cut its recordings one by one, as streams, in a worker."""
+"""A read task -> chunk rows: open, decode, resample and cut its recordings, file by file, as streams, in a worker."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
 from actors.pools.arrow import failure
 from actors.watchdog import beat
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
-from pipeline.audio.decode import Audio, count_samples, open_audio
-from pipeline.audio.resample import output_length, resample, resample_from, start_before
+from pipeline.audio.cut_views import Wanted, cut_views
+from pipeline.audio.decode import Audio, OpenFile, open_audio, open_file
+from pipeline.audio.resample import output_length, resample_from, start_before
+from pipeline.audio.views import View
 from pipeline.errors import EmptyAudio, RecordingError, UnexpectedError, UnreadableAudio
-from pipeline.schema import CHUNK_SCHEMA
-from pipeline.sources.files import InputRecording
-from pipeline.sources.formats import recordings
+from pipeline.schema import CHUNK_SCHEMA, EACH, channel_id
+from pipeline.sources.formats import files
 from pipeline.sources.split import shareable
-from pipeline.sources.task import Range, ReadTask
+from pipeline.sources.task import InputRecording, Range, ReadTask
 from pipeline.storage.stamp import UNKNOWN, same_content, stamp_of
 from pipeline.storage.translate import reason
 
@@ -34,49 +33,144 @@ class Reading:
     max_recording_s: float
     track: int | None = None  # of a container with several audio tracks, from 1; None: the default one
 
+    @property
+    def rules(self) -> dict[str, Any]:
+        """The arguments of `open_file`."""
+        chosen = {name: getattr(self, name) for name in ("allow_truncated", "max_recording_s", "track")}
+        return {**chosen, "beat": beat}
+
+
+Rows = Iterator[tuple[InputRecording, dict[str, Any]]]
+"""A recording, and the columns of a row of it but those that are carried."""
+
 
 def read_chunks(
     task: ReadTask,
     how: Reading,
     carried: pa.Schema,
     partial: Mapping[str, frozenset[int]],
-    find: Callable[[ReadTask], Iterator[InputRecording]] = recordings,
+    find: Callable[[ReadTask], Iterator[list[InputRecording]]] = files,
 ) -> Iterator[pa.Table]:
-    """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why."""
+    """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why.
+
+    Chunks in `partial`, by the recording's id, are committed already.
+    """
     schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
-    for item in find(task):
-        source = Source(item, how)
+    done = frozenset(task.done.to_pylist() if EACH in (task.channel, *_channels(task)) else ())
+    for items in find(task):
+        file = SourceFile(items, how, done, partial)
+        for item, values in file.rows():
+            yield _row(schema, item.carried | values)
+
+
+def _channels(task: ReadTask) -> set[int | None]:
+    return set() if task.listed else set(task.units["@channel"].unique().to_pylist())
+
+
+class SourceFile:
+    """A file that is opened once, or again where its recordings are too long: what it was, it must be each time.
+
+    `items` are the recordings in it. Of those of which each channel is one, the channels in `done` are left out.
+    """
+
+    def __init__(
+        self,
+        items: list[InputRecording],
+        how: Reading,
+        done: frozenset[str] = frozenset(),
+        partial: Mapping[str, frozenset[int]] | None = None,
+    ) -> None:
+        self.item, self.how, self.done, self.stamp = items[0], how, done, items[0].stamp
+        self.left = {item.id: item for item in items}  # until its last row
+        self.skip = {} if partial is None else dict(partial)  # chunks that are committed, or came
+        self.chunks: dict[str, int] = {}  # how many the recordings have whose chunks did not all come
+
+    def rows(self) -> Rows:
+        """The chunks of all recordings, and of those that fail a row that says why."""
         try:
-            for values in recording_chunks(source, partial.get(item.id, frozenset())):
-                yield _row(schema, item.carried | source.known() | values)
+            if self.item.range is not None:
+                for chunk, chunks, audio in range_chunks(self, self.item.range):
+                    yield self._chunk(self.item, chunk, chunks, audio.rate, audio.channels)
+                return
+            while self.left:
+                with self.file() as file, open_file(file, self.item.name, **self.how.rules) as opened:
+                    self.left = dict(self._each_channel(opened.channels))
+                    yield from self._pass(opened)
         except RecordingError as error:
-            yield _row(schema, item.carried | source.known() | failure("read", error))
+            yield from self._fail(error)
         except Exception as error:  # one odd recording must not end a run of millions
-            unexpected = UnexpectedError(f"{item.name}: {reason(error)}; please report it with the recording")
-            yield _row(schema, item.carried | source.known() | failure("read", unexpected))
+            what = f"{self.item.name}: {reason(error)}; please report it with the recording"
+            yield from self._fail(UnexpectedError(what))
 
+    def _each_channel(self, channels: int) -> Iterator[tuple[str, InputRecording]]:
+        """What is left, by its ids; in the place of a file of which each channel is a recording, these."""
+        for id_, item in self.left.items():
+            apart = range(1, channels + 1) if item.channel == EACH else []
+            for name, channel in ((channel_id(id_, channel), channel) for channel in apart):
+                if name not in self.done:
+                    yield name, replace(item, id=name, channel=channel)
+            if item.channel != EACH:
+                yield id_, item
 
-class Source:
-    """A recording that is opened up to three times: what it was the first time, it must be each time."""
+    def _pass(self, opened: OpenFile) -> Rows:
+        """Read all that is left once. What is still left then is too long for its chunks to wait, and counted now."""
+        items, none = list(self.left.values()), frozenset[int]()
+        views = [View(item.start_s, item.end_s, item.channel) for item in items]
+        wanted = [
+            Wanted(view, self.skip.get(item.id, none), self.chunks.get(item.id))
+            for item, view in zip(items, views, strict=True)
+        ]
+        for number, chunk, chunks, error in cut_views(opened, wanted, self.how.chunk_samples, self.how.context_samples):
+            item = items[number]
+            if error is None and chunks == 0:
+                error = EmptyAudio(f"{item.name}: no samples; expected at least one. Leave it out, or export it again.")
+            if error is not None:
+                del self.left[item.id]
+                yield item, self.known(item) | failure("read", error)
+            elif chunk is not None and chunks is not None:
+                self.skip[item.id] = self.skip.get(item.id, none) | {chunk.index}
+                yield self._chunk(item, chunk, chunks, opened.rate, opened.channels)
+            elif chunks is not None and len(self.skip.get(item.id, none)) >= chunks:
+                del self.left[item.id]
+            elif chunks is not None:
+                self.chunks[item.id] = chunks
 
-    def __init__(self, item: InputRecording, how: Reading) -> None:
-        self.item, self.how, self.stamp = item, how, item.stamp
+    def _chunk(
+        self, item: InputRecording, chunk: Chunk, chunks: int, rate: int, channels: int
+    ) -> tuple[InputRecording, dict[str, Any]]:
+        return item, {
+            **self.known(item),
+            "chunk": chunk.index,
+            "chunks": chunks,
+            "first_frame": chunk.first_frame,
+            "num_samples": chunk.num_samples,
+            "context_samples": chunk.context_samples,
+            "source_rate": rate,
+            "source_channels": channels,
+            "audio": pa.LargeListArray.from_arrays(pa.array([0, len(chunk.audio)], pa.int64()), pa.array(chunk.audio)),
+        }
 
-    def known(self) -> dict[str, Any]:
-        """Its id and fingerprint, as far as they are known."""
+    def _fail(self, error: RecordingError) -> Rows:
+        """A row of everything that is left."""
+        for item in self.left.values():
+            yield item, self.known(item) | failure("read", error)
+
+    def known(self, item: InputRecording) -> dict[str, Any]:
+        """Id and fingerprint of a recording, as far as they are known."""
         size, version = self.stamp
-        bounds = {"start_s": self.item.start_s or None, "end_s": self.item.end_s}
         return {
-            "id": self.item.id,
-            "source": self.item.source,
+            "id": item.id,
+            "source": item.source,
             "source_size": size,
             "source_version": version,
-            **bounds,
+            "start_s": item.start_s or None,
+            "end_s": item.end_s,
+            "channel": item.channel,
         }
 
     @contextlib.contextmanager
     def file(self) -> Iterator[BinaryIO]:
-        """The recording's bytes. Raises UnreadableAudio where they are others than before."""
+        """The file's bytes. Raises UnreadableAudio where they are others than before."""
         with self.item.open() as file:
             if self.item.stamp == UNKNOWN:
                 seen = stamp_of(file)
@@ -85,59 +179,16 @@ class Source:
                 self.stamp = seen
             yield file
 
-    @contextlib.contextmanager
-    def audio(self, start_s: float | None = None) -> Iterator[Audio]:
-        """The recording's bytes behind its decoder; from `start_s` on where it is given."""
-        with (
-            self.file() as file,
-            open_audio(
-                file,
-                self.item.name,
-                start_s=self.item.start_s if start_s is None else start_s,
-                end_s=self.item.end_s,
-                allow_truncated=self.how.allow_truncated,
-                max_recording_s=self.how.max_recording_s,
-                track=self.how.track,
-            ) as audio,
-        ):
-            yield dataclasses.replace(audio, blocks=heard(audio.blocks))
-
 
 CHANGED = "it changed while it was read; keep inputs as they are until the run is complete"
 
 
-def recording_chunks(source: Source, skip: frozenset[int]) -> Iterator[dict[str, Any]]:
-    """Decode, resample and cut one recording; chunks in `skip` are committed already.
-
-    A recording longer than one chunk is decoded twice: first to the end, to learn that it is sound and how many chunks
-    it has, so that no chunk of a broken recording ever leaves. Of one that several tasks share, this task's range.
-    """
-    item, how = source.item, source.how
-    if item.range is not None:
-        yield from range_chunks(source, item.range, skip)
-        return
-    with source.audio() as audio:
-        first = next(cut_audio(audio, how), None)
-        if first is None:
-            raise EmptyAudio(f"{item.name}: no samples; expected at least one. Leave it out, or export it again.")
-        if first.num_samples < how.chunk_samples:
-            yield _chunk_values(first, 1, audio)
-            return
-    del first
-    with source.audio() as audio:
-        chunks = chunk_count(output_length(count_samples(audio), audio.rate), how.chunk_samples)
-    with source.audio() as audio:
-        for chunk in cut_audio(audio, how):
-            if chunk.index not in skip:
-                yield _chunk_values(chunk, chunks, audio)
-
-
-def range_chunks(source: Source, part: Range, skip: frozenset[int]) -> Iterator[dict[str, Any]]:
-    """Read some chunks of a WAV that several tasks share; its header tells how many it has.
+def range_chunks(source: SourceFile, part: Range) -> Iterator[tuple[Chunk, int, Audio]]:
+    """Some chunks of a WAV that several tasks share, and how many it has, which its header tells.
 
     A sample that is not finite fails the range that holds it; what other ranges gave is dropped when the run settles.
     """
-    item, how = source.item, source.how
+    item, how, skip = source.item, source.how, source.skip.get(source.item.id, ())
     wanted = [chunk for chunk in range(part.first_chunk, part.last_chunk + 1) if chunk not in skip]
     if not wanted:
         return
@@ -149,38 +200,16 @@ def range_chunks(source: Source, part: Range, skip: frozenset[int]) -> Iterator[
     chunks = chunk_count(output_length(wav.samples, wav.rate), how.chunk_samples)
     begin = wanted[0] * how.chunk_samples - context_of(wanted[0], how.chunk_samples, how.context_samples)
     start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample
-    with source.audio(start_s) as audio:
+    with (
+        source.file() as file,
+        open_audio(file, item.name, start_s=start_s, channel=item.channel, **how.rules) as audio,
+    ):
         blocks = resample_from(audio.blocks, audio.rate, begin)
         for chunk in cut(blocks, how.chunk_samples, how.context_samples, wanted[0]):
             if chunk.index not in skip:
-                yield _chunk_values(chunk, chunks, audio)
+                yield chunk, chunks, audio
             if chunk.index == wanted[-1]:
                 return
-
-
-def heard(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """`blocks`, each a sign of life: a recording of a day may be decoded for minutes before its first chunk."""
-    for block in blocks:
-        beat()
-        yield block
-
-
-def cut_audio(audio: Audio, how: Reading) -> Iterator[Chunk]:
-    """Resampled to 24 kHz mono and cut, as a stream."""
-    return cut(resample(audio.blocks, audio.rate), how.chunk_samples, how.context_samples)
-
-
-def _chunk_values(chunk: Chunk, chunks: int, audio: Audio) -> dict[str, Any]:
-    return {
-        "chunk": chunk.index,
-        "chunks": chunks,
-        "first_frame": chunk.first_frame,
-        "num_samples": chunk.num_samples,
-        "context_samples": chunk.context_samples,
-        "source_rate": audio.rate,
-        "source_channels": audio.channels,
-        "audio": pa.LargeListArray.from_arrays(pa.array([0, len(chunk.audio)], pa.int64()), pa.array(chunk.audio)),
-    }
 
 
 def _row(schema: pa.Schema, values: dict[str, Any]) -> pa.Table:

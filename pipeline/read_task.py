@@ -24,7 +24,7 @@ Read = Callable[..., Iterator[pa.Table]]
 
 
 class Held:
-    """What the containers of a read task held, as its reader tells at its end; lives in an actor of its own."""
+    """What read tasks held that are not `listed`, as their readers tell at their end; lives in an actor of its own."""
 
     def __init__(self) -> None:
         self.ids: dict[int, list[str]] = {}
@@ -45,7 +45,7 @@ class Terms:
     packages: Mapping[str, str | None]  # versions that a node must have
     attempts: RemoteLedger
     stall_s: float
-    containers: Any  # a `Held` in a keeper; None where all tasks are of files
+    containers: Any  # a `Held` in a keeper; None where all tasks are `listed`
     probes: Probes
     census: Any  # a `run.bound.Census` in a keeper
     home: str  # the driver's node, which needs no probe
@@ -60,10 +60,10 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
     if ray.get_runtime_context().get_node_id() != terms.home:
         refuse_blind_node(terms.probes, task.access)
     ids: dict[str, None] = {}
-    counts = Counts()
+    counts, listed = Counts(), task.listed
     find = functools.partial(isolated, name=f"read {number}", attempts=terms.attempts)
     for rows in watched(read(task, find=find), terms):
-        if task.kind != "files":
+        if not listed:
             ids.update(dict.fromkeys(rows["id"].to_pylist()))
         counts.see(rows, "read")
         if counts.failures >= FAILURES_A_REPORT:
@@ -71,7 +71,7 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
             counts = Counts()
         yield rows
     terms.census.add.remote(this_place("read"), counts)
-    if task.kind != "files":
+    if not listed:
         ray.get(terms.containers.set.remote(number, list(ids)))  # waits: a report that came late would be none
 
 

@@ -1,6 +1,7 @@
 """The Arrow schemas of the rows that the stages pass to each other."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from actors.pools.arrow import CODES_TYPE
 
@@ -11,9 +12,24 @@ FINGERPRINT_SCHEMA = pa.schema(
         ("source_version", pa.string()),  # the server's entity tag, or the time of the last change; null: unknown
         ("start_s", pa.float64()),  # of a segment, as asked for; null: from the beginning
         ("end_s", pa.float64()),  # null: to the end
+        ("channel", pa.int32()),  # from 1; null: the mean over all; EACH: in failures of the whole file
     ]
 )
 """What a recording was read from. With the id it says whether a planned recording is one that is committed."""
+
+EACH = 0
+"""The channel of a file of which every channel is a recording. How many it has is known once it is open."""
+
+
+def channel_id(id_: str, channel: int) -> str:
+    """The id of a channel (from 1) of the file `id_`, where each is a recording."""
+    return f"{id_}@ch{channel}"
+
+
+def file_ids(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Of what may be a `channel_id` the file's id; any other id as it is."""
+    return pc.replace_substring_regex(ids, r"@ch[1-9][0-9]*$", "")
+
 
 CHUNK_SCHEMA = pa.schema(
     [

@@ -37,6 +37,7 @@ class Input(_Section):
     column: str | None = None
     track: Count | None = None
     root: str | None = None
+    channels: Literal["mean", "split"] | Count = "mean"
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
     schemes: tuple[str, ...] = SCHEMES
@@ -49,6 +50,13 @@ class Input(_Section):
     @pydantic.field_serializer("root", when_used="json")
     def _shown(self, root: str | None) -> str | None:
         return None if root is None else redact(root)  # it may hold credentials, and run.json is read by others
+
+    @property
+    def channel(self) -> int | None:
+        """The "@channel" of recordings whose manifest names none."""
+        if isinstance(self.channels, int):
+            return self.channels
+        return 0 if self.channels == "split" else None  # schema.EACH, whose import takes long
 
     @property
     def access(self) -> Access:

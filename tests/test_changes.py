@@ -14,7 +14,7 @@ from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
 from pipeline.run.commit import Done, committed, drop, settle
 from pipeline.run.write import write_failures, write_parts
-from pipeline.schema import FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.schema import EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.sources.plan import discover_all, plan
 from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, modified, same_content
 from pipeline.storage.text import id_hashes
@@ -230,14 +230,15 @@ def test_chunks_of_different_fingerprints_are_never_joined(tmp_path: Path) -> No
 
 
 def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path) -> None:
-    from pipeline.read import Source
+    from pipeline.read import SourceFile
     from pipeline.sources.formats import recordings
 
     write_files(tmp_path, {"a.wav": b"1"})
-    source = Source(next(recordings(plan([str(tmp_path)]).tasks[0])), Reading(24_000, 0, False, 60.0))
+    item = next(recordings(plan([str(tmp_path)]).tasks[0]))
+    source = SourceFile([item], Reading(24_000, 0, False, 60.0))
     with source.file() as file:
         assert file.read() == b"1"
-    assert source.known()["source_size"] == 1
+    assert source.known(item)["source_size"] == 1
     (tmp_path / "a.wav").write_bytes(b"12")
     with pytest.raises(RecordingError, match="changed while it was read"), source.file():
         pass
@@ -250,3 +251,72 @@ def test_fingerprints_of_a_run_are_columns(tmp_path: Path) -> None:
     row = pq.read_table(part).to_pylist()[0]
     stamp = local_stamp(str(corpus / "a.wav"))
     assert (row["source"], row["source_size"], row["source_version"]) == (f"{corpus}/a.wav", 3, stamp.version)
+
+
+def commit_row(run: Path, id_: str, path: Path, channel: int | None, failed: bool) -> None:
+    stamp = local_stamp(str(path))
+    known = {"source": str(path), "source_size": stamp.size, "source_version": stamp.version, "channel": channel}
+    if failed:
+        row = {"id": id_, **known, "stage": "read", "error": "NotAudio"}
+        write_failures(pa.Table.from_pylist([row], FAILURES_SCHEMA), LOCAL, str(run))
+    else:
+        types = FINGERPRINT_SCHEMA
+        write_parts(
+            coded_row(id_, 1920, **{k: pa.array([v], types.field(k).type) for k, v in known.items()}), LOCAL, str(run)
+        )
+
+
+@pytest.mark.parametrize(
+    ("id_", "committed_as", "now", "same"),
+    [
+        ("a.wav", None, None, True),
+        ("a.wav", 2, 2, True),
+        ("a.wav", 2, 1, False),
+        ("a.wav", None, 1, False),
+        ("a.wav", 1, None, False),
+        ("a.wav@ch2", 2, EACH, True),
+        ("a.wav@ch2", 2, None, False),
+        ("a.wav@ch2", 2, 2, False),
+        ("a.wav", None, EACH, False),
+        ("a.wav", 1, EACH, False),
+        ("a.wav", EACH, EACH, True),
+        ("b.wav@ch2", 2, EACH, True),
+        ("a.wav@ch2", None, EACH, True),  # the id of something else
+    ],
+)
+def test_another_channel_is_another_source(
+    tmp_path: Path, failed: bool, id_: str, committed_as: int | None, now: int | None, same: bool
+) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1"})
+    commit_row(tmp_path / "run", id_, corpus / "a.wav", committed_as, failed)
+    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(corpus)], channel=now))
+    assert len(changed.hashes) == (not same)
+    if (committed_as, now) == (2, 1):
+        assert ", channel 2, " in changed.examples[0].partition("; now")[0]
+        assert ", channel 1, " in changed.examples[0].partition("; now")[2]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    ("committed_as", "now", "same"),
+    [(None, None, True), (1, 1, True), (1, EACH, True), (None, EACH, False), (2, 1, False)],
+)
+def test_another_channel_of_members(
+    tmp_path: Path, alone: bool, committed_as: int | None, now: int | None, same: bool
+) -> None:
+    shard = write_tar(tmp_path / "s.tar", [("m.wav", b"1")])
+    other = [] if alone else [str(write_files(tmp_path / "in", {"a.wav": b"1"}))]
+    id_ = ("" if alone else "s.tar/") + ("m.wav@ch1" if now == EACH and same else "m.wav")
+    commit_row(tmp_path / "run", id_, shard, committed_as, failed=False)
+    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(shard), *other], channel=now))
+    assert len(changed.hashes) == (not same)
+
+
+def test_parts_without_channels_are_of_the_mean(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1"})
+    commit(tmp_path / "run", corpus)
+    (part,) = (tmp_path / "run" / "codes").iterdir()
+    pq.write_table(pq.read_table(part).drop_columns(["channel"]), part)
+    assert found(tmp_path / "run", corpus) == []
+    assert committed(LOCAL, str(tmp_path / "run")).ids.to_pylist() == ["a.wav"]
+    assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(corpus)], channel=2)).hashes) == 1

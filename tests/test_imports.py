@@ -45,7 +45,7 @@ MAY_IMPORT = {
     },
     "actors.demo": {*ENGINE, "actors.checkpoint", "actors.qwen", "actors.random_model"},
     # what every room of pipeline may know
-    "pipeline": {"pipeline.flow", "pipeline.run", "pipeline.version"},
+    "pipeline": {"pipeline.flow", "pipeline.loading", "pipeline.run", "pipeline.version"},
     "pipeline.version": set(),
     "pipeline.errors": ENGINE,
     "pipeline.schema": {*ENGINE, "actors.pools"},
@@ -73,6 +73,7 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
     },
+    "pipeline.loading": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
     "pipeline.read_task": {*ENGINE, *LEAVES, "actors.watchdog", "pipeline.cluster", "pipeline.run", "pipeline.sources"},
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""

@@ -36,24 +36,46 @@ def cut(blocks: Iterator[np.ndarray], chunk_samples: int, context_samples: int, 
     or all there is. A full chunk leaves as soon as its last sample is there. Memory: one chunk, its context, one block.
     The blocks begin where the context of chunk `first` begins: for chunk 0, with the recording.
     """
-    assert chunk_samples > 0, "a chunk holds at least one frame"
-    assert chunk_samples % FRAME_SAMPLES == 0, "chunks begin on a frame"
-    assert context_samples >= 0, "context reaches back"
-    assert context_samples % FRAME_SAMPLES == 0, "contexts begin on a frame"
-    index, context = first, context_of(first, chunk_samples, context_samples)
-    audio, filled = np.empty(context + chunk_samples, np.float32), 0  # pages of it become memory as they are filled
+    cutter = Cutter(chunk_samples, context_samples, first)
     for block in blocks:
+        yield from cutter.feed(block)
+    yield from cutter.flush()
+
+
+class Cutter:
+    """The chunk of one recording that is being filled, as `cut` describes it."""
+
+    def __init__(self, chunk_samples: int, context_samples: int, first: int = 0) -> None:
+        assert chunk_samples > 0, "a chunk holds at least one frame"
+        assert chunk_samples % FRAME_SAMPLES == 0, "chunks begin on a frame"
+        assert context_samples >= 0, "context reaches back"
+        assert context_samples % FRAME_SAMPLES == 0, "contexts begin on a frame"
+        self.lengths, self.index, self.filled = (chunk_samples, context_samples), first, 0
+        self.context = context_of(first, *self.lengths)
+        self.audio = np.empty(self.context + chunk_samples, np.float32)  # becomes memory as it is filled
+
+    def feed(self, block: np.ndarray) -> Iterator[Chunk]:
+        """float32 [m] -> the chunks that are full now. Iterate to the end."""
         while len(block):
-            part, block = block[: len(audio) - filled], block[len(audio) - filled :]
-            audio[filled : filled + len(part)] = part
-            filled += len(part)
-            if filled == len(audio):
-                yield Chunk(index, index * chunk_samples // FRAME_SAMPLES, chunk_samples, context, audio)
-                index += 1
-                context = context_of(index, chunk_samples, context_samples)
-                seen, audio = audio, np.empty(context + chunk_samples, np.float32)
-                audio[:context] = seen[len(seen) - context :]
-                filled = context
-                del seen
-    if filled > context:
-        yield Chunk(index, index * chunk_samples // FRAME_SAMPLES, filled - context, context, audio[:filled])
+            part, block = block[: len(self.audio) - self.filled], block[len(self.audio) - self.filled :]
+            self.audio[self.filled : self.filled + len(part)] = part
+            self.filled += len(part)
+            if self.filled == len(self.audio):
+                yield self._chunk()
+                self._next()
+
+    def flush(self) -> Iterator[Chunk]:
+        """The last chunk, once all was fed; none where nothing is left."""
+        if self.filled > self.context:
+            yield self._chunk()
+
+    def _chunk(self) -> Chunk:
+        begin = self.index * self.lengths[0] // FRAME_SAMPLES
+        return Chunk(self.index, begin, self.filled - self.context, self.context, self.audio[: self.filled])
+
+    def _next(self) -> None:
+        """Begin a chunk behind the one that is full: it has that one's end as its context."""
+        self.index += 1
+        self.context = self.filled = context_of(self.index, *self.lengths)
+        seen, self.audio = self.audio, np.empty(self.context + self.lengths[0], np.float32)
+        self.audio[: self.context] = seen[len(seen) - self.context :]

@@ -4,22 +4,23 @@ Plain WAV on a local path is memory-mapped; FFmpeg decodes everything else. Cont
 """
 
 import io
-import math
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pipeline.audio.ffmpeg import Source, open_compressed
 from pipeline.audio.guarded import Guarded
 from pipeline.audio.truncation import missing_end
+from pipeline.audio.views import Piece, Rules, View, read_views, stretch
 from pipeline.audio.wav import Wav, read_header, wav_blocks
 from pipeline.errors import (
     EmptyAudio,
     NonFiniteAudio,
+    NoSuchChannel,
     NoSuchTrack,
     NotAudio,
     RecordingError,
@@ -36,10 +37,6 @@ RATES = range(4_000, 192_001)
 """Hz that are read."""
 MAX_CHANNELS = 1_024
 """libsndfile's limit; more is a header that lies."""
-LONGEST_S = 1e9
-"""No start or end lies later (30 years)."""
-END_TOLERANCE_S = 0.1
-"""How far `end_s` may lie after the end: manifests round, and lossy formats pad."""
 
 _ADVICE = {
     NotAudio: "Expected wav, flac, ogg, mp3, m4a or another format of README's Inputs: convert it or take it out",
@@ -49,6 +46,7 @@ _ADVICE = {
     NonFiniteAudio: "Export it again from finite samples",
     SegmentOutside: "Mend start_s and end_s in the manifest",
     NoSuchTrack: "Set input.track to one that it has, or leave it out for the default one",
+    NoSuchChannel: "Mend the channel in the manifest, or input.channels",
     TooLong: "Cut it, or raise input.max_recording_s",
     UnreadableAudio: "Check the path, its permissions and the network",
 }
@@ -56,23 +54,72 @@ _QUERY = re.compile(r"(://)[^/@\s]*@|(\?)[^\s'\"]*")  # user names and signature
 
 
 @dataclass(frozen=True)
-class Audio:
-    """A recording that is being read."""
+class OpenFile:
+    """A recording that is open, of which several views can be read in one pass."""
 
     rate: int  # Hz
     channels: int
-    blocks: Iterator[np.ndarray]  # float32 [n, channels], 0 < n <= BLOCK_VALUES, finite; raises RecordingError
+    samples: int | None  # per channel, where that is known for certain before they are decoded
+    likely: int | None  # per channel, as the header has it, which may be wrong
+    read: Callable[[Sequence[View]], Iterator[Piece]]
+    """The `Piece`s of the views, as `views.read_views` gives them; errors say the recording's name. Call it once."""
+
+    def length(self, view: View) -> int | None:
+        """Samples of a view at `rate`, where that is known before they are decoded."""
+        return None if self.samples is None else stretch(0, view, self.rate).of(self.samples)
+
+    def likely_length(self, view: View) -> int:
+        """As `length`, but by a header that may be wrong; 0 where nothing is known."""
+        likely = self.likely or (round((view.end_s or 0) * self.rate))
+        return stretch(0, view, self.rate).of(likely)
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What of a recording is wanted, and what is accepted."""
+class Audio:
+    """One view of a recording that is being read."""
 
-    start_s: float
-    end_s: float | None
-    allow_truncated: bool
-    max_recording_s: float
-    track: int | None
+    rate: int  # Hz
+    channels: int  # of the recording
+    blocks: Iterator[np.ndarray]  # float32 [n, channels], of one channel [n, 1], 0 < n <= BLOCK_VALUES, finite
+
+
+@contextmanager
+def open_file(
+    file: BinaryIO,
+    name: str,
+    *,
+    allow_truncated: bool = False,
+    max_recording_s: float = 86_400.0,
+    track: int | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> Iterator[OpenFile]:
+    """Open `file`, a seekable binary stream; WAV in a FileIO is mapped. `beat` is called for each block.
+
+    `track`: which audio track of a container with several, from 1; None: the default one, else the first.
+
+    Every problem is a RecordingError that begins with `name` and says what was seen, what was expected, what to change:
+    raised here, or the `error` of a piece. When a view is over without one, it is known to be whole (unless
+    `allow_truncated`: then the decodable part is delivered and no word said), finite, no longer than `max_recording_s`
+    (counted from the recording's start, in decoded samples) and not empty. Blocks are valid inside the `with` only.
+    """
+    name = name.encode("utf-8", "backslashreplace").decode()  # messages travel as UTF-8
+    with ExitStack() as stack:
+        stream = Guarded(file)
+        try:
+            source = stack.enter_context(_source(stream, isinstance(file, io.FileIO), allow_truncated, track))
+            if source.rate not in RATES or not 0 < source.channels <= MAX_CHANNELS:
+                raise UnsupportedAudio(f"it has {source.rate} Hz and {source.channels} channels")
+        except RecordingError as error:
+            raise _named(name, error, stream) from error
+        if stream.error is not None:
+            raise _named(name, UnreadableAudio(""), stream) from stream.error
+
+        def read(views: Sequence[View]) -> Iterator[Piece]:
+            rules = Rules(allow_truncated, max_recording_s)
+            for piece in read_views(source, views, rules, lambda: stream.error is None, beat):
+                yield piece if piece.error is None else piece._replace(error=_named(name, piece.error, stream))
+
+        yield OpenFile(source.rate, source.channels, source.samples, source.likely, read)
 
 
 @contextmanager
@@ -82,28 +129,23 @@ def open_audio(
     *,
     start_s: float = 0.0,
     end_s: float | None = None,
-    allow_truncated: bool = False,
-    max_recording_s: float = 86_400.0,
-    track: int | None = None,
+    channel: int | None = None,
+    **rules: Any,
 ) -> Iterator[Audio]:
-    """Read `file`, a seekable binary stream, from `start_s` to `end_s` (the end if None); WAV in a FileIO is mapped.
+    """One view of `file`, from `start_s` to `end_s` (the end if None), all channels or only `channel` (from 1).
 
-    `track`: which audio track of a container with several, from 1; None: the default one, else the first.
-
-    Every problem raises a RecordingError that begins with `name` and says what was seen, what was expected, what to
-    change: here, or when `blocks` comes to it. After the last block the recording is known to be whole (unless
-    `allow_truncated`: then the decodable part is delivered and no word said), finite, no longer than `max_recording_s`
-    (counted from its start, in decoded samples) and not empty. Blocks are valid inside the `with` only.
+    `rules` and errors as of `open_file`; those of the view are raised by its blocks.
     """
-    name = name.encode("utf-8", "backslashreplace").decode()  # messages travel as UTF-8
-    limits = Limits(start_s, end_s, allow_truncated, max_recording_s, track)
-    with ExitStack() as stack:
-        stream = Guarded(file)
-        with _named(name, stream):
-            source = stack.enter_context(_source(stream, isinstance(file, io.FileIO), limits))
-            if source.rate not in RATES or not 0 < source.channels <= MAX_CHANNELS:
-                raise UnsupportedAudio(f"it has {source.rate} Hz and {source.channels} channels")
-        yield Audio(source.rate, source.channels, _checked(source, stream, name, limits))
+    with open_file(file, name, **rules) as opened:
+        yield Audio(opened.rate, opened.channels, _alone(opened.read([View(start_s, end_s, channel)])))
+
+
+def _alone(pieces: Iterator[Piece]) -> Iterator[np.ndarray]:
+    for piece in pieces:
+        if piece.error is not None:
+            raise piece.error
+        if piece.block is not None:
+            yield piece.block
 
 
 def count_samples(audio: Audio) -> int:
@@ -111,42 +153,36 @@ def count_samples(audio: Audio) -> int:
     return sum(len(block) for block in audio.blocks)
 
 
-@contextmanager
-def _named(name: str, stream: Guarded | None = None) -> Iterator[None]:
-    """Complete a reason to a message; what a stream could not read is the cause of all that follows from it."""
-    try:
-        yield
-        if stream is None or stream.error is None:
-            return
-    except RecordingError as error:
-        if stream is None or stream.error is None:
-            raise type(error)(f"{name}: {error}. {_ADVICE[type(error)]}.") from error
+def _named(name: str, error: RecordingError, stream: Guarded) -> RecordingError:
+    """A reason as a message; what a stream could not read is the cause of all that follows from it."""
+    if stream.error is None:
+        named = type(error)(f"{name}: {error}. {_ADVICE[type(error)]}.")
+        named.__cause__ = error
+        return named
     cause = _QUERY.sub(r"\1\2...", f"{type(stream.error).__name__}: {stream.error}"[:500])
-    raise UnreadableAudio(f"{name}: it cannot be read ({cause}). {_ADVICE[UnreadableAudio]}.") from stream.error
+    unreadable = UnreadableAudio(f"{name}: it cannot be read ({cause}). {_ADVICE[UnreadableAudio]}.")
+    unreadable.__cause__ = stream.error
+    return unreadable
 
 
 @contextmanager
-def _source(stream: Guarded, mapped: bool, limits: Limits) -> Iterator[Source]:
+def _source(stream: Guarded, mapped: bool, allow_truncated: bool, track: int | None) -> Iterator[Source]:
     """Recognise the format by its content, and check what needs no decoding."""
-    if not 0 <= limits.start_s < (LONGEST_S if limits.end_s is None else limits.end_s) <= LONGEST_S:
-        raise SegmentOutside(
-            f"start_s={limits.start_s}, end_s={limits.end_s}; expected 0 <= start_s < end_s <= {LONGEST_S:g}"
-        )
     buffered = io.BufferedReader(stream, 1 << 18)  # decoders ask for a few kilobytes at a time
     if stream.size == 0 and stream.error is None:
         raise EmptyAudio("it has 0 bytes")
     wav = read_header(buffered, stream.size)
-    if wav is not None and wav.promised is not None and wav.present < wav.promised and not limits.allow_truncated:
-        raise TruncatedAudio(f"its header promises {wav.promised} bytes of samples, it has {wav.present}")
+    lacks = wav is not None and wav.promised is not None and wav.present < wav.promised and not allow_truncated
+    why = f"its header promises {wav.promised} bytes of samples, it has {wav.present}" if wav and lacks else None
     if wav is not None and wav.kind:
-        if limits.track not in (None, 1):
-            raise NoSuchTrack(f"it has no audio track {limits.track}, only 1 (WAV)")
-        yield _wav_source(buffered, wav, mapped)
+        if track not in (None, 1):
+            raise NoSuchTrack(f"it has no audio track {track}, only 1 (WAV)")
+        yield replace(_wav_source(buffered, wav, mapped), missing=why)
         return
     with ExitStack() as stack:
         buffered.seek(0)
         try:
-            source = stack.enter_context(open_compressed(buffered, BLOCK_VALUES, limits.track))
+            source = stack.enter_context(open_compressed(buffered, BLOCK_VALUES, track))
             here = buffered.tell()  # FFmpeg goes on from here
             missing = None if wav else missing_end(buffered, stream.size, source.container)
             buffered.seek(here)
@@ -154,10 +190,22 @@ def _source(stream: Guarded, mapped: bool, limits: Limits) -> Iterator[Source]:
             missing = missing_end(buffered, stream.size, "")
             if missing is None:
                 raise
-            raise TruncatedAudio(f"{missing}, and nothing can be decoded") from error
-        if missing is not None and not limits.allow_truncated:
-            raise TruncatedAudio(missing)
-        yield source
+            raise TruncatedAudio(f"{missing.why}, and nothing can be decoded") from error
+        if missing is not None and not allow_truncated:
+            if not missing.at_end:
+                raise TruncatedAudio(missing.why)
+            why = missing.why
+        sources = stack.enter_context(closing(_opened_anew(source, buffered, track)))
+        yield replace(source, blocks=lambda start: next(sources).blocks(start), missing=why)
+
+
+def _opened_anew(source: Source, stream: BinaryIO, track: int | None) -> Generator[Source, None, None]:
+    """`source`, then the same anew for each other place: after a seek FFmpeg goes on with old bytes of a FLAC."""
+    yield source
+    while True:
+        stream.seek(0)
+        with open_compressed(stream, BLOCK_VALUES, track) as again:
+            yield again
 
 
 def _wav_source(stream: BinaryIO, wav: Wav, mapped: bool) -> Source:
@@ -167,54 +215,4 @@ def _wav_source(stream: BinaryIO, wav: Wav, mapped: bool) -> Source:
         start = min(start, wav.samples)
         return start, wav_blocks(stream, wav, start, block_samples, mapped)
 
-    return Source("wav", wav.rate, wav.channels, blocks)
-
-
-def _checked(source: Source, stream: Guarded, name: str, limits: Limits) -> Iterator[np.ndarray]:
-    """The blocks of the segment, each checked; then the checks that only the end allows."""
-    with _named(name, stream):
-        start = round(limits.start_s * source.rate)
-        stop = math.inf if limits.end_s is None else round(limits.end_s * source.rate)
-        if stop <= start:
-            raise SegmentOutside(f"start_s={limits.start_s}, end_s={limits.end_s} hold no sample at {source.rate} Hz")
-        position, blocks = source.blocks(start)
-        for block in _until_broken(blocks, limits.allow_truncated):
-            begin, position = position, position + len(block)
-            if stream.error is not None:
-                return
-            if min(position, stop) > limits.max_recording_s * source.rate:
-                raise TooLong(f"it is longer than {limits.max_recording_s:g} s, the limit of one recording")
-            wanted = block[max(0, start - begin) : max(0, min(len(block), stop - begin))]
-            _check_finite(wanted, max(start, begin) / source.rate)
-            if len(wanted):
-                yield wanted
-            if position >= stop:
-                return
-        if stream.error is None:
-            _check_end(position, source, limits)
-
-
-def _until_broken(blocks: Iterator[np.ndarray], allow_truncated: bool) -> Iterator[np.ndarray]:
-    try:
-        yield from blocks
-    except TruncatedAudio:
-        if not allow_truncated:
-            raise
-
-
-def _check_finite(block: np.ndarray, begin_s: float) -> None:
-    if not np.isfinite(block).all():
-        bad = np.argwhere(~np.isfinite(block))
-        value, channel = block[tuple(bad[0])], bad[0][1]
-        raise NonFiniteAudio(
-            f"{len(bad)} samples of the block from {begin_s:.3f} s are not finite, first {value} in channel {channel}"
-        )
-
-
-def _check_end(position: int, source: Source, limits: Limits) -> None:
-    """What `position` samples in all, decoded to the end, are worth."""
-    duration_s = position / source.rate
-    if position == 0:
-        raise EmptyAudio("it has no samples")
-    if limits.start_s >= duration_s or (limits.end_s or 0) > duration_s + END_TOLERANCE_S:
-        raise SegmentOutside(f"start_s={limits.start_s}, end_s={limits.end_s}, but it lasts {duration_s:.3f} s")
+    return Source("wav", wav.rate, wav.channels, blocks, from_anywhere=True, samples=wav.samples)

@@ -41,7 +41,12 @@ class Source:
     rate: int  # Hz
     channels: int
     blocks: Callable[[int], tuple[int, Iterator[np.ndarray]]]
-    """Of a sample that is wanted first: (a sample at or before it, float32 [n, channels] from there). Call it once."""
+    """Of a sample that is wanted first: (a sample at or before it, float32 [n, channels] from there). Call it once, or
+    where a recording can be read `from_anywhere`, again for a later sample."""
+    from_anywhere: bool = False
+    samples: int | None = None  # per channel, where that is known for certain before they are decoded
+    likely: int | None = None  # per channel, as the header has it, which may be wrong; None: it says nothing
+    missing: str | None = None  # why the end of the recording is not there; None: it is, or is not asked for
 
 
 @contextmanager
@@ -91,7 +96,8 @@ def _source(container: av.container.InputContainer, track: av.AudioStream, block
             return position, _blocks(found, size)
         return 0, _blocks(chain([first], frames), size)
 
-    return Source(container.format.name, rate, channels, blocks)
+    likely = None if container.duration is None else container.duration * rate // av.time_base
+    return Source(container.format.name, rate, channels, blocks, from_anywhere=flac, likely=likely)
 
 
 def _seek(

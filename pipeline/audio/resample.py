@@ -81,6 +81,36 @@ def output_length(samples: int, rate: int) -> int:
     return math.ceil(samples * (SAMPLE_RATE / rate))
 
 
+class Resampler:
+    """The state of one stream from `rate` Hz to mono at 24 kHz, as `resample` describes it."""
+
+    def __init__(self, rate: int, start: int = 0) -> None:
+        self.rate, self.samples, self.given = rate, start, start * SAMPLE_RATE // rate
+        self.stream = (
+            None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        )
+
+    def feed(self, block: np.ndarray) -> np.ndarray:
+        """float32 [n, channels] -> float32 [m], what is ready; m may be 0."""
+        wave = mono(block)
+        resampled = wave if self.stream is None else self.stream.resample_chunk(wave)
+        self.samples += len(block)
+        self.given += len(resampled)
+        return resampled
+
+    def flush(self) -> np.ndarray:
+        """float32 [m]: the rest, once the last block was fed."""
+        length = output_length(self.samples, self.rate)
+        own = min(length, int(self.samples / (self.rate / SAMPLE_RATE) + 0.5))  # soxr rounds, librosa adds zeros
+        rest = [np.empty(0, np.float32)]
+        while self.stream is not None and self.given < own:  # soxr's end would round the length of this stretch alone
+            rest.append(self.stream.resample_chunk(np.zeros(4096, np.float32))[: own - self.given])
+            self.given += len(rest[-1])
+        rest.append(np.zeros(length - self.given, np.float32))
+        self.given = length
+        return np.concatenate(rest)
+
+
 def resample(blocks: Iterator[np.ndarray], rate: int, start: int = 0) -> Iterator[np.ndarray]:
     """float32 [n, channels] at `rate` Hz -> mono float32 [m], m > 0, at 24 kHz, `output_length(sum n, rate)` in all.
 
@@ -88,28 +118,14 @@ def resample(blocks: Iterator[np.ndarray], rate: int, start: int = 0) -> Iterato
     24 kHz already is only averaged. Where the blocks begin at sample `start` of a recording, a multiple of `period`,
     this is the whole's output from `start` * 24000 / `rate` on, but for the first `WARM_UP` samples.
     """
-    if rate == SAMPLE_RATE:
-        for block in blocks:
-            if len(block):
-                yield mono(block)
-        return
-    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    samples, given = start, start * SAMPLE_RATE // rate
+    stream = Resampler(rate, start)
     for block in blocks:
-        samples += len(block)
-        resampled = stream.resample_chunk(mono(block))
-        given += len(resampled)
+        resampled = stream.feed(block)
         if len(resampled):
             yield resampled
-    length = output_length(samples, rate)
-    own = min(length, int(samples / (rate / SAMPLE_RATE) + 0.5))  # soxr rounds the length, librosa fills up with zeros
-    while given < own:  # soxr's end is zeros too, but it would round the length of this stretch, not the whole's
-        tail = stream.resample_chunk(np.zeros(4096, np.float32))[: own - given]
-        given += len(tail)
-        if len(tail):
-            yield tail
-    if given < length:
-        yield np.zeros(length - given, np.float32)
+    rest = stream.flush()
+    if len(rest):
+        yield rest
 
 
 def resample_from(blocks: Iterator[np.ndarray], rate: int, sample: int) -> Iterator[np.ndarray]:

@@ -5,7 +5,7 @@ is found in a few reads, without decoding; only Ogg, small and with checksums, i
 """
 
 import zlib
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from pipeline.audio import ends, sphere
 from pipeline.audio.mpeg import first_frame, missing_tail, xing_bytes
@@ -16,14 +16,26 @@ _MATROSKA_INSIDE = {0x18538067, 0x1F43B675}  # Segment, Cluster: walked into whe
 _STREAMED_AIFF = 0x7F000000  # sizes from here on are what streaming writers put
 
 
-def missing_end(stream: BinaryIO, size: int, container: str) -> str | None:
-    """Why a file of `size` bytes cannot be whole, in words; None where its container shows no gap.
+class Missing(NamedTuple):
+    """Why a file cannot be whole."""
+
+    why: str  # in words
+    at_end: bool  # all before what is missing is there, and decoded at its right place
+
+
+def missing_end(stream: BinaryIO, size: int, container: str) -> Missing | None:
+    """Why a file of `size` bytes cannot be whole; None where its container shows no gap.
 
     `container`: what FFmpeg took it for, "" if it took it for nothing.
     """
     head = _read(stream, 0, 12)
     if head[:4] == b"OggS":
         return _ogg(stream, size)
+    why = _cut(stream, size, container, head)
+    return None if why is None else Missing(why, at_end=True)
+
+
+def _cut(stream: BinaryIO, size: int, container: str, head: bytes) -> str | None:
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return _mp4(stream, size)
     if head[:4] == b"\x1a\x45\xdf\xa3":
@@ -56,24 +68,24 @@ def _mpeg(stream: BinaryIO, size: int) -> str | None:
     return _fewer(promised, size) if promised > size else missing_tail(_read(stream, max(begin, size - _TAIL), _TAIL))
 
 
-def _ogg(stream: BinaryIO, size: int) -> str | None:
+def _ogg(stream: BinaryIO, size: int) -> Missing | None:
     """All pages must be there and sound, the last of each stream flagged. All is read: FFmpeg skips what is damaged."""
     position, following = 0, dict[bytes, int]()  # the next page's number, of each stream that has not ended
     while position < size:
         head = _read(stream, position, 27 + 255)
         length = 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 27
         if head[:4] != b"OggS":
-            return f"it has no Ogg page at byte {position}" if following else None
+            return Missing(f"it has no Ogg page at byte {position}", at_end=False) if following else None
         page, serial, number = _read(stream, position, length), head[14:18], int.from_bytes(head[18:22], "little")
         if len(page) < length:
-            return "its last Ogg page is not whole"
+            return Missing("its last Ogg page is not whole", at_end=True)
         if _ogg_checksum(page) != int.from_bytes(page[22:26], "little") or following.get(serial, number) != number:
-            return f"its Ogg pages up to byte {position + length} are damaged"
+            return Missing(f"its Ogg pages up to byte {position + length} are damaged", at_end=False)
         following[serial] = number + 1
         if page[5] & 4:
             del following[serial]
         position += length
-    return "its last Ogg page lacks the end-of-stream flag" if following else None
+    return Missing("its last Ogg page lacks the end-of-stream flag", at_end=True) if following else None
 
 
 def _ogg_checksum(page: bytes) -> int:

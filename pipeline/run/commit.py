@@ -17,7 +17,7 @@ from pipeline.run.shards import delete_orphans, delete_shard, follow_part, is_pa
 from pipeline.run.transient import may_pass
 from pipeline.run.write import part_name, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
 from pipeline.storage.atomic import UNFINISHED
 from pipeline.storage.text import id_hashes
 
@@ -35,9 +35,13 @@ NOTHING = Done(pa.array([], pa.large_string()), {})
 
 
 def committed(fs: FileSystem, run: str) -> Done:
-    """Read ids and chunks, nothing else, of every part. Raises OutputError for a part that is none."""
-    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks"])
-    failed = _failed(fs, run)
+    """Read ids, chunks and channels, nothing else, of every part. Raises OutputError for a part that is none.
+
+    A file of which each channel is a recording counts as one, too, once all of them are there.
+    """
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", "channel", "source_channels"])
+    failures = _failed(fs, run)
+    failed = failures["id"]
     long = rows.filter(pc.greater(rows["chunks"], 1))
     partial: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
@@ -46,9 +50,31 @@ def committed(fs: FileSystem, run: str) -> Done:
         counts[row["id"]] = row["chunks"]
     whole = [id_ for id_, chunks in partial.items() if len(chunks) == counts[id_]]
     short = rows.filter(pc.equal(rows["chunks"], 1))["id"]
-    ids = _long([*short.chunks, pa.array(whole, pa.string()), *failed.chunks])
+    firsts = rows.filter(pc.equal(rows["chunk"], 0))
+    of_whole = firsts.filter(pc.invert(pc.is_in(firsts["id"], pa.array(partial.keys() - whole, pa.string()))))
+    ids = _long([*short.chunks, pa.array(whole, pa.string()), *failed.chunks, whole_files(of_whole, failures)])
     finished = set(whole) | set(failed.to_pylist() if partial else [])
     return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
+
+
+def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
+    """The ids of files of which each channel is a recording, all of them in codes or in failures.
+
+    `coded`: id, channel and source_channels of a row of each whole recording; `failed`: id and channel. The codes tell
+    how many channels there are; of a file without any, those that failed must be all from 1 on.
+    """
+    names = ["id", "channel", "source_channels"]
+    unknown = pa.nulls(len(failed), pa.int32())
+    rows = pa.concat_tables([coded.select(names), failed.select(names[:2]).append_column(names[2], unknown)])
+    rows = rows.filter(pc.greater(rows["channel"], EACH))
+    files = file_ids(rows["id"])
+    apart = pc.equal(pc.binary_join_element_wise(files, rows["channel"].cast(pa.string()), "@ch"), rows["id"])
+    rows = rows.append_column("file", files).filter(apart)
+    found = rows.group_by("file").aggregate(
+        [("channel", "count_distinct"), ("channel", "max"), ("source_channels", "max")]
+    )
+    expected = pc.max_element_wise(found["channel_max"], found["source_channels_max"])
+    return found.filter(pc.equal(found["channel_count_distinct"], expected))["file"].combine_chunks()
 
 
 @dataclass(frozen=True)
@@ -231,10 +257,10 @@ def _long(ids: list[pa.Array]) -> pa.Array:
     return pa.concat_arrays([pa.array([], pa.large_string()), *(some.cast(pa.large_string()) for some in ids)])
 
 
-def _failed(fs: FileSystem, run: str) -> pa.ChunkedArray:
-    """The ids of all failures, in order. Reads all columns: damage is reported before a run, not at its end."""
+def _failed(fs: FileSystem, run: str) -> pa.Table:
+    """id and channel of all failures, in order. Reads all columns: damage is reported before a run, not at its end."""
     tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in parts(fs, run, FAILURES)]
-    return pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string())
+    return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", "channel"])
 
 
 def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[str], pa.Table]) -> dict[str, str | None]:

@@ -35,6 +35,7 @@ class Recording:
     source: str
     start_s: float | None  # of a segment of `source`
     end_s: float | None
+    channel: int | None  # of `source`, from 1; None: the mean over all
     num_samples: int  # at 24 kHz, before padding to whole frames
     source_rate: int  # Hz
     source_channels: int
@@ -175,6 +176,7 @@ class Run:
             source=first["source"],
             start_s=first["start_s"],
             end_s=first["end_s"],
+            channel=first["channel"],
             num_samples=pc.sum(rows["num_samples"]).as_py(),
             source_rate=first["source_rate"],
             source_channels=first["source_channels"],

@@ -126,7 +126,15 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
         if shard.id not in done:
             error = UnreadableAudio(f"{e} (after {read:,} rows)")
             name = shard.source.rpartition("/")[2]
-            yield InputRecording(shard.id, shard.source, name, shard.nulls(), partial(fail, error), stamp=shard.stamp)
+            yield InputRecording(
+                shard.id,
+                shard.source,
+                name,
+                shard.nulls(),
+                partial(fail, error),
+                stamp=shard.stamp,
+                channel=shard.channel,
+            )
 
 
 def _opened(shard: Container) -> AbstractContextManager[Any]:

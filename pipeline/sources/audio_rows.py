@@ -87,7 +87,7 @@ class AudioRows:
         """The recording of a row, unless it is committed."""
         if (id := self.id(number)) not in self.done:
             source, name = f"{self.shard.source}::row {number}", path.rpartition("/")[2]
-            yield InputRecording(id, source, name, carried, opener, stamp=self.shard.stamp)
+            yield InputRecording(id, source, name, carried, opener, stamp=self.shard.stamp, channel=self.shard.channel)
 
 
 def unique_ids(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:

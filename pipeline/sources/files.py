@@ -22,20 +22,27 @@ def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], i
 
 
 def read(task: ReadTask) -> Iterator[InputRecording]:
-    """Every file of `task`, in order. Raises nothing: a file that cannot be opened is a recording whose open raises."""
+    """Every recording of `task`, in order; neighbours of one file have one `open`.
+
+    Raises nothing: a file that cannot be opened is a recording whose open raises.
+    """
+    opener = partial(open_recording, "", task.access)
     names = [name for name in UNIT_SCHEMA.names + RANGE_SCHEMA.names if name in task.units.schema.names]
     for batch in task.units.to_batches(max_chunksize=ROWS):
         carried = batch.select(task.carried.names)
         for row, unit in enumerate(batch.select(names).to_pylist()):
             source = clean_id(redact(unit["@location"]))
+            if unit["@location"] != opener.args[0]:
+                opener = partial(open_recording, unit["@location"], task.access)
             yield InputRecording(
                 id=unit["@id"],
                 source=source,
                 name=source.rpartition("/")[2],
                 carried={name: column[row] for name, column in zip(carried.schema.names, carried.columns, strict=True)},
-                open=partial(open_recording, unit["@location"], task.access),
+                open=opener,
                 start_s=unit["@start_s"] or 0.0,
                 end_s=unit["@end_s"],
+                channel=unit["@channel"],
                 range=Range(*(unit[name] for name in RANGE_SCHEMA.names)) if "@samples" in unit else None,
                 stamp=UNKNOWN if is_local(unit["@location"]) else Stamp(unit["@size"], unit["@version"]),
             )

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import pyarrow as pa
 
 from pipeline.audio.suffixes import AUDIO_SUFFIXES
 from pipeline.sources import arrow_dataset as arrow
-from pipeline.sources import files, manifest, parquet, tar, zip
+from pipeline.sources import files as plain
+from pipeline.sources import manifest, parquet, tar, zip
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.manifests.formats import SUFFIXES as MANIFESTS
 from pipeline.sources.task import InputRecording, Kind, ReadTask
@@ -28,12 +30,12 @@ class Format:
 
 
 FORMATS: dict[Kind, Format] = {
-    "files": Format(AUDIO_SUFFIXES, files.discover, files.read),
+    "files": Format(AUDIO_SUFFIXES, plain.discover, plain.read),
     "tar": Format(tar.SUFFIXES, tar.discover, tar.read),
     "zip": Format(zip.SUFFIXES, zip.discover, zip.read),
     "parquet": Format(parquet.SUFFIXES, parquet.discover, parquet.read),
     "arrow": Format(arrow.SUFFIXES, arrow.discover, arrow.read, listed=False, folders=arrow.FOLDERS),
-    "manifest": Format(MANIFESTS, manifest.discover, files.read, listed=False, folders=(("wav.scp",),)),
+    "manifest": Format(MANIFESTS, manifest.discover, plain.read, listed=False, folders=(("wav.scp",),)),
 }
 
 
@@ -49,5 +51,17 @@ def kind_of(name: str) -> Kind:
 
 
 def recordings(task: ReadTask) -> Iterator[InputRecording]:
-    """Every recording of `task` that is not committed, in order."""
+    """Every recording of `task` that is not committed, in order. A file of which each channel is one counts as one."""
     return FORMATS[task.kind].read(task)
+
+
+def together(task: ReadTask, found: Iterator[InputRecording]) -> Iterator[list[InputRecording]]:
+    """The recordings `found` in `task`, those that are read in one pass over a file together."""
+    if task.kind != "files":  # to look at the next member is to read it
+        return ([item] for item in found)
+    return (list(group) for _, group in groupby(found, key=lambda item: item.open))
+
+
+def files(task: ReadTask) -> Iterator[list[InputRecording]]:
+    """`recordings`, those of one file together."""
+    return together(task, recordings(task))

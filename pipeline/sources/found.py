@@ -34,7 +34,8 @@ class Rules:
 def listed_units(files: pa.Table) -> pa.Table:
     """LISTING_SCHEMA -> UNIT_SCHEMA."""
     nothing = {
-        name: pa.nulls(files.num_rows, UNIT_SCHEMA.field(name).type) for name in ("@start_s", "@end_s", "@row_group")
+        name: pa.nulls(files.num_rows, UNIT_SCHEMA.field(name).type)
+        for name in ("@start_s", "@end_s", "@channel", "@row_group")
     }
     listed = {"@id": files["path"], "@location": files["location"], "@size": files["size"]}
     columns = {**listed, "@bytes": pc.fill_null(files["size"], 0), "@version": files["version"], **nothing}

@@ -1,4 +1,4 @@
-"""A read task -> its recordings, also where one of them ends the process: only that one fails.
+"""A read task -> its recordings, those of one file together, also where one ends the process: only that one fails.
 
 Ray gives the task of a dead reader to another one, again and again. The first reader of a task tells `Attempts` only
 that it begins. Where one died over the task, those that follow tell of each recording: a call of 1 to 5 ms, too much
@@ -12,18 +12,18 @@ from functools import partial
 
 from actors.pools.isolate import Attempts, given_up
 from pipeline.errors import KillsItsReader
-from pipeline.sources.formats import recordings
+from pipeline.sources.formats import recordings, together
 from pipeline.sources.members import fail
 from pipeline.sources.task import InputRecording, ReadTask, containers
 
 ADVICE = "Look at it with other tools, or leave it out; `voxmill retry RUN --error KillsItsReader` reads it again."
 
 
-def isolated(task: ReadTask, name: str, attempts: Attempts) -> Iterator[InputRecording]:
-    """As `formats.recordings`; `name` is the task's own. A recording that was alone in hand when its readers ended is
-    one whose open raises KillsItsReader; where finding the next member ended them, the container fails as a whole."""
+def isolated(task: ReadTask, name: str, attempts: Attempts) -> Iterator[list[InputRecording]]:
+    """As `formats.files`; `name` is the task's own. A recording that was alone in hand when its readers ended is one
+    whose open raises KillsItsReader; where finding the next member ended them, the container fails as a whole."""
     if not attempts.begin(name):
-        yield from recordings(task)
+        yield from together(task, recordings(task))
     else:
         for part in _containers(task):
             yield from _one_by_one(part, f"{name} {part.units['@id'][0]}", attempts)
@@ -42,16 +42,31 @@ def _containers(task: ReadTask) -> Iterator[ReadTask]:
         row += rows
 
 
-def _one_by_one(task: ReadTask, name: str, attempts: Attempts) -> Iterator[InputRecording]:
-    """The recordings, each told of. One that is given up stays in `attempts`: the next reader must know of it."""
-    for number, item in enumerate(_found(task, name, attempts)):
-        key = f"{name} {number} {item.id}"
+def _one_by_one(task: ReadTask, name: str, attempts: Attempts) -> Iterator[list[InputRecording]]:
+    """The recordings, each told of; those of one file together, until a reader died over that file. One that is given
+    up stays in `attempts`: the next reader must know of it."""
+    number = itertools.count()
+    for items in together(task, _found(task, name, attempts)):
+        numbered = [(f"{name} {next(number)} {item.id}", item) for item in items]
+        key = f"{numbered[0][0]} and {len(items)}"
+        if len(items) == 1:
+            yield from _alone(numbered, attempts)
+            continue
+        if not attempts.begin(key):
+            yield items
+        else:
+            yield from _alone(numbered, attempts)
+        attempts.end(key)
+
+
+def _alone(items: list[tuple[str, InputRecording]], attempts: Attempts) -> Iterator[list[InputRecording]]:
+    for key, item in items:
         why = given_up(attempts.begin(key))
         if why is None:
-            yield item
+            yield [item]
             attempts.end(key)
         else:
-            yield replace(item, open=partial(fail, KillsItsReader(f"{item.name}: {why}. {ADVICE}")))
+            yield [replace(item, open=partial(fail, KillsItsReader(f"{item.name}: {why}. {ADVICE}")))]
 
 
 def _found(task: ReadTask, name: str, attempts: Attempts) -> Iterator[InputRecording]:
@@ -80,4 +95,11 @@ def _whole(task: ReadTask, why: str) -> Iterator[InputRecording]:
         own_id = f"{container.id}#row-group-{first}" if first else container.id
         if own_id not in task.done.to_pylist():
             error = KillsItsReader(f"{container.source}: {why}. {ADVICE}")
-            yield InputRecording(own_id, container.source, container.id, container.nulls(), partial(fail, error))
+            yield InputRecording(
+                own_id,
+                container.source,
+                container.id,
+                container.nulls(),
+                partial(fail, error),
+                channel=container.channel,
+            )

@@ -1,7 +1,9 @@
 """A manifest, as its parser in manifests/ gives it -> UNIT_SCHEMA rows and the columns that travel, all in Arrow.
 
 The path column is the one that its parser or the user names, else the first of PATH_COLUMNS that is there; `id`,
-`start_s` and `end_s` are optional: columns of the output too. All others but the path travel, with their types.
+`start_s`, `end_s` and `channel` are optional: columns of the output too. All others but the path travel, with their
+types. NeMo's `offset` (with `duration`) is a start (and an end) where there is no `start_s`; a `duration` alone only
+describes.
 """
 
 import numpy as np
@@ -12,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.manifests.delimited import PATH_COLUMNS
 from pipeline.sources.manifests.formats import read_manifest
+from pipeline.sources.manifests.parsed import PLACES
 from pipeline.sources.manifests.relative import locations, refuse_other_root, root_of
 from pipeline.sources.parquet_footer import is_text
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, carried_names
@@ -55,22 +58,58 @@ def manifest_units(table: pa.Table, location: str, column: str | None, schemes: 
     kind = table["id"].type if "id" in table.column_names else pa.null()
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise InputError(f"{redact(location)}: column id holds {kind}; expected text or integers")
-    start, end = _seconds(table, "start_s", location), _seconds(table, "end_s", location)
+    start, end = _stretches(table, location)
+    channel = _channels(table, location)
     units = {
-        "@id": _ids(table, paths, start, end),
+        "@id": _ids(table, paths, start, end, channel),
         "@location": locations(paths, location, schemes, root),
         "@start_s": start,
         "@end_s": end,
+        "@channel": channel,
         "@row_group": pa.nulls(table.num_rows, pa.int32()),
         "@bytes": _weights(table, start, end),
         "@size": pa.nulls(table.num_rows, pa.int64()),
         "@version": pa.nulls(table.num_rows, pa.string()),
     }
-    rest = [i for i, other in enumerate(table.column_names) if other not in (name, "id", "start_s", "end_s")]
+    own = {name, "id", "start_s", "end_s", *(["channel"] if _counts_channels(table) else [])}
+    rest = [i for i, other in enumerate(table.column_names) if other not in own]
     names = carried_names([table.column_names[i] for i in rest])
     return pa.table(
         [*(units[n] for n in UNIT_SCHEMA.names), *(table.column(i) for i in rest)], names=[*UNIT_SCHEMA.names, *names]
     )
+
+
+def _stretches(table: pa.Table, location: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Start and end in seconds, float64; null: of the file."""
+    names = table.column_names
+    if "start_s" in names or "offset" not in names or not _is_number(table["offset"].type):
+        return _seconds(table, "start_s", location), _seconds(table, "end_s", location)
+    start, end = _seconds(table, "offset", location), _seconds(table, "end_s", location)
+    if "duration" in names and _is_number(table["duration"].type):
+        last = pc.round(pc.add(start, table["duration"].cast(pa.float64())), PLACES)
+        end = pc.coalesce(end, last)
+    return start, end
+
+
+def _counts_channels(table: pa.Table) -> bool:
+    """Whether the column `channel` says which channel is meant. Text is a column like any other: a broadcaster's name,
+    say."""
+    kind = table["channel"].type if "channel" in table.column_names else pa.string()
+    return table.column_names.count("channel") == 1 and (_is_number(kind) or pa.types.is_null(kind))
+
+
+def _channels(table: pa.Table, location: str) -> pa.ChunkedArray:
+    """int32, from 1; null: by the setting. Raises InputError for what is no number of a channel."""
+    if not _counts_channels(table):
+        return pa.chunked_array([pa.nulls(table.num_rows, pa.int32())])
+    try:
+        channel = table["channel"].cast(pa.int32())
+    except pa.ArrowInvalid as e:
+        raise InputError(f"{redact(location)}: column channel holds what is no whole number ({e})") from None
+    lowest = pc.min(channel).as_py()
+    if lowest is not None and lowest < 1:
+        raise InputError(f"{redact(location)}: column channel holds {lowest}; channels are counted from 1")
+    return channel
 
 
 def _seconds(table: pa.Table, name: str, location: str) -> pa.ChunkedArray:
@@ -82,8 +121,10 @@ def _seconds(table: pa.Table, name: str, location: str) -> pa.ChunkedArray:
         raise InputError(f"{redact(location)}: column {name} is no number of seconds ({e})") from None
 
 
-def _ids(table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The id column; where it is null or empty, the path as written (else the row's number), with its stretch."""
+def _ids(
+    table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: pa.ChunkedArray, channel: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """The id column; where it is null or empty, the path as written (else the row's number), stretch and channel."""
     ids, empty = redacted(paths), pc.equal(paths, "")
     if pc.any(empty).as_py():
         rows = [f"row {row}" for row in np.flatnonzero(empty.to_numpy())]
@@ -93,6 +134,9 @@ def _ids(table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: p
         stretch = pc.binary_join_element_wise(first, last, "-")
         marked = pc.binary_join_element_wise(ids, stretch, "#")
         ids = pc.if_else(pc.equal(stretch, "-"), ids, marked)
+    if channel.null_count < len(channel):
+        marked = pc.binary_join_element_wise(ids, channel.cast(pa.string()), "@ch")
+        ids = pc.if_else(pc.is_null(channel), ids, marked)
     if "id" in table.column_names:
         given = pc.fill_null(table["id"].cast(pa.string()), "")
         ids = pc.if_else(pc.equal(given, ""), ids, given)

@@ -93,6 +93,7 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
             shard.nulls(),
             partial(fail, UnreadableAudio(str(e))),
             stamp=shard.stamp,
+            channel=shard.channel,
         )
 
 

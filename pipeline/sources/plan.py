@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
+from pipeline.schema import EACH, file_ids
 from pipeline.sources.discover import discover
 from pipeline.sources.expand import expand
 from pipeline.sources.formats import FORMATS, suffixes
@@ -33,6 +34,8 @@ MAX_TASKS = 20_000
 """More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
 MAX_NOTES = 10
 """Of how inputs were understood: a corpus may have a thousand manifests."""
+FILE_TASKS = 16
+"""Tasks' worth of segments of one file that stay in one task: most formats are decoded from the beginning by each."""
 OPEN_BYTES = 64 << 10
 """What opening a file weighs, in bytes of reading: a task of tiny files is not to take an hour of requests."""
 
@@ -48,6 +51,7 @@ class Discovered:
     column: str | None
     access: Access
     notes: list[str]  # how inputs were understood, for the user
+    channel: int | None  # of what no manifest says it: as "@channel" in UNIT_SCHEMA
 
     @property
     def prefixed(self) -> bool:
@@ -61,7 +65,7 @@ class Plan:
 
     tasks: list[ReadTask]
     carried: pa.Schema  # as in Discovered
-    recordings: int | None  # to read; None where only opening a tar shard would tell
+    recordings: int | None  # to read; None where only opening a tar shard, or a file for its channels, would tell
     passed_over: Counter[str]  # as in Discovered
     skipped: int  # files that are committed already; containers skip theirs while they are read
 
@@ -72,18 +76,25 @@ def plan(
     column: str | None = None,
     access: Access = DEFAULT,
     root: str | None = None,
+    channel: int | None = None,
     done: pa.Array | pa.ChunkedArray | None = None,
     **how: Any,
 ) -> Plan:
     """`discover_all`, then `divide` with `how`."""
-    return divide(discover_all(inputs, column, access, root), done, **how)
+    return divide(discover_all(inputs, column, access, root=root, channel=channel), done, **how)
 
 
 def discover_all(
-    inputs: Sequence[str], column: str | None = None, access: Access = DEFAULT, root: str | None = None
+    inputs: Sequence[str],
+    column: str | None = None,
+    access: Access = DEFAULT,
+    *,
+    root: str | None = None,
+    channel: int | None = None,
 ) -> Discovered:
     """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards; relative paths of
-    manifests start at `root`, by default at the manifest's folder.
+    manifests start at `root`, by default at the manifest's folder. `channel`, as "@channel" in UNIT_SCHEMA, is of every
+    recording of which no manifest says another.
 
     Raises InputError: a missing path, no audio, a scheme that is not allowed, two recordings of one id, columns that do
     not fit together.
@@ -100,10 +111,13 @@ def discover_all(
         raise InputError(_nothing(inputs, passed_over))
     carried = unify(found)
     refuse_duplicates(found)
+    if channel is not None:
+        found = [_of_channel(one, channel) for one in found]
+        refuse_channel_ids(found)
     notes = [note for one in found for note in one.notes]
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES:,} more of this kind"]
-    return Discovered(found, carried, passed_over, runs, column, access, notes)
+    return Discovered(found, carried, passed_over, runs, column, access, notes, channel)
 
 
 def divide(
@@ -125,19 +139,23 @@ def divide(
     known = _one_array(pa.array([], pa.large_string()) if done is None else done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
     units["files"], skipped = _fresh(units["files"], known)
+    units["files"] = by_file(units["files"])
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None:
         units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, inputs.access)
         shared = [ranges.slice(row, 1) for row in range(ranges.num_rows)]
     pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
-    pieces += [(kind, piece) for kind in FORMATS for piece in split(units[kind], target)]
-    committed = Committed(known, inputs.prefixed) if any(kind != "files" for kind, _ in pieces) else None
-    tasks = [
-        ReadTask(kind, piece, carried, _done(committed, kind, piece), inputs.prefixed, inputs.column, inputs.access)
-        for kind, piece in pieces
-    ]
-    counts = [one.recordings for one in found]
+    for kind in FORMATS:
+        keep = FILE_TASKS * task_bytes if kind == "files" else 1
+        pieces += [(kind, piece) for piece in split(units[kind], target, keep)]
+    none = pa.array([], pa.large_string())
+    how = (inputs.prefixed, inputs.column, inputs.access, inputs.channel)
+    tasks = [ReadTask(kind, piece, carried, none, *how) for kind, piece in pieces]
+    if len(known) and not all(task.listed for task in tasks):
+        committed = Committed(known, inputs.prefixed)
+        tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
+    counts = [one.recordings if one.kind != "files" or not _each(one.units) else None for one in found]
     recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
     return Plan(tasks, carried, recordings, inputs.passed_over, skipped)
 
@@ -145,22 +163,26 @@ def divide(
 def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) -> Plan:
     """What of `planned` is not in `done`, the ids of committed recordings.
 
-    `held`: of a task of containers, by its number, the ids that its reader came across. A container is read again where
-    one of them is missing, or where no reader came to its end.
+    `held`: of a task that is not `listed`, by its number, the ids that its reader came across. A container is read
+    again where one of them is missing, or where no reader came to its end; so is a file that is split into channels.
     """
     known = np.unique(id_hashes(done))
     committed: Committed | None = None
     tasks = []
     for number, task in enumerate(planned.tasks):
+        ids = pa.array(held.get(number, []), pa.string())
+        lost = ids.filter(pa.array(np.isin(id_hashes(ids), known, invert=True)))
         if task.kind == "files":
-            missing = np.isin(id_hashes(task.units["@id"]), known, invert=True)
-            if missing.any():
-                tasks.append(replace(task, units=task.units.filter(pa.array(missing))))
-        elif number not in held or not np.isin(id_hashes(pa.array(held[number], pa.string())), known).all():
+            hashes, of_lost = id_hashes(task.units["@id"]), id_hashes(file_ids(lost))
+            missing = np.isin(hashes, known, invert=True) | np.isin(hashes, of_lost)
+            task = replace(task, units=task.units.filter(pa.array(missing)))
+        if task.listed and len(task.units):
+            tasks.append(task)
+        elif not task.listed and (number not in held or len(lost)):
             committed = committed or Committed(done, task.prefixed)
-            tasks.append(replace(task, done=committed.within(task.units)))
-    containers = any(task.kind != "files" for task in tasks)
-    return replace(planned, tasks=tasks, recordings=None if containers else sum(len(t.units) for t in tasks))
+            tasks.append(replace(task, done=committed.within(task)))
+    listed = all(task.listed for task in tasks)
+    return replace(planned, tasks=tasks, recordings=sum(len(t.units) for t in tasks) if listed else None)
 
 
 def unread(left: Plan) -> Iterator[dict[str, Any]]:
@@ -168,7 +190,7 @@ def unread(left: Plan) -> Iterator[dict[str, Any]]:
     for task in left.tasks:
         for unit in task.units.select(UNIT_SCHEMA.names).to_pylist():
             named = {"id": unit["@id"], "source": clean_id(redact(unit["@location"]))}
-            yield named | {"start_s": unit["@start_s"] or None, "end_s": unit["@end_s"]}
+            yield named | {"start_s": unit["@start_s"] or None, "end_s": unit["@end_s"], "channel": unit["@channel"]}
 
 
 def unify(found: Sequence[Found]) -> pa.Schema:
@@ -215,6 +237,33 @@ def refuse_duplicates(found: Sequence[Found]) -> None:
     )
 
 
+def _of_channel(one: Found, channel: int) -> Found:
+    """`one`, the setting's `channel` where it names none; a container's task has it."""
+    if one.kind != "files":
+        return one
+    at = one.units.schema.get_field_index("@channel")
+    filled = pc.fill_null(one.units["@channel"], channel)
+    return replace(one, units=one.units.set_column(at, UNIT_SCHEMA.field("@channel"), filled))
+
+
+def _each(units: pa.Table) -> bool:
+    return bool(pc.any(pc.equal(units["@channel"], EACH)).as_py())
+
+
+def refuse_channel_ids(found: Sequence[Found]) -> None:
+    """A recording that has the id of a channel of a file of which each channel is one is an InputError."""
+    units = [one.units for one in found if one.kind == "files"]
+    for apart in (table["@id"].filter(pc.equal(table["@channel"], EACH)) for table in units):
+        for ids in (table["@id"].filter(pc.match_substring_regex(table["@id"], r"@ch\d+$")) for table in units):
+            clash = ids.filter(pc.is_in(file_ids(ids), value_set=apart.combine_chunks()))
+            if len(clash):
+                one, file = clash[0].as_py(), file_ids(clash)[0].as_py()
+                raise InputError(
+                    f"the recording {one!r} has the id that a channel of {file!r} gets under input.channels=split:"
+                    " give one of them another id"
+                )
+
+
 def _named(one: Found) -> pa.Table:
     """A container may be several units (of one row group each, say) under one id."""
     names = one.units.select(["@id", "@location"])
@@ -253,32 +302,50 @@ def _target(units: dict[Kind, pa.Table], task_bytes: int, parallelism: int) -> i
     return max(1, total // MAX_TASKS, min(task_bytes, total // (2 * max(1, parallelism))))
 
 
-def split(units: pa.Table, target: int) -> Iterator[pa.Table]:
-    """Consecutive pieces of about `target` bytes, as views of `units`."""
+def by_file(units: pa.Table) -> pa.Table:
+    """`units` of files, those of one file beside each other: a reader goes through it once for all of them."""
+    whole = pc.and_(pc.is_null(units["@start_s"]), pc.is_null(units["@end_s"]))
+    if pc.all(pc.and_(whole, pc.is_null(units["@channel"]))).as_py():
+        return units  # of millions of files
+    encoded = units["@location"].dictionary_encode().chunks
+    places = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in encoded)])
+    if np.count_nonzero(np.diff(places)) + 1 == len(np.unique(places)):
+        return units
+    return units.take(pa.array(np.argsort(places, kind="stable")))
+
+
+def split(units: pa.Table, target: int, keep: int = 1) -> Iterator[pa.Table]:
+    """Consecutive pieces of about `target` bytes, as views of `units`; up to `keep` bytes of a file are not parted."""
     sizes = units["@bytes"].to_numpy() + OPEN_BYTES
-    group = (np.cumsum(sizes, dtype=np.int64) - sizes) // target
+    begins = np.cumsum(sizes, dtype=np.int64) - sizes
+    places, new = units["@location"], np.ones(len(sizes), bool)
+    new[1:] = pc.not_equal(places.slice(1), places.slice(0, max(0, len(places) - 1))).to_numpy()
+    first = np.maximum.accumulate(np.where(new, begins, 0))  # of each row's file
+    group = (first + (begins - first) // keep * keep) // target
     edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(sizes)]
     for begin, end in itertools.pairwise(edges):
         if end > begin:
             yield units.slice(begin, end - begin)
 
 
-def _done(committed: "Committed | None", kind: Kind, units: pa.Table) -> pa.Array:
-    return pa.array([], pa.large_string()) if committed is None or kind == "files" else committed.within(units)
-
-
 class Committed:
-    """Committed ids, sorted, so that each container's task gets its own and no more."""
+    """Committed ids, sorted, so that each task that is not `listed` gets its own and no more."""
 
     def __init__(self, ids: pa.Array, prefixed: bool) -> None:
         self.ids, self.prefixed = ids.take(pc.sort_indices(ids)), prefixed
+        of_channels = self.ids.filter(pc.match_substring_regex(self.ids, r"@ch\d+$"))
+        self.channels = pa.table({"id": of_channels, "file": file_ids(of_channels)})
 
-    def within(self, units: pa.Table) -> pa.Array:
-        """Those of recordings in the containers of `units`, and of the containers where they failed as a whole."""
+    def within(self, task: ReadTask) -> pa.Array:
+        """Those of channels of the task's files; or those of recordings in its containers, and of the containers where
+        they failed as a whole."""
+        if task.kind == "files":
+            here = pc.is_in(self.channels["file"], task.units["@id"].cast(pa.large_string()).combine_chunks())
+            return self.channels.filter(here)["id"].combine_chunks()
         if not self.prefixed:
             return self.ids
         ranges = []
-        for id in units["@id"].unique().to_pylist():
+        for id in task.units["@id"].unique().to_pylist():
             for first, after in ((id, f"{id}\0"), (f"{id}#", f"{id}$"), (f"{id}/", f"{id}0")):  # all that starts so
                 ranges.append(self._between(first, after))
         return pa.concat_arrays(ranges)

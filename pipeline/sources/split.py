@@ -16,6 +16,7 @@ from pipeline.audio.chunk import chunk_count
 from pipeline.audio.resample import output_length, period
 from pipeline.audio.wav import Wav, read_header
 from pipeline.errors import RecordingError
+from pipeline.schema import EACH
 from pipeline.sources.task import RANGE_SCHEMA
 from pipeline.storage.access import Access
 from pipeline.storage.location import is_local
@@ -32,9 +33,10 @@ def share(
 
     For a recording of more than twice `target`, the header is read to count its chunks of `chunk_samples` at 24 kHz.
     A recording longer than `max_recording_s` stays whole, so that it fails before any of it is encoded. Segments stay
-    whole too.
+    whole too, and files of which each channel is a recording: one pass gives all of them.
     """
     large = pc.and_(pc.is_null(units["@start_s"]), pc.is_null(units["@end_s"]))
+    large = pc.and_(large, pc.fill_null(pc.not_equal(units["@channel"], EACH), True))
     large = pc.and_(pc.greater(units["@bytes"], 2 * target), large)
     shared: list[int] = []
     rows: list[dict[str, int]] = []

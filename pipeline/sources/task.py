@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.schema import CHUNK_SCHEMA, CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.schema import CHUNK_SCHEMA, CODES_SCHEMA, EACH, FAILURES_SCHEMA
 from pipeline.storage.access import Access
 from pipeline.storage.location import redact
 from pipeline.storage.stamp import UNKNOWN, Stamp
@@ -24,6 +25,7 @@ UNIT_SCHEMA = pa.schema(
         ("@location", pa.string()),  # where to open it, credentials and all: never shown, see location.redact
         ("@start_s", pa.float64()),  # null: from the beginning
         ("@end_s", pa.float64()),  # null: to the end
+        ("@channel", pa.int32()),  # from 1; null: the mean over all; EACH: all, each by itself
         ("@row_group", pa.int32()),  # of a Parquet shard; null: all of them
         ("@bytes", pa.int64()),  # listed, or estimated
         ("@size", pa.int64()),  # of the file, and
@@ -52,10 +54,16 @@ class ReadTask:
     kind: Kind
     units: pa.Table  # UNIT_SCHEMA; for files, the carried columns and, where recordings are shared, RANGE_SCHEMA
     carried: pa.Schema  # of every item, whatever its source has
-    done: pa.Array  # large_string: committed ids of these containers; files that are committed are no units
+    done: pa.Array  # large_string: committed ids of what is in `units`, unless they are `listed`: then none is
     prefixed: bool  # ids of a container's recordings start with the container's own id and "/"
     column: str | None  # the audio column of Parquet shards, where the user named it
     access: Access  # how they are opened
+    channel: int | None = None  # of the recordings in containers: as "@channel"
+
+    @property
+    def listed(self) -> bool:
+        """Whether `units` are its recordings; else only reading it tells how many there are, and `done` those read."""
+        return self.kind == "files" and not pc.any(pc.equal(self.units["@channel"], EACH)).as_py()
 
     def __getstate__(self) -> dict[str, Any]:
         """On the driver `units` and `done` are views of one large table, and pickling a view sends all of it: copy."""
@@ -89,9 +97,11 @@ class InputRecording:
     name: str  # file name, for the suffix
     carried: dict[str, pa.Scalar]  # exactly ReadTask.carried, in its order
     open: Callable[[], AbstractContextManager[BinaryIO]]
-    """A seekable binary file, until the context ends. Raises RecordingError. May be called again."""
+    """A seekable binary file, until the context ends. Raises RecordingError. May be called again. Neighbours that have
+    one and the same `open` are views of one file."""
     start_s: float = 0.0
     end_s: float | None = None
+    channel: int | None = None  # as "@channel"
     range: Range | None = None  # None: all of it
     stamp: Stamp = UNKNOWN  # of the file at `source`, where the plan knows it
 
@@ -120,6 +130,7 @@ class Container:
     carried: pa.Schema
     access: Access
     stamp: Stamp
+    channel: int | None = None  # of its recordings: as "@channel"
 
     @property
     def source(self) -> str:
@@ -145,4 +156,5 @@ def containers(task: ReadTask) -> Iterator[Container]:
             task.carried,
             task.access,
             Stamp(units[0]["@size"], units[0]["@version"]),
+            task.channel,
         )

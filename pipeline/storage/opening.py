@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 import pyarrow.fs as pafs
 
@@ -30,6 +31,8 @@ from pipeline.storage.translate import errors_as, opening_errors_as
 
 SMALL_BYTES = 32 << 20
 """Remote files up to here are fetched whole, in one request: decoders seek. Larger ones are read by range."""
+READ_THROUGH = (".ogg", ".oga", ".opus", ".spx")
+"""Names of files that are fetched whole at any size: the pages of an Ogg are all checked before it is decoded."""
 STREAM_BYTES = 1 << 20
 """Read of a remote stream at a time."""
 MAX_SPOOL_BYTES = 16 << 30
@@ -53,7 +56,7 @@ def open_recording(location: str, access: Access = DEFAULT) -> Iterator[BinaryIO
 
 
 def open_random(location: str, access: Access = DEFAULT) -> BinaryIO:
-    """A seekable binary file. Remote and small: fetched whole. Remote and large: read by range, buffered."""
+    """A seekable binary file. Remote and small, or READ_THROUGH: fetched whole. Others: read by range, buffered."""
     fs, path = locate(location, access.schemes)
     if is_http(location):
         return _open_http(location, access)
@@ -63,7 +66,7 @@ def open_random(location: str, access: Access = DEFAULT) -> BinaryIO:
         return with_retries(lambda: _open_hub(fs.handler.fs, path), "hf", access)
     raw = fs.open_input_file(path)
     stamp = Stamp(raw.size(), _last_modified(raw.metadata()))
-    if raw.size() <= SMALL_BYTES:
+    if raw.size() <= SMALL_BYTES or path.lower().endswith(READ_THROUGH):
         with raw:
             return spool(cast(BinaryIO, raw), stamp, SMALL_BYTES)
     return cast(BinaryIO, Ranges(raw, stamp))
@@ -99,14 +102,15 @@ def open_local(path: str, buffering: int = -1) -> BinaryIO:
 def _open_http(url: str, access: Access) -> BinaryIO:
     """A large file of a server without ranges is fetched whole: a decoder that seeks would fetch it time and again."""
     file = HttpFile(url, access)
-    if file.size is not None and file.size > SMALL_BYTES and file.gives_ranges():
+    by_range = not urlsplit(url).path.lower().endswith(READ_THROUGH) and file.gives_ranges()
+    if file.size is not None and file.size > SMALL_BYTES and by_range:
         return cast(BinaryIO, Ranges(file, Stamp(file.size, file.version)))
     with file:
         return spool(cast(BinaryIO, file), Stamp(file.size, file.version))
 
 
 def _open_hub(fs: Any, path: str) -> BinaryIO:
-    if (fs.info(path).get("size") or 0) > SMALL_BYTES:
+    if (fs.info(path).get("size") or 0) > SMALL_BYTES and not path.lower().endswith(READ_THROUGH):
         return fs.open(path, "rb", block_size=BUFFER_BYTES)
     with fs.open(path, "rb", block_size=0) as stream:
         return spool(stream)

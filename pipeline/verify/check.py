@@ -11,7 +11,7 @@ from pyarrow.fs import FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.changes import changes
-from pipeline.run.commit import unfinished
+from pipeline.run.commit import unfinished, whole_files
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.run_json import run_settings
 from pipeline.settings import Settings
@@ -47,7 +47,7 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
     checked = [_counted(evidence)]
     if inputs:
         chosen = (run_settings(evidence.summary) if evidence.summary else Settings()).input
-        found = discover_all(inputs, chosen.column, chosen.access, root=chosen.root)
+        found = discover_all(inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel)
         ids = planned_ids(found)
         problems += bounded(unaccounted(evidence, ids))
         sound = not evidence.torn and evidence.rows["fault"].null_count == len(evidence.rows)
@@ -172,7 +172,7 @@ def unfinished_files(evidence: Evidence) -> Iterator[str]:
 
 
 def planned_ids(inputs: Discovered) -> pa.ChunkedArray:
-    """The ids of all recordings of `inputs`. Opens containers, but no audio."""
+    """The ids of all recordings of `inputs`, of files where each channel is one. Opens containers, but no audio."""
     ids = [
         task.units["@id"].combine_chunks()
         if task.kind == "files"
@@ -193,7 +193,9 @@ def other_content(evidence: Evidence, inputs: Discovered) -> Iterator[str]:
 def unaccounted(evidence: Evidence, ids: pa.ChunkedArray) -> Iterator[str]:
     """Those of `ids` that have neither all their codes nor a failure."""
     coded = whole(evidence.recordings)["id"]
-    known = pa.chunked_array([*coded.chunks, *evidence.failed["id"].chunks], pa.string())
+    firsts = evidence.rows.filter(pc.equal(evidence.rows["chunk"], 0))
+    files = whole_files(firsts.filter(pc.is_in(firsts["id"], value_set=coded.combine_chunks())), evidence.failed)
+    known = pa.chunked_array([*coded.chunks, *evidence.failed["id"].chunks, files], pa.string())
     for id_ in ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks()))).to_pylist():
         yield f"{id_} is an input that is neither in {CODES} nor in {FAILURES}"
 

@@ -21,6 +21,7 @@ from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
 from pipeline.run.reader import open_run
 from pipeline.run.run_json import recorded_inputs, run_settings
+from pipeline.schema import file_ids
 from pipeline.settings import Pool
 from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
@@ -82,10 +83,13 @@ def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job
     ids = pa.chunked_array([*evidence.rows["id"].chunks, *evidence.failed["id"].chunks], pa.string()).unique()
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.string()))))
     rules = job.settings.input
-    planned = plan(inputs, done=others, column=rules.column, access=rules.access, root=rules.root)
+    planned = plan(
+        inputs, done=others, column=rules.column, access=rules.access, root=rules.root, channel=rules.channel
+    )
     rows = evidence.rows.filter(pc.is_in(evidence.rows["id"], value_set=pa.array(chosen, pa.string())))
     containers = {source.rpartition("::")[0] for source in rows["source"].to_pylist()}
-    return replace(planned, tasks=[_narrow(task, set(chosen), containers) for task in planned.tasks])
+    wanted = {*chosen, *file_ids(pa.array(chosen, pa.string())).to_pylist()}  # of a channel, the file
+    return replace(planned, tasks=[_narrow(task, wanted, containers) for task in planned.tasks])
 
 
 def _narrow(task: ReadTask, chosen: set[str], containers: set[str]) -> ReadTask:

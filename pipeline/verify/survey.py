@@ -18,7 +18,7 @@ from pipeline.run.run_json import read_run_file
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.translate import errors_as, reason
 
-INDEX = [name for name in CODES_SCHEMA.names if name not in {"source_rate", "source_channels", "codes"}]
+INDEX = [name for name in CODES_SCHEMA.names if name not in {"source_rate", "codes"}]
 ROWS_SCHEMA = pa.schema(
     [
         *(CODES_SCHEMA.field(name) for name in INDEX),

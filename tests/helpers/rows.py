@@ -52,6 +52,7 @@ def coded_row(id_: str, samples: int, chunk: int = 0, chunks: int = 1, first_fra
         "source_version": "2026-01-01T00:00:00Z",
         "start_s": None,
         "end_s": None,
+        "channel": None,
         "chunk": chunk,
         "chunks": chunks,
         "first_frame": first_frame,

@@ -1,5 +1,8 @@
 """A real S3 endpoint on loopback (moto's server), with nothing in it that an earlier one of this process held."""
 
+import contextlib
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -29,3 +32,41 @@ def s3_server(bucket: str, objects: Mapping[str, bytes], key: str = "k", secret:
         yield f"{host}:{port}"
     finally:
         server.stop()
+
+
+class Proxy:
+    """A TCP proxy on loopback, which counts what its server sends."""
+
+    def __init__(self, server: str) -> None:
+        host, _, port = server.partition(":")
+        self.server, self.sent = (host, int(port)), 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:  # closed
+                return
+            server = socket.create_connection(self.server)
+            threading.Thread(target=self._pass_on, args=(client, server, 0), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(server, client, 1), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, counts: int) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self.sent += counts * len(data)
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def counted(server: str) -> Iterator[Proxy]:
+    """A `Proxy` before `server`, a host:port."""
+    proxy = Proxy(server)
+    yield proxy
+    proxy.socket.close()

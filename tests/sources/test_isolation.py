@@ -1,9 +1,11 @@
 """A recording, or a container, that ends the process that reads it fails alone; nothing else is lost."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,7 +54,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch, opened: set[str], found: set[str] | 
         for item in recordings(task):
             if item.id in (found or ()):
                 raise Death
-            yield replace(item, open=dies) if item.id in opened else item
+            yield replace(item, open=partial(dies)) if item.id in opened else item
 
     monkeypatch.setattr(pipeline.sources.isolation, "recordings", read)
 
@@ -67,7 +69,7 @@ def replayed(task: ReadTask, attempts: Ledger) -> tuple[dict[str, bytes | str], 
     """What is read of `task` in the end, as Ray would, and how many processes died over it."""
     for deaths in itertools.count():
         try:
-            found = [(item.id, content(item)) for item in isolated(task, "read 0", attempts)]
+            found = [(item.id, content(item)) for items in isolated(task, "read 0", attempts) for item in items]
         except Death:
             continue
         assert len(dict(found)) == len(found)
@@ -136,3 +138,36 @@ def test_row_groups_of_a_shard_stay_together(tmp_path: Path) -> None:
     ledger.begin("read 0")
     found, _ = replayed(task, ledger)
     assert found == {f"{name}.parquet/{n:08d}": bytes([n]) for name in "ab" for n in range(6)}
+
+
+def test_segments_of_a_file_are_read_together_until_a_reader_dies_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path, {"a.wav": b"a", "b.wav": b"b"})
+    rows = [{"path": f"{name}.wav", "id": f"{name}{n}", "start_s": n} for name in "ab" for n in range(3)]
+    (tmp_path / "m.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    tasks = plan([str(tmp_path / "m.jsonl")]).tasks
+    task = replace(tasks[0], units=pa.concat_tables([task.units for task in tasks]))
+    assert [[item.id for item in items] for items in isolated(task, "read 0", Ledger())] == [
+        ["a0", "a1", "a2"],
+        ["b0", "b1", "b2"],
+    ]
+    groups: list[list[str]] = []
+    ledger, deaths = Ledger(), 0
+    while True:
+        try:
+            groups.clear()
+            failed = []
+            for items in isolated(task, "read 0", ledger):
+                groups.append([item.id for item in items])
+                if len(items) == 1 and str(content(items[0])).startswith("KillsItsReader"):
+                    failed.append(items[0].id)
+                elif "b1" in groups[-1]:
+                    raise Death
+            break
+        except Death:
+            deaths += 1
+    assert deaths == 2 + MAX_DEATHS  # over the task, over the file, alone
+    assert groups == [["a0", "a1", "a2"], ["b0"], ["b1"], ["b2"]]
+    assert failed == ["b1"]
+    assert all("b1" in key for key in ledger.begun)

@@ -1,7 +1,7 @@
 """A NeMo manifest (JSON lines with `audio_filepath`) -> a table.
 
-`offset` and `duration` are the bounds of a row that has an `offset`; without one, the whole file is meant. A list of
-paths is one recording in several files, a channel each: each becomes a recording.
+`offset` and `duration` are the bounds of a row that has an `offset` (see manifest.py); without one, the whole file is
+meant. A list of paths is one recording in several files, a channel each: each becomes a recording.
 """
 
 import numpy as np
@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.sources.manifests.json_lines import read_json
-from pipeline.sources.manifests.parsed import END, PLACES, START, Given, Parsed
+from pipeline.sources.manifests.parsed import Given, Parsed
 
 PATH = "audio_filepath"
 KEYS = frozenset({PATH})
 
 
 def read(given: Given) -> Parsed:
-    """Every column; `offset` becomes `start_s`. Raises InputError for a manifest of tarred audio."""
+    """Every column. Raises InputError for a manifest of tarred audio, or bounds that are no numbers."""
     table = read_json(given.open)
     if "shard_id" in table.column_names:
         raise InputError(
@@ -26,7 +26,7 @@ def read(given: Given) -> Parsed:
         )
     if given.column in (None, PATH) and pa.types.is_list(table.schema.field(PATH).type):
         table = _a_row_a_path(table)
-    return Parsed(_bounded(table, given.name))
+    return Parsed(_in_seconds(table, given.name))
 
 
 def _a_row_a_path(table: pa.Table) -> pa.Table:
@@ -47,18 +47,14 @@ def _a_row_a_path(table: pa.Table) -> pa.Table:
     return result.set_column(result.column_names.index("id"), "id", ids)
 
 
-def _bounded(table: pa.Table, name: str) -> pa.Table:
-    if "offset" not in table.column_names or START in table.column_names:
+def _in_seconds(table: pa.Table, name: str) -> pa.Table:
+    """`offset`, and `duration` beside it, as float64."""
+    if "offset" not in table.column_names:
         return table
-    start = _seconds(table, "offset", name)
-    table = table.drop_columns(["offset"]).append_column(START, start)
-    if "duration" not in table.column_names or END in table.column_names:
-        return table
-    return table.append_column(END, pc.round(pc.add(start, _seconds(table, "duration", name)), PLACES))
-
-
-def _seconds(table: pa.Table, column: str, name: str) -> pa.ChunkedArray:
-    try:
-        return table[column].cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise InputError(f"{name}: column {column} holds {table[column].type}; expected seconds") from None
+    for column in {"offset", "duration"} & set(table.column_names):
+        try:
+            seconds = table[column].cast(pa.float64())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise InputError(f"{name}: column {column} holds {table[column].type}; expected seconds") from None
+        table = table.set_column(table.column_names.index(column), column, seconds)
+    return table

@@ -1,0 +1,66 @@
+"""A path, a URI, bytes or an array -> one wave at 24 kHz, the samples that a run reads: for notebooks and `Codec`."""
+
+import contextlib
+import io
+import os
+import struct
+from contextlib import AbstractContextManager
+from typing import BinaryIO
+
+import numpy as np
+
+from pipeline.audio.decode import MAX_CHANNELS, RATES, open_audio
+from pipeline.audio.resample import resample
+from pipeline.errors import EmptyAudio, UnsupportedAudio
+from pipeline.storage.location import file_name
+from pipeline.storage.opening import open_recording
+from pipeline.storage.text import clean_id
+
+Sound = str | os.PathLike[str] | bytes | tuple[np.ndarray, int]
+SCALES = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
+"""Of the samples of an array, by their type: to [-1, 1)."""
+
+
+def load_audio(
+    sound: Sound, channel: int | None = None, start_s: float | None = None, end_s: float | None = None
+) -> np.ndarray:
+    """float32 [T] at 24 kHz: the mean over all channels of `sound`, or its `channel` (from 1); `start_s` to `end_s`.
+
+    `sound`: a path, a URI, the bytes of a file, or (samples, rate in Hz), samples [n] or [n, channels] of floats in
+    [-1, 1] or of int16 or int32. Raises RecordingError for what cannot be read, with the message that a run's failure
+    has.
+    """
+    opened, name = _open(sound)
+    with opened as file, open_audio(file, name, start_s=start_s or 0.0, end_s=end_s, channel=channel) as audio:
+        blocks = list(resample(audio.blocks, audio.rate))
+    if not blocks:
+        raise EmptyAudio(f"{name}: no samples; expected at least one.")
+    return np.concatenate(blocks)
+
+
+def _open(sound: Sound) -> tuple[AbstractContextManager[BinaryIO], str]:
+    """`sound` as a file, and its name in messages."""
+    if isinstance(sound, tuple):
+        return contextlib.nullcontext(io.BytesIO(_wav(*sound))), "the array"
+    if isinstance(sound, bytes):
+        return contextlib.nullcontext(io.BytesIO(sound)), f"{len(sound)} bytes"
+    location = os.fspath(sound)
+    return open_recording(location), clean_id(file_name(location))
+
+
+def _wav(samples: np.ndarray, rate: int) -> bytes:
+    """A WAV of float32 whose header says that it goes on to its end: so it may be larger than 4 GiB."""
+    wave = samples[:, None] if samples.ndim == 1 else samples
+    if wave.dtype.name not in SCALES or wave.ndim != 2 or not 0 < wave.shape[1] <= min(MAX_CHANNELS, len(wave) or 1):
+        raise UnsupportedAudio(
+            f"an array {list(samples.shape)} of {samples.dtype}; expected samples [n] or [n, channels] of"
+            f" {', '.join(SCALES)}. Transpose it if channels come first."
+        )
+    if rate not in RATES:
+        raise UnsupportedAudio(f"an array at {rate} Hz; expected a whole number in {RATES.start}-{RATES.stop - 1}.")
+    channels, unknown = wave.shape[1], 0xFFFFFFFF
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, channels, int(rate), int(rate) * channels * 4, channels * 4, 32)
+    scaled = (wave * SCALES[wave.dtype.name]).astype("<f4")
+    return (
+        b"RIFF" + struct.pack("<I", unknown) + b"WAVE" + form + struct.pack("<4sI", b"data", unknown) + scaled.tobytes()
+    )
