@@ -1,14 +1,15 @@
-"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `open_run` reads one."""
+"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `open_run` and `export_run` read one."""
 
 from typing import TYPE_CHECKING
 
 from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pipeline.export.export_run import export_run
     from pipeline.flow import tokenize
     from pipeline.run.reader import open_run
 
-__all__ = ["__version__", "open_run", "tokenize"]
+__all__ = ["__version__", "export_run", "open_run", "tokenize"]
 
 
 def __getattr__(name: str) -> object:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> object:
         from pipeline.run.reader import open_run
 
         return open_run
+    if name == "export_run":
+        from pipeline.export.export_run import export_run
+
+        return export_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
