@@ -198,7 +198,7 @@ def _finish(job: _Job) -> None:
         sizes = [int(info.size) for info in infos]
 
         def read(name: str) -> BinaryIO:
-            return cast(BinaryIO, job.fs.open_input_stream(f"{job.path}/{name}"))
+            return cast(BinaryIO, job.fs.open_input_stream(f"{job.path}/{name}", compression=None))
 
         job.form.finish(Finished(job.names, sizes, job.counts, job.columns, read, job.create))
     job.create(SUCCESS_FILE, lambda file: None)

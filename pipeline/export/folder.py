@@ -4,9 +4,10 @@ import contextlib
 import json
 from typing import Any
 
-from pyarrow.fs import FileSelector, FileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
+from pipeline.export.reference import FILE as REFERENCE_FILE
 from pipeline.export.shard import Create
 from pipeline.run.layout import LOCK_FILE
 from pipeline.storage.atomic import UNFINISHED
@@ -18,14 +19,25 @@ PLAN_FILE = "export.json"
 
 
 def take(fs: FileSystem, folder: str, plan: dict[str, Any], create: Create) -> None:
-    """Begin or continue the export `plan` in a folder. Raises OutputError where it holds another, or other files."""
-    found = [info.base_name for info in fs.get_file_info(FileSelector(folder)) if LOCK_FILE not in info.base_name]
-    if PLAN_FILE in found:
-        _refuse_another(fs, folder, plan)
-        _sweep(fs, folder)
-    elif any(not UNFINISHED.fullmatch(name) for name in found):
+    """Begin or continue the export `plan` in a folder; what a killed one left half written is deleted.
+
+    Raises OutputError where it holds another export, of which a shard is finished, or other files.
+    """
+    names = [info.base_name for info in fs.get_file_info(FileSelector(folder))]
+    found = [name for name in names if LOCK_FILE not in name and not UNFINISHED.fullmatch(name)]
+    if found and PLAN_FILE not in found:
         raise OutputError(f"{redact(folder)} holds files that are no export of voxmill. Give --out an empty folder.")
-    else:
+    files = [info for info in fs.get_file_info(FileSelector(folder, recursive=True)) if info.type == FileType.File]
+    delete(fs, [info.path for info in files if UNFINISHED.fullmatch(info.base_name)])
+    kept = [info.base_name for info in files if LOCK_FILE not in info.base_name]
+    begun = any(name not in (PLAN_FILE, REFERENCE_FILE) and not UNFINISHED.fullmatch(name) for name in kept)
+    other = [] if not found else _differing(fs, folder, plan)
+    if other and begun:
+        raise OutputError(
+            f"{redact(folder)} holds another export: its {', '.join(other)} differ. Give --out another folder, or "
+            "delete this one."
+        )
+    if other or not found:
         create(PLAN_FILE, lambda file: file.write(json.dumps(plan, indent=2).encode()))
 
 
@@ -36,18 +48,9 @@ def delete(fs: FileSystem, paths: list[str]) -> None:
             fs.delete_file(path)
 
 
-def _refuse_another(fs: FileSystem, folder: str, plan: dict[str, Any]) -> None:
+def _differing(fs: FileSystem, folder: str, plan: dict[str, Any]) -> list[str]:
+    """The keys in which the export that is there is another one."""
     path = f"{folder}/{PLAN_FILE}"
     with errors_as(path, OutputError), fs.open_input_stream(path) as file:
         before = json.loads(file.read())
-    other = [name for name in plan if before.get(name) != plan[name]]
-    if other:
-        raise OutputError(
-            f"{redact(folder)} holds another export: its {', '.join(other)} differ. Give --out another folder, or "
-            "delete this one."
-        )
-
-
-def _sweep(fs: FileSystem, folder: str) -> None:
-    found = fs.get_file_info(FileSelector(folder, recursive=True))
-    delete(fs, [info.path for info in found if UNFINISHED.fullmatch(info.base_name)])
+    return [name for name in plan if before.get(name) != plan[name]]
