@@ -3,14 +3,17 @@
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.fs as pafs
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from pipeline import export_run, open_run
@@ -139,13 +142,12 @@ def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: st
         assert done.out == "s3://bucket/out"
         fs, path = pafs.FileSystem.from_uri(location)
         files = fs.get_file_info(pafs.FileSelector(path, recursive=True))
-        hashes = {
-            info.path.removeprefix("bucket/out/"): hashlib.sha256(
-                fs.open_input_stream(info.path, compression=None).read()
-            ).hexdigest()
+        found = {
+            info.path.removeprefix("bucket/out/"): fs.open_input_stream(info.path, compression=None).read()
             for info in files
             if info.type == pafs.FileType.File
         }
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
         assert hashes == contents(tmp_path / "out")
         assert export_run(run, to, location, **options).written == 0
         with pytest.raises(InputError, match="trainers open it as a local file"):
@@ -162,3 +164,30 @@ def test_the_command(tmp_path: Path) -> None:
     assert "references of different lengths break batches" in result.output
     again = CliRunner().invoke(app, command)
     assert "(0 written, 1 were there)" in again.output
+
+
+def readme(language: str) -> str:
+    """The block of code in that language in README's section on trainers."""
+    section = (ROOT / "README.md").read_text().partition("## Into trainers")[2].partition("\n## ")[0]
+    return section.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_every_command_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "run")
+    soundfile.write("anna.wav", np.zeros(24_000), 24_000)
+    commands = [shlex.split(line) for line in readme("bash").splitlines()]
+    assert {command[command.index("--to") + 1] for command in commands} == set(FORMATS)
+    for _, *arguments in commands:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert "5 recordings, 1 shards (1 written)" in result.output
+
+
+def test_the_code_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "run")
+    scope = {"open_run": open_run}
+    exec(readme("python").replace("num_workers=4", "num_workers=2"), scope)
+    assert scope["item"]["codes"].shape[1:] == (16,)
+    assert scope["item"]["id"] in TEXTS
