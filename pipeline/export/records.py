@@ -1,10 +1,11 @@
 """Rows of whole recordings -> what a trainer's record is made of: codes, text, speaker, the carried columns."""
 
+import base64
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from decimal import Decimal
+from datetime import date, time
 from typing import Any
 
 import numpy as np
@@ -112,14 +113,25 @@ def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def json_line(value: dict[str, Any]) -> str:
-    """One line of JSON, in UTF-8 as it is; dates are ISO 8601, bytes Base64 is not: they are their Python text."""
-    return json.dumps(value, ensure_ascii=False, default=_as_json)
+    """One line of JSON, UTF-8 as it is; dates are ISO 8601, bytes Base64, NaN and infinities (no JSON) null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_as_json, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, default=_as_json)
 
 
 def _as_json(value: Any) -> str:
-    if isinstance(value, date | datetime | time):
+    if isinstance(value, date | time):
         return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else repr(value)
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inside) for name, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inside) for inside in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _values(column: pa.Array) -> list[Any]:

@@ -1,20 +1,26 @@
 """Exports as their consumers read them: lhotse, webdataset, datasets, Megatron's IndexedDataset, numpy."""
 
+import datetime as dt
 import itertools
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import datasets
 import lhotse
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from pyarrow.fs import LocalFileSystem
 
 from pipeline import export_run
 from pipeline.run.token_layouts import deinterleave
+from pipeline.run.write import write_parts
 from tests.helpers.exported import TEXTS, expected_codes, make_run
+from tests.helpers.rows import coded_row
 
 SAID = {"speaker": "speaker", "language": "json.lang"}
 CODES = expected_codes()
@@ -82,6 +88,64 @@ def test_features_are_declared_and_row_groups_small(run: Path, tmp_path: Path) -
     assert declared == datasets.Features.from_arrow_schema(schema.remove_metadata())
     metadata = pq.read_metadata(part)
     assert max(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)) <= 256
+
+
+ODD = [
+    "a//b",
+    "../x",
+    "x.",
+    ".hidden",
+    "a.b/c.d",
+    "__x__",
+    "a:b",
+    "long" * 90,
+    "\\x09",
+    "ü b",
+    "npy",
+    "a.npy",
+    "a.json",
+    "/",
+]
+
+
+def test_odd_ids(tmp_path: Path) -> None:
+    """They are file names, tar members and keys; both readers take them apart by dots and slashes."""
+    rows = [coded_row(id_, 1920 * (number + 1)) for number, id_ in enumerate(ODD)]
+    write_parts(pa.concat_tables(rows), LocalFileSystem(), str(tmp_path / "run"))
+    for to in ("lhotse", "webdataset", "npy"):
+        export_run(tmp_path / "run", to, tmp_path / to)
+    cuts = lhotse.CutSet.from_shar(in_dir=tmp_path / "lhotse" / "shar")
+    shard = str(tmp_path / "webdataset" / "shard-000000.tar")
+    samples = webdataset.WebDataset([shard], shardshuffle=False).decode()
+    manifest = [json.loads(line) for line in (tmp_path / "npy" / "manifest-000000.jsonl").read_text().splitlines()]
+    for found in (
+        {cut.custom["id"]: cut.target_codes.load().shape[1] for cut in cuts},
+        {sample["json"]["id"]: len(sample["npy"]) for sample in samples},
+        {row["id"]: len(np.load(tmp_path / "npy" / row["codes"])) for row in manifest},
+    ):
+        assert found == {id_: number + 1 for number, id_ in enumerate(ODD)}
+
+
+def test_carried_values_that_are_no_json(tmp_path: Path) -> None:
+    odd = {
+        "when": pa.array([dt.datetime(2026, 1, 2, 3)]),
+        "far": pa.array([2**62], pa.timestamp("us")),
+        "raw": pa.array([b"\x00\xff"]),
+        "levels": pa.array([[1.5, float("nan"), float("inf")]]),
+        "price": pa.array([Decimal("1.20")]),
+    }
+    write_parts(coded_row("a", 1920, **odd), LocalFileSystem(), str(tmp_path / "run"))
+    for to in ("lhotse", "webdataset", "hf"):
+        export_run(tmp_path / "run", to, tmp_path / to)
+    (cut,) = lhotse.CutSet.from_shar(in_dir=tmp_path / "lhotse" / "shar")
+    (sample,) = webdataset.WebDataset([str(tmp_path / "webdataset" / "shard-000000.tar")], shardshuffle=False).decode()
+    expected = {"when": "2026-01-02T03:00:00", "raw": "AP8=", "levels": [1.5, None, None], "price": "1.20"}
+    for row in (cut.custom, sample["json"]):
+        assert expected.items() <= row.items()
+        assert "out of range" in row["far"]
+    loaded = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert loaded.features["price"] == datasets.Value("decimal128(3, 2)")
+    assert loaded.data.column("raw").to_pylist() == [b"\x00\xff"]
 
 
 def test_megatron(run: Path, tmp_path: Path) -> None:
