@@ -1,6 +1,6 @@
 """Time and memory of exports of a fabricated run; run by hand.
 
-python -m tests.export_speed 100000 FOLDER        # recordings of 2 to 15 s, 1000 a part; prints a row a format
+python -m tests.export_speed 100000 FOLDER [FORMAT ...]    # recordings of 2 to 15 s, 1000 a part; a row a format
 """
 
 import shutil
@@ -68,19 +68,21 @@ def peak_mb() -> float:
     return int(line.split()[1]) / 1024
 
 
-def main(recordings: int, folder: Path) -> None:
+def main(recordings: int, folder: Path, formats: list[str]) -> None:
     """Fabricate the run, then export it to every format, each in a process of its own."""
     if not (folder / "run").exists():
         fabricate(folder / "run", recordings)
     print("| format | seconds | CPU seconds | MB of memory | MB written |\n| --- | --- | --- | --- | --- |", flush=True)
-    for to in FORMATS:
+    for to in formats or FORMATS:
         out = folder / "out"
-        subprocess.run([sys.executable, "-m", "tests.export_speed", str(folder / "run"), to, str(out)], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "tests.export_speed", "--one", str(folder / "run"), to, str(out)], check=True
+        )
         shutil.rmtree(out)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        one(*sys.argv[1:])
+    if sys.argv[1] == "--one":
+        one(*sys.argv[2:])
     else:
-        main(int(sys.argv[1]), Path(sys.argv[2]))
+        main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

@@ -1,17 +1,25 @@
 """A file a recording: codes/<id>.npy, int16 [F, 16]; a manifest of JSON lines a shard with the rest of the rows."""
 
-from pipeline.export.records import json_line
+from concurrent.futures import ThreadPoolExecutor
+
+from pipeline.export.records import Record, json_line, records
 from pipeline.export.shard import Format, Shard
 from pipeline.export.webdataset import npy_bytes
 
+FILES_AT_ONCE = 16
+"""Each waits for its disk or store, much longer than it takes to make."""
+
 
 def _write(shard: Shard) -> None:
-    lines = []
-    for record in shard.records():
-        path = f"codes/{record.key}.npy"
-        content = npy_bytes(record.codes)
-        shard.create(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
-        lines.append(json_line({"codes": path, **record.row, **record.texts}) + "\n")
+    def put(record: Record) -> str:
+        path, content = f"codes/{record.key}.npy", npy_bytes(record.codes)
+        shard.create(path, lambda file: file.write(content))
+        return json_line({"codes": path, **record.row, **record.texts}) + "\n"
+
+    lines: list[str] = []
+    with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+        for rows in shard.tables:
+            lines += threads.map(put, records(rows, shard.columns))
     shard.create(_name(shard.number, shard.shards), lambda file: file.write("".join(lines).encode()))
 
 

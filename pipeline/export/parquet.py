@@ -1,7 +1,7 @@
 """Parquet of trainers: tables in, row groups that can be streamed, features declared."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -18,10 +18,23 @@ def write_parquet(shard: Shard, name: str, schema: pa.Schema, table_of: Callable
 
     def fill(file: BinaryIO) -> None:
         with pq.ParquetWriter(file, declared(schema), compression="zstd", write_page_index=True) as writer:
-            for rows in filter(len, shard.tables):
-                writer.write_table(table_of(rows).cast(schema), row_group_size=ROW_GROUP_ROWS)
+            for rows in _groups(shard.tables):
+                writer.write_table(table_of(rows).cast(schema))
 
     shard.create(name, fill)
+
+
+def _groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows, ROW_GROUP_ROWS at a time."""
+    waiting: list[pa.Table] = []
+    for rows in tables:
+        waiting.append(rows)
+        while sum(map(len, waiting)) >= ROW_GROUP_ROWS:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROW_GROUP_ROWS)
+            waiting = [joined.slice(ROW_GROUP_ROWS)]
+    if any(map(len, waiting)):
+        yield pa.concat_tables(waiting)
 
 
 def declared(schema: pa.Schema) -> pa.Schema:

@@ -70,6 +70,12 @@ def test_order_depends_on_seed_and_epoch_alone(tmp_path: Path) -> None:
     dataset.set_epoch(1)
     assert sorted(ids(dataset)) == everything
     assert ids(dataset) != first
+    parts_alone = run.torch_dataset(shuffle=True, buffer=1)
+    orders = set()
+    for epoch in range(5):
+        parts_alone.set_epoch(epoch)
+        orders.add(tuple(ids(parts_alone)[::10]))
+    assert len(orders) > 1
 
 
 def test_workers_that_live_on_hear_of_the_epoch(tmp_path: Path) -> None:
