@@ -21,7 +21,7 @@ class RecordingsDataset(IterableDataset):
     The parts of the run are dealt out to all workers of all ranks; if there are fewer parts than workers, several
     workers read a part and each keeps its share. Ranks may get different numbers of recordings: where every step needs
     all of them, stop at the shortest, or use torch's `Join`. For a run in an object store, give the DataLoader
-    multiprocessing_context="spawn": pyarrow's clients do not survive a fork.
+    multiprocessing_context="spawn": pyarrow does not promise that its clients survive a fork.
     """
 
     def __init__(
