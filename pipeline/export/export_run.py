@@ -4,7 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -55,15 +55,15 @@ class _Job:
     path: str  # DIR
     create: Create
 
-    @property
+    @cached_property
     def counts(self) -> list[int]:
         """Recordings of each shard."""
         return [min(self.size, len(self.whole) - begin) for begin in range(0, len(self.whole), self.size)]
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
-        """The file of each shard that comes last."""
-        return [self.form.last(number, len(self.counts)) for number in range(len(self.counts))]
+        """Of each shard, the path of the file that comes last."""
+        return [f"{self.path}/{self.form.last(number, len(self.counts))}" for number in range(len(self.counts))]
 
 
 def export_run(
@@ -99,16 +99,7 @@ def export_run(
         create = partial(_create, fs, path, lock.check)
         job = _Job(whole, form, columns, shard_recordings, fs, path, create)
         take(fs, path, _plan(job, to, reference), create)
-        if fs.get_file_info(f"{path}/{SUCCESS_FILE}").type == FileType.File:
-            written = without_text = 0
-        else:
-            if reference is not None:
-                write_reference(reference, create)
-            place = None if reference is None else f"{path}/{REFERENCE_FILE}"
-            written, without_text = _write(job, place, tell)
-            _finish(job)
-        if form.joined:
-            delete(fs, [f"{path}/{name}" for name in job.names])
+        written, without_text = _write_missing(job, reference, tell)
     return Exported(redact(str(out)), len(whole), len(job.counts), written, without_text)
 
 
@@ -156,10 +147,23 @@ def _plan(job: _Job, to: str, reference: str | None) -> dict[str, Any]:
     }
 
 
-def _write(job: _Job, reference: str | None, tell: Tell) -> tuple[int, int]:
-    """Write the shards that are missing; how many, and the recordings that were left out of them."""
-    infos = job.fs.get_file_info([f"{job.path}/{name}" for name in job.names])
-    missing = [number for number, info in enumerate(infos) if info.type != FileType.File]
+def _write_missing(job: _Job, reference: str | None, tell: Tell) -> tuple[int, int]:
+    """Write what DIR lacks; how many shards that were, and the recordings that were left out of them."""
+    written = without_text = 0
+    if job.fs.get_file_info(f"{job.path}/{SUCCESS_FILE}").type != FileType.File:
+        if reference is not None:
+            write_reference(reference, job.create)
+        place = None if reference is None else f"{job.path}/{REFERENCE_FILE}"
+        written, without_text = _write_shards(job, place, tell)
+        _finish(job)
+    if job.form.joined:
+        delete(job.fs, job.names)
+    return written, without_text
+
+
+def _write_shards(job: _Job, reference: str | None, tell: Tell) -> tuple[int, int]:
+    infos = job.fs.get_file_info(job.names)
+    missing = {number for number, info in enumerate(infos) if info.type != FileType.File}
     without_text = 0
 
     def kept(tables: Iterator[tuple[int, pa.Table]]) -> Iterator[pa.Table]:
@@ -169,7 +173,7 @@ def _write(job: _Job, reference: str | None, tell: Tell) -> tuple[int, int]:
             without_text += len(rows) - len(wanted)
             yield wanted
 
-    stream = itertools.groupby(_numbered(job, missing[0]) if missing else iter(()), key=lambda found: found[0])
+    stream = itertools.groupby(_numbered(job, min(missing, default=len(infos))), key=lambda found: found[0])
     for number, tables in stream:
         if number in missing:
             count, schema = job.counts[number], job.whole.schema
@@ -194,11 +198,11 @@ def _numbered(job: _Job, first: int) -> Iterator[tuple[int, pa.Table]]:
 
 def _finish(job: _Job) -> None:
     if job.form.finish:
-        infos = job.fs.get_file_info([f"{job.path}/{name}" for name in job.names])
-        sizes = [int(info.size) for info in infos]
+        names = [job.form.last(number, len(job.counts)) for number in range(len(job.counts))]
+        sizes = [int(info.size) for info in job.fs.get_file_info(job.names)]
 
         def read(name: str) -> BinaryIO:
             return cast(BinaryIO, job.fs.open_input_stream(f"{job.path}/{name}", compression=None))
 
-        job.form.finish(Finished(job.names, sizes, job.counts, job.columns, read, job.create))
+        job.form.finish(Finished(names, sizes, job.counts, job.columns, read, job.create))
     job.create(SUCCESS_FILE, lambda file: None)

@@ -21,7 +21,7 @@ PLAN_FILE = "export.json"
 def take(fs: FileSystem, folder: str, plan: dict[str, Any], create: Create) -> None:
     """Begin or continue the export `plan` in a folder; what a killed one left half written is deleted.
 
-    Raises OutputError where it holds another export, of which a shard is finished, or other files.
+    Raises OutputError where it holds another export, unless nothing of that is there yet, or other files.
     """
     names = [info.base_name for info in fs.get_file_info(FileSelector(folder))]
     found = [name for name in names if LOCK_FILE not in name and not UNFINISHED.fullmatch(name)]

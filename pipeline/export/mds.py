@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from pipeline.errors import InputError
 from pipeline.export.records import Columns, Record
 from pipeline.export.shard import Finished, Format, Shard
 
@@ -53,7 +54,10 @@ def _write(shard: Shard) -> None:
 
 def _offsets(begins: np.ndarray) -> np.ndarray:
     if begins[-1] >= 2**32:
-        raise ValueError(f"a shard of {begins[-1]} bytes; mds holds 4 GiB: export with fewer recordings a shard")
+        raise InputError(
+            f"A shard of {len(begins) - 1} recordings has {begins[-1]} bytes; mds holds less than 4 GiB. Give "
+            "--shard-recordings a lower number, and --out an empty folder."
+        )
     return begins.astype("<u4")
 
 

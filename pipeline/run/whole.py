@@ -4,6 +4,7 @@ A recording belongs to the part that holds its first chunk, so that parts can be
 workers: each recording comes once. Further chunks are fetched from where they lie.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -76,12 +77,22 @@ def recordings(whole: Whole, begin: int = 0) -> Iterator[pa.Table]:
 
 
 def part_recordings(whole: Whole, part: int) -> Iterator[pa.Table]:
-    """The recordings that begin in one part, in the order of its rows, with `whole.schema`."""
-    for rows in stream_part(whole.fs, whole.parts[part]):
-        first = rows.filter(pc.equal(rows["chunk"], 0))
-        if pc.any(pc.greater(first["chunks"], 1)).as_py():
-            first = _with_joined(whole, first)
-        yield _as(whole.schema, first, whole.parts[part])
+    """The recordings that begin in one part, with `whole.schema`, in an order that only the parts decide.
+
+    A recording of several chunks comes when its last one is read: from this part if all are in it, else after it, from
+    the others, which are read once more for this.
+    """
+    begins = whole.long.filter(pc.and_(pc.equal(whole.long["part"], part), pc.equal(whole.long["chunk"], 0)))["id"]
+    chunks = whole.long.filter(pc.is_in(whole.long["id"], begins.combine_chunks()))
+    missing = Counter(chunks["id"].to_pylist())
+    waiting: dict[str, list[pa.Table]] = {id_: [] for id_ in missing}
+    others = sorted(set(chunks["part"].to_pylist()) - {part})
+    for number in [part, *others]:
+        for rows in stream_part(whole.fs, whole.parts[number]):
+            short = rows.filter(pc.equal(rows["chunks"], 1)) if number == part else rows.slice(0, 0)
+            ready = [short, *_completed(whole, rows, waiting, missing)] if waiting else [short]
+            if any(map(len, ready)):
+                yield _as(whole.schema, pa.concat_tables(ready, promote_options="default"), whole.parts[number])
 
 
 def _keys(fs: FileSystem, number: int, part: str) -> tuple[int, pa.Table]:
@@ -98,30 +109,25 @@ def _keys(fs: FileSystem, number: int, part: str) -> tuple[int, pa.Table]:
     return short, rows.append_column("part", pa.array(np.full(len(rows), number, np.int32)))
 
 
-def _with_joined(whole: Whole, first: pa.Table) -> pa.Table:
-    """First chunks -> recordings: those of several chunks get all their codes, or go if they are not all there."""
-    ids = first.filter(pc.greater(first["chunks"], 1))["id"]
-    wanted = whole.long.filter(pc.is_in(whole.long["id"], ids.combine_chunks()))
-    found = []
-    for part in pc.unique(wanted["part"]).to_pylist():
-        for rows in stream_part(whole.fs, whole.parts[part]):
-            found.append(rows.filter(pc.is_in(rows["id"], ids.combine_chunks())).select(CODES_SCHEMA.names))
-    chunks = pa.concat_tables(found).combine_chunks() if found else CODES_SCHEMA.empty_table()
-    known = set(wanted["id"].to_pylist())
-    rows = []
-    for row, (id_, count) in enumerate(zip(first["id"].to_pylist(), first["chunks"].to_pylist(), strict=True)):
-        if count == 1:
-            rows.append(first.slice(row, 1))
-        elif id_ in known:
-            own = chunks.filter(pc.equal(chunks["id"], id_)).sort_by("chunk")
-            refuse_gaps(own, whole.location)
-            rows.append(_joined(first.slice(row, 1), own))
-    return pa.concat_tables([first.slice(0, 0), *rows])
+def _completed(
+    whole: Whole, rows: pa.Table, waiting: dict[str, list[pa.Table]], missing: Counter[str]
+) -> Iterator[pa.Table]:
+    """Take the chunks of `waiting` recordings out of `rows`; yields those that have all of them now, joined."""
+    long = pc.greater(rows["chunks"], 1)
+    for row, (id_, is_long) in enumerate(zip(rows["id"].to_pylist(), long.to_pylist(), strict=True)):
+        if is_long and id_ in waiting:
+            waiting[id_].append(rows.take([row]))  # a slice would keep all of `rows` in memory
+            missing[id_] -= 1
+            if not missing[id_]:
+                yield _joined(whole, waiting.pop(id_))
 
 
-def _joined(first: pa.Table, chunks: pa.Table) -> pa.Table:
-    frames = chunks["codes"].combine_chunks().flatten()
-    samples = pc.sum(chunks["num_samples"]).as_py()
+def _joined(whole: Whole, chunks: list[pa.Table]) -> pa.Table:
+    """All chunks of a recording, a row each -> one row: the first chunk's, with all codes."""
+    chunks = sorted(chunks, key=lambda row: row["chunk"][0].as_py())
+    rows = pa.concat_tables([row.select(CODES_SCHEMA.names) for row in chunks]).combine_chunks()
+    refuse_gaps(rows, whole.location)
+    frames, samples, joined = rows["codes"].combine_chunks().flatten(), pc.sum(rows["num_samples"]).as_py(), chunks[0]
     values = {
         "chunks": pa.array([1], pa.int32()),
         "num_frames": pa.array([len(frames)], pa.int32()),
@@ -130,9 +136,9 @@ def _joined(first: pa.Table, chunks: pa.Table) -> pa.Table:
         "codes": pa.ListArray.from_arrays(pa.array([0, len(frames)], pa.int32()), frames),
     }
     for name, value in values.items():
-        field = first.schema.field(name)
-        first = first.set_column(first.schema.get_field_index(name), field, value.cast(field.type))
-    return first
+        field = joined.schema.field(name)
+        joined = joined.set_column(joined.schema.get_field_index(name), field, value.cast(field.type))
+    return joined
 
 
 def _as(schema: pa.Schema, rows: pa.Table, part: str) -> pa.Table:

@@ -17,6 +17,8 @@ import webdataset
 from pyarrow.fs import LocalFileSystem
 
 from pipeline import export_run
+from pipeline.errors import InputError
+from pipeline.export import mds
 from pipeline.run.token_layouts import deinterleave
 from pipeline.run.write import write_parts
 from tests.helpers.exported import TEXTS, expected_codes, make_many, make_run
@@ -195,6 +197,12 @@ def test_mds_as_its_specification_reads_it(run: Path, tmp_path: Path) -> None:
     assert same({sample["id"]: sample["codes"] for sample in samples})
     assert {(sample["speaker"], sample["language"]) for sample in samples} == {("anna", "German")}
     assert {sample["id"]: sample["duration_s"] for sample in samples}["long"] == 7780 / 24_000
+
+
+def test_an_mds_shard_that_is_too_large() -> None:
+    assert mds._offsets(np.array([100, 2**32 - 1])).tolist() == [100, 2**32 - 1]
+    with pytest.raises(InputError, match="A shard of 1 recordings has 4294967296 bytes"):
+        mds._offsets(np.array([100, 2**32]))
 
 
 def read_mds(folder: Path, shard: dict[str, Any]) -> list[dict[str, Any]]:

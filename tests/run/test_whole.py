@@ -71,3 +71,20 @@ def test_chunks_that_are_double_or_do_not_fit_are_refused(tmp_path: Path) -> Non
     write_parts(gap[0], LocalFileSystem(), str(tmp_path))
     with pytest.raises(OutputError, match="more than once"):
         open_run(tmp_path).whole()
+
+
+def test_many_long_recordings_over_many_parts(tmp_path: Path) -> None:
+    """Chunks of 30 recordings, shuffled, 7 rows a part: most lie in other parts than their first."""
+    random = np.random.default_rng(0)
+    sizes = {f"r{number:02d}": int(random.integers(1, 9)) for number in range(30)}
+    rows = [coded_row(id_, 1920, chunk, size, chunk) for id_, size in sizes.items() for chunk in range(size)]
+    order = random.permutation(len(rows))
+    for first in range(0, len(rows), 7):
+        batch = pa.concat_tables([rows[row] for row in order[first : first + 7]])
+        write_parts(batch, LocalFileSystem(), str(tmp_path))
+    run = open_run(tmp_path)
+    found = [codes(table) for table in recordings(run.whole())]
+    joined = {id_: value for table in found for id_, value in table.items()}
+    assert sum(map(len, found)) == len(joined) == len(run) == 30
+    assert all(np.array_equal(joined[recording.id], recording.codes) for recording in run)
+    assert {id_: len(value) for id_, value in joined.items()} == sizes
