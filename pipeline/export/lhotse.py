@@ -11,7 +11,8 @@ import tarfile
 from typing import Any, BinaryIO
 
 from actors.contract import FRAME_RATE, NUM_CODEBOOKS
-from pipeline.export.records import Record, json_line
+from pipeline.export.json_line import json_line
+from pipeline.export.records import Record
 from pipeline.export.shard import Format, Shard
 from pipeline.export.webdataset import add_member, npy_bytes
 

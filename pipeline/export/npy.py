@@ -2,7 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.export.records import Record, json_line, records
+from pipeline.export.json_line import json_line
+from pipeline.export.records import Record, records
 from pipeline.export.shard import Format, Shard
 from pipeline.export.webdataset import npy_bytes
 

@@ -8,8 +8,10 @@ give all records one, with --ref-audio.
 """
 
 import shutil
+from typing import BinaryIO
 
-from pipeline.export.records import Record, json_line
+from pipeline.export.json_line import json_line
+from pipeline.export.records import Record
 from pipeline.export.shard import Finished, Format, Shard
 
 OPTIONAL = ("language", "speaker", "instruct")
@@ -17,7 +19,7 @@ FILE = "train.jsonl"
 
 
 def _write(shard: Shard) -> None:
-    def fill(file) -> None:  # type: ignore[no-untyped-def]
+    def fill(file: BinaryIO) -> None:
         for record in shard.records():
             file.write((_line(record, shard.reference) + "\n").encode())
 
@@ -34,7 +36,7 @@ def _line(record: Record, reference: str | None) -> str:
 def _finish(finished: Finished) -> None:
     """Upstream reads one file."""
 
-    def fill(file) -> None:  # type: ignore[no-untyped-def]
+    def fill(file: BinaryIO) -> None:
         for name in finished.names:
             with finished.read(name) as shard:
                 shutil.copyfileobj(shard, file, 1 << 20)

@@ -1,11 +1,8 @@
 """Rows of whole recordings -> what a trainer's record is made of: codes, text, speaker, the carried columns."""
 
-import base64
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, time
 from typing import Any
 
 import numpy as np
@@ -110,28 +107,6 @@ def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
     """The rows as Python objects; a value that Python cannot hold (a date in the year 10000) is Arrow's text of it."""
     columns = {name: _values(table[name].combine_chunks()) for name in table.column_names}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def json_line(value: dict[str, Any]) -> str:
-    """One line of JSON, UTF-8 as it is; dates are ISO 8601, bytes Base64, NaN and infinities (no JSON) null."""
-    try:
-        return json.dumps(value, ensure_ascii=False, default=_as_json, allow_nan=False)
-    except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, default=_as_json)
-
-
-def _as_json(value: Any) -> str:
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(inside) for name, inside in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inside) for inside in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _values(column: pa.Array) -> list[Any]:

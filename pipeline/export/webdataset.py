@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipeline.export.records import Record, json_line
+from pipeline.export.json_line import json_line
+from pipeline.export.records import Record
 from pipeline.export.shard import Format, Shard
 
 
