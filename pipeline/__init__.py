@@ -1,15 +1,17 @@
-"""voxmill: speech corpora to codec tokens. `tokenize` makes a run, `open_run` reads one, `load_audio` reads audio."""
+"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `open_run` and `export_run` read one,
+`load_audio` reads audio as a run does."""
 
 from typing import TYPE_CHECKING
 
 from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from pipeline.export.export_run import export_run
     from pipeline.flow import tokenize
     from pipeline.loading import load_audio
     from pipeline.run.reader import open_run
 
-__all__ = ["__version__", "load_audio", "open_run", "tokenize"]
+__all__ = ["__version__", "export_run", "load_audio", "open_run", "tokenize"]
 
 
 def __getattr__(name: str) -> object:
@@ -26,4 +28,8 @@ def __getattr__(name: str) -> object:
         from pipeline.loading import load_audio
 
         return load_audio
+    if name == "export_run":
+        from pipeline.export.export_run import export_run
+
+        return export_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

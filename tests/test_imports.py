@@ -45,7 +45,7 @@ MAY_IMPORT = {
     },
     "actors.demo": {*ENGINE, "actors.checkpoint", "actors.qwen", "actors.random_model"},
     # what every room of pipeline may know
-    "pipeline": {"pipeline.flow", "pipeline.loading", "pipeline.run", "pipeline.version"},
+    "pipeline": {"pipeline.export", "pipeline.flow", "pipeline.loading", "pipeline.run", "pipeline.version"},
     "pipeline.version": set(),
     "pipeline.errors": ENGINE,
     "pipeline.schema": {*ENGINE, "actors.pools"},
@@ -59,6 +59,7 @@ MAY_IMPORT = {
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
     },
     "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.export": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.run", "pipeline.storage"},
     "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
     "pipeline.job": {
         *ENGINE,

@@ -1,10 +1,10 @@
 """A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +13,21 @@ import pyarrow.dataset as ds
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
-from pipeline.errors import InputError, OutputError
+from pipeline.errors import InputError
+from pipeline.run.chunks import refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, RUN_FILE, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, stream_part
 from pipeline.run.run_json import read_run_file
+from pipeline.run.whole import Whole, survey
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
+
+if TYPE_CHECKING:
+    from pipeline.run.token_layouts import Layout
+    from pipeline.run.torch_dataset import RecordingsDataset
 
 INDEX = ["id", "chunk", "chunks", "num_samples"]
 
@@ -122,7 +128,7 @@ class Run:
             ]
             schema = pa.schema([*(CODES_SCHEMA.field(name) for name in INDEX), ("part", pa.int32())])
             rows = pa.concat_tables(tables) if tables else schema.empty_table()
-            _refuse_doubles(rows, self.location)
+            refuse_doubles(rows, self.location)
             long = rows.filter(pc.greater(rows["chunks"], 1))
             counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count_distinct")])
             partial = counts.filter(pc.less(counts["chunk_count_distinct"], counts["chunks"]))["id"]
@@ -148,6 +154,28 @@ class Run:
         schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
         return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
 
+    def torch_dataset(
+        self,
+        *,
+        layout: "Layout" = "frames",
+        columns: Sequence[str] = (),
+        shuffle: bool = False,
+        seed: int = 0,
+        buffer: int = 1000,
+    ) -> "RecordingsDataset":
+        """A PyTorch IterableDataset of {"id", "codes", `columns`}: each recording once over all workers and ranks.
+
+        `layout`: frames [F, 16], interleaved [F * 16] or delayed [F + 15, 16] (see `pipeline.run.token_layouts`).
+        `shuffle`: the parts in an order of `seed` and `set_epoch`, then a buffer of `buffer` recordings a worker.
+        """
+        from pipeline.run.torch_dataset import RecordingsDataset
+
+        return RecordingsDataset(self.whole(), layout, columns, shuffle, seed, buffer)
+
+    def whole(self) -> Whole:
+        """What `pipeline.run.whole` reads: a row a recording, in a fixed order, in flat memory."""
+        return survey(self.fs, self._parts, self.location)
+
     def failures(self) -> pa.Table:
         """RUN/failures: FAILURES_SCHEMA, among them id, source, stage, error, message."""
         paths = parts(self.fs, self.path, FAILURES)
@@ -165,7 +193,7 @@ class Run:
     def _recording(self, rows: pa.Table, part: str) -> Recording:
         if rows["chunks"][0].as_py() > 1:
             rows = rows.sort_by("chunk")
-            _refuse_gaps(rows, self.location)
+            refuse_gaps(rows, self.location)
         codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
         first = {
             name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
@@ -211,28 +239,3 @@ def _python(cell: pa.Array) -> Any:
         return cell[0].as_py()
     except (ValueError, OverflowError, LookupError):  # dates beyond 9999, unknown time zones
         return " ".join(cell.to_string().split())
-
-
-def _refuse_doubles(rows: pa.Table, location: str) -> None:
-    """Raise OutputError for chunks with several rows, such as those of copied parts."""
-    counts = rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
-    double = counts.filter(pc.greater(counts["count_all"], 1))
-    if len(double):
-        first = double.slice(0, 1).to_pylist()[0]
-        raise OutputError(
-            f"{redact(location)} holds {len(double)} chunks more than once, first chunk {first['chunk']} of "
-            f"{first['id']!r}: {first['count_all']} times. `voxmill check RUN --repair` keeps one of each."
-        )
-
-
-def _refuse_gaps(rows: pa.Table, location: str) -> None:
-    """Raise OutputError unless the chunks of a recording, in order, follow each other."""
-    frames = np.cumsum([0, *rows["num_frames"].to_pylist()])
-    expected = [(chunk, len(rows), int(frames[chunk])) for chunk in range(len(rows))]
-    seen = list(zip(*(rows[name].to_pylist() for name in ("chunk", "chunks", "first_frame")), strict=True))
-    if seen != expected:
-        raise OutputError(
-            f"{redact(location)}: the chunks of {rows['id'][0].as_py()!r} do not follow each other: (chunk, chunks, "
-            f"first_frame) is {seen[:5]}, expected {expected[:5]}. `voxmill check RUN --repair` drops them, then the "
-            "command that made the run makes them again."
-        )

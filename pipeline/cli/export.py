@@ -1,0 +1,53 @@
+"""`voxmill export`: a run -> the files that a trainer reads."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+FORMATS_HELP = "qwen3-tts, ms-swift, lhotse, webdataset, hf, npy, mds or megatron."
+Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A complete run, or Parquet with its schema.")],
+    to: Annotated[str, typer.Option(help=FORMATS_HELP, metavar="FORMAT")],
+    out: Annotated[str, typer.Option(help="Folder or URI; an interrupted export is continued.", metavar="DIR")],
+    text: Annotated[
+        str | None, typer.Option(help="Column of the transcripts; a.b is a field of JSON.", metavar="COLUMN")
+    ] = None,
+    speaker: Column = None,
+    language: Column = None,
+    instruct: Column = None,
+    ref_audio: Annotated[
+        str | None,
+        typer.Option(help="The speaker's reference, for qwen3-tts and ms-swift: resampled, shared.", metavar="FILE"),
+    ] = None,
+    shard_recordings: Annotated[int, typer.Option(min=1, help="Recordings a shard.", metavar="N")] = 10_000,
+) -> None:
+    """Write a run as a trainer reads it: qwen3-tts, ms-swift, lhotse, webdataset, hf, npy, mds, megatron."""
+    from pipeline.export.export_run import export_run
+    from pipeline.export.formats import FORMATS
+
+    done = export_run(
+        run,
+        to,
+        out,
+        text=text,
+        speaker=speaker,
+        language=language,
+        instruct=instruct,
+        ref_audio=ref_audio,
+        shard_recordings=shard_recordings,
+        tell=lambda done, of: print(f"voxmill: shard {done} of {of}", file=sys.stderr),
+    )
+    there = f", {done.shards - done.written} were there" if done.written < done.shards else ""
+    print(f"{done.recordings:,} recordings, {done.shards} shards ({done.written} written{there}): {done.out}")
+    if done.without_text:
+        print(f"  {done.without_text:,} recordings without text were left out", file=sys.stderr)
+    if FORMATS[to].shares_reference and ref_audio is None:
+        print(
+            "  each recording is its own reference: references of different lengths break batches of more than one, "
+            "and qwen3-tts expects 24 kHz. --ref-audio FILE gives all of them one.",
+            file=sys.stderr,
+        )

@@ -1,0 +1,35 @@
+"""A folder of the `datasets` library: data/train-00000-of-00010.parquet, the run's columns, features declared.
+
+`codes` is a list of lists of 16 int16; the texts that were named are columns `text`, `speaker`, ..., in the place of
+carried columns of these names, so that every exported corpus has the same. load_dataset("DIR") loads it,
+load_dataset("DIR", streaming=True) streams it.
+"""
+
+import pyarrow as pa
+
+from pipeline.export.parquet import write_parquet
+from pipeline.export.records import OF_CHUNKS, text_column
+from pipeline.export.shard import Format, Shard
+
+
+def _write(shard: Shard) -> None:
+    texts = shard.columns.named()
+    fields = [field.with_type(_plain(field.type)) for field in shard.schema if field.name not in (*OF_CHUNKS, *texts)]
+    schema = pa.schema([*fields, *((name, pa.string()) for name in texts)])
+
+    def table_of(rows: pa.Table) -> pa.Table:
+        named = [text_column(rows, column) for column in texts.values()]
+        return pa.Table.from_arrays([*(rows[field.name] for field in fields), *named], schema.names)
+
+    write_parquet(shard, _name(shard.number, shard.shards), schema, table_of)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _name(number: int, shards: int) -> str:
+    return f"data/train-{number:05d}-of-{shards:05d}.parquet"
+
+
+FORMAT = Format(_write, _name)

@@ -1,0 +1,139 @@
+"""Rows of whole recordings -> what a trainer's record is made of: codes, text, speaker, the carried columns."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.contract import NUM_CODEBOOKS
+from pipeline.errors import InputError
+from pipeline.run.layout import safe_relative_path
+from pipeline.schema import CODES_SCHEMA
+
+TEXTS = ("text", "speaker", "language", "instruct")
+"""What a record may have beside its codes, each from a carried column that the user names."""
+OF_CHUNKS = ("chunk", "chunks", "first_frame")
+"""Columns that say nothing of a whole recording."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which carried column holds what; None: not given. "a.b" is field b of column a, a struct or JSON text."""
+
+    text: str | None = None
+    speaker: str | None = None
+    language: str | None = None
+    instruct: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Those that were given: what -> column."""
+        return {name: column for name in TEXTS if (column := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One recording."""
+
+    id: str
+    codes: np.ndarray  # int16 [F, 16], read-only
+    texts: dict[str, str]  # of TEXTS, those that the recording has
+    row: dict[str, Any]  # every column of the run but codes: source, duration_s, ..., then the carried ones
+
+    @property
+    def key(self) -> str:
+        """The id as a relative path that stays in its folder; ordinary ids are unchanged."""
+        return safe_relative_path(self.id)
+
+
+def check_columns(columns: Columns, schema: pa.Schema, needs_text: bool) -> None:
+    """Raise InputError for a column that the run does not carry, and for a text that is needed and was not named."""
+    carried = [name for name in schema.names if name not in CODES_SCHEMA.names]
+    if needs_text and columns.text is None:
+        raise InputError(
+            "This format needs transcripts: name their column with --text. "
+            f"The run carries {', '.join(carried) or 'no columns'}."
+        )
+    for name, column in columns.named().items():
+        if column not in schema.names and column.partition(".")[0] not in schema.names:
+            raise InputError(
+                f"--{name} {column}: the run has no such column. It carries {', '.join(carried) or 'no columns'}."
+            )
+
+
+def text_column(rows: pa.Table, column: str | None) -> pa.Array:
+    """string [rows] of `column`; null where the recording has none."""
+    if column is None:
+        return pa.nulls(len(rows), pa.string())
+    if column in rows.column_names:
+        return _as_text(rows[column].combine_chunks(), column)
+    name, _, field = column.partition(".")
+    values = rows[name].combine_chunks()
+    if pa.types.is_struct(values.type):
+        if values.type.get_field_index(field) < 0:
+            raise InputError(f"{column}: {name} has no field {field!r}, but {[f.name for f in values.type]}.")
+        return _as_text(pc.struct_field(values, field), column)
+    return pa.array([_of_json(text, field, column) for text in _as_text(values, name).to_pylist()], pa.string())
+
+
+def with_text(rows: pa.Table, columns: Columns) -> pa.Table:
+    """The rows whose text is there and not empty."""
+    return rows.filter(pc.fill_null(pc.greater(pc.utf8_length(text_column(rows, columns.text)), 0), False))
+
+
+def records(rows: pa.Table, columns: Columns) -> Iterator[Record]:
+    """One `Record` a row."""
+    if not len(rows):
+        return
+    texts = {name: text_column(rows, column).to_pylist() for name, column in columns.named().items()}
+    values = plain_rows(rows.drop_columns(["codes", *OF_CHUNKS]))
+    for number, (row, codes) in enumerate(zip(values, codes_of(rows), strict=True)):
+        own = {name: column[number] for name, column in texts.items() if column[number] is not None}
+        yield Record(row["id"], codes, own, row)
+
+
+def codes_of(rows: pa.Table) -> list[np.ndarray]:
+    """int16 [F, 16] of every row; views."""
+    column = rows["codes"].combine_chunks()
+    frames = column.flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
+    ends = np.cumsum(pc.list_value_length(column).to_numpy())
+    return [frames[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows as Python objects; a value that Python cannot hold (a date in the year 10000) is Arrow's text of it."""
+    columns = {name: _values(table[name].combine_chunks()) for name in table.column_names}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError, LookupError):  # dates beyond 9999, unknown time zones
+        return [_value(column.slice(row, 1)) for row in range(len(column))]
+
+
+def _value(cell: pa.Array) -> Any:
+    try:
+        return cell[0].as_py()
+    except (ValueError, OverflowError, LookupError):
+        return " ".join(cell.to_string().split())
+
+
+def _as_text(values: pa.Array, column: str) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowException as error:
+        raise InputError(f"{column}: its values are {values.type}, expected text ({error}).") from None
+
+
+def _of_json(text: str | None, field: str, column: str) -> str | None:
+    try:
+        value = json.loads(text) if text else None
+    except ValueError as error:
+        raise InputError(f"{column}: {text[:80] if text else text!r} is not JSON ({error}).") from None
+    found = value.get(field) if isinstance(value, dict) else None
+    return found if found is None or isinstance(found, str) else json.dumps(found, ensure_ascii=False)

@@ -1,0 +1,58 @@
+"""What a format is, and what it is given to write one shard."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from pipeline.export.records import Columns, Record, records
+
+Create = Callable[[str, Callable[[BinaryIO], object]], None]
+"""(path below DIR, a function that fills the file): the file appears whole or not at all. The file can seek."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Recordings number * size and on, of a run in the order of `pipeline.run.whole`."""
+
+    number: int  # from 0
+    shards: int
+    recordings: int  # of this shard, before those without text are taken out
+    schema: pa.Schema  # of the rows: CODES_SCHEMA, then the carried columns
+    tables: Iterator[pa.Table]  # the rows, a few at a time; must be read to the end
+    columns: Columns
+    reference: str | None  # location of the reference audio that all records share
+    create: Create
+
+    def records(self) -> Iterator[Record]:
+        """The rows one by one."""
+        for rows in self.tables:
+            yield from records(rows, self.columns)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All shards are written: what is left to do for a format."""
+
+    names: list[str]  # what `Format.last` says of each shard, in order
+    sizes: list[int]  # bytes of those files
+    recordings: list[int]  # of each shard
+    columns: Columns
+    read: Callable[[str], BinaryIO]
+    create: Create
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of output."""
+
+    write: Callable[[Shard], None]
+    """Creates the files of a shard; the one that `last` names comes last, so that a shard with it is whole."""
+    last: Callable[[int, int], str]
+    """(number of a shard, number of shards) -> that file, below DIR."""
+    finish: Callable[[Finished], None] | None = None
+    """Creates what is made from all shards."""
+    joined: bool = False  # `finish` copies the shards into one file: they are deleted after it
+    needs_text: bool = False  # recordings without text are left out
+    shares_reference: bool = False  # records name a reference audio

@@ -1,0 +1,108 @@
+"""A run -> a PyTorch IterableDataset of its recordings, each in one worker of one rank."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from actors.contract import NUM_CODEBOOKS
+from pipeline.errors import InputError
+from pipeline.run.token_layouts import Layout, layout_of
+from pipeline.run.whole import Whole, part_recordings
+
+
+class RecordingsDataset(IterableDataset):
+    """Yields {"id": str, "codes": int64 tensor in `layout`, and the asked-for columns}, in flat memory.
+
+    The parts of the run are dealt out to all workers of all ranks; if there are fewer parts than workers, several
+    workers read a part and each keeps its share. Ranks may get different numbers of recordings: where every step needs
+    all of them, stop at the shortest, or use torch's `Join`. For a run in an object store, give the DataLoader
+    multiprocessing_context="spawn": pyarrow does not promise that its clients survive a fork.
+    """
+
+    def __init__(
+        self, whole: Whole, layout: Layout, columns: Sequence[str], shuffle: bool, seed: int, buffer: int
+    ) -> None:
+        unknown = [name for name in columns if name not in whole.schema.names]
+        if unknown:
+            raise InputError(
+                f"The run has no column {', '.join(map(repr, unknown))}. It has {', '.join(whole.schema.names)}."
+            )
+        layout_of(layout)  # an unknown one is refused here, not in a worker
+        self.whole, self.layout, self.columns = whole, layout, list(columns)
+        self.shuffle, self.seed, self.buffer = shuffle, seed, buffer
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
+        self.sent_from = rank_and_world((0, 1))
+
+    def __len__(self) -> int:
+        """Recordings of all workers and ranks together."""
+        return len(self.whole)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker that is started afresh (spawn) has no process group: it is told its rank."""
+        return {**self.__dict__, "sent_from": rank_and_world(self.sent_from)}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle in another order; call it on every rank with the same number before each epoch."""
+        self.epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        order = np.random.default_rng([self.seed, int(self.epoch)])
+        consumer, consumers = self._consumer()
+        pieces = -(-consumers // max(1, len(self.whole.parts)))
+        shares = [(part, piece) for part in range(len(self.whole.parts)) for piece in range(pieces)]
+        if self.shuffle:
+            order.shuffle(shares)
+        found = (item for part, piece in shares[consumer::consumers] for item in self._share(part, piece, pieces))
+        own = np.random.default_rng([self.seed, int(self.epoch), consumer])
+        return _shuffled(found, self.buffer, own) if self.shuffle else found
+
+    def _consumer(self) -> tuple[int, int]:
+        rank, world = rank_and_world(self.sent_from)
+        worker = get_worker_info()
+        if worker is None:
+            return rank, world
+        return rank * worker.num_workers + worker.id, world * worker.num_workers
+
+    def _share(self, part: int, piece: int, pieces: int) -> Iterator[dict[str, Any]]:
+        """Every `pieces`-th recording of a part, from number `piece` on."""
+        position = 0
+        for rows in part_recordings(self.whole, int(part)):
+            kept = np.flatnonzero((np.arange(len(rows)) + position) % pieces == piece)
+            position += len(rows)
+            yield from self._items(rows.take(kept) if len(kept) < len(rows) else rows)
+
+    def _items(self, rows: pa.Table) -> Iterator[dict[str, Any]]:
+        arrange = layout_of(self.layout)
+        codes = rows["codes"].combine_chunks()
+        values = rows.select(dict.fromkeys(["id", *self.columns])).to_pylist()
+        for row, value in enumerate(values):
+            frames = codes[row].values.flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
+            yield {**value, "codes": torch.from_numpy(arrange(frames).astype(np.int64))}
+
+
+def rank_and_world(otherwise: tuple[int, int]) -> tuple[int, int]:
+    """(rank, ranks): of torch.distributed if it is set up, else RANK and WORLD_SIZE, as torchrun sets them."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    if "WORLD_SIZE" in os.environ:
+        return int(os.environ.get("RANK", "0")), int(os.environ["WORLD_SIZE"])
+    return otherwise
+
+
+def _shuffled(items: Iterator[dict[str, Any]], size: int, random: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """A buffer of `size` items, of which a random one makes room for the next."""
+    buffer: list[dict[str, Any]] = []
+    for item in items:
+        if len(buffer) < size:
+            buffer.append(item)
+            continue
+        place = int(random.integers(size))
+        yield buffer[place]
+        buffer[place] = item
+    random.shuffle(buffer)
+    yield from buffer

@@ -1,0 +1,148 @@
+"""The parts of a run -> tables of whole recordings, in a fixed order and flat memory. Exports and training read this.
+
+A recording belongs to the part that holds its first chunk, so that parts can be read apart from each other, by several
+workers: each recording comes once. Further chunks are fetched from where they lie.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem
+
+from actors.contract import SAMPLE_RATE
+from pipeline.run.chunks import refuse_doubles, refuse_gaps
+from pipeline.run.parts import join, part_schema, read_part, stream_part
+from pipeline.schema import CODES_SCHEMA
+
+PARTS_AT_ONCE = 8
+"""Parts whose footers are read at the same time: of an object store, each takes a round trip or two."""
+LONG_SCHEMA = pa.schema([CODES_SCHEMA.field("id"), CODES_SCHEMA.field("chunk"), ("part", pa.int32())])
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What there is to read. Its memory grows with the number of parts and of chunks of long recordings alone."""
+
+    location: str  # of the run, for messages
+    fs: FileSystem
+    parts: list[str]
+    schema: pa.Schema  # CODES_SCHEMA, then the carried columns of all parts
+    counts: np.ndarray  # int64 [parts]: whole recordings that begin in each
+    long: pa.Table  # LONG_SCHEMA: every chunk of those recordings that have several, all there
+
+    def __len__(self) -> int:
+        return int(self.counts.sum())
+
+
+def survey(fs: FileSystem, parts: list[str], location: str) -> Whole:
+    """Look at every part's footer, and at its ids if it has long recordings.
+
+    Raises OutputError for damaged parts, for chunks that are there twice, and for carried columns of types that cannot
+    be combined. Short recordings that are there twice are not noticed: the audit of a complete run has settled them.
+    """
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
+        schemas = list(threads.map(lambda part: part_schema(fs, part, CODES_SCHEMA), parts))
+        keys = list(threads.map(lambda numbered: _keys(fs, *numbered), enumerate(parts)))
+    schema = join([CODES_SCHEMA.empty_table(), *(schema.empty_table() for schema in schemas)], parts).schema
+    long = pa.concat_tables([table for _, table in keys]) if keys else pa.table({})
+    if len(long):
+        refuse_doubles(long, location)
+        counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count")])
+        whole = counts.filter(pc.equal(counts["chunk_count"], counts["chunks"]))["id"].combine_chunks()
+        long = long.filter(pc.is_in(long["id"], whole))
+    short = np.array([count for count, _ in keys], np.int64)
+    first = long.filter(pc.equal(long["chunk"], 0))["part"].to_numpy() if len(long) else np.empty(0, np.int32)
+    rows = long.select(LONG_SCHEMA.names) if len(long) else LONG_SCHEMA.empty_table()
+    return Whole(location, fs, parts, schema, short + np.bincount(first, minlength=len(parts)), rows)
+
+
+def recordings(whole: Whole, begin: int = 0) -> Iterator[pa.Table]:
+    """A row a recording, a few at a time, part after part, from recording number `begin` on; `codes` are joined.
+
+    Every table has `whole.schema`. Raises OutputError as `stream_part` does.
+    """
+    ends = np.cumsum(whole.counts)
+    part = int(np.searchsorted(ends, begin, side="right"))
+    skip = begin - int(ends[part - 1]) if part else begin
+    for number in range(part, len(whole.parts)):
+        for rows in part_recordings(whole, number):
+            if skip < len(rows):
+                yield rows.slice(skip)
+            skip = max(0, skip - len(rows))
+
+
+def part_recordings(whole: Whole, part: int) -> Iterator[pa.Table]:
+    """The recordings that begin in one part, with `whole.schema`, in an order that only the parts decide.
+
+    A recording of several chunks comes when its last one is read: from this part if all are in it, else after it, from
+    the others, which are read once more for this.
+    """
+    begins = whole.long.filter(pc.and_(pc.equal(whole.long["part"], part), pc.equal(whole.long["chunk"], 0)))["id"]
+    chunks = whole.long.filter(pc.is_in(whole.long["id"], begins.combine_chunks()))
+    missing = Counter(chunks["id"].to_pylist())
+    waiting: dict[str, list[pa.Table]] = {id_: [] for id_ in missing}
+    others = sorted(set(chunks["part"].to_pylist()) - {part})
+    for number in [part, *others]:
+        for rows in stream_part(whole.fs, whole.parts[number]):
+            short = rows.filter(pc.equal(rows["chunks"], 1)) if number == part else rows.slice(0, 0)
+            ready = [short, *_completed(whole, rows, waiting, missing)] if waiting else [short]
+            if any(map(len, ready)):
+                yield _as(whole.schema, pa.concat_tables(ready, promote_options="default"), whole.parts[number])
+
+
+def _keys(fs: FileSystem, number: int, part: str) -> tuple[int, pa.Table]:
+    """How many short recordings a part has; id, chunk, chunks and its number for each row of the others."""
+    chunks = read_part(fs, part, CODES_SCHEMA, ["chunks"])["chunks"]
+    short = pc.sum(pc.equal(chunks, 1)).as_py() or 0
+    names = ["id", "chunk", "chunks"]
+    rows = (
+        read_part(fs, part, CODES_SCHEMA, names)
+        if short < len(chunks)
+        else pa.schema([CODES_SCHEMA.field(name) for name in names]).empty_table()
+    )
+    rows = rows.filter(pc.greater(rows["chunks"], 1))
+    return short, rows.append_column("part", pa.array(np.full(len(rows), number, np.int32)))
+
+
+def _completed(
+    whole: Whole, rows: pa.Table, waiting: dict[str, list[pa.Table]], missing: Counter[str]
+) -> Iterator[pa.Table]:
+    """Take the chunks of `waiting` recordings out of `rows`; yields those that have all of them now, joined."""
+    long = pc.greater(rows["chunks"], 1)
+    for row, (id_, is_long) in enumerate(zip(rows["id"].to_pylist(), long.to_pylist(), strict=True)):
+        if is_long and id_ in waiting:
+            waiting[id_].append(rows.take([row]))  # a slice would keep all of `rows` in memory
+            missing[id_] -= 1
+            if not missing[id_]:
+                yield _joined(whole, waiting.pop(id_))
+
+
+def _joined(whole: Whole, chunks: list[pa.Table]) -> pa.Table:
+    """All chunks of a recording, a row each -> one row: the first chunk's, with all codes."""
+    chunks = sorted(chunks, key=lambda row: row["chunk"][0].as_py())
+    rows = pa.concat_tables([row.select(CODES_SCHEMA.names) for row in chunks]).combine_chunks()
+    refuse_gaps(rows, whole.location)
+    frames, samples, joined = rows["codes"].combine_chunks().flatten(), pc.sum(rows["num_samples"]).as_py(), chunks[0]
+    values = {
+        "chunks": pa.array([1], pa.int32()),
+        "num_frames": pa.array([len(frames)], pa.int32()),
+        "num_samples": pa.array([samples], pa.int64()),
+        "duration_s": pa.array([samples / SAMPLE_RATE]),
+        "codes": pa.ListArray.from_arrays(pa.array([0, len(frames)], pa.int32()), frames),
+    }
+    for name, value in values.items():
+        field = joined.schema.field(name)
+        joined = joined.set_column(joined.schema.get_field_index(name), field, value.cast(field.type))
+    return joined
+
+
+def _as(schema: pa.Schema, rows: pa.Table, part: str) -> pa.Table:
+    """`rows` with the columns of `schema` in its order and types; a column that the part lacks is null."""
+    if rows.schema.equals(schema):
+        return rows
+    return join([schema.empty_table(), rows], [part]).select(schema.names)

@@ -1,0 +1,193 @@
+"""Exports as such: order, resumption, what is refused, object stores."""
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.fs as pafs
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from pipeline import export_run, open_run
+from pipeline.cli.main import app
+from pipeline.errors import InputError, OutputError
+from pipeline.export.formats import FORMATS
+from pipeline.run.run_json import save
+from pipeline.run.whole import recordings
+from tests.helpers.exported import TEXTS, make_many, make_run
+from tests.helpers.rooms import ROOT
+from tests.helpers.rows import run_record
+from tests.helpers.s3 import s3_server
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Relative path -> hash, of every file but those of the lock and temporary ones."""
+    files = (path for path in folder.rglob("*") if path.is_file() and ".lock" not in path.name)
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def ids_of(out: Path) -> list[str]:
+    """Of an npy export, in order."""
+    lines = [line for path in sorted(out.glob("manifest-*")) for line in path.read_text().splitlines()]
+    return [json.loads(line)["id"] for line in lines]
+
+
+@pytest.mark.parametrize("size", [1, 4, 5, 7, 100])
+def test_shards_follow_the_parts(tmp_path: Path, size: int) -> None:
+    everything = make_many(tmp_path / "run", 20, 6)
+    done = export_run(tmp_path / "run", "npy", tmp_path / "out", shard_recordings=size)
+    order = [id_ for rows in recordings(open_run(tmp_path / "run").whole()) for id_ in rows["id"].to_pylist()]
+    assert ids_of(tmp_path / "out") == order
+    assert sorted(order) == everything
+    lines = [len(path.read_text().splitlines()) for path in sorted((tmp_path / "out").glob("manifest-*"))]
+    assert lines == [min(size, 20 - begin) for begin in range(0, 20, size)]
+    assert (done.shards, done.written) == (len(lines), len(lines))
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_finished_shards_are_not_written_again(tmp_path: Path, to: str) -> None:
+    make_many(tmp_path / "run", 20, 6)
+    options = {"text": "text"} if FORMATS[to].needs_text else {}
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    export_run(tmp_path / "run", to, whole, shard_recordings=4, **options)
+
+    def stop(done: int, of: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_run(tmp_path / "run", to, out, shard_recordings=4, tell=stop, **options)
+    there = {path: path.stat().st_ino for path in out.rglob("*") if path.is_file()}
+    assert not (out / "_SUCCESS").exists()
+    (out / f".{'0' * 32}.part").write_text("half")
+    done = export_run(tmp_path / "run", to, out, shard_recordings=4, **options)
+    assert (done.shards, done.written) == (5, 2)
+    assert contents(out) == contents(whole)
+    assert all(path.stat().st_ino == inode for path, inode in there.items() if path.exists())
+    assert export_run(tmp_path / "run", to, out, shard_recordings=4, **options).written == 0
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.parametrize("to", ["lhotse", "megatron", "hf"])
+def test_a_killed_export_leaves_no_torn_file(tmp_path: Path, to: str) -> None:
+    make_many(tmp_path / "run", 60, 20)
+    export_run(tmp_path / "run", to, tmp_path / "whole", shard_recordings=2)
+    expected, out = contents(tmp_path / "whole"), tmp_path / "out"
+    code = "import sys; from pipeline import export_run; export_run(*sys.argv[1:], shard_recordings=2)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run"), to, str(out)], cwd=ROOT)
+    while process.poll() is None and sum(path.suffix != ".part" for path in out.rglob("*")) < 9:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    found = {name: hashed for name, hashed in contents(out).items() if not name.endswith(".part")}
+    assert found.items() <= expected.items()
+    export_run(tmp_path / "run", to, out, shard_recordings=2)
+    assert contents(out) == expected
+
+
+def test_another_export_or_other_files_are_refused(tmp_path: Path) -> None:
+    run, out = make_run(tmp_path / "run"), tmp_path / "out"
+    export_run(run, "npy", out)
+    for options in ({"to": "hf"}, {"to": "npy", "text": "text"}, {"to": "npy", "shard_recordings": 2}):
+        with pytest.raises(OutputError, match=r"holds another export: its (format|columns|shard_recordings) differ"):
+            export_run(run, out=out, **options)
+    make_many(run, 3, 3)
+    with pytest.raises(OutputError, match="its recordings, parts differ"):
+        export_run(run, "npy", out)
+    with pytest.raises(OutputError, match="no export of voxmill"):
+        export_run(run, "npy", run)
+    assert "export.json" not in os.listdir(run)
+
+
+def test_options_that_do_not_fit(tmp_path: Path) -> None:
+    run, out = make_run(tmp_path / "run"), tmp_path / "out"
+    with pytest.raises(InputError, match=r"--to parquet: .*Formats are qwen3-tts, ms-swift"):
+        export_run(run, "parquet", out)
+    with pytest.raises(InputError, match=r"--speaker who: the run has no such column\. It carries text, speaker, json"):
+        export_run(run, "npy", out, speaker="who")
+    with pytest.raises(InputError, match="info has no field 'size'"):
+        export_run(run, "npy", out, speaker="info.size")
+    with pytest.raises(InputError, match="is not JSON"):
+        export_run(run, "webdataset", tmp_path / "other", speaker="text.name")
+    assert export_run(run, "webdataset", tmp_path / "other").written == 1  # nothing is there: other options may follow
+    with pytest.raises(InputError, match="0 recordings a shard"):
+        export_run(run, "npy", out, shard_recordings=0)
+
+
+def test_a_run_that_is_being_made_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    save(pafs.LocalFileSystem(), str(run), run_record(state="running"))
+    with pytest.raises(InputError, match=r"is not complete \(running\)"):
+        export_run(run, "npy", tmp_path / "out")
+    save(pafs.LocalFileSystem(), str(run), run_record())
+    assert export_run(run, "npy", tmp_path / "out").recordings == len(TEXTS)
+
+
+@pytest.mark.parametrize("to", ["qwen3-tts", "lhotse", "mds", "hf"])
+def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    run = make_run(tmp_path / "run")
+    options = {"text": "text", "shard_recordings": 2}
+    export_run(run, to, tmp_path / "out", **options)
+    with s3_server("bucket", {}) as server:
+        location = f"s3://k:s@bucket/out?endpoint_override={server}&scheme=http&region=us-east-1"
+        done = export_run(run, to, location, **options)
+        assert done.out == "s3://bucket/out"
+        fs, path = pafs.FileSystem.from_uri(location)
+        files = fs.get_file_info(pafs.FileSelector(path, recursive=True))
+        found = {
+            info.path.removeprefix("bucket/out/"): fs.open_input_stream(info.path, compression=None).read()
+            for info in files
+            if info.type == pafs.FileType.File
+        }
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in found.items()}
+        assert hashes == contents(tmp_path / "out")
+        assert export_run(run, to, location, **options).written == 0
+        with pytest.raises(InputError, match="trainers open it as a local file"):
+            export_run(run, "qwen3-tts", location, text="text", ref_audio="ref.wav")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    command = ["export", str(run), "--to", "qwen3-tts", "--text", "text", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "5 recordings, 1 shards (1 written)" in result.output
+    assert "1 recordings without text were left out" in result.output
+    assert "references of different lengths break batches" in result.output
+    again = CliRunner().invoke(app, command)
+    assert "(0 written, 1 were there)" in again.output
+
+
+def readme(language: str) -> str:
+    """The block of code in that language in README's section on trainers."""
+    section = (ROOT / "README.md").read_text().partition("## Into trainers")[2].partition("\n## ")[0]
+    return section.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_every_command_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "run")
+    soundfile.write("anna.wav", np.zeros(24_000), 24_000)
+    commands = [shlex.split(line) for line in readme("bash").splitlines()]
+    assert {command[command.index("--to") + 1] for command in commands} == set(FORMATS)
+    for _, *arguments in commands:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert "5 recordings, 1 shards (1 written)" in result.output
+
+
+def test_the_code_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "run")
+    scope = {"open_run": open_run}
+    exec(readme("python").replace("num_workers=4", "num_workers=2"), scope)
+    assert scope["item"]["codes"].shape[1:] == (16,)
+    assert scope["item"]["id"] in TEXTS

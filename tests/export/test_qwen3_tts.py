@@ -1,0 +1,142 @@
+"""Exports for Qwen3-TTS fine-tuning, as upstream's and ms-swift's datasets read them.
+
+Their dataset classes are in no package that can be installed beside this one: upstream's finetuning/dataset.py is in no
+wheel, ms-swift needs older versions. `read` states what both do with a record, with upstream's own mel_spectrogram and
+librosa. With QWEN3_TTS set to a checkout of github.com/QwenLM/Qwen3-TTS, upstream's own class and collate read it too.
+"""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import datasets
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from actors.compat import placeholders
+from pipeline import export_run
+from pipeline.errors import InputError
+from tests.helpers.exported import TEXTS, expected_codes, make_run
+
+CODES = expected_codes()
+ID_OF = {text: id_ for id_, text in TEXTS.items() if text}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> Path:
+    """1.5 s in stereo at 44.1 kHz."""
+    tone = 0.3 * np.sin(np.arange(66_150) * 0.05)
+    soundfile.write(tmp_path / "anna.flac", np.stack([tone, tone / 2], axis=1), 44_100)
+    return tmp_path / "anna.flac"
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def read(codes: list[list[int]], ref_audio: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """What TTSDataset.__getitem__ and Qwen3TTSTemplate._encode make of them: codes int64 [F, 16], mel [1, n, 128]."""
+    with placeholders():
+        from qwen_tts.core.models.modeling_qwen3_tts import mel_spectrogram
+
+    wave, rate = librosa.load(ref_audio, sr=None, mono=True)
+    assert rate == 24_000
+    sizes = {"n_fft": 1024, "num_mels": 128, "hop_size": 256, "win_size": 1024, "fmin": 0, "fmax": 12_000}
+    mel = mel_spectrogram(torch.from_numpy(wave).unsqueeze(0), sampling_rate=24_000, **sizes).transpose(1, 2)
+    return torch.tensor(codes, dtype=torch.long), mel
+
+
+def test_qwen3_tts(run: Path, tmp_path: Path, reference: Path) -> None:
+    done = export_run(
+        run, "qwen3-tts", tmp_path / "out", text="text", language="json.lang", ref_audio=reference, shard_recordings=2
+    )
+    records = lines(tmp_path / "out")
+    assert sorted(record["text"] for record in records) == sorted(ID_OF)
+    assert (done.recordings, done.without_text) == (5, 1)
+    mels = []
+    for record in records:
+        assert list(record) == ["audio", "text", "ref_audio", "language", "audio_codes"]
+        codes, mel = read(record["audio_codes"], record["ref_audio"])
+        assert np.array_equal(codes.numpy(), CODES[ID_OF[record["text"]]])
+        assert record["audio"] == f"/nowhere/{ID_OF[record['text']]}.wav"
+        mels.append(mel)
+    assert torch.cat(mels, dim=0).shape[0] == len(records)  # collate_fn
+    assert not list((tmp_path / "out").glob("train-*"))
+
+
+def test_ms_swift(run: Path, tmp_path: Path, reference: Path) -> None:
+    export_run(run, "ms-swift", tmp_path / "out", text="text", ref_audio=reference, shard_recordings=2)
+    parts = sorted(map(str, (tmp_path / "out").glob("train-*.parquet")))
+    loaded = datasets.load_dataset("parquet", data_files=parts, cache_dir=str(tmp_path / "cache"))["train"]
+    text = datasets.Value("string")
+    assert loaded.features == {
+        "messages": datasets.List({"role": text, "content": text}),
+        "audios": datasets.List(text),
+        "ref_audios": datasets.List(text),
+        "audio_codes": datasets.List(datasets.List(datasets.Value("int64"))),
+    }
+    seen = set()
+    for row in loaded:
+        (message,), (audio,), (ref_audio,) = row["messages"], row["audios"], row["ref_audios"]
+        codes, _ = read(row["audio_codes"], ref_audio)
+        assert np.array_equal(codes.numpy(), CODES[ID_OF[message["content"]]])
+        assert (message["role"], audio) == ("assistant", f"/nowhere/{ID_OF[message['content']]}.wav")
+        seen.add(message["content"])
+    assert seen == set(ID_OF)
+
+
+def test_the_reference_is_what_librosa_resamples(run: Path, tmp_path: Path, reference: Path) -> None:
+    export_run(run, "qwen3-tts", tmp_path / "out", text="text", ref_audio=reference)
+    wave, rate = soundfile.read(tmp_path / "out" / "ref.wav", dtype="float32")
+    expected, _ = librosa.load(reference, sr=24_000, mono=True)
+    assert (rate, wave.shape) == (24_000, expected.shape)
+    assert np.abs(wave - expected).max() < 1e-4  # PCM 16
+
+
+def test_without_a_reference_each_recording_is_its_own(run: Path, tmp_path: Path) -> None:
+    export_run(run, "qwen3-tts", tmp_path / "out", text="text")
+    assert all(record["ref_audio"] == record["audio"] for record in lines(tmp_path / "out"))
+
+
+def test_a_reference_that_is_none(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "ref.txt").write_text("no audio")
+    with pytest.raises(InputError, match=r"--ref-audio .*ref\.txt"):
+        export_run(run, "qwen3-tts", tmp_path / "out", text="text", ref_audio=tmp_path / "ref.txt")
+    with pytest.raises(InputError, match="--ref-audio: records of hf have no reference"):
+        export_run(run, "hf", tmp_path / "hf", ref_audio=tmp_path / "ref.txt")
+    with pytest.raises(InputError, match=r"needs transcripts: name their column with --text.*text, speaker, json"):
+        export_run(run, "qwen3-tts", tmp_path / "out", ref_audio=tmp_path / "ref.txt")
+
+
+@pytest.mark.skipif("QWEN3_TTS" not in os.environ, reason="QWEN3_TTS names no checkout of QwenLM/Qwen3-TTS")
+def test_upstreams_own_dataset_and_collate(run: Path, tmp_path: Path, reference: Path) -> None:
+    with placeholders():
+        from qwen_tts.core.models.configuration_qwen3_tts import Qwen3TTSConfig
+
+    export_run(run, "qwen3-tts", tmp_path / "out", text="text", ref_audio=reference, shard_recordings=2)
+    records = lines(tmp_path / "out")
+    upstream = importlib.util.spec_from_file_location(
+        "upstream", Path(os.environ["QWEN3_TTS"]) / "finetuning" / "dataset.py"
+    )
+    module = importlib.util.module_from_spec(upstream)
+    upstream.loader.exec_module(module)
+    dataset = module.TTSDataset(records, processor, Qwen3TTSConfig())
+    batch = dataset.collate_fn([dataset[number] for number in range(len(dataset))])
+    for number, record in enumerate(records):
+        codes = batch["codec_ids"][number][batch["codec_mask"][number]]
+        assert np.array_equal(codes.numpy(), CODES[ID_OF[record["text"]]])
+
+
+def processor(text: str, **options: Any) -> dict[str, torch.Tensor]:
+    """The tokenizer's place: its vocabulary is on the hub. A token a byte."""
+    return {"input_ids": torch.tensor([list(text.encode())])}
