@@ -1,6 +1,7 @@
 """A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
 
-from collections.abc import Collection, Iterator
+import functools
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import CODES, FAILURES, RUN_FILE, WAVES, parts, wave_path
+from pipeline.run.layout import CODES, FAILURES, RUN_FILE, SKIPPED, WAVES, parts, wave_path
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, stream_part
 from pipeline.run.run_json import read_run_file
@@ -37,7 +38,12 @@ class Recording:
     source_rate: int  # Hz
     source_channels: int
     carried: dict[str, Any]  # a value that Python cannot hold (a date in the year 10000) is Arrow's text of it
-    wave: str | None  # path or URI of the reconstruction; None if there is none
+    find_wave: Callable[[], str | None] = field(repr=False, compare=False)
+
+    @functools.cached_property
+    def wave(self) -> str | None:
+        """Path of the reconstruction; None if there is none. Looked up when it is asked for: a request of a store."""
+        return self.find_wave()
 
     @property
     def duration_s(self) -> float:
@@ -140,7 +146,14 @@ class Run:
 
     def failures(self) -> pa.Table:
         """RUN/failures: FAILURES_SCHEMA, among them id, source, stage, error, message."""
-        paths = parts(self.fs, self.path, FAILURES)
+        return self._rows_of(FAILURES)
+
+    def skipped(self) -> pa.Table:
+        """RUN/skipped: recordings that `input.min_s` and `input.max_s` left out; FAILURES_SCHEMA."""
+        return self._rows_of(SKIPPED)
+
+    def _rows_of(self, folder: str) -> pa.Table:
+        paths = parts(self.fs, self.path, folder)
         tables = [read_part(self.fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
         return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables])
 
@@ -160,7 +173,6 @@ class Run:
         first = {
             name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
         }
-        wave = wave_path(f"{self.path}/{WAVES}", first["id"])
         return Recording(
             id=first["id"],
             codes=codes,
@@ -171,8 +183,12 @@ class Run:
             source_rate=first["source_rate"],
             source_channels=first["source_channels"],
             carried={name: value for name, value in first.items() if name not in CODES_SCHEMA.names},
-            wave=wave if self.fs.get_file_info(wave).type == FileType.File else None,
+            find_wave=functools.partial(_wave, self.fs, wave_path(f"{self.path}/{WAVES}", first["id"])),
         )
+
+
+def _wave(fs: FileSystem, path: str) -> str | None:
+    return path if fs.get_file_info(path).type == FileType.File else None
 
 
 def _find_parts(fs: FileSystem, path: str) -> list[str]:
