@@ -10,6 +10,7 @@ from pyarrow.fs import FileSystem
 
 from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
+from pipeline.audio.length import Wanted
 from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
@@ -37,13 +38,15 @@ class Job:
     context_samples: int
     fs: FileSystem
     run: str
+    limit: int | None = None  # only the first recordings, as `sources.limit` counts them
     check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
 
     @property
     def reading(self) -> Reading:
         """The arguments of the read stage."""
         rules = self.settings.input
-        return Reading(self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s)
+        wanted = Wanted(rules.min_s, rules.max_s)
+        return Reading(self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s, wanted)
 
     def codec(self, stage: str) -> CodecSpec:
         """The arguments of the actors of a pool, "encode" or "decode"."""

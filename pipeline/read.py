@@ -13,9 +13,10 @@ from actors.pools.arrow import failure
 from actors.watchdog import beat
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.audio.decode import Audio, count_samples, open_audio
+from pipeline.audio.length import ANY, Wanted
 from pipeline.audio.resample import output_length, resample, resample_from, start_before
-from pipeline.errors import EmptyAudio, RecordingError, UnexpectedError, UnreadableAudio
-from pipeline.schema import CHUNK_SCHEMA
+from pipeline.errors import EmptyAudio, RecordingError, Skipped, UnexpectedError, UnreadableAudio
+from pipeline.schema import CHUNK_SCHEMA, SKIP
 from pipeline.sources.files import InputRecording
 from pipeline.sources.formats import recordings
 from pipeline.sources.split import shareable
@@ -32,6 +33,7 @@ class Reading:
     context_samples: int  # at 24 kHz, whole frames
     allow_truncated: bool
     max_recording_s: float
+    wanted: Wanted = ANY  # recordings of other lengths are skipped
 
 
 def read_chunks(
@@ -48,6 +50,8 @@ def read_chunks(
         try:
             for values in recording_chunks(source, partial.get(item.id, frozenset())):
                 yield _row(schema, item.carried | source.known() | values)
+        except Skipped as why:
+            yield _row(schema, item.carried | source.known() | failure(SKIP, why))
         except RecordingError as error:
             yield _row(schema, item.carried | source.known() | failure("read", error))
         except Exception as error:  # one odd recording must not end a run of millions
@@ -98,7 +102,10 @@ class Source:
                 max_recording_s=self.how.max_recording_s,
             ) as audio,
         ):
-            yield dataclasses.replace(audio, blocks=heard(audio.blocks))
+            blocks = heard(audio.blocks)
+            if self.item.range is None:  # of a range, `range_chunks` knows the length beforehand
+                blocks = self.how.wanted.checked(blocks, audio.rate, self.item.name)
+            yield dataclasses.replace(audio, blocks=blocks)
 
 
 CHANGED = "it changed while it was read; keep inputs as they are until the run is complete"
@@ -111,6 +118,8 @@ def recording_chunks(source: Source, skip: frozenset[int]) -> Iterator[dict[str,
     it has, so that no chunk of a broken recording ever leaves. Of one that several tasks share, this task's range.
     """
     item, how = source.item, source.how
+    if item.end_s is not None and item.end_s > item.start_s:
+        how.wanted.check(item.end_s - item.start_s, item.name)
     if item.range is not None:
         yield from range_chunks(source, item.range, skip)
         return
@@ -144,6 +153,7 @@ def range_chunks(source: Source, part: Range, skip: frozenset[int]) -> Iterator[
     if wav is None or wav.samples != part.samples:
         seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
         raise UnreadableAudio(f"{item.name}: {CHANGED}, from {part.samples} samples to {seen}")
+    how.wanted.check(wav.samples / wav.rate, item.name)
     chunks = chunk_count(output_length(wav.samples, wav.rate), how.chunk_samples)
     begin = wanted[0] * how.chunk_samples - context_of(wanted[0], how.chunk_samples, how.context_samples)
     start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample

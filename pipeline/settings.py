@@ -36,12 +36,20 @@ class Input(_Section):
     column: str | None = None
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
+    min_s: Annotated[float, Field(ge=0)] | None = None
+    max_s: Positive | None = None
     schemes: tuple[str, ...] = SCHEMES
     timeout_s: Positive = 30.0
     retries: Annotated[int, Field(ge=0)] = 5
     task_mb: Positive = 64.0
     readers: Count | None = None
     changed: Literal["refuse", "keep", "redo"] = "refuse"
+
+    @pydantic.model_validator(mode="after")
+    def _some_length(self) -> "Input":
+        if self.min_s is not None and self.max_s is not None and self.min_s > self.max_s:
+            raise ValueError(f"min_s {self.min_s:g} is more than max_s {self.max_s:g}: no recording is left")
+        return self
 
     @property
     def access(self) -> Access:

@@ -60,6 +60,10 @@ def tokenize(
         str | None, typer.Option(help="Stop when more recordings fail; a share is of the planned.", metavar="N|P%")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the existing run, start again.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first N recordings.", metavar="N")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Only this part of the inputs, 0 <= I < N; see merge.", metavar="I/N")
+    ] = None,
     assignments: Assignments = None,
 ) -> None:
     """Read audio, write codes to RUN/codes and reconstructions to RUN/wav."""
@@ -72,6 +76,8 @@ def tokenize(
         config=config,
         settings=parse_assignments(assignments or []),
         overwrite=overwrite,
+        limit=limit,
+        shard=shard,
         model=model,
         device=device,
         precision=precision,
@@ -220,10 +226,12 @@ def _print_result(run: "Run") -> None:
 
 
 def _exit_code(run: "Run") -> int:
-    counts = run.summary()["counts"]
-    if not counts["recordings"]:
+    summary = run.summary()
+    counts = summary["counts"]
+    empty = counts.get("skipped") or summary.get("shard")  # all was skipped; a shard of a small corpus may hold nothing
+    if not counts["recordings"] and (counts["failures"] or not empty):
         return NOTHING_TOKENIZED
-    return FAILURES if counts["failures"] and run.summary()["settings"]["strict"] else 0
+    return FAILURES if counts["failures"] and summary["settings"]["strict"] else 0
 
 
 def main() -> None:

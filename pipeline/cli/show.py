@@ -9,7 +9,7 @@ from rich.text import Text
 
 from actors.contract import FRAME_RATE
 from pipeline.errors import InputError
-from pipeline.run.layout import CODES, FAILURES, WAVES
+from pipeline.run.layout import CODES, FAILURES, SKIPPED, WAVES
 from pipeline.run.reader import Run
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
@@ -26,6 +26,7 @@ def result_text(run: Run) -> str:
         ("audio", f"{counts['audio_s']:,.1f} s"),
         ("frames", f"{counts['frames']:,} (12.5 Hz, 16 codebooks)"),
         ("failures", f"{counts['failures']:,}"),
+        *([("skipped", f"{counts['skipped']:,} {_bounds(summary)}")] if counts.get("skipped") else []),
         ("speed", f"{last['times_real_time']:,.1f}x real time ({last['wall_s']:.1f} s, {summary['device']})"),
     ]
     if counts["context_s"]:
@@ -39,9 +40,22 @@ def result_text(run: Run) -> str:
         paths.append(("waves", f"{location}/{WAVES}/"))
     if counts["failures"]:
         paths.append(("failures", f"{location}/{FAILURES}/"))
+    if counts.get("skipped"):
+        paths.append(("skipped", f"{location}/{SKIPPED}/"))
     paths.append(("settings", f"{location}/run.json"))
+    if summary["state"] == "limited":
+        paths.append(
+            ("not all", f"the first {summary['limit']:,} recordings; the same command without --limit goes on")
+        )
     warnings = "\n".join(f"  warning: {clean_id(text)}" for text in summary.get("warnings", []))
     return "\n".join(filter(None, [_table(rows), warnings, _failures_text(run), _table(paths)]))
+
+
+def _bounds(summary: dict[str, Any]) -> str:
+    """ "shorter than 0.5 s or longer than 30 s": what a run skips."""
+    rules = summary["settings"]["input"]
+    words = [("shorter than", rules.get("min_s")), ("longer than", rules.get("max_s"))]
+    return " or ".join(f"{word} {seconds:g} s" for word, seconds in words if seconds is not None)
 
 
 def run_text(run: Run) -> str:

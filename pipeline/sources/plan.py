@@ -6,6 +6,7 @@ member's name where the container is the only input.
 """
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.sources.discover import discover
-from pipeline.sources.formats import FORMATS, suffixes
+from pipeline.sources.formats import FORMATS, recordings, suffixes
 from pipeline.sources.found import Found, Rules
+from pipeline.sources.limit import first_recordings
 from pipeline.sources.split import share
 from pipeline.sources.task import UNIT_SCHEMA, Kind, ReadTask
 from pipeline.storage.access import DEFAULT, Access
@@ -58,6 +60,7 @@ class Plan:
     recordings: int | None  # to read; None where only opening a tar shard would tell
     passed_over: int  # as in Discovered
     skipped: int  # files that are committed already; containers skip theirs while they are read
+    cut: bool = False  # a limit left recordings out; of containers, it may have
 
 
 def plan(
@@ -101,32 +104,54 @@ def divide(
     parallelism: int = 1,
     chunk_samples: int | None = None,
     max_recording_s: float = math.inf,
+    limit: int | None = None,
 ) -> Plan:
     """Divide the reading of `inputs`, without the recordings whose ids are in `done`, into tasks.
 
     A task holds about `task_bytes` of encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With
     `chunk_samples` (at 24 kHz), tasks share a large local WAV of several chunks, unless it is longer than
-    `max_recording_s`.
+    `max_recording_s`. `limit`: only the first recordings, files before members of containers, each in the order of the
+    inputs, committed ones counted; then one task reads all containers of a kind, because only reading counts them.
     """
     found, carried = inputs.found, inputs.carried
     known = _one_array(pa.array([], pa.large_string()) if done is None else done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
+    chosen = first_recordings(units, limit, functools.partial(_count, inputs))
+    units = dict(chosen.units)
     units["files"], skipped = _fresh(units["files"], known)
+    fresh = units["files"].num_rows
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None:
         units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, inputs.access)
         shared = [ranges.slice(row, 1) for row in range(ranges.num_rows)]
     pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
-    pieces += [(kind, piece) for kind in FORMATS for piece in split(units[kind], target)]
+    pieces += [
+        (kind, piece)
+        for kind in FORMATS
+        for piece in ([units[kind]] if kind in chosen.limits else split(units[kind], target))
+    ]
     committed = Committed(known, inputs.prefixed) if any(kind != "files" for kind, _ in pieces) else None
     tasks = [
-        ReadTask(kind, piece, carried, _done(committed, kind, piece), inputs.prefixed, inputs.column, inputs.access)
+        replace(task_of(inputs, kind, piece, chosen.limits.get(kind)), done=_done(committed, kind, piece))
         for kind, piece in pieces
     ]
     counts = [one.recordings for one in found]
-    recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
-    return Plan(tasks, carried, recordings, inputs.passed_over, skipped)
+    number = None if None in counts else sum(count or 0 for count in counts) - skipped
+    if chosen.cut:
+        number = None if chosen.limits else fresh
+    return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
+
+
+def task_of(inputs: Discovered, kind: Kind, units: pa.Table, limit: int | None = None) -> ReadTask:
+    """A task that reads `units`, nothing of which is committed."""
+    nothing = pa.array([], pa.large_string())
+    return ReadTask(kind, units, inputs.carried, nothing, inputs.prefixed, inputs.column, inputs.access, limit)
+
+
+def _count(inputs: Discovered, kind: Kind, units: pa.Table, most: int) -> int:
+    """Recordings in containers, `most` at most. Opens and reads them."""
+    return sum(1 for _ in recordings(task_of(inputs, kind, units, most)))
 
 
 def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) -> Plan:

@@ -56,6 +56,7 @@ class ReadTask:
     prefixed: bool  # ids of a container's recordings start with the container's own id and "/"
     column: str | None  # the audio column of Parquet shards, where the user named it
     access: Access  # how they are opened
+    limit: int | None = None  # of containers: only so many recordings, in their order, committed ones counted
 
     def __getstate__(self) -> dict[str, Any]:
         """On the driver `units` and `done` are views of one large table, and pickling a view sends all of it: copy."""
