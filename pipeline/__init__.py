@@ -1,4 +1,4 @@
-"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `open_run` reads one."""
+"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `merge` joins some, `open_run` reads one."""
 
 from typing import TYPE_CHECKING
 
@@ -6,9 +6,10 @@ from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pipeline.flow import tokenize
+    from pipeline.run.merge import merge
     from pipeline.run.reader import open_run
 
-__all__ = ["__version__", "open_run", "tokenize"]
+__all__ = ["__version__", "merge", "open_run", "tokenize"]
 
 
 def __getattr__(name: str) -> object:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> object:
         from pipeline.flow import tokenize
 
         return tokenize
+    if name == "merge":
+        from pipeline.run.merge import merge
+
+        return merge
     if name == "open_run":
         from pipeline.run.reader import open_run
 

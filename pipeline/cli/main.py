@@ -1,4 +1,4 @@
-"""The command `voxmill`: tokenize, retry, check, decode, show, demo, bench, stream.
+"""The command `voxmill`: tokenize, retry, check, merge, decode, show, demo, bench, stream.
 
 Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
 could be tokenized, or check found problems; 2 a user's mistake, one message; 3 failures under --strict; 130 stopped by
@@ -140,6 +140,17 @@ def check(
         print(f"  {line}", file=sys.stderr)
     print(f"{'something is off' if report.problems else 'all is well'}: {'; '.join(report.checked)}")
     raise typer.Exit(PROBLEMS if report.problems else 0)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[str], typer.Argument(help="Complete runs: all shards of a corpus, or runs of several.")],
+    out: Annotated[str, typer.Option(help="The folder of the merged run.")],
+) -> None:
+    """Make one run of several; files are linked on one disk, copied otherwise."""
+    from pipeline.run.merge import merge
+
+    _print_result(merge(runs, out))
 
 
 @app.command()

@@ -18,6 +18,8 @@ LACKS_WAVES = "lacks_waves"
 """A key of run.json: an attempt ran without `reconstruct`, so that recordings may have codes and no WAV."""
 
 
+MERGING = "merging"
+"""A key of run.json until a merge is complete: the runs that it is made of."""
 RUNNING = "running"
 """A key of run.json while an attempt runs: when it began, how many recordings the run will hold (null: unknown)."""
 
@@ -40,6 +42,10 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
                 f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
             )
         return {"state": "running", **record, LACKS_WAVES: not record["settings"]["reconstruct"], "attempts": []}
+    if MERGING in before:
+        raise OutputError(
+            f"{run} is a merge that was killed. Do the same `voxmill merge` again, or give --out another."
+        )
     if before.get("shard") != record.get("shard"):
         raise OutputError(
             f"{run} is {_part(before)} of its inputs, this command asks for {_part(record)}. Give each shard a"
