@@ -52,7 +52,7 @@ from pipeline.run.commit import (
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
-from pipeline.run.resume import LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
+from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.transient import lasting
 from pipeline.run.write import write_failures, write_parts
@@ -62,7 +62,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.plan import Discovered, Plan, ReadTask, discover_all, divide, remaining, unread
 from pipeline.sources.probe import probes
-from pipeline.sources.shard import Shard, of_shard, parse_shard
+from pipeline.sources.shard import Shard, fingerprint, of_shard, parse_shard
 from pipeline.waves import decode_codes
 
 AUDIT_ROUNDS = 2
@@ -126,7 +126,8 @@ def begin(
     """
     before = None if overwrite else resume(job.fs, job.run, record)
     refuse_inside(paths, job.settings.input.schemes, job.fs, job.run)
-    found = of_shard(discover_all(paths, job.settings.input.column, job.settings.input.access), shard)
+    whole = discover_all(paths, job.settings.input.column, job.settings.input.access)
+    found = of_shard(whole, shard)
     if found.runs and not quiet:
         print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
     done = NOTHING if overwrite else committed(job.fs, job.run)
@@ -145,6 +146,7 @@ def begin(
     done = committed(job.fs, job.run) if others or anew else done
     planned = missing(job, found, done)
     total = None if planned.recordings is None else len(done.ids) + planned.recordings
+    before = {**before, CORPUS: fingerprint(whole) if shard else None}
     before = {**before, RUNNING: {"started": now(), "recordings": total}}
     save(job.fs, job.run, before)
     return before, found, done, planned

@@ -10,7 +10,7 @@ from pyarrow.fs import FileSystem
 
 from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
-from pipeline.audio.length import Wanted
+from pipeline.audio.length import Lengths
 from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
@@ -45,7 +45,7 @@ class Job:
     def reading(self) -> Reading:
         """The arguments of the read stage."""
         rules = self.settings.input
-        wanted = Wanted(rules.min_s, rules.max_s)
+        wanted = Lengths(rules.min_s, rules.max_s)
         return Reading(self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s, wanted)
 
     def codec(self, stage: str) -> CodecSpec:

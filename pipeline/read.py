@@ -13,7 +13,7 @@ from actors.pools.arrow import failure
 from actors.watchdog import beat
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.audio.decode import Audio, count_samples, open_audio
-from pipeline.audio.length import ANY, Wanted
+from pipeline.audio.length import ANY, Lengths
 from pipeline.audio.resample import output_length, resample, resample_from, start_before
 from pipeline.errors import EmptyAudio, RecordingError, Skipped, UnexpectedError, UnreadableAudio
 from pipeline.schema import CHUNK_SCHEMA, SKIP
@@ -33,7 +33,7 @@ class Reading:
     context_samples: int  # at 24 kHz, whole frames
     allow_truncated: bool
     max_recording_s: float
-    wanted: Wanted = ANY  # recordings of other lengths are skipped
+    wanted: Lengths = ANY  # recordings of other lengths are skipped
 
 
 def read_chunks(
@@ -50,10 +50,9 @@ def read_chunks(
         try:
             for values in recording_chunks(source, partial.get(item.id, frozenset())):
                 yield _row(schema, item.carried | source.known() | values)
-        except Skipped as why:
-            yield _row(schema, item.carried | source.known() | failure(SKIP, why))
         except RecordingError as error:
-            yield _row(schema, item.carried | source.known() | failure("read", error))
+            stage = SKIP if isinstance(error, Skipped) else "read"
+            yield _row(schema, item.carried | source.known() | failure(stage, error))
         except Exception as error:  # one odd recording must not end a run of millions
             unexpected = UnexpectedError(f"{item.name}: {reason(error)}; please report it with the recording")
             yield _row(schema, item.carried | source.known() | failure("read", unexpected))

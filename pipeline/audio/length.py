@@ -10,7 +10,7 @@ from pipeline.errors import Skipped
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Lengths:
     """The lengths of the recordings that are wanted, in seconds; None: any. Compared to the sample at 24 kHz."""
 
     min_s: float | None = None
@@ -23,11 +23,17 @@ class Wanted:
         if self.max_s is not None and _samples(seconds) > _samples(self.max_s):
             raise Skipped(f"{name}: it lasts {seconds:.3f} s or more, more than input.max_s = {self.max_s:g}")
 
+    def outside(self, seconds: np.ndarray) -> np.ndarray:
+        """bool [n]: which of these lengths `check` refuses."""
+        samples = np.round(seconds * SAMPLE_RATE)
+        short = samples < _samples(self.min_s or 0.0)
+        return short if self.max_s is None else short | (samples > _samples(self.max_s))
+
     def checked(self, blocks: Iterator[np.ndarray], rate: int, name: str) -> Iterator[np.ndarray]:
         """The `blocks` [n, channels] of a recording at `rate` Hz; raises Skipped as soon as it is too long, or at its
         end where it is too short."""
         samples = 0
-        longest = Wanted(None, self.max_s)
+        longest = Lengths(None, self.max_s)
         for block in blocks:
             samples += len(block)
             longest.check(samples / rate, name)
@@ -35,7 +41,7 @@ class Wanted:
         self.check(samples / rate, name)
 
 
-ANY = Wanted()
+ANY = Lengths()
 """Any length."""
 
 

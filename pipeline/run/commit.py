@@ -32,10 +32,10 @@ NOTHING = Done(pa.array([], pa.large_string()), {})
 """What a new run holds."""
 
 
-def committed(fs: FileSystem, run: str) -> Done:
+def committed(fs: FileSystem, run: str, with_skipped: bool = True) -> Done:
     """Read ids and chunks, nothing else, of every part. Raises OutputError for a part that is none."""
     rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks"])
-    failed = _others(fs, run, FAILURES, SKIPPED)
+    failed = _others(fs, run, FAILURES, *([SKIPPED] if with_skipped else []))
     long = rows.filter(pc.greater(rows["chunks"], 1))
     partial: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
@@ -209,6 +209,13 @@ def count(fs: FileSystem, run: str, context_samples: int) -> dict[str, int | flo
         "audio_s": round(samples / SAMPLE_RATE, 3),
         "context_s": round(context / SAMPLE_RATE, 3),
     }
+
+
+def outcomes(fs: FileSystem, run: str) -> dict[str, int]:
+    """How many recordings a run has, how many failed, how many were skipped; it may still be running."""
+    coded = committed(fs, run)
+    others = {"failures": len(_others(fs, run, FAILURES)), "skipped": len(_others(fs, run, SKIPPED))}
+    return {"recordings": len(coded.ids) - sum(others.values()), **others, "partial": len(coded.partial)}
 
 
 def _read(fs: FileSystem, paths: list[str], columns: list[str]) -> pa.Table:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.run.resume import BOUNDS, LACKS_WAVES
+from pipeline.run.resume import BOUNDS, CORPUS, LACKS_WAVES
 
 Record = tuple[str, dict[str, Any]]
 """A run's name, and its run.json."""
@@ -42,14 +42,21 @@ def _value(record: dict[str, Any], keys: tuple[str, ...]) -> Any:
 
 
 def refuse_missing_shards(records: Sequence[Record]) -> None:
-    """Raise InputError for shards of which others are not there: the merged run would say that it is complete."""
-    groups: dict[tuple[int, tuple[str, ...]], set[int]] = defaultdict(set)
+    """Raise InputError for shards of which others are not there, or that saw other inputs: the merged run would say
+    that it is complete, and lack some."""
+    groups: dict[tuple[int, tuple[str, ...]], dict[int, str | None]] = defaultdict(dict)
     for _, record in records:
         if record.get("shard"):
             index, count = map(int, record["shard"].split("/"))
-            groups[count, tuple(record["inputs"])].add(index)
+            groups[count, tuple(record["inputs"])][index] = record.get(CORPUS)
     for (count, inputs), there in groups.items():
-        missing = sorted(set(range(count)) - there)
+        odd = [index for index, corpus in there.items() if corpus != next(iter(there.values()))]
+        if odd:
+            raise InputError(
+                f"The inputs {', '.join(inputs)} held something else when shard {odd[0]}/{count} began than when shard"
+                f" {next(iter(there))}/{count} did. Run all shards again, which adds what is new, then merge."
+            )
+        missing = sorted(set(range(count)) - there.keys())
         if missing:
             more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
             names = ", ".join(f"{index}/{count}" for index in missing[:3])
@@ -69,6 +76,7 @@ def merged_record(records: Sequence[Record]) -> dict[str, Any]:
         "merged": [name for name, _ in records],
         "shard": None,
         "limit": None,
+        CORPUS: None,
         "counts": _counts(found),
         "parts": {name: sha256 for record in found for name, sha256 in record["parts"].items()},
         "attempts": sorted((one for record in found for one in record["attempts"]), key=lambda one: one["started"]),

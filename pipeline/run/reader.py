@@ -63,6 +63,11 @@ class Run:
         self._parts = _find_parts(self.fs, self.path)
         self._index: pa.Table | None = None
 
+    @property
+    def paths(self) -> list[str]:
+        """The parts of codes, as "part" of `index` numbers them."""
+        return self._parts
+
     def __repr__(self) -> str:
         return f"Run({redact(self.location)!r}, {len(self)} recordings)"
 

@@ -18,6 +18,8 @@ LACKS_WAVES = "lacks_waves"
 """A key of run.json: an attempt ran without `reconstruct`, so that recordings may have codes and no WAV."""
 
 
+CORPUS = "corpus"
+"""A key of run.json of a shard: the fingerprint of all that its inputs held, of which it has a part."""
 MERGING = "merging"
 """A key of run.json until a merge is complete: the runs that it is made of."""
 RUNNING = "running"
@@ -46,11 +48,7 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
         raise OutputError(
             f"{run} is a merge that was killed. Do the same `voxmill merge` again, or give --out another."
         )
-    if before.get("shard") != record.get("shard"):
-        raise OutputError(
-            f"{run} is {_part(before)} of its inputs, this command asks for {_part(record)}. Give each shard a"
-            " folder of its own; `voxmill merge` makes one run of them."
-        )
+    refuse_other_shard(run, before, record)
     changed = [
         f"{key}: {before.get(key)!r} there, {record[key]!r} now"
         for key in DECIDES_CODES
@@ -65,6 +63,15 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     reconstructed = before["settings"]["reconstruct"] and record["settings"]["reconstruct"]
     lacks = before.get(LACKS_WAVES, False) or not reconstructed
     return {**before, **record, "state": "running", "inputs": inputs, LACKS_WAVES: lacks}
+
+
+def refuse_other_shard(run: str, before: dict[str, Any], record: dict[str, Any]) -> None:
+    """Raise OutputError where a run and a command are of different parts of their inputs."""
+    if before.get("shard") != record.get("shard"):
+        raise OutputError(
+            f"{run} is {_part(before)} of its inputs, this command asks for {_part(record)}. Give each shard a"
+            " folder of its own; `voxmill merge` makes one run of them."
+        )
 
 
 def _part(record: dict[str, Any]) -> str:
