@@ -17,7 +17,7 @@ def preview_text(preview: Preview, settings: Settings) -> str:
         ("first ids", ", ".join(map(repr, preview.first_ids)) or "none"),
         ("passed over", str(preview.passed_over)),
         *[("run", f"passed over: {run}") for run in preview.runs],
-        ("committed", "nothing" if there is None else ", ".join(f"{n:,} {name}" for name, n in there.items())),
+        ("committed", "nothing" if there is None else ", ".join(f"{n:,} {name}" for name, n in there.items() if n)),
     ]
     wanted = bounds_text(settings.model_dump())
     if wanted:
@@ -38,5 +38,9 @@ def _recordings(preview: Preview) -> str:
 def _hours(preview: Preview) -> str:
     if not preview.known:
         return f"known for none of {preview.files:,}"
-    about = f", about {preview.about_h:,.2f} in all" if preview.about_h and preview.known < preview.files else ""
-    return f"{preview.known_h:,.2f}, known for {preview.known:,} of {preview.files:,}{about}"
+    about = f", about {_number(preview.about_h)} in all" if preview.about_h and preview.known < preview.files else ""
+    return f"{_number(preview.known_h)}, known for {preview.known:,} of {preview.files:,}{about}"
+
+
+def _number(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.4f}"

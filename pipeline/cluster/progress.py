@@ -48,6 +48,7 @@ def phase(name: str, quiet: bool = False) -> Iterator[None]:
         yield
         return
     start = time.monotonic()
+    _say(name)
     with _beside(_log, name, lambda: f"{time.monotonic() - start:.0f} s so far"):
         yield
 
@@ -69,6 +70,7 @@ def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> 
         of = f" of {total:,}" if total is not None else ""
         return f"{found.recordings + found.failures:,}{of} recordings, {_describe(found, start)}"
 
+    _say("read")
     with _beside(_log, "read", counts):
         yield
 
@@ -90,10 +92,13 @@ def _interactive() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
+def _say(what: str) -> None:
+    print(f"voxmill: {what}", file=sys.stderr, flush=True)
+
+
 def _log(name: str, state: Callable[[], str], stop: threading.Event) -> None:
-    print(f"voxmill: {name}", file=sys.stderr, flush=True)
     while not stop.wait(LOG_EVERY_S):
-        print(f"voxmill: {name}: {state()}", file=sys.stderr, flush=True)
+        _say(f"{name}: {state()}")
 
 
 def _show_bar(ask: Callable[[], Counts], total: int | None, stop: threading.Event) -> None:

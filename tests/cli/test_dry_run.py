@@ -39,7 +39,7 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["tasks"] > 0
     assert voxmill("tokenize", corpus, "--out", tmp_path / "run", "--set", "input.max_s=3", "--dry-run") == 0
     printed = capsys.readouterr().out
-    assert "0.01, known for 10 of 10" in printed
+    assert "0.0100, known for 10 of 10" in printed
     assert "10 of 10 whose length is known: longer than 3 s" in printed
     assert not (tmp_path / "run").exists()
 
