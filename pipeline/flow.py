@@ -62,7 +62,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.plan import Discovered, Plan, ReadTask, discover_all, divide, remaining, unread
 from pipeline.sources.probe import probes
-from pipeline.sources.shard import Shard, fingerprint, of_shard, parse_shard
+from pipeline.sources.shard import fingerprint, of_shard, parse_shard
 from pipeline.waves import decode_codes
 
 AUDIT_ROUNDS = 2
@@ -97,10 +97,9 @@ def tokenize(
     refuse_limit(limit)
     with contextlib.ExitStack() as held:
         with phase("start", quiet):
-            job = dataclasses.replace(start(chosen, str(out), held), limit=limit)
-            record = describe(job, paths) | {"shard": shard, "limit": limit}
+            job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)
         with phase("plan", quiet):
-            before, found, done, planned = begin(job, paths, part, record, overwrite, quiet)
+            before, found, done, planned = begin(job, paths, overwrite, quiet)
         attempt = execute(job, planned, done.partial, quiet)
         with phase("finish", quiet):
             audit(job, found, planned, attempt, quiet)
@@ -117,17 +116,16 @@ def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     return dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
 
 
-def begin(
-    job: Job, paths: list[str], shard: Shard | None, record: dict[str, Any], overwrite: bool, quiet: bool
-) -> tuple[dict[str, Any], Discovered, Done, Plan]:
+def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dict[str, Any], Discovered, Done, Plan]:
     """Find the inputs and compare them with what is committed; until that is done, nothing is written.
 
     Returns run.json, which is written then, what the inputs hold, what is committed, and the plan of the rest.
     """
+    record = describe(job, paths)
     before = None if overwrite else resume(job.fs, job.run, record)
     refuse_inside(paths, job.settings.input.schemes, job.fs, job.run)
     whole = discover_all(paths, job.settings.input.column, job.settings.input.access)
-    found = of_shard(whole, shard)
+    found = of_shard(whole, job.shard)
     if found.runs and not quiet:
         print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
     done = NOTHING if overwrite else committed(job.fs, job.run)
@@ -146,7 +144,7 @@ def begin(
     done = committed(job.fs, job.run) if others or anew else done
     planned = missing(job, found, done)
     total = None if planned.recordings is None else len(done.ids) + planned.recordings
-    before = {**before, CORPUS: fingerprint(whole) if shard else None}
+    before = {**before, CORPUS: fingerprint(whole) if job.shard else None}
     before = {**before, RUNNING: {"started": now(), "recordings": total}}
     save(job.fs, job.run, before)
     return before, found, done, planned

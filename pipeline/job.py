@@ -16,6 +16,7 @@ from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
 from pipeline.read import Reading
 from pipeline.settings import Settings
+from pipeline.sources.shard import Shard
 from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
@@ -38,7 +39,8 @@ class Job:
     context_samples: int
     fs: FileSystem
     run: str
-    limit: int | None = None  # only the first recordings, as `sources.limit` counts them
+    shard: Shard | None = None  # only this part of the inputs
+    limit: int | None = None  # only the first recordings of it, as `sources.limit` counts them
     check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
 
     @property
@@ -109,6 +111,8 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
         "device": job.resources.device,
         "resampler": f"soxr {soxr.__version__} HQ",
         "chunk": {"samples": job.chunk_samples, "context_samples": job.context_samples},
+        "shard": None if job.shard is None else str(job.shard),
+        "limit": job.limit,
         "settings": json.loads(settings.model_dump_json()),
         "versions": versions(),
     }

@@ -63,7 +63,8 @@ MAY_IMPORT = {
     "pipeline.job": {
         *ENGINE,
         *LEAVES,
-        *("actors.checkpoint", "pipeline.audio", "pipeline.cluster", "pipeline.read", "pipeline.storage"),
+        *("actors.checkpoint", "pipeline.audio", "pipeline.cluster", "pipeline.read", "pipeline.sources"),
+        "pipeline.storage",
     },
     "pipeline.waves": {*ENGINE, *LEAVES, "actors.pools", "pipeline.cluster", "pipeline.run"},
     "pipeline.changes": {*LEAVES, "pipeline.run", "pipeline.sources", "pipeline.storage"},

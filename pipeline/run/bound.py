@@ -10,6 +10,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from pipeline.errors import TooManyFailures, UnexpectedError
+from pipeline.schema import SKIP
 
 LEAST = 100
 """Recordings before a share of them says anything."""
@@ -44,11 +45,13 @@ class Counts:
         self.reasons = (self.reasons + other.reasons)[:REASONS]
 
     def see(self, rows: pa.Table, stage: str) -> None:
-        """Count rows that leave `stage`: last chunks, and failures of this stage."""
+        """Count rows that leave `stage`: last chunks, failures of this stage, and what readers skip."""
         names = ("stage", "chunk", "chunks")
         for row, (failed, chunk, chunks) in enumerate(zip(*(rows[name].to_pylist() for name in names), strict=True)):
             if failed is None:
                 self.finished += chunk + 1 == chunks
+            elif failed == SKIP:
+                self.finished += stage == "read"
             elif failed == stage:
                 id_, error, message = (rows[name][row].as_py() for name in ("id", "error", "message"))
                 self.add(Counts(1, 1, int(error == UnexpectedError.__name__), [f"{id_}: {error}: {message}"[:SHOWN]]))

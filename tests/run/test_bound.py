@@ -30,6 +30,7 @@ def test_rows_are_counted_where_they_finish_or_fail() -> None:
             {"id": "long", "chunk": 0, "chunks": 2},
             {"id": "long", "chunk": 1, "chunks": 2},
             {"id": "bad", "stage": "read", "error": "NotAudio", "message": "no format"},
+            {"id": "short", "stage": "skip", "error": "Skipped", "message": "too short"},
             {"id": "odd", "stage": "read", "error": "UnexpectedError", "message": "KeyError: 7" + "x" * 1000},
         ],
         CHUNK_SCHEMA,
@@ -37,13 +38,13 @@ def test_rows_are_counted_where_they_finish_or_fail() -> None:
     read, encode, census = Counts(), Counts(), Census()
     read.see(rows, "read")
     encode.see(rows, "encode")
-    assert (read.finished, read.failures, read.unexpected) == (4, 2, 1)
+    assert (read.finished, read.failures, read.unexpected) == (5, 2, 1)
     assert read.reasons[0] == "bad: NotAudio: no format"
     assert len(read.reasons[1]) == 300
     assert (encode.finished, encode.failures) == (2, 0)
     for _ in range(3):
         census.add(A, read)
-    assert (census.get()[A].finished, len(census.get()[A].reasons)) == (12, REASONS)
+    assert (census.get()[A].finished, len(census.get()[A].reasons)) == (15, REASONS)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
             assert path.samefile(tmp_path / "all" / path.relative_to(run))  # hard links
 
 
-def test_shards_of_a_corpus(tmp_path: Path, small_model: Path) -> None:
+def test_shards_of_a_corpus(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = speak(tmp_path / "corpus", {f"{number}.wav": 0.2 for number in range(12)})
     (corpus / "bad.wav").write_text("no audio")
     codec = Codec.load(str(small_model), device="cpu", precision="fp32", threads=1)
@@ -75,18 +75,24 @@ def test_shards_of_a_corpus(tmp_path: Path, small_model: Path) -> None:
     with in_process(codec):
         shards = [tmp_path / f"shard-{index}" for index in range(3)]
         for index, shard in enumerate(shards):
+            if index == 2:
+                speak(corpus, {"late.wav": 0.2})
+            assert voxmill(*command, shard, "--shard", f"{index}/3") in (0, 1)
+        assert voxmill("merge", *shards, "--out", tmp_path / "all") == 2  # late.wav may be in one that is over
+        assert "held something else when shard 2/3 began than when shard 0/3 did" in capsys.readouterr().err
+        for index, shard in enumerate(shards):
             assert voxmill(*command, shard, "--shard", f"{index}/3") in (0, 1)
         assert voxmill("merge", *shards, "--out", tmp_path / "all") == 0
         assert voxmill(*command, tmp_path / "whole") == 0
         assert check(tmp_path / "all", [str(corpus)]).problems == []
         one, other = open_run(tmp_path / "all"), open_run(tmp_path / "whole")
-        assert len(one) == len(other) == 12
+        assert len(one) == len(other) == 13
         assert all(np.array_equal(recording.codes, other[recording.id].codes) for recording in one)
         assert one.failures()["id"].to_pylist() == ["bad.wav"]
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "all").glob("*/part-*")}
         speak(corpus, {"new.wav": 0.3})
         assert voxmill(*command, tmp_path / "all") == 0  # goes on with all inputs
-        assert len(open_run(tmp_path / "all")) == 13
+        assert len(open_run(tmp_path / "all")) == 14
         assert {path: path.stat().st_mtime_ns for path in before} == before
         assert check(tmp_path / "all", [str(corpus)]).problems == []
 
