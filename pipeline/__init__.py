@@ -1,5 +1,5 @@
-"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `open_run` and `export_run` read one,
-`load_audio` reads audio as a run does."""
+"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `merge` joins some, `open_run` and
+`export_run` read one, `load_audio` reads audio as a run does."""
 
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from pipeline.export.export_run import export_run
     from pipeline.flow import tokenize
     from pipeline.loading import load_audio
+    from pipeline.run.merge import merge
     from pipeline.run.reader import open_run
 
-__all__ = ["__version__", "export_run", "load_audio", "open_run", "tokenize"]
+__all__ = ["__version__", "export_run", "load_audio", "merge", "open_run", "tokenize"]
 
 
 def __getattr__(name: str) -> object:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> object:
         from pipeline.flow import tokenize
 
         return tokenize
+    if name == "merge":
+        from pipeline.run.merge import merge
+
+        return merge
     if name == "open_run":
         from pipeline.run.reader import open_run
 

@@ -11,7 +11,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import InputError
 from pipeline.run.commit import Done
-from pipeline.run.layout import CODES, FAILURES, parts
+from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.run.parts import read_part
 from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
 from pipeline.sources.formats import recordings
@@ -49,7 +49,7 @@ def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False) -
     inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own).
     """
     changed, unsure = Changes(), False
-    if not parts(fs, run, CODES) and not parts(fs, run, FAILURES):
+    if not any(parts(fs, run, folder) for folder in (CODES, FAILURES, SKIPPED)):
         return changed
     files, shards = Files(inputs, moved), Shards(inputs, moved)
     for rows in committed_rows(fs, run):
@@ -96,7 +96,7 @@ def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
 
 def committed_rows(fs: FileSystem, run: str) -> Iterator[pa.Table]:
     """id and FINGERPRINT_SCHEMA of every part, one at a time."""
-    for folder, schema in ((CODES, CODES_SCHEMA), (FAILURES, FAILURES_SCHEMA)):
+    for folder, schema in ((CODES, CODES_SCHEMA), (FAILURES, FAILURES_SCHEMA), (SKIPPED, FAILURES_SCHEMA)):
         for path in parts(fs, run, folder):
             yield read_part(fs, path, schema, ["id", *FINGERPRINT_SCHEMA.names])
 

@@ -61,6 +61,10 @@ class TooLong(RecordingError):
     """Longer than `input.max_recording_s`."""
 
 
+class Skipped(RecordingError):
+    """Shorter than `input.min_s`, or longer than `input.max_s`: left out on purpose, no failure."""
+
+
 class DuplicateId(RecordingError):
     """A second recording of the same id inside one container."""
 

@@ -30,27 +30,40 @@ from pipeline.agreement import agreement, warnings
 from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import RemoteLedger, keeper
 from pipeline.cluster.load import load_codec
-from pipeline.cluster.progress import Tally, watch
+from pipeline.cluster.progress import Tally, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
 from pipeline.read_task import Held, Terms, read_task, this_place
 from pipeline.run.bound import Census, Counts, refuse_excess, shaky
-from pipeline.run.commit import NOTHING, Done, checksums, committed, count, drop, join_long_waves, settle, sweep
+from pipeline.run.commit import (
+    NOTHING,
+    Done,
+    checksums,
+    committed,
+    count,
+    drop,
+    drop_skipped,
+    join_long_waves,
+    settle,
+    sweep,
+)
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
-from pipeline.run.resume import LACKS_WAVES, clear, mark, now, resume
-from pipeline.run.run_json import save
+from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
+from pipeline.run.run_json import read_run_file, save
 from pipeline.run.transient import lasting
 from pipeline.run.write import write_failures, write_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
-from pipeline.schema import FAILURES_SCHEMA
-from pipeline.settings import load_settings
+from pipeline.schema import FAILURES_SCHEMA, SKIP
+from pipeline.settings import Settings, load_settings
+from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
 from pipeline.sources.plan import Discovered, Plan, ReadTask, discover_all, divide, remaining, unread
 from pipeline.sources.probe import probes
+from pipeline.sources.shard import fingerprint, of_shard, parse_shard
 from pipeline.waves import decode_codes
 
 AUDIT_ROUNDS = 2
@@ -66,6 +79,8 @@ def tokenize(
     config: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    limit: int | None = None,
+    shard: str | None = None,
     quiet: bool = False,
     **overrides: Any,
 ) -> Run:
@@ -73,48 +88,71 @@ def tokenize(
 
     `overrides` are top-level settings (model, device, precision, attention, reconstruct, ray_address, ...), `settings`
     takes any by its dotted key ({"chunk.length_s": 60}), `config` is a YAML file. A rerun does only what is missing;
-    `overwrite` deletes the run that is there, once the inputs are planned, and starts anew.
+    `overwrite` deletes the run that is there, once the inputs are planned, and starts anew. `limit`: only the first
+    recordings (see `sources.limit`); the same command without it goes on. `shard` "I/N": only that part of the inputs.
     Returns the finished `Run`. Raises VoxmillError for what the user can mend; a recording that cannot be tokenized
     raises nothing, it is a row of `run.failures()`.
     """
     given = {key: value for key, value in overrides.items() if value is not None}
     chosen = load_settings(config, {**(settings or {}), **given})
     paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
-    stages = ("encode", "decode") if chosen.reconstruct else ("encode",)
-    model = find_model(chosen.model)  # before Ray starts, which takes seconds
-    with session(chosen), contextlib.ExitStack() as held:
-        job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
-        job = dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
-        record = describe(job, paths)
-        before = None if overwrite else resume(job.fs, job.run, record)
-        refuse_inside(paths, chosen.input.schemes, job.fs, job.run)
-        found = discover_all(
-            paths,
-            chosen.input.column,
-            chosen.input.access,
-            root=chosen.input.root,
-            channel=chosen.input.channel,
-        )
-        for note in () if quiet else found.notes:
-            print(f"voxmill: {note}", file=sys.stderr)
-        if found.runs and not quiet:
-            print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
-        done = NOTHING if overwrite else committed(job.fs, job.run)
-        anew = to_redo(changes(job.fs, job.run, found), done, chosen.input.changed) if before else set()
-        job.check_lock()
-        if before is None:  # the old run stays until there is something to read
-            clear(job.fs, job.run)
-            before = resume(job.fs, job.run, record)
-        save(job.fs, job.run, before)
-        mark(job.fs, job.run, complete=False)
-        if anew:
-            before = {**before, "parts": {**before.get("parts", {}), **drop(job.fs, job.run, anew, job.waves)}}
-            done = committed(job.fs, job.run)
-        planned = missing(job, found, done)
+    part = parse_shard(shard) if shard is not None else None
+    refuse_limit(limit)
+    with contextlib.ExitStack() as held:
+        with phase("start", quiet):
+            job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)
+        with phase("plan", quiet):
+            before, found, done, planned = begin(job, paths, overwrite, quiet)
         attempt = execute(job, planned, done.partial, quiet)
-        audit(job, found, planned, attempt, quiet)
-        finish(job, planned, before, attempt, str(out))
+        with phase("finish", quiet):
+            audit(job, found, planned, attempt, quiet)
+            finish(job, planned, before, attempt, str(out))
     return open_run(out)
+
+
+def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
+    """Ray, and the lock of the run at `out`, both until `held` is closed."""
+    stages = ("encode", "decode") if settings.reconstruct else ("encode",)
+    model = find_model(settings.model)  # before Ray starts, which takes seconds
+    held.enter_context(session(settings))
+    job = prepare(settings, model, out, ray.cluster_resources(), stages)
+    return dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
+
+
+def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dict[str, Any], Discovered, Done, Plan]:
+    """Find the inputs and compare them with what is committed; until that is done, nothing is written.
+
+    Returns run.json, which is written then, what the inputs hold, what is committed, and the plan of the rest.
+    """
+    record, rules = describe(job, paths), job.settings.input
+    before = None if overwrite else resume(job.fs, job.run, record)
+    refuse_inside(paths, rules.schemes, job.fs, job.run)
+    whole = discover_all(paths, rules.column, rules.access, root=rules.root, channel=rules.channel)
+    found = of_shard(whole, job.shard)
+    for note in () if quiet else found.notes:
+        print(f"voxmill: {note}", file=sys.stderr)
+    if found.runs and not quiet:
+        print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
+    done = NOTHING if overwrite else committed(job.fs, job.run)
+    anew = to_redo(changes(job.fs, job.run, found), done, rules.changed) if before else set()
+    others = before is not None and other_bounds(read_run_file(job.fs, job.run), record)
+    job.check_lock()
+    if before is None:  # the old run stays until there is something to read
+        clear(job.fs, job.run)
+        before = resume(job.fs, job.run, record)
+    mark(job.fs, job.run, complete=False)
+    if others:
+        drop_skipped(job.fs, job.run)
+    if anew:
+        sums = {**before.get("parts", {}), **drop(job.fs, job.run, anew, job.waves)}
+        before = {**before, "parts": {name: sha256 for name, sha256 in sums.items() if sha256}}
+    done = committed(job.fs, job.run) if others or anew else done
+    planned = missing(job, found, done)
+    total = None if planned.recordings is None else len(done.ids) + planned.recordings
+    before = {**before, CORPUS: fingerprint(whole) if job.shard else None}
+    before = {**before, RUNNING: {"started": now(), "recordings": total}}
+    save(job.fs, job.run, before)
+    return before, found, done, planned
 
 
 def missing(job: Job, found: Discovered, done: Done) -> Plan:
@@ -126,6 +164,7 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
         parallelism=job.resources.readers,
         chunk_samples=job.chunk_samples,
         max_recording_s=job.settings.input.max_recording_s,
+        limit=job.limit,
     )
 
 
@@ -319,9 +358,10 @@ def _report(tally: Any, census: Any, stage: str, rows: pa.Table) -> None:
     census.add.remote(this_place(stage), counts)
     if tally is None:
         return
-    failed = rows["stage"].is_valid()
+    skipped = pc.fill_null(pc.equal(rows["stage"], SKIP), False)
+    failed = pc.and_not(rows["stage"].is_valid(), skipped)
     last = pc.equal(pc.add(rows["chunk"], 1), rows["chunks"])
-    done = pc.sum(pc.and_not(last, failed)).as_py() or 0
+    done = pc.sum(pc.or_(pc.and_not(pc.fill_null(last, False), failed), skipped)).as_py() or 0
     tally.add.remote(done, pc.sum(rows["num_samples"]).as_py() or 0, pc.sum(failed).as_py())
 
 
@@ -356,12 +396,13 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     counts = count(job.fs, job.run, job.context_samples)
     sums = checksums(job.fs, job.run, parts)
     job.check_lock()  # the slow part is over
+    before = {key: value for key, value in before.items() if key != RUNNING}
     save(
         job.fs,
         job.run,
         {
             **before,
-            "state": "complete",
+            "state": "limited" if planned.cut else "complete",
             "counts": {**counts, "passed_over": planned.passed_over.total()},
             "passed_over": bounded(planned.passed_over),
             "agreement_with_fp32": shares,
@@ -371,4 +412,5 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
             "parts": sums,
         },
     )
-    mark(job.fs, job.run, complete=True)
+    if not planned.cut:  # else only the first recordings are there
+        mark(job.fs, job.run, complete=True)

@@ -10,12 +10,14 @@ from pyarrow.fs import FileSystem
 
 from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
+from pipeline.audio.length import Lengths
 from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
 from pipeline.read import Reading
 from pipeline.run.layout import WaveKind
 from pipeline.settings import Settings
+from pipeline.sources.shard import Shard
 from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
@@ -38,6 +40,8 @@ class Job:
     context_samples: int
     fs: FileSystem
     run: str
+    shard: Shard | None = None  # only this part of the inputs
+    limit: int | None = None  # only the first recordings of it, as `sources.limit` counts them
     check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
 
     @property
@@ -49,8 +53,9 @@ class Job:
     def reading(self) -> Reading:
         """The arguments of the read stage."""
         rules = self.settings.input
+        wanted = Lengths(rules.min_s, rules.max_s)
         return Reading(
-            self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s, rules.track
+            self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s, rules.track, wanted
         )
 
     def codec(self, stage: str) -> CodecSpec:
@@ -115,6 +120,8 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
         "resampler": f"soxr {soxr.__version__} HQ",
         "track": settings.input.track,
         "chunk": {"samples": job.chunk_samples, "context_samples": job.context_samples},
+        "shard": None if job.shard is None else str(job.shard),
+        "limit": job.limit,
         "settings": json.loads(settings.model_dump_json()),
         "versions": versions(),
     }

@@ -1,7 +1,7 @@
 """A read task -> chunk rows: open, decode, resample and cut its recordings, file by file, as streams, in a worker."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
@@ -12,10 +12,11 @@ from actors.watchdog import beat
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.audio.cut_views import Wanted, cut_views
 from pipeline.audio.decode import Audio, OpenFile, open_audio, open_file
+from pipeline.audio.length import ANY, Lengths
 from pipeline.audio.resample import output_length, resample_from, start_before
-from pipeline.audio.views import View
-from pipeline.errors import EmptyAudio, RecordingError, UnexpectedError, UnreadableAudio
-from pipeline.schema import CHUNK_SCHEMA, EACH, channel_id
+from pipeline.audio.views import Piece, View
+from pipeline.errors import EmptyAudio, RecordingError, Skipped, UnexpectedError, UnreadableAudio
+from pipeline.schema import CHUNK_SCHEMA, EACH, SKIP, channel_id
 from pipeline.sources.formats import files
 from pipeline.sources.split import shareable
 from pipeline.sources.task import InputRecording, Range, ReadTask
@@ -32,6 +33,7 @@ class Reading:
     allow_truncated: bool
     max_recording_s: float
     track: int | None = None  # of a container with several audio tracks, from 1; None: the default one
+    wanted: Lengths = ANY  # recordings of other lengths are skipped
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ class SourceFile:
     def rows(self) -> Rows:
         """The chunks of all recordings, and of those that fail a row that says why."""
         try:
+            yield from self._outside()
             if self.item.range is not None:
                 for chunk, chunks, audio in range_chunks(self, self.item.range):
                     yield self._chunk(self.item, chunk, chunks, audio.rate, audio.channels)
@@ -112,10 +115,30 @@ class SourceFile:
             if item.channel != EACH:
                 yield id_, item
 
+    def _outside(self) -> Rows:
+        """Rows of the segments whose bounds already say that their lengths are not wanted."""
+        for item in list(self.left.values()):
+            try:
+                if item.end_s is not None and item.end_s > item.start_s:
+                    self.how.wanted.check(item.end_s - item.start_s, item.name)
+            except Skipped as error:
+                del self.left[item.id]
+                yield self._failed(item, error)
+
+    def _of_wanted_lengths(self, opened: OpenFile) -> OpenFile:
+        def read(views: Sequence[View]) -> Iterator[Piece]:
+            pieces, rate = opened.read(views), opened.rate
+            return self.how.wanted.checked(
+                pieces, len(views), lambda number: opened.length(views[number]), rate, self.item.name
+            )
+
+        return replace(opened, read=read)
+
     def _pass(self, opened: OpenFile) -> Rows:
         """Read all that is left once. What is still left then is too long for its chunks to wait, and counted now."""
         items, none = list(self.left.values()), frozenset[int]()
         views = [View(item.start_s, item.end_s, item.channel) for item in items]
+        opened = self._of_wanted_lengths(opened)
         wanted = [
             Wanted(view, self.skip.get(item.id, none), self.chunks.get(item.id))
             for item, view in zip(items, views, strict=True)
@@ -126,7 +149,7 @@ class SourceFile:
                 error = EmptyAudio(f"{item.name}: no samples; expected at least one. Leave it out, or export it again.")
             if error is not None:
                 del self.left[item.id]
-                yield item, self.known(item) | failure("read", error)
+                yield self._failed(item, error)
             elif chunk is not None and chunks is not None:
                 self.skip[item.id] = self.skip.get(item.id, none) | {chunk.index}
                 yield self._chunk(item, chunk, chunks, opened.rate, opened.channels)
@@ -153,7 +176,10 @@ class SourceFile:
     def _fail(self, error: RecordingError) -> Rows:
         """A row of everything that is left."""
         for item in self.left.values():
-            yield item, self.known(item) | failure("read", error)
+            yield self._failed(item, error)
+
+    def _failed(self, item: InputRecording, error: RecordingError) -> tuple[InputRecording, dict[str, Any]]:
+        return item, self.known(item) | failure(SKIP if isinstance(error, Skipped) else "read", error)
 
     def known(self, item: InputRecording) -> dict[str, Any]:
         """Id and fingerprint of a recording, as far as they are known."""
@@ -197,6 +223,7 @@ def range_chunks(source: SourceFile, part: Range) -> Iterator[tuple[Chunk, int, 
     if wav is None or wav.samples != part.samples:
         seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
         raise UnreadableAudio(f"{item.name}: {CHANGED}, from {part.samples} samples to {seen}")
+    how.wanted.check(wav.samples / wav.rate, item.name)
     chunks = chunk_count(output_length(wav.samples, wav.rate), how.chunk_samples)
     begin = wanted[0] * how.chunk_samples - context_of(wanted[0], how.chunk_samples, how.context_samples)
     start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample

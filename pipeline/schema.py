@@ -43,7 +43,7 @@ CHUNK_SCHEMA = pa.schema(
         ("source_rate", pa.int32()),  # Hz
         ("source_channels", pa.int32()),
         ("audio", pa.large_list(pa.float32())),  # context, then the chunk, mono, 24 kHz
-        ("stage", pa.string()),  # null, or the stage in which the recording failed: read, encode, decode
+        ("stage", pa.string()),  # null, or the stage in which the recording failed: read, encode, decode; or SKIP
         ("error", pa.string()),  # null, or the name of a RecordingError
         ("message", pa.string()),  # null, or what was seen, what was expected, what to change
     ]
@@ -76,7 +76,10 @@ FAILURES_SCHEMA = pa.schema(
         ("message", pa.string()),
     ]
 )
-"""One row of RUN/failures/part-*.parquet."""
+"""One row of RUN/failures/part-*.parquet, and of RUN/skipped/part-*.parquet."""
+
+SKIP = "skip"
+"""The "stage" of a recording that the settings leave out (`input.min_s`, `input.max_s`): no failure."""
 
 MAY_LACK = frozenset(FINGERPRINT_SCHEMA.names) - {"source"}
 """Columns that are null in parts without them: those of other writers, say."""

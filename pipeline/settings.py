@@ -40,6 +40,8 @@ class Input(_Section):
     channels: Literal["mean", "split"] | Count = "mean"
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
+    min_s: Annotated[float, Field(ge=0)] | None = None
+    max_s: Positive | None = None
     schemes: tuple[str, ...] = SCHEMES
     timeout_s: Positive = 30.0
     retries: Annotated[int, Field(ge=0)] = 5
@@ -57,6 +59,12 @@ class Input(_Section):
         if isinstance(self.channels, int):
             return self.channels
         return 0 if self.channels == "split" else None  # schema.EACH, whose import takes long
+
+    @pydantic.model_validator(mode="after")
+    def _some_length(self) -> "Input":
+        if self.min_s is not None and self.max_s is not None and self.min_s > self.max_s:
+            raise ValueError(f"min_s {self.min_s:g} is more than max_s {self.max_s:g}: no recording is left")
+        return self
 
     @property
     def access(self) -> Access:

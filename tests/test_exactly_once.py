@@ -19,3 +19,8 @@ def codec(small_model: Path) -> Codec:
 @pytest.mark.parametrize("seed", [*range(12), 78326180, 352375418])  # the last two once failed
 def test_a_run_with_faults(seed: int, tmp_path: Path, small_model: Path, codec: Codec) -> None:
     disturbed(seed, tmp_path, small_model, codec)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_run_that_skips_with_faults(seed: int, tmp_path: Path, small_model: Path, codec: Codec) -> None:
+    disturbed(seed, tmp_path, small_model, codec, {"input.min_s": 0.15, "input.max_s": 1.2})

@@ -64,10 +64,22 @@ MAY_IMPORT = {
     "pipeline.job": {
         *ENGINE,
         *LEAVES,
-        *("actors.checkpoint", "pipeline.cluster", "pipeline.read", "pipeline.run", "pipeline.storage"),
+        *(
+            "actors.checkpoint",
+            "pipeline.audio",
+            "pipeline.cluster",
+            "pipeline.read",
+            "pipeline.run",
+            "pipeline.sources",
+        ),
+        "pipeline.storage",
     },
     "pipeline.waves": {*ENGINE, *LEAVES, "actors.pools", "pipeline.cluster", "pipeline.run"},
     "pipeline.changes": {*LEAVES, "pipeline.run", "pipeline.sources", "pipeline.storage"},
+    "pipeline.dry_run": {
+        *LEAVES,
+        *("pipeline.audio", "pipeline.changes", "pipeline.run", "pipeline.sources", "pipeline.storage"),
+    },
     "pipeline.agreement": {*ENGINE, *LEAVES, "pipeline.cluster", "pipeline.read", "pipeline.sources"},
     "pipeline.read": {
         *ENGINE,

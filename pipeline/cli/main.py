@@ -1,4 +1,4 @@
-"""The command `voxmill`: tokenize, retry, check, decode, show, export, demo, bench, stream.
+"""The command `voxmill`: tokenize, retry, check, merge, decode, show, export, demo, bench, stream.
 
 Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
 could be tokenized, or check found problems; 2 a user's mistake, one message; 3 failures under --strict; 130 stopped by
@@ -8,7 +8,7 @@ Ctrl-C.
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,6 +43,7 @@ Attention = Annotated[str | None, typer.Option(help="full (what upstream compute
 RayAddress = Annotated[
     str | None, typer.Option(help="A running Ray cluster; a local Ray by default.", metavar="ADDRESS")
 ]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts; logs go to stderr.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as key=value.", metavar="KEY=VALUE")]
 
 
@@ -62,18 +63,33 @@ def tokenize(
         str | None, typer.Option(help="Stop when more recordings fail; a share is of the planned.", metavar="N|P%")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the existing run, start again.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first N recordings.", metavar="N")] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Only this part of the inputs, 0 <= I < N; see merge.", metavar="I/N")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be read; write nothing, start nothing.")
+    ] = False,
+    as_json: Json = False,
     assignments: Assignments = None,
 ) -> None:
     """Read audio, write codes to RUN/codes and reconstructions to RUN/wav."""
-    from pipeline.flow import tokenize
     from pipeline.settings import parse_assignments
+
+    settings = parse_assignments(assignments or [])
+    if dry_run:
+        _preview(inputs, out, config, settings, limit=limit, shard=shard, overwrite=overwrite, as_json=as_json)
+        return
+    from pipeline.flow import tokenize
 
     run = tokenize(
         list(inputs),
         out,
         config=config,
-        settings=parse_assignments(assignments or []),
+        settings=settings,
         overwrite=overwrite,
+        limit=limit,
+        shard=shard,
         model=model,
         device=device,
         precision=precision,
@@ -83,7 +99,7 @@ def tokenize(
         strict=strict,
         max_failures=max_failures,
     )
-    _print_result(run)
+    _print_result(run, as_json)
     raise typer.Exit(_exit_code(run))
 
 
@@ -97,6 +113,7 @@ def retry(
         list[str] | None, typer.Option(help="Instead of those in run.json; may be repeated.", metavar="INPUT")
     ] = None,
     ray_address: RayAddress = None,
+    as_json: Json = False,
     assignments: Assignments = None,
 ) -> None:
     """Retry a run's failures, with its own inputs and settings; recordings that have codes are not touched."""
@@ -107,7 +124,7 @@ def retry(
     if ray_address is not None:
         settings["ray_address"] = ray_address
     again = retry(run, errors or (), inputs=inputs, settings=settings)
-    _print_result(again)
+    _print_result(again, as_json)
     raise typer.Exit(_exit_code(again))
 
 
@@ -122,20 +139,38 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="First delete torn, duplicate or wrong data; tokenize then makes it again.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Verify a run: every recording complete and once, checksums, codes, WAVs; exit 1 with a list of problems."""
     from pipeline.verify.check import check
 
+    repaired: list[str] = []
     if repair:
         from pipeline.verify.repair import repair as mend
 
-        for line in mend(run):
-            print(line)
+        repaired = mend(run)
+    for line in [] if as_json else repaired:
+        print(line)
     report = check(run, inputs, sample)
     for line in report.problems:
         print(f"  {line}", file=sys.stderr)
-    print(f"{'something is off' if report.problems else 'all is well'}: {'; '.join(report.checked)}")
+    if as_json:
+        _print_json({"problems": report.problems, "checked": report.checked, "repaired": repaired})
+    else:
+        print(f"{'something is off' if report.problems else 'all is well'}: {'; '.join(report.checked)}")
     raise typer.Exit(PROBLEMS if report.problems else 0)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[str], typer.Argument(help="Complete runs: all shards of a corpus, or runs of several.")],
+    out: Annotated[str, typer.Option(help="The folder of the merged run.")],
+    as_json: Json = False,
+) -> None:
+    """Make one run of several; files are linked on one disk, copied otherwise."""
+    from pipeline.run.merge import merge
+
+    _print_result(merge(runs, out), as_json)
 
 
 @app.command()
@@ -175,13 +210,18 @@ def decode(
 def show(
     run: Annotated[str, typer.Argument(help="A run, or Parquet with its schema.")],
     id_: Annotated[str | None, typer.Option("--id", help="One recording.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Show what a run holds, or one recording of it."""
-    from pipeline.cli.show import recording_text, run_text
-    from pipeline.run.reader import open_run
+    """Show what a run holds, or one recording of it; of a running one, how far it is."""
+    from pipeline.cli.show import recording_json, recording_text, run_json, run_text
+    from pipeline.run.live import look, open_any
 
-    opened = open_run(run)
-    print(recording_text(opened, id_) if id_ is not None else run_text(opened))
+    opened = open_any(run)
+    if id_ is not None:
+        _print_json(recording_json(opened, id_)) if as_json else print(recording_text(opened, id_))
+        return
+    live = look(opened)
+    _print_json(run_json(opened, live)) if as_json else print(run_text(opened, live))
 
 
 @app.command()
@@ -215,17 +255,39 @@ def bench(
         json_file.write_text(json.dumps(result, indent=2))
 
 
-def _print_result(run: "Run") -> None:
-    from pipeline.cli.show import result_text
+def _preview(
+    inputs: list[str], out: str, config: Path | None, settings: dict[str, str], as_json: bool, **part: Any
+) -> None:
+    """`tokenize --dry-run`."""
+    from dataclasses import asdict
 
-    print(result_text(run))
+    from pipeline.cli.dry_run import preview_text
+    from pipeline.dry_run import dry_run
+    from pipeline.settings import load_settings
+
+    preview = dry_run(inputs, out, config=config, settings=settings, **part)
+    _print_json(asdict(preview)) if as_json else print(preview_text(preview, load_settings(config, settings)))
+
+
+def _print_result(run: "Run", as_json: bool = False) -> None:
+    from pipeline.cli.show import result_text, run_json
+
+    _print_json(run_json(run)) if as_json else print(result_text(run))
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(values, ensure_ascii=False, default=str))
 
 
 def _exit_code(run: "Run") -> int:
-    counts = run.summary()["counts"]
-    if not counts["recordings"]:
+    summary = run.summary()
+    counts = summary["counts"]
+    empty = counts.get("skipped") or summary.get("shard")  # all was skipped; a shard of a small corpus may hold nothing
+    if not counts["recordings"] and (counts["failures"] or not empty):
         return NOTHING_TOKENIZED
-    return FAILURES if counts["failures"] and run.summary()["settings"]["strict"] else 0
+    return FAILURES if counts["failures"] and summary["settings"]["strict"] else 0
 
 
 def main() -> None:

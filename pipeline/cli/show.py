@@ -1,15 +1,18 @@
 """A run -> text for a person: what came out, what it was told, what failed and why. Control characters are escaped."""
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from actors.contract import FRAME_RATE
 from pipeline.errors import InputError
-from pipeline.run.layout import CODES, FAILURES, WAVES
+from pipeline.run.layout import CODES, FAILURES, SKIPPED, WAVES
+from pipeline.run.live import Live
 from pipeline.run.reader import Run
 from pipeline.sources.passed_over import in_words
 from pipeline.storage.location import redact
@@ -27,6 +30,7 @@ def result_text(run: Run) -> str:
         ("audio", f"{counts['audio_s']:,.1f} s"),
         ("frames", f"{counts['frames']:,} (12.5 Hz, 16 codebooks)"),
         ("failures", f"{counts['failures']:,}"),
+        *([("skipped", f"{counts['skipped']:,} {bounds_text(summary['settings'])}")] if counts.get("skipped") else []),
         ("speed", f"{last['times_real_time']:,.1f}x real time ({last['wall_s']:.1f} s, {summary['device']})"),
     ]
     if summary.get("passed_over"):
@@ -42,24 +46,84 @@ def result_text(run: Run) -> str:
         paths.append(("waves", f"{location}/{WAVES}/"))
     if counts["failures"]:
         paths.append(("failures", f"{location}/{FAILURES}/"))
+    if counts.get("skipped"):
+        paths.append(("skipped", f"{location}/{SKIPPED}/"))
     paths.append(("settings", f"{location}/run.json"))
+    if summary["state"] == "limited":
+        paths.append(
+            ("not all", f"the first {summary['limit']:,} recordings; the same command without --limit goes on")
+        )
     warnings = "\n".join(f"  warning: {clean_id(text)}" for text in summary.get("warnings", []))
-    return "\n".join(filter(None, [_table(rows), warnings, _failures_text(run), _table(paths)]))
+    return "\n".join(filter(None, [table(rows), warnings, _failures_text(run), table(paths)]))
 
 
-def run_text(run: Run) -> str:
-    """`voxmill show RUN`: counts, settings, failures by reason."""
+def bounds_text(settings: dict[str, Any]) -> str:
+    """ "shorter than 0.5 s or longer than 30 s": what is skipped under these settings; "" for nothing."""
+    rules = settings["input"]
+    words = [("shorter than", rules.get("min_s")), ("longer than", rules.get("max_s"))]
+    return " or ".join(f"{word} {seconds:g} s" for word, seconds in words if seconds is not None)
+
+
+def run_text(run: Run, live: Live | None = None) -> str:
+    """`voxmill show RUN`: counts, settings, failures by reason; `live`: of one that may be written right now."""
     summary = run.summary()
+    now = _live_rows(live) if live and live.state in ("running", "crashed", "stopped") else []
     if not summary:
-        return _table([("recordings", f"{len(run):,}"), ("rows", f"{len(run.index):,}"), ("run.json", "none")])
-    rows: list[tuple[str, Any]] = [("state", summary["state"]), *summary.get("counts", {}).items()]
+        return table([*now, ("recordings", f"{len(run):,}"), ("rows", f"{len(run.index):,}"), ("run.json", "none")])
+    rows: list[tuple[str, Any]] = now or [("state", summary["state"]), *summary.get("counts", {}).items()]
     rows += [(key, summary[key]) for key in ("attention", "precision", "device", "resampler")]
     rows += [("model", summary["model"]["id"]), ("weights", summary["model"]["sha256"])]
     rows += [("inputs", ", ".join(summary["inputs"]))]
     rows += [("started", attempt["started"]) for attempt in summary["attempts"][:1]]
     rows += [("agreement with fp32", _shares(summary.get("agreement_with_fp32")))]
     settings = "\n".join(clean_id(f"  {key}: {value}") for key, value in summary["settings"].items())
-    return "\n".join(filter(None, [_table(rows), "settings", settings, _reasons_text(run)]))
+    return "\n".join(filter(None, [table(rows), "settings", settings, _reasons_text(run)]))
+
+
+def _live_rows(live: Live) -> list[tuple[str, Any]]:
+    """What a run that is not complete has so far."""
+    who = {
+        "running": f"running: {live.writer} writes it",
+        "crashed": f"crashed: {live.writer}, which wrote it, is gone; the same command goes on",
+        "stopped": "stopped: nobody writes it, and it is not complete; the same command goes on",
+    }
+    done = live.recordings + live.failures + live.skipped
+    of = f" of {live.of:,}" if live.of is not None else ""
+    speed = "not known yet" if live.times_real_time is None else f"{live.times_real_time:,.1f}x real time"
+    return [
+        ("state", who[live.state]),
+        ("done", f"{done:,}{of}: {live.recordings:,} recordings, {live.failures:,} failures, {live.skipped:,} skipped"),
+        ("rate", f"{speed} lately"),
+        ("last commit", live.last_commit or "none yet"),
+    ]
+
+
+def run_json(run: Run, live: Live | None = None) -> dict[str, Any]:
+    """`--json`: run.json without the list of parts, failures by error, and what `live` says."""
+    summary = {key: value for key, value in run.summary().items() if key != "parts"}
+    errors = Counter(run.failures()["error"].to_pylist())
+    return {"run": redact(run.location), **summary, "errors": dict(errors), **(asdict(live) if live else {})}
+
+
+def recording_json(run: Run, id_: str) -> dict[str, Any]:
+    """`voxmill show RUN --id ID --json`: without the codes; or the row of its failure or skip."""
+    if id_ in run:
+        found = run[id_]
+        fields = ("id", "source", "start_s", "end_s", "num_samples", "duration_s", "source_rate", "source_channels")
+        values = {name: getattr(found, name) for name in fields}
+        return {**values, "frames": len(found.codes), "wave": found.wave, "carried": found.carried}
+    return _not_coded(run, id_)
+
+
+def _not_coded(run: Run, id_: str) -> dict[str, Any]:
+    """The row of a recording without codes. Raises InputError where the run has none."""
+    for rows in (run.failures(), run.skipped()):
+        found = rows.filter(pc.equal(rows["id"], id_))
+        if len(found):
+            return found.slice(0, 1).to_pylist()[0]
+    raise InputError(
+        f"No recording {id_!r} in {redact(run.location)}. Its ids begin with {run.index['id'][:3].to_pylist()}."
+    )
 
 
 def recording_text(run: Run, id_: str) -> str:
@@ -75,13 +139,8 @@ def recording_text(run: Run, id_: str) -> str:
             ("wave", getattr(found.wave, "name", found.wave) or "none"),
             *found.carried.items(),
         ]
-        return _table(rows) + "\nfirst frames\n" + "\n".join(f"  {row.tolist()}" for row in found.codes[:3])
-    for failure in run.failures().to_pylist():
-        if failure["id"] == id_:
-            return _table(list(failure.items()))
-    raise InputError(
-        f"No recording {id_!r} in {redact(run.location)}. Its ids begin with {run.index['id'][:3].to_pylist()}."
-    )
+        return table(rows) + "\nfirst frames\n" + "\n".join(f"  {row.tolist()}" for row in found.codes[:3])
+    return table(list(_not_coded(run, id_).items()))
 
 
 def _failures_text(run: Run) -> str:
@@ -100,7 +159,8 @@ def _shares(shares: list[float] | None) -> str:
     return " ".join(f"{share:.1%}" for share in shares) if shares else "not measured"
 
 
-def _table(rows: list[tuple[str, Any]]) -> str:
+def table(rows: list[tuple[str, Any]]) -> str:
+    """Names and values, aligned."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows:
         table.add_row(Text(clean_id(name)), Text(clean_id(str(value))))

@@ -1,15 +1,19 @@
-"""Counts from the workers -> a progress bar in a terminal or notebook, plain lines in a log."""
+"""What a run is doing: counts from the workers -> a progress bar in a terminal or notebook; in a log, plain lines.
+
+A log has a line at the start of each phase (start, plan, read, finish) and one every LOG_EVERY_S, even where nothing
+moves: who reads it sees that the run lives.
+"""
 
 import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from actors.contract import SAMPLE_RATE
 
-LOG_EVERY_S = 10.0
+LOG_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,44 @@ class Tally:
 
 
 @contextlib.contextmanager
+def phase(name: str, quiet: bool = False) -> Iterator[None]:
+    """While inside, a log says so; a terminal shows nothing, for the phases beside "read" are short there."""
+    if quiet or _interactive():
+        yield
+        return
+    start = time.monotonic()
+    _say(name)
+    with _beside(_log, name, lambda: f"{time.monotonic() - start:.0f} s so far"):
+        yield
+
+
+@contextlib.contextmanager
 def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> Iterator[None]:
     """While inside, show the counts that `ask` returns; `total`: the number of recordings, None if it is unknown."""
     if quiet:
         yield
         return
+    if _interactive():
+        with _beside(_show_bar, ask, total):
+            yield
+        return
+    start = time.monotonic()
+
+    def counts() -> str:
+        found = ask()
+        of = f" of {total:,}" if total is not None else ""
+        return f"{found.recordings + found.failures:,}{of} recordings, {_describe(found, start)}"
+
+    _say("read")
+    with _beside(_log, "read", counts):
+        yield
+
+
+@contextlib.contextmanager
+def _beside(show: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """`show(*arguments, stop)` in a thread until the end."""
     stop = threading.Event()
-    show = _show_bar if _interactive() else _show_lines
-    thread = threading.Thread(target=show, args=(ask, total, stop), daemon=True)
+    thread = threading.Thread(target=show, args=(*arguments, stop), daemon=True)
     thread.start()
     try:
         yield
@@ -56,6 +90,15 @@ def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> 
 
 def _interactive() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+def _say(what: str) -> None:
+    print(f"voxmill: {what}", file=sys.stderr, flush=True)
+
+
+def _log(name: str, state: Callable[[], str], stop: threading.Event) -> None:
+    while not stop.wait(LOG_EVERY_S):
+        _say(f"{name}: {state()}")
 
 
 def _show_bar(ask: Callable[[], Counts], total: int | None, stop: threading.Event) -> None:
@@ -72,18 +115,6 @@ def _show_bar(ask: Callable[[], Counts], total: int | None, stop: threading.Even
             progress.update(bar, completed=counts.recordings + counts.failures, rest=_describe(counts, start))
         counts = ask()
         progress.update(bar, completed=counts.recordings + counts.failures, rest=_describe(counts, start))
-
-
-def _show_lines(ask: Callable[[], Counts], total: int | None, stop: threading.Event) -> None:
-    start = time.monotonic()
-    last = Counts()
-    while not stop.wait(LOG_EVERY_S):
-        counts = ask()
-        if counts != replace(last):
-            done = counts.recordings + counts.failures
-            of = f" of {total}" if total else ""
-            print(f"voxmill: {done}{of} recordings, {_describe(counts, start)}", file=sys.stderr, flush=True)
-            last = counts
 
 
 def _describe(counts: Counts, start: float) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import TooManyFailures, UnexpectedError
 from pipeline.run.transient import may_pass
+from pipeline.schema import SKIP
 
 LEAST = 100
 """Recordings before a share of them says anything."""
@@ -52,11 +53,13 @@ class Counts:
         self.reasons = (self.reasons + other.reasons)[:REASONS]
 
     def see(self, rows: pa.Table, stage: str) -> None:
-        """Count rows that leave `stage`: last chunks, and failures of this stage."""
+        """Count rows that leave `stage`: last chunks, failures of this stage, and what readers skip."""
         columns = [*(rows[name].to_pylist() for name in ("stage", "chunk", "chunks")), may_pass(rows).to_pylist()]
         for row, (failed, chunk, chunks, passing) in enumerate(zip(*columns, strict=True)):
             if failed is None:
                 self.finished += chunk + 1 == chunks
+            elif failed == SKIP:
+                self.finished += stage == "read"
             elif failed == stage:
                 id_, error, message = (rows[name][row].as_py() for name in ("id", "error", "message"))
                 unexpected, reason = error == UnexpectedError.__name__, f"{id_}: {error}: {message}"[:SHOWN]

@@ -34,12 +34,12 @@ class Claim:
     content: bytes
 
 
-def claims(fs: FileSystem, run: str) -> list[str]:
-    """Paths of the claims on `run`, in the same order for all. Heartbeats that a killed process left are deleted."""
+def claims(fs: FileSystem, run: str, sweep: bool = True) -> list[str]:
+    """Paths of the claims on `run`, in the same order for all. `sweep`: delete heartbeats without a claim."""
     found = [info for info in fs.get_file_info(FileSelector(run, allow_not_found=True)) if info.type == FileType.File]
     names = {info.base_name for info in found if info.base_name.startswith(LOCK_FILE)}
     beats = {name for name in names if name.endswith(BEAT)}
-    for orphan in {name for name in beats if name.removesuffix(BEAT) not in names}:
+    for orphan in {name for name in beats if sweep and name.removesuffix(BEAT) not in names}:
         _delete(fs, f"{run}/{orphan}")
     return [f"{run}/{name}" for name in sorted(names - beats)]
 

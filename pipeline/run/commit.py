@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
-from pipeline.run.layout import CODES, FAILURES, FILES, WAVES, WaveKind, parts, shards
+from pipeline.run.layout import CODES, FAILURES, FILES, SKIPPED, WAVES, WaveKind, parts, shards
 from pipeline.run.parts import read_part
 from pipeline.run.shards import delete_orphans, delete_shard, follow_part, is_part, keep_one_each
 from pipeline.run.transient import may_pass
@@ -26,7 +26,7 @@ from pipeline.storage.text import id_hashes
 class Done:
     """What the parts of a run hold: a rerun does only the rest."""
 
-    ids: pa.Array  # large_string, for over 2 GiB of them: recordings with all their codes, or a failure
+    ids: pa.Array  # large_string, for over 2 GiB of them: recordings with all their codes, a failure, or skipped
     partial: dict[str, frozenset[int]]  # long recordings of which only these chunks are committed
 
 
@@ -34,13 +34,13 @@ NOTHING = Done(pa.array([], pa.large_string()), {})
 """What a new run holds."""
 
 
-def committed(fs: FileSystem, run: str) -> Done:
+def committed(fs: FileSystem, run: str, with_skipped: bool = True) -> Done:
     """Read ids, chunks and channels, nothing else, of every part. Raises OutputError for a part that is none.
 
     A file of which each channel is a recording counts as one, too, once all of them are there.
     """
     rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", "channel", "source_channels"])
-    failures = _failed(fs, run)
+    failures = _others(fs, run, FAILURES, *([SKIPPED] if with_skipped else []))
     failed = failures["id"]
     long = rows.filter(pc.greater(rows["chunks"], 1))
     partial: dict[str, set[int]] = {}
@@ -86,13 +86,13 @@ class Settled:
 
 
 def settle(fs: FileSystem, run: str) -> Settled:
-    """Every recording is in codes, whole and once, or in failures, once: rewrite the parts where that is not so.
+    """Every recording is in codes, whole and once, or in failures or skipped, once: rewrite the parts where it is not.
 
     A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
     stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
     chunks loses its codes and keeps one failure: the first that no other attempt would cure (`transient.may_pass`),
-    else the first. Chunks of different fingerprints are never joined: the recording loses all of them, and is missing
-    then.
+    else the first. A skip counts as a failure here, after those. Chunks of different fingerprints are never joined: the
+    recording loses all of them, and is missing then.
     """
     coded, failed = _keys(fs, run, CODES, ["chunk", "chunks", PRINT]), _keys(fs, run, FAILURES, [PASSING])
     first = _first(coded["hash"], coded["chunk"])
@@ -111,8 +111,14 @@ def settle(fs: FileSystem, run: str) -> Settled:
     return Settled(changed, bool(len(mixed)))
 
 
+def drop_skipped(fs: FileSystem, run: str) -> None:
+    """Forget which recordings were skipped: other bounds are asked for."""
+    for path in parts(fs, run, SKIPPED):
+        fs.delete_file(path)
+
+
 def drop(fs: FileSystem, run: str, ids: set[bytes], kind: WaveKind = FILES) -> dict[str, str | None]:
-    """Delete the codes, failures and waves of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
+    """Delete all that is committed of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
     hashes = np.array(sorted(ids), "S16")
     coded, failed = _keys(fs, run, CODES, []), _keys(fs, run, FAILURES, [])
     kept = np.isin(coded["hash"], hashes, invert=True)
@@ -133,13 +139,18 @@ COMPUTED = {PRINT: ["chunks", *FINGERPRINT_SCHEMA.names], PASSING: ["error", "me
 """What these are computed from."""
 
 
+def _paths(fs: FileSystem, run: str, folder: str) -> list[str]:
+    """The parts of codes, or those of FAILURES and then of SKIPPED: a recording is in only one of these three."""
+    return parts(fs, run, CODES) if folder == CODES else parts(fs, run, FAILURES) + parts(fs, run, SKIPPED)
+
+
 def _keys(fs: FileSystem, run: str, folder: str, columns: list[str]) -> dict[str, np.ndarray]:
     """Of every row in a folder of parts: the hash of its id, `columns`, and the number of its part; memory is 36 bytes
     a row."""
     read = list(dict.fromkeys(["id", *(one for name in columns for one in COMPUTED.get(name, [name]))]))
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("hash", "part", *columns)}
     schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
-    for number, path in enumerate(parts(fs, run, folder)):
+    for number, path in enumerate(_paths(fs, run, folder)):
         rows = read_part(fs, path, schema, read)
         found["hash"].append(id_hashes(rows["id"]))
         found["part"].append(np.full(len(rows), number, np.int32))
@@ -176,7 +187,7 @@ def _first(*columns: np.ndarray, least: np.ndarray | int = 0) -> np.ndarray:
 def _keep(fs: FileSystem, run: str, folder: str, kept: np.ndarray, part: np.ndarray) -> dict[str, str | None]:
     """Drop the rows of a folder of parts that are not `kept`; returns sha256s as `keep_rows` does."""
     schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
-    paths = parts(fs, run, folder) if not kept.all() else []
+    paths = _paths(fs, run, folder) if not kept.all() else []
     masks = {paths[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
     return keep_rows(fs, masks, lambda path: read_part(fs, path, schema))
 
@@ -203,7 +214,7 @@ def join_long_waves(fs: FileSystem, run: str, kind: WaveKind = FILES) -> int:
 def unfinished(fs: FileSystem, run: str) -> list[str]:
     """Paths of what writers that were killed left beside run.json, the parts and the WAVs."""
     selectors = [FileSelector(run, allow_not_found=True)]
-    for folder in (CODES, FAILURES, WAVES):
+    for folder in (CODES, FAILURES, SKIPPED, WAVES):
         selectors.append(FileSelector(f"{run}/{folder}", allow_not_found=True, recursive=True))
     found = [info for selector in selectors for info in fs.get_file_info(selector)]
     return [info.path for info in found if info.type == FileType.File and UNFINISHED.fullmatch(info.base_name)]
@@ -240,11 +251,19 @@ def count(fs: FileSystem, run: str, context_samples: int) -> dict[str, int | flo
     return {
         "recordings": pc.sum(pc.equal(rows["chunk"], 0)).as_py() or 0,
         "chunks": len(rows),
-        "failures": len(_failed(fs, run)),
+        "failures": len(_others(fs, run, FAILURES)),
+        "skipped": len(_others(fs, run, SKIPPED)),
         "frames": pc.sum(rows["num_frames"]).as_py() or 0,
         "audio_s": round(samples / SAMPLE_RATE, 3),
         "context_s": round(context / SAMPLE_RATE, 3),
     }
+
+
+def outcomes(fs: FileSystem, run: str) -> dict[str, int]:
+    """How many recordings a run has, how many failed, how many were skipped; it may still be running."""
+    names, partial = _read(fs, parts(fs, run, CODES), ["id"])["id"], committed(fs, run).partial
+    others = {"failures": len(_others(fs, run, FAILURES)), "skipped": len(_others(fs, run, SKIPPED))}
+    return {"recordings": pc.count_distinct(names).as_py() - len(partial), **others, "partial": len(partial)}
 
 
 def _read(fs: FileSystem, paths: list[str], columns: list[str]) -> pa.Table:
@@ -257,9 +276,10 @@ def _long(ids: list[pa.Array]) -> pa.Array:
     return pa.concat_arrays([pa.array([], pa.large_string()), *(some.cast(pa.large_string()) for some in ids)])
 
 
-def _failed(fs: FileSystem, run: str) -> pa.Table:
-    """id and channel of all failures, in order. Reads all columns: damage is reported before a run, not at its end."""
-    tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in parts(fs, run, FAILURES)]
+def _others(fs: FileSystem, run: str, *folders: str) -> pa.Table:
+    """id and channel of all in FAILURES or SKIPPED, in order. Reads all columns: damage is reported before a run."""
+    paths = [path for folder in folders for path in parts(fs, run, folder)]
+    tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
     return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", "channel"])
 
 

@@ -11,6 +11,8 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 CODES = "codes"
 FAILURES = "failures"
+SKIPPED = "skipped"
+"""Parts like those of FAILURES: recordings that `input.min_s` and `input.max_s` leave out."""
 WAVES = "wav"
 PIECES = ".pieces"
 """Chunks of long recordings wait here, below WAVES, as raw PCM until all are there."""
@@ -82,7 +84,7 @@ def pieces_path(folder: str, id_: str) -> str:
 
 
 def parts(fs: FileSystem, run: str, folder: str) -> list[str]:
-    """Paths of the committed parts in RUN/codes or RUN/failures, in order of name; or what is there instead."""
+    """Paths of the parts in RUN/codes, RUN/failures or RUN/skipped, in order of name; or what is there instead."""
     found = fs.get_file_info(FileSelector(f"{run}/{folder}", allow_not_found=True))
     return sorted(info.path for info in found if info.base_name.startswith("part-"))
 

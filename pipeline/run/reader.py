@@ -16,7 +16,7 @@ from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError
 from pipeline.run.chunks import refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
-from pipeline.run.layout import CODES, FAILURES, RUN_FILE, parts
+from pipeline.run.layout import CODES, FAILURES, RUN_FILE, SKIPPED, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, stream_part
 from pipeline.run.run_json import read_run_file
@@ -72,6 +72,11 @@ class Run:
         self._parts = _find_parts(self.fs, self.path)
         self._index: pa.Table | None = None
         self._waves = Waves(self.fs, self.path)
+
+    @property
+    def paths(self) -> list[str]:
+        """The parts of codes, as "part" of `index` numbers them."""
+        return self._parts
 
     def __repr__(self) -> str:
         return f"Run({redact(self.location)!r}, {len(self)} recordings)"
@@ -178,7 +183,14 @@ class Run:
 
     def failures(self) -> pa.Table:
         """RUN/failures: FAILURES_SCHEMA, among them id, source, stage, error, message."""
-        paths = parts(self.fs, self.path, FAILURES)
+        return self._rows_of(FAILURES)
+
+    def skipped(self) -> pa.Table:
+        """RUN/skipped: recordings that `input.min_s` and `input.max_s` left out; FAILURES_SCHEMA."""
+        return self._rows_of(SKIPPED)
+
+    def _rows_of(self, folder: str) -> pa.Table:
+        paths = parts(self.fs, self.path, folder)
         tables = [read_part(self.fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
         return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables])
 
@@ -211,6 +223,10 @@ class Run:
             carried={name: value for name, value in first.items() if name not in CODES_SCHEMA.names},
             find_wave=functools.partial(self._waves.find, first["id"], part),
         )
+
+
+def _wave(fs: FileSystem, path: str) -> str | None:
+    return path if fs.get_file_info(path).type == FileType.File else None
 
 
 def _find_parts(fs: FileSystem, path: str) -> list[str]:

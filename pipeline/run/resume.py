@@ -7,7 +7,7 @@ from typing import Any
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
-from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, RUN_FILE, SUCCESS_FILE, WAVES, wave_kind
+from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, RUN_FILE, SKIPPED, SUCCESS_FILE, WAVES, wave_kind
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
 
@@ -17,6 +17,14 @@ DECIDES_CODES = ("model", "attention", "precision", "resampler", "track", "chunk
 
 LACKS_WAVES = "lacks_waves"
 """A key of run.json: an attempt ran without `reconstruct`, so that recordings may have codes and no wave."""
+
+
+CORPUS = "corpus"
+"""A key of run.json of a shard: the fingerprint of all that its inputs held, of which it has a part."""
+MERGING = "merging"
+"""A key of run.json until a merge is complete: the runs that it is made of."""
+RUNNING = "running"
+"""A key of run.json while an attempt runs: when it began, how many recordings the run will hold (null: unknown)."""
 
 
 def now() -> str:
@@ -37,6 +45,11 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
                 f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
             )
         return {"state": "running", **record, LACKS_WAVES: not record["settings"]["reconstruct"], "attempts": []}
+    if MERGING in before:
+        raise OutputError(
+            f"{run} is a merge that was killed. Do the same `voxmill merge` again, or give --out another."
+        )
+    refuse_other_shard(run, before, record)
     _refuse_other_waves(fs, run, before["settings"], record["settings"])
     changed = [
         f"{key}: {before.get(key)!r} there, {record[key]!r} now"
@@ -66,8 +79,30 @@ def _refuse_other_waves(fs: FileSystem, run: str, before: Mapping[str, Any], now
         )
 
 
+def refuse_other_shard(run: str, before: dict[str, Any], record: dict[str, Any]) -> None:
+    """Raise OutputError where a run and a command are of different parts of their inputs."""
+    if before.get("shard") != record.get("shard"):
+        raise OutputError(
+            f"{run} is {_part(before)} of its inputs, this command asks for {_part(record)}. Give each shard a"
+            " folder of its own; `voxmill merge` makes one run of them."
+        )
+
+
+def _part(record: dict[str, Any]) -> str:
+    return f"shard {record['shard']}" if record.get("shard") else "all"
+
+
+BOUNDS = ("min_s", "max_s")
+
+
+def other_bounds(before: dict[str, Any] | None, now: dict[str, Any]) -> bool:
+    """Whether two run.json differ in which lengths are skipped."""
+    one, other = (((record or now)["settings"].get("input", {})) for record in (before, now))
+    return any(one.get(name) != other.get(name) for name in BOUNDS)
+
+
 def mark(fs: FileSystem, run: str, complete: bool) -> None:
-    """RUN/_SUCCESS is there exactly while every input of the last attempt is in codes or in failures."""
+    """RUN/_SUCCESS is there exactly while every input of the last attempt is in codes, in failures or skipped."""
     path = f"{run}/{SUCCESS_FILE}"
     if complete:
         write_whole(fs, path, lambda file: file.write(b""))
@@ -83,7 +118,7 @@ def clear(fs: FileSystem, run: str) -> None:
     if fs.get_file_info(f"{run}/{RUN_FILE}").type != FileType.File:
         return
     mark(fs, run, complete=False)
-    for folder in (CODES, FAILURES, WAVES):
+    for folder in (CODES, FAILURES, SKIPPED, WAVES):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")
     fs.delete_file(f"{run}/{RUN_FILE}")

@@ -58,6 +58,7 @@ class _Counts(_Section):
     recordings: int = 0
     chunks: int = 0
     failures: int = 0
+    skipped: int = 0
     frames: int = 0
     audio_s: float = 0.0
     context_s: float = 0.0
@@ -78,7 +79,7 @@ class _RunFile(_Section):
     resampler: str
     chunk: _Chunk
     settings: _Settings
-    state: Literal["running", "complete"]
+    state: Literal["running", "limited", "complete"]
     attempts: list[_Attempt]
     counts: _Counts = _Counts()
     parts: dict[str, str] = {}

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
-from pipeline.run.layout import CODES, FAILURES, WAVES, shard_path
+from pipeline.run.layout import CODES, FAILURES, SKIPPED, WAVES, shard_path
 from pipeline.run.write_waves import write_waves_to_shard
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, SKIP
 from pipeline.storage.atomic import Check, write_whole
 
 
@@ -33,14 +33,16 @@ class Written:
 
 
 def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> pa.Table:
-    """Commit rows as at most one part of codes and one of failures; returns one row: a `Written`.
+    """Commit rows as at most one part of codes, one of failures, one of skipped ones; returns one row: a `Written`.
 
     `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures. A
     row that failed in the stage "decode" has its codes, and only those. `before` is called before each commit: the
     lock's check.
     """
     undecoded = pc.fill_null(pc.equal(rows["stage"], "decode"), False)
-    failures = rows.filter(_failed(rows)).select(FAILURES_SCHEMA.names)
+    skip = pc.fill_null(pc.equal(rows["stage"], SKIP), False)
+    failures = rows.filter(pc.and_not(_failed(rows), skip)).select(FAILURES_SCHEMA.names)
+    skipped = rows.filter(skip).select(FAILURES_SCHEMA.names)
     carried = [name for name in rows.column_names if name not in {*CODES_SCHEMA.names, *FAILURES_SCHEMA.names}]
     codes = rows.filter(pc.invert(_failed(rows))).select(CODES_SCHEMA.names + carried)
     written = Written(
@@ -57,6 +59,8 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None =
         values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}", before)
     if len(failures):
         values["failures_part"] = write_failures(failures, fs, run, before)
+    if len(skipped):
+        write_failures(skipped, fs, run, before, SKIPPED)
     return pa.Table.from_pylist([values])
 
 
@@ -79,10 +83,12 @@ def _failed(rows: pa.Table) -> pa.ChunkedArray:
     return pc.and_not(pc.is_valid(rows["stage"]), pc.fill_null(pc.equal(rows["stage"], "decode"), False))
 
 
-def write_failures(failures: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> str:
-    """Commit rows of FAILURES_SCHEMA as one part; returns its name."""
+def write_failures(
+    failures: pa.Table, fs: FileSystem, run: str, before: Check | None = None, folder: str = FAILURES
+) -> str:
+    """Commit rows of FAILURES_SCHEMA as one part of `folder`; returns its name."""
     name = part_name(failures)
-    write_table(failures, fs, f"{run}/{FAILURES}/{name}", before)
+    write_table(failures, fs, f"{run}/{folder}/{name}", before)
     return name
 
 

@@ -1,8 +1,8 @@
 """The table of input formats: suffixes, discovery, reading. A new format is one file beside this and one line here."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 
 import pyarrow as pa
 
@@ -51,8 +51,13 @@ def kind_of(name: str) -> Kind:
 
 
 def recordings(task: ReadTask) -> Iterator[InputRecording]:
-    """Every recording of `task` that is not committed, in order. A file of which each channel is one counts as one."""
-    return FORMATS[task.kind].read(task)
+    """Every recording of `task` that is not committed, in order; with a limit, of its first ones. A file of which each
+    channel is one counts as one."""
+    if task.limit is None:
+        return FORMATS[task.kind].read(task)
+    every = FORMATS[task.kind].read(replace(task, done=task.done.slice(0, 0)))
+    done = frozenset(task.done.to_pylist())
+    return (one for one in islice(every, task.limit) if one.id not in done)
 
 
 def together(task: ReadTask, found: Iterator[InputRecording]) -> Iterator[list[InputRecording]]:

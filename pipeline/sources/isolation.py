@@ -32,7 +32,7 @@ def isolated(task: ReadTask, name: str, attempts: Attempts) -> Iterator[list[Inp
 
 def _containers(task: ReadTask) -> Iterator[ReadTask]:
     """`task` in pieces of one container each: one that cannot be passed ends only its own piece."""
-    if task.kind == "files":
+    if task.kind == "files" or task.limit is not None:  # a limit is of all its containers together
         yield task
         return
     row = 0

@@ -6,6 +6,7 @@ member's name where the container is the only input.
 """
 
 import bisect
+import functools
 import itertools
 import math
 from collections import Counter
@@ -21,8 +22,9 @@ from pipeline.errors import InputError
 from pipeline.schema import EACH, file_ids
 from pipeline.sources.discover import discover
 from pipeline.sources.expand import expand
-from pipeline.sources.formats import FORMATS, suffixes
+from pipeline.sources.formats import FORMATS, recordings, suffixes
 from pipeline.sources.found import Found, Rules
+from pipeline.sources.limit import first_recordings
 from pipeline.sources.passed_over import in_words
 from pipeline.sources.split import share
 from pipeline.sources.task import UNIT_SCHEMA, Kind, ReadTask
@@ -68,6 +70,7 @@ class Plan:
     recordings: int | None  # to read; None where only opening a tar shard, or a file for its channels, would tell
     passed_over: Counter[str]  # as in Discovered
     skipped: int  # files that are committed already; containers skip theirs while they are read
+    cut: bool = False  # a limit left recordings out; of containers, it may have
 
 
 def plan(
@@ -128,18 +131,23 @@ def divide(
     parallelism: int = 1,
     chunk_samples: int | None = None,
     max_recording_s: float = math.inf,
+    limit: int | None = None,
 ) -> Plan:
     """Divide the reading of `inputs`, without the recordings whose ids are in `done`, into tasks.
 
     A task holds about `task_bytes` of encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With
     `chunk_samples` (at 24 kHz), tasks share a large local WAV of several chunks, unless it is longer than
-    `max_recording_s`.
+    `max_recording_s`. `limit`: only the first recordings, files before members of containers, each in the order of the
+    inputs, committed ones counted; then one task reads all containers of a kind, because only reading counts them.
     """
     found, carried = inputs.found, inputs.carried
     known = _one_array(pa.array([], pa.large_string()) if done is None else done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
+    chosen = first_recordings(units, limit, functools.partial(_count, inputs))
+    units = dict(chosen.units)
     units["files"], skipped = _fresh(units["files"], known)
     units["files"] = by_file(units["files"])
+    fresh = units["files"].num_rows
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None:
@@ -148,16 +156,28 @@ def divide(
     pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
     for kind in FORMATS:
         keep = FILE_TASKS * task_bytes if kind == "files" else 1
-        pieces += [(kind, piece) for piece in split(units[kind], target, keep)]
-    none = pa.array([], pa.large_string())
-    how = (inputs.prefixed, inputs.column, inputs.access, inputs.channel)
-    tasks = [ReadTask(kind, piece, carried, none, *how) for kind, piece in pieces]
+        whole = kind in chosen.limits  # only one task can count
+        pieces += [(kind, piece) for piece in ([units[kind]] if whole else split(units[kind], target, keep))]
+    tasks = [task_of(inputs, kind, piece, chosen.limits.get(kind)) for kind, piece in pieces]
     if len(known) and not all(task.listed for task in tasks):
         committed = Committed(known, inputs.prefixed)
         tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
     counts = [one.recordings if one.kind != "files" or not _each(one.units) else None for one in found]
-    recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
-    return Plan(tasks, carried, recordings, inputs.passed_over, skipped)
+    number = None if None in counts else sum(count or 0 for count in counts) - skipped
+    if chosen.cut:
+        number = fresh if not chosen.limits and not _each(units["files"]) else None
+    return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
+
+
+def task_of(inputs: Discovered, kind: Kind, units: pa.Table, limit: int | None = None) -> ReadTask:
+    """A task that reads `units`, nothing of which is committed."""
+    how = (inputs.prefixed, inputs.column, inputs.access, inputs.channel, limit)
+    return ReadTask(kind, units, inputs.carried, pa.array([], pa.large_string()), *how)
+
+
+def _count(inputs: Discovered, kind: Kind, units: pa.Table, most: int) -> int:
+    """Recordings in containers, `most` at most. Opens and reads them."""
+    return sum(1 for _ in recordings(task_of(inputs, kind, units, most)))
 
 
 def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) -> Plan:

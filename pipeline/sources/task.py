@@ -59,6 +59,7 @@ class ReadTask:
     column: str | None  # the audio column of Parquet shards, where the user named it
     access: Access  # how they are opened
     channel: int | None = None  # of the recordings in containers: as "@channel"
+    limit: int | None = None  # of containers: only so many recordings, in their order, committed ones counted
 
     @property
     def listed(self) -> bool:

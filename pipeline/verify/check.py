@@ -14,9 +14,11 @@ from pipeline.changes import changes
 from pipeline.run.commit import unfinished, whole_files
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.run_json import run_settings
+from pipeline.schema import SKIP
 from pipeline.settings import Settings
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import Discovered, discover_all, divide
+from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
@@ -47,8 +49,10 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
     checked = [_counted(evidence)]
     if inputs:
         chosen = (run_settings(evidence.summary) if evidence.summary else Settings()).input
+        shard, limit = ((evidence.summary or {}).get(key) for key in ("shard", "limit"))
         found = discover_all(inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel)
-        ids = planned_ids(found)
+        found = of_shard(found, parse_shard(shard) if shard else None)
+        ids = planned_ids(found, limit)
         problems += bounded(unaccounted(evidence, ids))
         sound = not evidence.torn and evidence.rows["fault"].null_count == len(evidence.rows)
         problems += bounded(other_content(evidence, found)) if sound else []
@@ -71,17 +75,25 @@ def bounded(lines: Iterable[str]) -> list[str]:
 
 
 def _counted(evidence: Evidence) -> str:
-    found = whole(evidence.recordings)
+    found, skipped = whole(evidence.recordings), _skipped(evidence)
+    more = f", {skipped:,} skipped" if skipped else ""
     return (
-        f"{len(found):,} recordings, {len(evidence.rows):,} chunks, {len(evidence.failed):,} failures in"
-        f" {len(evidence.parts):,} + {len(evidence.failure_parts):,} parts"
+        f"{len(found):,} recordings, {len(evidence.rows):,} chunks, {len(evidence.failed) - skipped:,} failures{more}"
+        f" in {len(evidence.parts):,} + {len(evidence.failure_parts):,} parts"
     )
+
+
+def _skipped(evidence: Evidence) -> int:
+    return pc.sum(pc.equal(evidence.failed["stage"], SKIP)).as_py() or 0
 
 
 def unfinished_run(evidence: Evidence) -> Iterator[str]:
     """A run that is not complete, or has no valid run.json."""
     if evidence.summary is None:
         yield evidence.damage or "run.json is missing: settings, checksums and counts cannot be checked"
+    elif evidence.summary.get("state") == "limited":
+        yield f"only the first {evidence.summary.get('limit')} recordings were asked for: run it without --limit"
+        return
     elif evidence.summary.get("state") != "complete":
         yield f"run.json says {evidence.summary.get('state')!r}, not 'complete': run the same `voxmill tokenize` again"
     if evidence.fs.get_file_info(f"{evidence.run}/{SUCCESS_FILE}").type != FileType.File:
@@ -132,7 +144,7 @@ def incomplete(evidence: Evidence) -> Iterator[str]:
 
 
 def failed_twice(evidence: Evidence) -> Iterator[str]:
-    """Ids with several failures, or with a failure and codes."""
+    """Ids with several failures (a skip counts as one), or with a failure and codes."""
     counts = evidence.failed["id"].value_counts()
     for row in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
         yield f"{row['values']}: {row['counts']} rows in {FAILURES}, expected 1"
@@ -147,7 +159,8 @@ def other_counts(evidence: Evidence) -> Iterator[str]:
     seen = {
         "recordings": pc.sum(pc.equal(evidence.rows["chunk"], 0)).as_py() or 0,
         "chunks": len(evidence.rows),
-        "failures": len(evidence.failed),
+        "failures": len(evidence.failed) - _skipped(evidence),
+        "skipped": _skipped(evidence),
         "frames": pc.sum(evidence.rows["num_frames"]).as_py() or 0,
     }
     for name, number in seen.items():
@@ -171,13 +184,14 @@ def unfinished_files(evidence: Evidence) -> Iterator[str]:
         yield f"{WAVES}/{PIECES} holds chunks that no attempt joined: run the same `voxmill tokenize` again"
 
 
-def planned_ids(inputs: Discovered) -> pa.ChunkedArray:
-    """The ids of all recordings of `inputs`, of files where each channel is one. Opens containers, but no audio."""
+def planned_ids(inputs: Discovered, limit: int | None = None) -> pa.ChunkedArray:
+    """The ids of all recordings of `inputs`, or of the first `limit`; of files where each channel is one. Opens
+    containers, but no audio."""
     ids = [
         task.units["@id"].combine_chunks()
         if task.kind == "files"
         else pa.array([item.id for item in recordings(task)], pa.string())
-        for task in divide(inputs).tasks
+        for task in divide(inputs, limit=limit).tasks
     ]
     return pa.chunked_array(ids, pa.string())
 

@@ -53,8 +53,9 @@ def retry(
         mark(fs, run, complete=False)
         dropped = drop_failures(fs, run, errors)
     chosen = {**recorded_settings(summary), **(settings or {})}
+    part = {key: summary[key] for key in ("limit", "shard") if summary.get(key) is not None}
     try:
-        return tokenize(given, str(location), settings=chosen, quiet=quiet)
+        return tokenize(given, str(location), settings=chosen, quiet=quiet, **part)
     except VoxmillError as error:
         _put_back(fs, run, dropped, complete)
         if isinstance(error, InputError) and not inputs and any(is_uri(name) for name in summary["inputs"]):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem, FileType
 
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import CODES, FAILURES, parts
+from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.run.parts import parse, row_faults
 from pipeline.run.run_json import read_run_file
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
@@ -38,11 +38,11 @@ class Evidence:
     summary: dict[str, Any] | None  # run.json; None if it is missing or damaged
     damage: str  # what is wrong with run.json; "" if nothing is
     parts: list[str]  # paths in RUN/codes
-    failure_parts: list[str]
+    failure_parts: list[str]  # in RUN/failures and RUN/skipped
     sha256s: dict[str, str]  # of every part of codes, by name
     torn: dict[str, str]  # path of a part of either kind -> why it cannot be read
     rows: pa.Table  # ROWS_SCHEMA
-    failed: pa.Table  # FAILED_SCHEMA
+    failed: pa.Table  # FAILED_SCHEMA; skipped ones too, whose stage is SKIP
     recordings: pa.Table  # `recordings` of the sound rows
 
     @property
@@ -57,7 +57,7 @@ def gather(fs: FileSystem, run: str, codebook_size: Callable[[str], int]) -> Evi
     `codebook_size` maps a model to the size of its codebooks. Raises InputError if there is no run, or if a file system
     fails.
     """
-    paths, failure_paths = parts(fs, run, CODES), parts(fs, run, FAILURES)
+    paths, failure_paths = parts(fs, run, CODES), parts(fs, run, FAILURES) + parts(fs, run, SKIPPED)
     summary, damage = _summary(fs, run)
     if summary is None and not damage and not paths:
         raise InputError(f"{run} holds no run: expected run.json or {CODES}/part-*.parquet in it.")

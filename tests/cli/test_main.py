@@ -9,22 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.demo import CLIPS
-from pipeline.cli.main import main
+from tests.helpers.commands import voxmill
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
-
-
-def voxmill(*arguments: object) -> int:
-    """Run the command in this process; returns its exit code."""
-    before = sys.argv
-    sys.argv = ["voxmill", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def test_help_answers_at_once() -> None:

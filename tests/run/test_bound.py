@@ -32,6 +32,7 @@ def test_rows_are_counted_where_they_finish_or_fail() -> None:
             {"id": "bad", "stage": "read", "error": "NotAudio", "message": "no format"},
             {"id": "away", "stage": "read", "error": "UnreadableAudio", "message": "a: cannot be read (OSError: 116)"},
             {"id": "gone", "stage": "read", "error": "UnreadableAudio", "message": "b: no such file or folder"},
+            {"id": "short", "stage": "skip", "error": "Skipped", "message": "too short"},
             {"id": "odd", "stage": "read", "error": "UnexpectedError", "message": "KeyError: 7" + "x" * 1000},
         ],
         CHUNK_SCHEMA,
@@ -39,12 +40,12 @@ def test_rows_are_counted_where_they_finish_or_fail() -> None:
     read, encode, census = Counts(), Counts(), Census()
     read.see(rows, "read")
     encode.see(rows, "encode")
-    assert (read.finished, read.failures, read.unexpected, read.passing) == (6, 4, 1, 1)
+    assert (read.finished, read.failures, read.unexpected, read.passing) == (7, 4, 1, 1)
     assert read.reasons[0] == "bad: NotAudio: no format"
     assert (encode.finished, encode.failures) == (2, 0)
     for _ in range(3):
         census.add(A, read)
-    assert (census.get()[A].finished, len(census.get()[A].reasons)) == (18, REASONS)
+    assert (census.get()[A].finished, len(census.get()[A].reasons)) == (21, REASONS)
 
 
 def test_reasons_are_short() -> None:

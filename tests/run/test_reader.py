@@ -301,7 +301,7 @@ def without(*path: str) -> bytes:
         (without("settings", "model"), "settings.model: Field required"),
         (json.dumps(run_record(inputs="corpus/")).encode(), "inputs: Input should be a valid list"),
         (json.dumps(run_record(model="demo")).encode(), "model: Input should be a valid"),
-        (json.dumps(run_record(state="done")).encode(), "state: Input should be 'running' or 'complete'"),
+        (json.dumps(run_record(state="done")).encode(), "state: Input should be 'running', 'limited' or 'complete'"),
         (json.dumps(run_record(chunk={"samples": 0, "context_samples": 0})).encode(), "chunk.samples: Input should"),
         (
             json.dumps(run_record(chunk={"samples": 1, "context_samples": 10**30})).encode(),

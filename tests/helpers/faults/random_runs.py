@@ -1,5 +1,6 @@
 """A seed -> a random corpus, tokenized in this process under random faults -> what is wrong with the finished run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ def random_faults(corpus: Corpus, place: Path, times: int, random: np.random.Gen
     return trials
 
 
-def disturbed(seed: int, place: Path, model: Path, codec: Codec) -> int:
-    """Make a corpus, tokenize it with faults until it is complete, and compare; returns how many faults there were."""
+def disturbed(seed: int, place: Path, model: Path, codec: Codec, more: Mapping[str, Any] | None = None) -> int:
+    """Make a corpus, tokenize it with faults until it is complete, and compare; returns how many faults there were.
+
+    `more`: settings beside the random ones.
+    """
     random = np.random.default_rng(seed)
     corpus = make_corpus(place / "corpus", random)
     options = options_of(random, model, shards=seed % 2 == 1)
+    options["settings"] |= more or {}
     chaos = Chaos(random, [path for path in corpus.iterdir() if path.suffix in (".wav", ".flac")])
     changed: set[str] = set()
     for _ in range(ATTEMPTS):
@@ -116,11 +121,13 @@ def change_one(corpus: Path, random: np.random.Generator) -> set[str]:
 
 
 def compare(run: Run, undisturbed: Run, corpus: Path, gone: set[str]) -> None:
-    """Every planned recording is in codes or in failures, once; failures are those of an undisturbed run, or of files
-    that were away."""
+    """Every planned recording is in codes, in failures or skipped, once; failures are those of an undisturbed run, or
+    of files that were away."""
     planned = [item.id for task in plan([str(corpus)]).tasks for item in recordings(task)]
     coded, failed = [recording.id for recording in run], run.failures()["id"].to_pylist()
-    assert sorted(coded + failed) == sorted(planned)
+    skipped = run.skipped()["id"].to_pylist()
+    assert sorted(coded + failed + skipped) == sorted(planned)
+    assert set(skipped) <= set(undisturbed.skipped()["id"].to_pylist())
     assert set(failed) - set(undisturbed.failures()["id"].to_pylist()) <= gone
     for recording in run:
         assert np.array_equal(recording.codes, undisturbed[recording.id].codes)

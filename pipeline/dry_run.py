@@ -1,0 +1,187 @@
+"""`--dry-run`: inputs and a run's folder -> what a command would read. Writes nothing, takes no lock, starts no Ray."""
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.audio.duration import header_seconds
+from pipeline.audio.length import Lengths
+from pipeline.changes import refuse_inside
+from pipeline.errors import RecordingError
+from pipeline.run.commit import committed, outcomes
+from pipeline.run.resume import other_bounds, refuse_other_shard
+from pipeline.run.run_json import read_run_file
+from pipeline.settings import Settings, load_settings
+from pipeline.sources.formats import recordings
+from pipeline.sources.limit import refuse_limit
+from pipeline.sources.passed_over import bounded
+from pipeline.sources.plan import Discovered, Plan, discover_all, divide
+from pipeline.sources.shard import of_shard, parse_shard
+from pipeline.sources.task import UNIT_SCHEMA
+from pipeline.storage.access import Access
+from pipeline.storage.filesystem import locate
+from pipeline.storage.opening import open_recording
+
+MOST_OPENED = 200
+"""Files whose headers are read, evenly spaced among those of unknown length."""
+MOST_S = 20.0
+"""Seconds after which those that are not open yet are given up."""
+THREADS = 16
+FIRST_IDS = 5
+DURATIONS = ("duration_s", "duration")
+"""Columns of a manifest that tell lengths, in seconds."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a command would do."""
+
+    files: int  # recordings to read that are files, or rows of a manifest
+    containers: dict[str, int]  # to read, by kind; only opening them tells how many recordings they hold
+    recordings: int | None  # to read; None where only opening containers tells
+    tasks: int
+    columns: dict[str, str]  # that travel, and their types
+    first_ids: list[str]
+    passed_over: dict[str, int]  # files and folders, by suffix
+    runs: list[str]  # that are passed over
+    committed: dict[str, int] | None  # recordings, failures and skipped ones of the run that is there; None: no run
+    known: int  # of the files, those whose length is known
+    known_h: float  # their hours
+    about_h: float | None  # of all files, by those whose header was read
+    skipped: int  # of the known ones, those that `input.min_s` and `input.max_s` leave out
+    shard: str | None
+    limit: int | None
+
+
+def dry_run(
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    config: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    shard: str | None = None,
+    overwrite: bool = False,
+) -> Preview:
+    """What `tokenize` with these arguments would read. Raises what it raises for inputs and for other shards.
+
+    Opens at most MOST_OPENED files; Parquet footers are read as always, and the first container for its first ids.
+    """
+    chosen = load_settings(config, settings)
+    refuse_limit(limit)
+    part = parse_shard(shard) if shard is not None else None
+    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    fs, run = locate(str(out), chosen.input.schemes)
+    refuse_inside(paths, chosen.input.schemes, fs, run)
+    before = None if overwrite else read_run_file(fs, run)
+    record = {"shard": shard, "settings": chosen.model_dump(mode="json")}
+    if before is not None:
+        refuse_other_shard(run, before, record)
+    rules = chosen.input
+    whole = discover_all(paths, rules.column, rules.access, root=rules.root, channel=rules.channel)
+    found = of_shard(whole, part)
+    again = other_bounds(before, record)
+    done = None if before is None else committed(fs, run, with_skipped=not again).ids
+    planned = divide(
+        found,
+        done,
+        task_bytes=round(chosen.input.task_mb * 2**20),
+        parallelism=chosen.input.readers or os.cpu_count() or 1,
+        limit=limit,
+    )
+    return _preview(found, planned, chosen, None if before is None else outcomes(fs, run), shard, limit)
+
+
+def _preview(
+    found: Discovered,
+    planned: Plan,
+    settings: Settings,
+    there: dict[str, int] | None,
+    shard: str | None,
+    limit: int | None,
+) -> Preview:
+    units = [task.units for task in planned.tasks if task.kind == "files"]
+    files = pa.concat_tables(units) if units else UNIT_SCHEMA.empty_table()
+    seconds = told_seconds(files)
+    told = ~np.isnan(seconds)
+    rest = np.flatnonzero(~told)
+    opened = rest[np.linspace(0, len(rest) - 1, min(len(rest), MOST_OPENED)).astype(int)] if len(rest) else rest
+    seconds[opened] = opened_seconds(files["@location"].take(pa.array(opened)).to_pylist(), settings.input.access)
+    known = seconds[~np.isnan(seconds)]
+    sampled = seconds[opened][~np.isnan(seconds[opened])]
+    about = None
+    if len(known) == len(seconds) or len(sampled):
+        missing = len(seconds) - len(known)
+        about = round((known.sum() + (missing * sampled.mean() if missing else 0.0)) / 3600, 4)
+    lengths = Lengths(settings.input.min_s, settings.input.max_s)
+    return Preview(
+        files=len(files),
+        containers=_containers(planned),
+        recordings=planned.recordings,
+        tasks=len(planned.tasks),
+        columns={field.name: str(field.type) for field in planned.carried},
+        first_ids=_first_ids(planned),
+        passed_over=bounded(found.passed_over),
+        runs=found.runs,
+        committed=there,
+        known=len(known),
+        known_h=round(float(known.sum()) / 3600, 4),
+        about_h=about,
+        skipped=int(np.count_nonzero(lengths.outside(known))),
+        shard=shard,
+        limit=limit,
+    )
+
+
+def told_seconds(files: pa.Table) -> np.ndarray:
+    """float64 [files]: the length of each, by its bounds or by a column of its manifest; NaN: not told."""
+    seconds = pc.subtract(files["@end_s"], pc.fill_null(files["@start_s"], 0.0))
+    for name in DURATIONS:
+        kind = files.schema.field(name).type if name in files.schema.names else pa.null()
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            seconds = pc.coalesce(seconds, files[name].cast(pa.float64()))
+    return np.array(pc.fill_null(seconds.cast(pa.float64()), np.nan).to_numpy())
+
+
+def opened_seconds(locations: list[str], access: Access) -> np.ndarray:
+    """float64 [locations]: lengths as headers tell, NaN where they do not, or not in time."""
+    once = replace(access, retries=0, timeout_s=min(access.timeout_s, MOST_S))
+    with_threads = ThreadPoolExecutor(THREADS)
+    tries = [with_threads.submit(_header_seconds, location, once) for location in locations]
+    wait(tries, timeout=MOST_S)
+    with_threads.shutdown(wait=False, cancel_futures=True)
+    found = [one.result() if one.done() and not one.cancelled() else None for one in tries]
+    return np.array([np.nan if seconds is None else seconds for seconds in found], np.float64)
+
+
+def _header_seconds(location: str, access: Access) -> float | None:
+    try:
+        with open_recording(location, access) as file:
+            return header_seconds(file)
+    except RecordingError:
+        return None
+
+
+def _containers(planned: Plan) -> dict[str, int]:
+    found: dict[str, set[str]] = {}
+    for task in planned.tasks:
+        if task.kind != "files":
+            found.setdefault(task.kind, set()).update(task.units["@id"].to_pylist())
+    return {kind: len(ids) for kind, ids in found.items()}
+
+
+def _first_ids(planned: Plan) -> list[str]:
+    """Of the files; where there are none, of the recordings of the first container, which is opened."""
+    ids = itertools.chain.from_iterable(task.units["@id"].to_pylist() for task in planned.tasks if task.kind == "files")
+    first = list(itertools.islice(ids, FIRST_IDS))
+    if first or not planned.tasks:
+        return first
+    return [one.id for one in itertools.islice(recordings(planned.tasks[0]), FIRST_IDS)]

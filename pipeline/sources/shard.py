@@ -1,0 +1,67 @@
+"""`--shard I/N`: inputs as discovered -> the part of them that one of N independent runs reads."""
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import SettingsError
+from pipeline.sources.found import Found
+from pipeline.sources.plan import Discovered
+from pipeline.storage.text import id_hashes, redacted
+
+MAX_SHARDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` parts of a corpus, from 0, as SLURM's job arrays number their tasks by default."""
+
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def parse_shard(text: str) -> Shard:
+    """ "3/16" -> the fourth of 16. Raises SettingsError."""
+    found = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text)
+    index, count = map(int, found.groups()) if found else (0, 0)
+    if not 0 <= index < count <= MAX_SHARDS:
+        raise SettingsError(
+            f"shard {text!r}: expected I/N with 0 <= I < N <= {MAX_SHARDS:,}, such as 0/4, 1/4, 2/4 and 3/4 for four"
+            " runs (SLURM: --array=0-3 and --shard $SLURM_ARRAY_TASK_ID/4)"
+        )
+    return Shard(index, count)
+
+
+def of_shard(inputs: Discovered, shard: Shard | None) -> Discovered:
+    """What `shard` (None: all) holds of `inputs`. Columns and names of ids are those of all.
+
+    A recording goes by a hash of its id, a container by one of its own, a segment by its file's: a file is read in one
+    shard. What else the inputs hold plays no part.
+    """
+    return inputs if shard is None else replace(inputs, found=[_part(one, shard) for one in inputs.found])
+
+
+def fingerprint(inputs: Discovered) -> str:
+    """Of all recordings and containers of `inputs`, and the shards they are in: shards of one corpus have the same."""
+    hashes = [np.concatenate([id_hashes(one.units["@id"]), _hashes(one)]) for one in inputs.found]
+    return hashlib.blake2b(np.sort(np.concatenate(hashes)).tobytes(), digest_size=16).hexdigest()
+
+
+def _part(one: Found, shard: Shard) -> Found:
+    first = np.frombuffer(_hashes(one).tobytes(), ">u8")[::2]  # 8 bytes of the 16
+    units = one.units.filter(pa.array(first % np.uint64(shard.count) == shard.index))
+    known = units.num_rows if one.kind == "files" else one.recordings if units.num_rows == one.units.num_rows else None
+    return replace(one, units=units, recordings=known)
+
+
+def _hashes(one: Found) -> np.ndarray:
+    units = one.units
+    segment = pc.or_(pc.is_valid(units["@start_s"]), pc.is_valid(units["@end_s"]))
+    return id_hashes(pc.if_else(segment, redacted(units["@location"]), units["@id"]))

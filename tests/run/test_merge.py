@@ -1,0 +1,285 @@
+"""`merge`: shards and other runs become one; what keeps them apart is refused before anything is written."""
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow.fs import LocalFileSystem
+
+import pipeline.run.merge
+from actors.codec import Codec
+from pipeline import merge, open_run
+from pipeline.errors import InputError, OutputError
+from pipeline.run.commit import checksums, count
+from pipeline.run.layout import wave_path
+from pipeline.run.resume import mark
+from pipeline.run.run_json import read_run_file, save
+from pipeline.run.write import write_parts
+from pipeline.storage.atomic import write_whole
+from pipeline.storage.copy import copy_files
+from pipeline.storage.filesystem import locate
+from pipeline.verify.check import check
+from tests.helpers.commands import in_process, speak, voxmill
+from tests.helpers.rows import coded_row, failed_row, run_record
+from tests.helpers.s3 import s3_server
+
+LOCAL = LocalFileSystem()
+
+
+def make(location: str | Path, ids: str, **more: Any) -> str:
+    """A complete run of these recordings, with a WAV each, and one failure."""
+    fs, path = locate(str(location))
+    failure = failed_row(f"bad-{ids}")
+    write_parts(pa.concat_tables([*(coded_row(id_, 1920) for id_ in ids), failure]), fs, path)
+    for id_ in ids:
+        write_whole(fs, wave_path(f"{path}/wav", f"spk/{id_}"), lambda file, id_=id_: file.write(id_.encode()))
+    settings = run_record()["settings"] | {"reconstruct": False}
+    record = run_record(settings=settings, counts=count(fs, path, 0) | {"passed_over": 2}, **more)
+    save(fs, path, record | {"parts": checksums(fs, path, {})})
+    mark(fs, path, complete=True)
+    return str(location)
+
+
+def ids(run: str | Path) -> list[str]:
+    return sorted(recording.id for recording in open_run(str(run)))
+
+
+def test_merged_runs_are_one_run(tmp_path: Path) -> None:
+    runs = [make(tmp_path / "one", "ab"), make(tmp_path / "two", "cde", inputs=["other/"])]
+    merged = merge(runs, tmp_path / "all")
+    assert ids(tmp_path / "all") == list("abcde")
+    assert sorted(merged.failures()["id"].to_pylist()) == ["bad-ab", "bad-cde"]
+    assert check(tmp_path / "all").problems == []
+    summary = merged.summary()
+    assert (summary["state"], summary["inputs"]) == ("complete", ["corpus/", "other/"])
+    assert (summary["counts"]["recordings"], summary["counts"]["failures"]) == (5, 2)
+    assert len(summary["attempts"]) == 2
+    assert "passed_over" not in summary["counts"]  # of different inputs
+    for run in runs:
+        for path in (path for path in Path(run).rglob("*") if path.is_file() and path.parent != Path(run)):
+            assert path.samefile(tmp_path / "all" / path.relative_to(run))  # hard links
+
+
+def test_shards_of_a_corpus(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = speak(tmp_path / "corpus", {f"{number}.wav": 0.2 for number in range(12)})
+    (corpus / "bad.wav").write_text("no audio")
+    codec = Codec.load(str(small_model), device="cpu", precision="fp32", threads=1)
+    command = ["tokenize", corpus, "--model", small_model, "--device", "cpu", "--no-reconstruct", "--out"]
+    with in_process(codec):
+        shards = [tmp_path / f"shard-{index}" for index in range(3)]
+        for index, shard in enumerate(shards):
+            if index == 2:
+                speak(corpus, {"late.wav": 0.2})
+            assert voxmill(*command, shard, "--shard", f"{index}/3") in (0, 1)
+        assert voxmill("merge", *shards, "--out", tmp_path / "all") == 2  # late.wav may be in one that is over
+        assert "held something else when shard 2/3 began than when shard 0/3 did" in capsys.readouterr().err
+        for index, shard in enumerate(shards):
+            assert voxmill(*command, shard, "--shard", f"{index}/3") in (0, 1)
+        assert voxmill("merge", *shards, "--out", tmp_path / "all") == 0
+        assert voxmill(*command, tmp_path / "whole") == 0
+        assert check(tmp_path / "all", [str(corpus)]).problems == []
+        one, other = open_run(tmp_path / "all"), open_run(tmp_path / "whole")
+        assert len(one) == len(other) == 13
+        assert all(np.array_equal(recording.codes, other[recording.id].codes) for recording in one)
+        assert one.failures()["id"].to_pylist() == ["bad.wav"]
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "all").glob("*/part-*")}
+        speak(corpus, {"new.wav": 0.3})
+        assert voxmill(*command, tmp_path / "all") == 0  # goes on with all inputs
+        assert len(open_run(tmp_path / "all")) == 14
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        assert check(tmp_path / "all", [str(corpus)]).problems == []
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    runs = [make(tmp_path / str(index), "abcd"[index], shard=f"{index}/4") for index in (0, 1, 3)]
+    with pytest.raises(InputError, match="Shards 2/4 of corpus/ are missing"):
+        merge(runs, tmp_path / "all")
+    runs.append(make(tmp_path / "2", "e", shard="2/4"))
+    assert merge(runs, tmp_path / "all").summary()["shard"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"attention": "window"}, r"attention is 'full' in .*one and 'window' in .*two"),
+        ({"precision": "bf16"}, "precision is 'fp32' in .*'bf16'"),
+        ({"resampler": "soxr 0.3 HQ"}, "resampler is 'soxr HQ' in .*'soxr 0.3 HQ'"),
+        (
+            {"model": {"id": "demo", "revision": None, "sha256": "1" * 64}},
+            f"model.sha256 is '{'0' * 64}' in .*{'1' * 64}",
+        ),
+        ({"state": "running"}, "two is not complete"),
+    ],
+)
+def test_runs_that_do_not_go_together(tmp_path: Path, more: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        merge([make(tmp_path / "one", "ab"), make(tmp_path / "two", "cd", **more)], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_model_by_another_name_is_the_same(tmp_path: Path) -> None:
+    other = make(tmp_path / "two", "cd", model={"id": "/a/copy", "revision": None, "sha256": "0" * 64})
+    assert len(merge([make(tmp_path / "one", "ab"), other], tmp_path / "all")) == 4
+
+
+def test_an_id_in_two_runs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1 recordings are in several runs, first 'b': in .*one and .*two"):
+        merge([make(tmp_path / "one", "ab"), make(tmp_path / "two", "cb")], tmp_path / "all")
+    with pytest.raises(InputError, match="several runs"):
+        merge([tmp_path / "one", tmp_path / "one"], tmp_path / "all")
+    write_parts(failed_row("b"), LOCAL, str(tmp_path / "three"))
+    make(tmp_path / "three", "x")
+    with pytest.raises(InputError, match="first 'b'"):
+        merge([tmp_path / "one", tmp_path / "three"], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_columns_that_do_not_go_together(tmp_path: Path) -> None:
+    write_parts(coded_row("x", 1920, speaker=pa.array(["a"])), LOCAL, str(tmp_path / "one"))
+    write_parts(coded_row("y", 1920, speaker=pa.array([[1]])), LOCAL, str(tmp_path / "two"))
+    with pytest.raises(OutputError, match="cannot be combined"):
+        merge([make(tmp_path / "one", ""), make(tmp_path / "two", "")], tmp_path / "all")
+
+
+def damaged(run: Path) -> None:
+    part = next((run / "codes").iterdir())
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+
+
+def lost(run: Path) -> None:
+    next((run / "codes").iterdir()).unlink()
+
+
+def unlisted(run: Path) -> None:
+    write_parts(coded_row("late", 1920), LOCAL, str(run))
+
+
+def unsuccessful(run: Path) -> None:
+    (run / "_SUCCESS").unlink()
+
+
+@pytest.mark.parametrize("damage", [damaged, lost, unlisted, unsuccessful], ids=lambda damage: damage.__name__)
+def test_a_damaged_run(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    runs = [make(tmp_path / "one", "ab"), make(tmp_path / "two", "cd")]
+    damage(tmp_path / "two")
+    with pytest.raises((InputError, OutputError), match="two"):
+        merge(runs, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_where_it_cannot_go(tmp_path: Path) -> None:
+    runs = [make(tmp_path / "one", "ab"), make(tmp_path / "two", "cd")]
+    for out in (tmp_path / "one", tmp_path / "one" / "all"):
+        with pytest.raises(InputError, match="lies in, the run"):
+            merge(runs, out)
+    with pytest.raises(OutputError, match="no merge of these runs"):
+        merge(runs, make(tmp_path / "three", "ef"))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="is not empty"):
+        merge(runs, tmp_path / "mine")
+    with pytest.raises(InputError, match="at least two"):
+        merge(runs[:1], tmp_path / "all")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_a_merge_that_was_killed_is_done_again(tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [make(tmp_path / "one", "ab"), make(tmp_path / "two", "cd")]
+    calls = itertools.count()
+
+    def killed(*arguments: Any) -> None:
+        if next(calls) == after:
+            raise Killed
+        copy_files(*arguments)
+
+    monkeypatch.setattr(pipeline.run.merge, "copy_files", killed)
+    if after < 4:
+        with pytest.raises(Killed):
+            merge(runs, tmp_path / "all")
+        assert not (tmp_path / "all" / "_SUCCESS").exists()
+        record = read_run_file(LOCAL, str(tmp_path / "all"))
+        assert record is not None
+        with pytest.raises(OutputError, match="merge that was killed"):
+            pipeline.run.resume.resume(LOCAL, str(tmp_path / "all"), record)
+        with pytest.raises(OutputError, match="no merge of these runs"):
+            merge([*runs, make(tmp_path / "three", "ef")], tmp_path / "all")
+    monkeypatch.undo()
+    merge(runs, tmp_path / "all")
+    assert ids(tmp_path / "all") == list("abcd")
+    assert check(tmp_path / "all").problems == []
+    assert sorted(path.name for path in (tmp_path / "all" / "wav" / "spk").iterdir()) == [
+        f"{id_}.wav" for id_ in "abcd"
+    ]
+
+
+def test_a_source_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [make(tmp_path / "one", "ab"), make(tmp_path / "two", "cd")]
+
+    def changing(*arguments: Any) -> None:
+        copy_files(*arguments)
+        save(LOCAL, runs[1], json.loads((tmp_path / "two" / "run.json").read_text()) | {"state": "running"})
+
+    monkeypatch.setattr(pipeline.run.merge, "copy_files", changing)
+    with pytest.raises(OutputError, match="two was written to"):
+        merge(runs, tmp_path / "all")
+    assert not (tmp_path / "all" / "_SUCCESS").exists()
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Callable[[str], str]]:
+    """The URI of a key in a bucket."""
+    with s3_server("runs", {}) as endpoint:
+        end = f"?endpoint_override=http%3A%2F%2F{endpoint.replace(':', '%3A')}"
+        yield lambda key: f"s3://k:s@runs/{key}{end}"
+
+
+def test_on_an_object_store(tmp_path: Path, bucket: Callable[[str], str]) -> None:
+    there = [make(bucket("one"), "ab"), make(bucket("two"), "cd")]
+    here = make(tmp_path / "three", "ef")
+    for number, (runs, out) in enumerate(
+        [(there, bucket("all")), ([*there, here], str(tmp_path / "all")), ([here, there[0]], bucket("mixed"))]
+    ):
+        merged = merge(runs, out)
+        assert ids(out) == list(("abcd", "abcdef", "abef")[number])
+        assert check(out).problems == []
+        first = wave_path(f"{merged.path}/wav", f"spk/{ids(out)[-1]}")
+        with merged.fs.open_input_stream(first) as file:
+            assert file.read() == ids(out)[-1].encode()
+        assert "k:s" not in json.dumps(merged.summary())
+
+
+def test_links_and_files_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("new content")
+    (tmp_path / "there").write_text("other content")
+    pairs = [(str(tmp_path / "old"), str(tmp_path / name)) for name in ("there", "deep/down/there", "there")]
+    copy_files(LOCAL, LOCAL, pairs)
+    assert (tmp_path / "there").samefile(tmp_path / "deep/down/there")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "old", "there"]
+    with pytest.raises(OutputError, match="gone"):
+        copy_files(LOCAL, LOCAL, [(str(tmp_path / "gone"), str(tmp_path / "new"))])
+
+
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or os.stat("/dev/shm").st_dev == os.stat("/tmp").st_dev, reason="one disk"
+)
+def test_another_disk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        merged = merge([make(tmp_path / "one", "ab"), make(Path(other, "two"), "cd")], tmp_path / "all")
+        assert len(merged) == 4
+    assert ids(tmp_path / "all") == list("abcd")
+    assert pq.read_table(str(tmp_path / "all" / "codes")).num_rows == 4
