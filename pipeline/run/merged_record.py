@@ -40,8 +40,8 @@ def refuse_unlike(records: Sequence[Record]) -> None:
         if one != other:
             raise InputError(
                 f"{first} keeps its waves as {one.layout} of {one.format}, {name} as {other.layout} of {other.format};"
-                " a run keeps them in one way. Delete wav/ of one of them and tokenize it again with the settings of the"
-                " other: its waves are made anew, from the codes."
+                " a run keeps them in one way. Delete wav/ of one of them and tokenize it again as the other: its waves"
+                " are made anew, from the codes."
             )
 
 

@@ -102,8 +102,8 @@ def open_local(path: str, buffering: int = -1) -> BinaryIO:
 def _open_http(url: str, access: Access) -> BinaryIO:
     """A large file of a server without ranges is fetched whole: a decoder that seeks would fetch it time and again."""
     file = HttpFile(url, access)
-    by_range = not urlsplit(url).path.lower().endswith(READ_THROUGH) and file.gives_ranges()
-    if file.size is not None and file.size > SMALL_BYTES and by_range:
+    large = file.size is not None and file.size > SMALL_BYTES
+    if large and not urlsplit(url).path.lower().endswith(READ_THROUGH) and file.gives_ranges():
         return cast(BinaryIO, Ranges(file, Stamp(file.size, file.version)))
     with file:
         return spool(cast(BinaryIO, file), Stamp(file.size, file.version))
