@@ -14,7 +14,7 @@ from pipeline.errors import InputError
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.manifests.delimited import PATH_COLUMNS
 from pipeline.sources.manifests.formats import read_manifest
-from pipeline.sources.manifests.parsed import PLACES
+from pipeline.sources.manifests.parsed import end_of
 from pipeline.sources.manifests.relative import locations, refuse_other_root, root_of
 from pipeline.sources.parquet_footer import is_text
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, carried_names
@@ -86,8 +86,7 @@ def _stretches(table: pa.Table, location: str) -> tuple[pa.ChunkedArray, pa.Chun
         return _seconds(table, "start_s", location), _seconds(table, "end_s", location)
     start, end = _seconds(table, "offset", location), _seconds(table, "end_s", location)
     if "duration" in names and _is_number(table["duration"].type):
-        last = pc.round(pc.add(start, table["duration"].cast(pa.float64())), PLACES)
-        end = pc.coalesce(end, last)
+        end = pc.coalesce(end, end_of(start, table["duration"].cast(pa.float64())))
     return start, end
 
 

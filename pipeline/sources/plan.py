@@ -327,7 +327,7 @@ def by_file(units: pa.Table) -> pa.Table:
     whole = pc.and_(pc.is_null(units["@start_s"]), pc.is_null(units["@end_s"]))
     if pc.all(pc.and_(whole, pc.is_null(units["@channel"]))).as_py():
         return units  # of millions of files
-    encoded = units["@location"].dictionary_encode().chunks
+    encoded = units["@location"].dictionary_encode().unify_dictionaries().chunks
     places = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in encoded)])
     if np.count_nonzero(np.diff(places)) + 1 == len(np.unique(places)):
         return units

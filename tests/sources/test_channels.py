@@ -114,6 +114,15 @@ def test_a_file_of_very_many_segments_is_parted(tmp_path: Path) -> None:
     assert sum(len(task.units) for task in tasks) == 1000
 
 
+def test_files_of_several_manifests_come_together(tmp_path: Path) -> None:
+    """Their tables are chunks of one: a file that two of them name is one file."""
+    for name, start in (("one", 0), ("two", 2)):
+        jsonl(tmp_path / f"{name}.jsonl", *({"path": f"{file}.wav", "start_s": start, "end_s": 9} for file in "abc"))
+    every = plan([str(tmp_path / "one.jsonl"), str(tmp_path / "two.jsonl")], task_bytes=1 << 40).tasks
+    names = [location.rpartition("/")[2] for one in every for location in one.units["@location"].to_pylist()]
+    assert names == ["a.wav", "a.wav", "b.wav", "b.wav", "c.wav", "c.wav"]
+
+
 def test_files_without_views_stay_as_they_are(tmp_path: Path) -> None:
     write_files(tmp_path, {f"{n}.wav": bytes(n) for n in range(20)})
     (one,) = discover_all([str(tmp_path)]).found

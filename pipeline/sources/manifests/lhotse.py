@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.sources.manifests.lhotse_lines import read_rows
 from pipeline.sources.manifests.lhotse_sources import locate_channels
 from pipeline.sources.manifests.lhotse_text import spoken
-from pipeline.sources.manifests.parsed import END, PLACES, START, Given, Parsed, repeated
+from pipeline.sources.manifests.parsed import END, START, Given, Parsed, end_of, repeated
 from pipeline.storage.translate import errors_as
 
 CUTS = frozenset({"start", "duration", "channel", "supervisions"})
@@ -120,7 +120,7 @@ def _bounds(table: pa.Table, whole: pa.StructArray) -> dict[str, pa.Array]:
         return {}
     start, duration = (table[name].cast(pa.float64()).combine_chunks() for name in ("start", "duration"))
     lasts = pc.struct_field(whole, "duration").cast(pa.float64())
-    end = pc.round(pc.add(start, duration), PLACES)
+    end = end_of(start, duration)
     to_its_end = pc.fill_null(pc.less(pc.abs(pc.subtract(end, lasts)), END_S), False)
     nothing = pa.scalar(None, pa.float64())
     return {START: pc.if_else(pc.equal(start, 0), nothing, start), END: pc.if_else(to_its_end, nothing, end)}

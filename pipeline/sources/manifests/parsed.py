@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 START, END = "start_s", "end_s"
 PLACES = 9
 """Decimal places that are kept where a start and a duration are added: 0.1 + 0.2 is 0.3."""
+ROUNDED_S = 1e9
+"""From here on rounding would change nothing, or overflow."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +45,10 @@ def repeated(ids: pa.Array) -> str | None:
         return None
     counts = pc.value_counts(ids)
     return counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+
+
+def end_of(start: Any, duration: Any) -> Any:
+    """float64 columns of seconds -> their sums, rounded to PLACES; null where one of them is."""
+    end = pc.add(start, duration)
+    small = pc.less(pc.abs(end), ROUNDED_S)
+    return pc.if_else(small, pc.round(pc.if_else(small, end, 0.0), PLACES), end)

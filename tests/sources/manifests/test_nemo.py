@@ -32,9 +32,9 @@ def test_bounds_are_honoured_where_there_is_an_offset(tmp_path: Path) -> None:
     ]
     assert outcomes(planned) == {"a.wav#0.1-0.3": 0.2, "a.wav#1-": 1.0, "a.wav": 2.0}
     assert [cells(item) for item in read(planned)] == [
-        {"duration": 0.2, "text": "one"},
-        {"duration": None, "text": "two"},
-        {"duration": 0.5, "text": "all of it"},
+        {"offset": 0.1, "duration": 0.2, "text": "one"},
+        {"offset": 1.0, "duration": None, "text": "two"},
+        {"offset": None, "duration": 0.5, "text": "all of it"},
     ]
 
 
