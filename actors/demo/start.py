@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from actors.demo.losses import patches
-from actors.demo.network import branches
+from actors.demo.lowband import CHANNELS, NUMBERS, low_components, pass_low_band
+from actors.demo.network import HIGH, LOW, branches
 
-BANDS = [62.5 + 125 * i for i in (*range(16), *range(16, 32, 2), *range(32, 64, 4))]
-"""Hz of the 32 bands: 125 Hz apart below 2 kHz, 250 below 4, 500 below 8."""
+BANDS = [62.5 + 125 * i for i in (*range(4, 16), *range(16, 32, 2), *range(34, 64, 5))]
+"""Hz of the 26 bands: 125 Hz apart from 500 Hz to 2 kHz, 250 below 4, 625 below 8."""
 LEVELS = (10_000.0, 1_000.0)
 """Gains before the rectifier, for quiet and for loud sounds."""
 SQUASH = ((1.0, 0.2), (0.45, 0.1))
@@ -26,13 +27,13 @@ PATCH_MEAN, PATCH_SPREAD = -6.0, 2.0
 """Of log-mel speech, about."""
 
 
-def _fit(layer_in: torch.Tensor, wanted: torch.Tensor, ridge: float = 1e-4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Least squares [N, D] -> [N, M]: weights [M, D] and biases [M]."""
-    seen = torch.cat([layer_in, torch.ones_like(layer_in[:, :1])], 1).double()
-    square = seen.T @ seen
-    square += ridge * square.diagonal().mean() * torch.eye(len(square), dtype=square.dtype, device=square.device)
-    solution = torch.linalg.solve(square, seen.T @ wanted.double()).T.float()
-    return solution[:, :-1], solution[:, -1]
+def fit(layer_in: torch.Tensor, wanted: torch.Tensor, ridge: float = 1e-4) -> tuple[torch.Tensor, torch.Tensor]:
+    """Least squares [N, D] -> [N, M]: weights [M, D] and biases [M]. The ridge is relative to each input's own size."""
+    scale = layer_in.square().mean(0).sqrt().clamp(min=1e-9).double()
+    seen = torch.cat([layer_in.double() / scale, torch.ones_like(layer_in[:, :1]).double()], 1)
+    square = seen.T @ seen + ridge * len(seen) * torch.eye(seen.shape[1], dtype=seen.dtype, device=seen.device)
+    solution = torch.linalg.solve(square, seen.T @ wanted.double()).T
+    return (solution[:, :-1] / scale).float(), solution[:, -1].float()
 
 
 def _windows(series: torch.Tensor, kernel: int, stride: int, mode: str = "constant") -> torch.Tensor:
@@ -41,7 +42,7 @@ def _windows(series: torch.Tensor, kernel: int, stride: int, mode: str = "consta
     return padded.unfold(-1, kernel, stride).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def _components(rows: torch.Tensor, count: int) -> torch.Tensor:
+def components(rows: torch.Tensor, count: int) -> torch.Tensor:
     """Principal components of centred rows [N, D]: [N, count]."""
     _, vectors = torch.linalg.eigh(rows.T @ rows)
     return rows @ vectors.flip(1)[:, :count]
@@ -93,10 +94,11 @@ def filter_bank(layers: Any) -> None:
 
 @torch.no_grad()
 def start_encoder(network: Any, batches: list[torch.Tensor]) -> None:
-    """Filter bank, then the last convolution and the downsampling fitted to patches of the waves [B, T]."""
+    """Filter bank and low band, then the last convolution and the downsampling fitted to the waves [B, T]."""
     encoder = network.encoder
     layers = encoder.encoder.layers
     filter_bank(layers)
+    pass_low_band(layers)
     for layer in encoder.encoder_transformer.layers:
         layer.self_attn_layer_scale.scale.fill_(0.01)
         layer.mlp_layer_scale.scale.fill_(0.01)
@@ -106,75 +108,38 @@ def start_encoder(network: Any, batches: list[torch.Tensor]) -> None:
         for layer in layers[:-1]:
             hidden = layer(hidden)
         seen.append(hidden)
-    hidden = torch.cat(seen)
     waves = torch.cat(batches)
-    last = layers[-1].conv
-    halves = _components(_patches(waves, hidden.shape[-1]), last.out_channels)
-    weight, bias = _fit(_windows(hidden, last.kernel_size[0], 1), halves / halves.std())
-    last.weight.copy_(weight.reshape(last.weight.shape))
-    last.bias.copy_(bias)
+    _fit_halves(layers[-1].conv, torch.cat(seen), waves)
     hidden = torch.cat([layers[-1](part) for part in seen])
     hidden = encoder.encoder_transformer(hidden.transpose(1, 2), use_cache=False)[0].transpose(1, 2)
     down = encoder.downsample.conv
-    width = network.config.encoder_config.codebook_dim
-    whole = _components(_patches(waves, hidden.shape[-1] // 2), width)
-    weight, _ = _fit(_windows(hidden, 4, 2, "replicate"), whole / whole.square().mean().sqrt())
+    frames = hidden.shape[-1] // 2
+    high = components(_patches(waves, frames), HIGH)
+    whole = torch.cat([low_components(waves, frames, LOW), high / high.square().mean().sqrt()], 1)
+    weight, _ = fit(_windows(hidden, 4, 2, "replicate"), whole)
     down.weight.mul_(0.1)
-    down.weight[:width] = weight.reshape(width, -1, 4)
-    for quantizer, _, _ in branches(network):
+    down.weight[: LOW + HIGH] = weight.reshape(LOW + HIGH, -1, 4)
+    for quantizer, _, before in branches(network):
         quantizer.input_proj.weight.mul_(0.02)
-        quantizer.input_proj.weight[:, :width, 0] = torch.eye(width)
+        quantizer.input_proj.weight[:, : LOW + HIGH, 0] = torch.eye(LOW + HIGH)
+        if before == 0:  # the first codebook hears the spectrum alone
+            quantizer.input_proj.weight[:LOW] = 0
+
+
+def _fit_halves(last: Any, hidden: torch.Tensor, waves: torch.Tensor) -> None:
+    """The encoder's last convolution: 40 ms of the low band as they are, beside components of log-mel patches."""
+    count = last.out_channels - NUMBERS
+    halves = components(_patches(waves, hidden.shape[-1]), count)
+    weight, bias = fit(_windows(hidden, last.kernel_size[0], 1), halves / halves.std())
+    last.weight.zero_()
+    last.bias.zero_()
+    low = list(CHANNELS[-1])
+    last.weight[range(NUMBERS), low, -1] = 1 / hidden[:, low].square().mean().sqrt()
+    last.weight[NUMBERS:] = weight.reshape(count, *last.weight.shape[1:])
+    last.bias[NUMBERS:] = bias
 
 
 def _patches(waves: torch.Tensor, steps: int) -> torch.Tensor:
     """Centred log-mel patches [B steps, D]."""
     rows = patches(waves, steps).flatten(0, 1)
     return (rows - rows.mean(0)) / PATCH_SPREAD
-
-
-@torch.no_grad()
-def start_decoder(network: Any, head: nn.Linear, total: torch.Tensor, waves: torch.Tensor) -> None:
-    """All between the codebooks and the waveform stack, from the quantizer's output [B, D, F] for waves [B, T]."""
-    decoder = network.decoder
-    first = decoder.pre_conv.conv
-    half = first.in_channels // 2
-    first.weight.mul_(0.02)
-    first.weight[: 2 * half, :, -1] += torch.eye(2 * half)
-    first.weight[2 * half : 3 * half, :half, -2] += torch.eye(half)  # the frame before
-    first.bias.zero_()
-    first.bias[3 * half :] = 4.0  # constants, so that the norm after the transformer hardly changes levels
-    transformer = decoder.pre_transformer
-    for linear in (transformer.input_proj, transformer.output_proj):
-        linear.weight.copy_(torch.eye(linear.in_features))
-        linear.bias.zero_()
-    for layer in transformer.layers:
-        layer.self_attn_layer_scale.scale.fill_(0.01)
-        layer.mlp_layer_scale.scale.fill_(0.01)
-    hidden = decoder.pre_conv(total).transpose(1, 2)
-    hidden = transformer(inputs_embeds=hidden, use_cache=False).last_hidden_state.transpose(1, 2)
-    width = hidden.shape[1]
-    for up, block in decoder.upsample:
-        steps = 2 * hidden.shape[-1]
-        final = up is decoder.upsample[-1][0]
-        rows = (patches(waves, steps).flatten(0, 1) - PATCH_MEAN) / PATCH_SPREAD
-        wanted = rows if final else _components(rows - rows.mean(0), width)
-        wanted = wanted if final else wanted / wanted.std()
-        weight, bias = _fit(hidden.transpose(1, 2).flatten(0, 1), wanted.reshape(-1, 2 * width))
-        up.conv.weight.copy_(weight.reshape(2, width, width).permute(2, 1, 0))
-        constant = bias.reshape(2, width)
-        up.conv.bias.copy_(constant.mean(0))
-        block.gamma.fill_(0.02)
-        hidden = block(up(hidden))
-    head.weight.copy_(PATCH_SPREAD * torch.eye(width))
-    head.bias.fill_(PATCH_MEAN)
-
-
-@torch.no_grad()
-def start_projections(network: Any) -> None:
-    """The decoder sees both branches side by side: the acoustic one first."""
-    for _, quantizer, before in branches(network):
-        weight = quantizer.output_proj.weight
-        width = weight.shape[1]
-        weight.mul_(0.02)
-        place = slice(width, None) if before == 0 else slice(0, width)
-        weight[place, :, 0] += torch.eye(width)
