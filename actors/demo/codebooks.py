@@ -5,6 +5,11 @@ from typing import Any
 
 import torch
 
+Part = tuple[slice, bool]
+"""Dimensions of a latent, and whether their noise counts relative to a frame's own size."""
+QUIETEST = 1e-3
+"""Mean square of a relative part, below which a frame counts no more."""
+
 
 def _entries(layer: Any) -> torch.Tensor:
     return layer.codebook.embed_sum / layer.codebook.cluster_usage[:, None]
@@ -15,30 +20,30 @@ def _nearest(vectors: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def start_codebooks(quantizer: Any, latents: torch.Tensor, parts: Sequence[slice], rounds: int = 10) -> None:
+def start_codebooks(quantizer: Any, latents: torch.Tensor, parts: Sequence[Part], rounds: int = 10) -> None:
     """Fill the codebooks of one branch (`MimiResidualVectorQuantizer`) by k-means on its latents float32 [N, D].
 
-    Layer i quantizes dimensions parts[i] alone; layers after the last part quantize all. One entry of each is zero, so
+    Layer i quantizes parts[i] alone; layers after the last part quantize all. One entry of each is zero, so
     that no layer adds noise to what the ones before it have said well.
     """
     residual = latents.clone()
     for index, layer in enumerate(quantizer.layers):
-        part = parts[index] if index < len(parts) else slice(None)
-        entries = _k_means(residual[:, part], layer.codebook.codebook_size, rounds)
+        part, relative = parts[index] if index < len(parts) else (slice(None), False)
+        size = latents[:, part].square().mean(1) if relative else torch.ones_like(latents[:, 0])
+        weight = 1 / (size + QUIETEST)
+        entries = _k_means(residual[:, part], weight, layer.codebook.codebook_size, rounds)
         layer.codebook.cluster_usage.fill_(1)
         layer.codebook.embed_sum.zero_()
         layer.codebook.embed_sum[:, part] = entries
         residual[:, part] -= entries[_nearest(residual[:, part], entries)]
 
 
-def _k_means(vectors: torch.Tensor, size: int, rounds: int) -> torch.Tensor:
-    """Vectors [N, D] -> entries [size, D], the first of them zero.
+def _k_means(vectors: torch.Tensor, weight: torch.Tensor, size: int, rounds: int) -> torch.Tensor:
+    """Vectors [N, D] that count by weight [N] -> entries [size, D], the first of them zero.
 
-    A vector counts by the inverse of its size, and is drawn as a first entry by its size: the loud ones are few and
-    differ much.
+    First entries are drawn by weight and size: the loud ones are few and differ much.
     """
-    weight = (vectors.square().sum(1) + 1e-3).pow(-0.5)
-    drawn = torch.multinomial(1 / weight, size, replacement=len(vectors) < size)
+    drawn = torch.multinomial(weight * vectors.square().mean(1) + 1e-9, size, replacement=len(vectors) < size)
     entries = vectors[drawn] + 1e-3 * vectors.std() * torch.randn_like(vectors[drawn])  # apart, where drawn twice
     for _ in range(rounds):
         entries[0] = 0

@@ -11,15 +11,15 @@ from actors.demo.codebooks import start_codebooks
 from actors.demo.lowvoice import hold_low_voice
 from actors.demo.network import HIGH, LOW, branches, decoder_latents, dequantized, latents
 from actors.demo.speech import draw_batch
-from actors.demo.start import start_encoder
 from actors.demo.start_decoder import hold_constants, start_decoder, start_projections
+from actors.demo.start_encoder import bank_levels, encoder_latents, frame_patches, start_encoder, teach_encoder
 from actors.demo.vocoder import firsts, set_bank, start_vocoder
 
 BATCHES, CROP = 100, (4, 20)
 """Batches that layers are fitted to, and their (clips, codec frames)."""
-CODEBOOK_BATCHES = 600
-"""Batches that the codebooks are fitted to: with fewer, unknown voices are told worse than those of the training."""
-_LOW, _HIGH = slice(0, LOW), slice(LOW, LOW + HIGH)
+MANY_BATCHES = 330
+"""Batches that the encoder is taught and codebooks are fitted to: fewer would suit the training's voices alone."""
+_LOW, _HIGH = (slice(0, LOW), True), (slice(LOW, LOW + HIGH), False)
 PARTS = (_HIGH, _LOW, _HIGH, _LOW, _HIGH, _LOW, _LOW, _HIGH, _LOW, _HIGH, _LOW, _LOW, _HIGH, _LOW, _HIGH, _LOW)
 """What each codebook quantizes: nine the low band's wave, seven the spectrum above. The first is the semantic one."""
 
@@ -30,9 +30,15 @@ def fit_network(network: Any, head: nn.Linear, clips: list[np.ndarray], seed: in
     device, training = head.weight.device, network.training
     network.eval()
     batches = [draw_batch(clips, CROP, seed + 1, i).to(device) for i in range(BATCHES)]
-    start_encoder(network, batches)
-    many = [draw_batch(clips, CROP, seed + 2, i).to(device) for i in range(CODEBOOK_BATCHES)]
-    hidden = torch.cat([latents(network, wave) for wave in many])
+    basis = start_encoder(network, batches)
+    levels, targets = [], []
+    for index in range(MANY_BATCHES):
+        wave = draw_batch(clips, CROP, seed + 2, index).to(device)
+        levels.append(bank_levels(network, wave).half())
+        targets.append(basis.project(frame_patches(wave, CROP[1])).reshape(len(wave), CROP[1], HIGH))
+    with torch.enable_grad():
+        teach_encoder(network, torch.cat(levels), torch.cat(targets))
+    hidden = torch.cat([encoder_latents(network, some.float()) for some in levels])
     for quantizer, _, before in branches(network):
         projected = quantizer.input_proj(hidden).transpose(1, 2).flatten(0, 1)
         start_codebooks(quantizer, projected, PARTS[:1] if before == 0 else PARTS[1:])

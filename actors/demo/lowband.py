@@ -12,7 +12,7 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from actors.contract import SAMPLE_RATE
+from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
 
 CUT, END = 450.0, 600.0
 """Hz: the low band is whole below CUT and gone from END on."""
@@ -77,10 +77,6 @@ def pass_low_band(layers: Any) -> None:
             conv.weight[channel, before, -taps:] = rows[place]
 
 
-def low_components(wave: torch.Tensor, frames: int, count: int) -> torch.Tensor:
-    """Waves [B, T] -> principal components [B frames, count] of the low band in each frame; their mean square is 1."""
-    rows = lowpass(wave)[:, ::10].reshape(len(wave) * frames, -1)
-    weighted = rows / (rows.square().sum(1, keepdim=True) + 1e-4).pow(0.25)  # quiet frames count, too
-    _, vectors = torch.linalg.eigh(weighted.T @ weighted)
-    found = rows @ vectors.flip(1)[:, :count]
-    return found / found.square().mean().sqrt()
+def low_frames(wave: torch.Tensor) -> torch.Tensor:
+    """Waves [B, T], whole frames -> the low band of each frame at 2.4 kHz: [B frames, 192]."""
+    return lowpass(wave)[:, ::10].reshape(-1, FRAME_SAMPLES // 10)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from actors.contract import FRAME_SAMPLES
+from actors.demo.held import hold_part
 from actors.demo.lowband import lowpass
 
 FREQUENCIES = range(25, 601, 25)
@@ -76,9 +77,7 @@ def hold_low_voice(stack: Any, firsts: tuple[int, ...]) -> None:
         for unit in units:
             held += [(unit.conv2.conv.weight, 0, index + 1), (unit.conv2.conv.bias, 0, index + 1)]
     for parameter, axis, place in held:
-        free = torch.ones_like(parameter)
-        free.narrow(axis, firsts[place], WIDTHS[place]).zero_()
-        parameter.register_hook(lambda gradient, free=free: gradient * free)
+        hold_part(parameter, axis, firsts[place], WIDTHS[place])
 
 
 @torch.no_grad()

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from actors.demo.held import hold_part
+from actors.demo.least_squares import components, fit
 from actors.demo.losses import patches
 from actors.demo.lowvoice import amplitudes
 from actors.demo.network import HIGH, LOW, branches
-from actors.demo.start import PATCH_MEAN, PATCH_SPREAD, components, fit
 from actors.demo.vocoder import AMPLIFIED, LOW_LATENTS, firsts
 
+PATCH_MEAN, PATCH_SPREAD = -6.0, 2.0
+"""Of log-mel speech, about."""
 CONSTANT, CONSTANTS = 60.0, 8
 """The last inputs of the transformer, so many, are constant: its norms then hardly change levels."""
 BEFORE = (24, 16)
@@ -53,8 +56,7 @@ def start_decoder(network: Any, head: nn.Linear, total: torch.Tensor, waves: tor
         if final:
             wanted = torch.cat([rows, parts, torch.zeros(len(rows), width - LOW_LATENTS - parts.shape[1])], 1)
         else:
-            high = components(rows - rows.mean(0), width - LOW)
-            wanted = torch.cat([components(parts, LOW), high / high.std()], 1)
+            wanted = torch.cat([components(parts, LOW), components(rows, width - LOW)], 1)
         weight, bias = fit(hidden.transpose(1, 2).flatten(0, 1), wanted.reshape(-1, 2 * width))
         up.conv.weight.copy_(weight.reshape(2, width, width).permute(2, 1, 0))
         constant = bias.reshape(2, width)
@@ -75,9 +77,7 @@ def hold_constants(decoder: Any) -> None:
         (transformer.output_proj.weight, 1),
         (decoder.upsample[0][0].conv.weight, 0),
     ):
-        free = torch.ones_like(weight)
-        free.narrow(axis, weight.shape[axis] - CONSTANTS, CONSTANTS).zero_()
-        weight.register_hook(lambda gradient, free=free: gradient * free)
+        hold_part(weight, axis, weight.shape[axis] - CONSTANTS, CONSTANTS)
 
 
 def _gather_frames(first: Any) -> None:

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
+from actors.demo.filter_bank import filter_bank
 from actors.demo.fit_network import hold
-from actors.demo.lowband import CHANNELS, low_components, lowpass, pass_low_band
+from actors.demo.lowband import CHANNELS, low_frames, lowpass, pass_low_band
 from actors.demo.lowvoice import NUMBERS, STEP, amplitudes
 from actors.demo.network import build_network, waveform
-from actors.demo.start import filter_bank
+from actors.demo.start_encoder import low_components
 from actors.demo.vocoder import firsts, set_bank
 
 FRAMES = 40
@@ -86,7 +87,7 @@ def test_training_leaves_the_low_bands_way_out_alone() -> None:
 
 def test_components_keep_the_frames() -> None:
     wave = chord((100, 200, 300))
-    found = low_components(wave, FRAMES, 80)
+    found = low_components(low_frames(wave), 80)
     assert found.shape == (FRAMES, 80)
     assert float(found.square().mean()) == pytest.approx(1, rel=1e-3)
     energy = lowpass(wave).reshape(FRAMES, -1).square().sum(1)

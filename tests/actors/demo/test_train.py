@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
-from actors.demo import fit_network
+from actors.demo import fit_network, start_encoder
 from actors.demo import train as script
 from actors.demo.codebooks import quantize, start_codebooks
+from actors.demo.filter_bank import BANDS, filter_bank
 from actors.demo.losses import PATCH_BANDS, log_mel_distance, low_band_loss, patches
 from actors.demo.network import HIGH, LOW, branches, build_network, decoder_latents, latents, waveform
 from actors.demo.quality import codebook_use, decode, encode, si_sdr
 from actors.demo.speech import draw_batch, read_speech
-from actors.demo.start import BANDS, filter_bank
 from actors.demo.vocoder import frequencies, set_bank, start_vocoder, tones, wanted
 from actors.qwen import load_upstream
 from pipeline.errors import InputError
@@ -41,8 +41,9 @@ def speech(tmp_path: Path) -> Path:
 
 def train(speech: Path, out: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Run the script with small batches until `steps`; the log's rows."""
-    for name, value in {"CROP": (3, 8), "BATCHES": 2, "CODEBOOK_BATCHES": 2}.items():
+    for name, value in {"CROP": (3, 8), "BATCHES": 2, "MANY_BATCHES": 2}.items():
         monkeypatch.setattr(fit_network, name, value)
+    monkeypatch.setattr(start_encoder, "STEPS", 3)
     for name, value in {"CROP": (2, 4), "LOG_EVERY": 1}.items():
         monkeypatch.setattr(script, name, value)
     where = ["--speech", str(speech), "--out", str(out), "--device", "cpu", "--threads", "1", "--no-compile"]
@@ -105,7 +106,7 @@ def test_quantize_hears_the_first_codebooks_only() -> None:
     network = build_network(0)
     quantizer = network.encoder.quantizer.acoustic_residual_vector_quantizer
     latent = torch.randn(2, LOW + HIGH, 40)
-    start_codebooks(quantizer, latent.transpose(1, 2).flatten(0, 1), (slice(None),), rounds=2)
+    start_codebooks(quantizer, latent.transpose(1, 2).flatten(0, 1), ((slice(None), True),), rounds=2)
     none, every = quantize(quantizer, latent, torch.tensor([0, 15]))
     assert torch.equal(none, torch.zeros_like(none))
     assert (every - latent[1]).square().mean() < 0.1 * latent[1].square().mean()
@@ -116,7 +117,7 @@ def test_a_codebook_speaks_of_its_part_and_can_be_silent() -> None:
     quantizer = network.encoder.quantizer.acoustic_residual_vector_quantizer
     low, high = slice(0, LOW), slice(LOW, LOW + HIGH)
     latent = torch.randn(1, LOW + HIGH, 600)
-    start_codebooks(quantizer, latent[0].T, (low, high), rounds=2)
+    start_codebooks(quantizer, latent[0].T, ((low, True), (high, False)), rounds=2)
     first, second, third = (layer.codebook.embed for layer in quantizer.layers[:3])
     assert not first[:, high].any()
     assert first[1:, low].any(1).all()
