@@ -47,7 +47,7 @@ CROP = (4, 12)
 """(clips, codec frames) of a training batch: short, the waveform stack is what costs."""
 PEAK_RATE, LAST_RATE, WARM_STEPS = 7e-4, 2e-5, 100
 """Learning rate: linear up, then a cosine down over the training time."""
-FEWER_CODEBOOKS = 0.15
+FEWER_CODEBOOKS = 0.1
 """Share of clips that are heard through fewer than 16 codebooks, so that the first ones carry most."""
 LOG_EVERY, LISTEN_EVERY = 50, 250
 """Steps between rows of log.csv, and between looks at the held-out clips."""
@@ -92,7 +92,7 @@ def train_step(training: Training, wave: torch.Tensor, stack: Callable[..., torc
     output = stack(network.decoder.decoder, features)
     reconstruction, mel = reconstruction_loss(output, wave)
     low = low_band_loss(output, wave)
-    loss = reconstruction + 0.3 * patch + 0.5 * low
+    loss = reconstruction + 0.3 * patch + 0.25 * low
     training.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
