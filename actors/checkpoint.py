@@ -8,8 +8,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from actors.config import STEPS
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, OFFICIAL_MODEL, OFFICIAL_REVISION, SAMPLE_RATE
 from actors.errors import ModelError
+from actors.read_config import read_config
 
 MODEL_TYPE = "qwen3_tts_tokenizer_12hz"
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
@@ -87,6 +89,7 @@ def _check_folder(folder: Path) -> None:
             f"{key} = {seen[key]!r} (expected {expected[key]!r})" for key in expected if seen[key] != expected[key]
         )
         raise ModelError(f"{folder} holds a {model_type!r} model, not the 12 Hz codec: {wrong}.")
+    read_config(folder)
     try:
         with safe_open(folder / "model.safetensors", framework="numpy"):  # reads the header alone
             pass
@@ -117,11 +120,10 @@ def exact_context_frames(folder: Path) -> int:
     the decoder. The convolutions around them reach back 2 frames of audio and a few positions: 4 and 14 frames cover
     that.
     """
-    config = json.loads((folder / "config.json").read_text())
-    encoder, decoder = config["encoder_config"], config["decoder_config"]
-    positions = encoder["num_hidden_layers"] * (encoder["sliding_window"] - 1)
-    frames = decoder["num_hidden_layers"] * (decoder["sliding_window"] - 1)
-    return max(-(-positions // 2) + 4, frames + 14)
+    config = read_config(folder)
+    positions = config.encoder.num_hidden_layers * (config.encoder.sliding_window - 1)
+    frames = config.decoder.num_hidden_layers * (config.decoder.sliding_window - 1)
+    return max(-(-positions // STEPS) + 4, frames + 14)
 
 
 OFFICIAL_CODEBOOK_SIZE = 2048
@@ -131,13 +133,9 @@ OFFICIAL_CODEBOOK_SIZE = 2048
 def codebook_size(model: str) -> int:
     """Entries of each codebook of `model`, from its config. Downloads nothing.
 
-    Raises ModelError for a config without that number.
+    Raises ModelError for a config that the engine does not implement.
     """
-    config = os.path.join(DEMO_FOLDER if model == "demo" else os.path.expanduser(model), "config.json")
-    if not model or not os.path.isfile(config):
+    folder = DEMO_FOLDER if model == "demo" else _folder(model)
+    if folder is None or not (folder / "config.json").is_file():
         return OFFICIAL_CODEBOOK_SIZE
-    try:
-        with open(config, "rb") as file:
-            return int(json.load(file)["encoder_config"]["codebook_size"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ModelError(f"{config} does not state the size of the codebooks: {error!r}") from error
+    return read_config(folder).encoder.codebook_size

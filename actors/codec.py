@@ -19,6 +19,8 @@ from actors.device import PRECISIONS, choose_device, choose_precision, current, 
 from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.network.decoder import Decoder, decode_codes, decoder
 from actors.network.encoder import Encoder, encode_waves, encoder
+from actors.network.weights import open_weights
+from actors.read_config import read_config
 from actors.stream import StreamDecoder, StreamEncoder
 from actors.tiling.cuda_graphs import accelerated, choose_acceleration
 from actors.tiling.run_tiles import Tiled, Way
@@ -166,22 +168,18 @@ class Codec:
 
 
 def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, str], options: Options) -> Codec:
-    """Load the checkpoint, copy the weights of the wanted parts, free the rest."""
-    from actors.qwen import load_network  # here, because it imports transformers
-
+    """Read the checkpoint's config, and the weights of the wanted parts alone."""
     device, precision, attention, parts = chosen
     folder = find_model(model)
-    network = load_network(folder)
-    config, dtype = network.config.encoder_config, PRECISIONS[precision]
-    window = config.sliding_window if attention == "window" else None
-    codec = kind(
-        model, folder, fingerprint(folder), device, precision, attention, config.codebook_size, options, None, None
-    )
+    config, dtype = read_config(folder), PRECISIONS[precision]
+    weights = open_weights(folder, device, dtype)
+    size, window = config.encoder.codebook_size, config.encoder.sliding_window
+    codec = kind(model, folder, fingerprint(folder), device, precision, attention, size, options, None, None)
     if parts != "decode":
-        to_codes = encoder(network.encoder, window, device, dtype)
+        to_codes = encoder(weights.at("encoder"), config.encoder, window if attention == "window" else None)
         codec.encoding = to_codes, _tiled("encode", to_codes, dtype, codec)
     if parts != "encode":
-        to_audio = decoder(network.decoder, device, dtype)
+        to_audio = decoder(weights.at("decoder"), config.decoder)
         codec.decoding = to_audio, _tiled("decode", to_audio, dtype, codec)
     return codec
 

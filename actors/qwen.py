@@ -1,4 +1,7 @@
-"""A checked checkpoint folder -> upstream's modules with their weights. The one module that imports qwen_tts."""
+"""A checked checkpoint folder -> upstream's modules with their weights: the reference that the engine is compared with.
+
+The one module that imports qwen_tts and, with it, transformers; the engine itself (`actors.codec`) never does.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +29,7 @@ def load_upstream(model: str, device: str = "cpu", dtype: "torch.dtype | None" =
 
 
 def load_network(folder: Path) -> Qwen3TTSTokenizerV2Model:
-    """The network of a checked folder, fp32 on the CPU, in evaluation mode.
+    """Upstream's network of a checked folder, fp32 on the CPU, in evaluation mode: what tests compare layers with.
 
     Raises ModelError where weights are missing or of other shapes: transformers would fill in random ones.
     """

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actors.config import STEPS
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
 from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.network.attention import Past
 from actors.network.decoder import Decoder
-from actors.network.encoder import STEPS, Encoder
+from actors.network.encoder import Encoder
 from actors.tiling.run_tiles import Way
 from actors.tiling.stack import Carried
 

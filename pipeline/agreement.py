@@ -14,13 +14,17 @@ from pipeline.read import Reading, read_chunks
 from pipeline.sources.plan import Plan
 from pipeline.sources.task import ReadTask
 
+MAX_TASKS = 32
+"""That are sent to the worker that measures: a whole plan may be gigabytes. Seconds of audio are wanted, not hours."""
+
 
 def agreement(planned: Plan, how: Reading, codec: CodecSpec, pool: PoolPlan, seconds: float) -> list[float] | None:
     """Share of codes equal to fp32's, per codebook, on the first `seconds` of the run's own audio; None for fp32."""
     if codec.precision == "fp32" or not seconds or not planned.tasks:
         return None
     measure = ray.remote(_measure).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
-    return ray.get(measure.remote(codec, how, planned.tasks, planned.carried, round(seconds * SAMPLE_RATE)))
+    tasks = planned.tasks[:MAX_TASKS]
+    return ray.get(measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE)))
 
 
 def _measure(

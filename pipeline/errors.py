@@ -25,6 +25,10 @@ class ClusterError(VoxmillError):
     """A Ray cluster that does not answer, or whose nodes would run other code or other packages than the driver."""
 
 
+class TooManyFailures(VoxmillError):
+    """More recordings failed than `max_failures`, more than can be chance without a cause, or nearly all of a node."""
+
+
 class UnreadableAudio(RecordingError):
     """The bytes cannot be fetched: no such file, permission, network."""
 
@@ -51,6 +55,10 @@ class TooLong(RecordingError):
 
 class DuplicateId(RecordingError):
     """A second recording of the same id inside one container."""
+
+
+class KillsItsReader(RecordingError):
+    """The process that read the recording (or the container) died or fell silent repeatedly."""
 
 
 class UnexpectedError(RecordingError):

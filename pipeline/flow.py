@@ -4,7 +4,9 @@ Reads from top to bottom as the data flows. The one place that knows Ray and bot
 """
 
 import contextlib
+import dataclasses
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,26 +27,31 @@ from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
+from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import RemoteLedger, keeper
-from pipeline.cluster.load import load_codec, refuse_other_packages
+from pipeline.cluster.load import load_codec
 from pipeline.cluster.progress import Tally, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
-from pipeline.run.commit import NOTHING, checksums, committed, count, join_long_waves, settle, sweep
+from pipeline.read_task import Held, Terms, read_task, this_place
+from pipeline.run.bound import Census, Counts, refuse_excess
+from pipeline.run.commit import NOTHING, Done, checksums, committed, count, drop, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
-from pipeline.run.resume import clear, mark, now, resume
+from pipeline.run.resume import LACKS_WAVES, clear, mark, now, resume
 from pipeline.run.run_json import save
+from pipeline.run.transient import lasting
 from pipeline.run.write import write_failures, write_parts
-from pipeline.run.write_waves import write_waves
+from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
-from pipeline.sources.plan import Plan, ReadTask, plan, remaining, unread
+from pipeline.sources.plan import Discovered, Plan, ReadTask, discover_all, divide, remaining, unread
+from pipeline.sources.probe import probes
+from pipeline.waves import decode_codes
 
-Read = Callable[[ReadTask], Iterator[pa.Table]]
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
 
@@ -74,109 +81,125 @@ def tokenize(
     model = find_model(chosen.model)  # before Ray starts, which takes seconds
     with session(chosen), contextlib.ExitStack() as held:
         job = prepare(chosen, model, str(out), ray.cluster_resources(), stages)
-        held.enter_context(locked(job.fs, job.run))
+        job = dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
         record = describe(job, paths)
         before = None if overwrite else resume(job.fs, job.run, record)
+        refuse_inside(paths, chosen.input.schemes, job.fs, job.run)
+        found = discover_all(paths, chosen.input.column, chosen.input.access)
+        if found.runs and not quiet:
+            print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
         done = NOTHING if overwrite else committed(job.fs, job.run)
-        planned = plan(
-            paths,
-            done=done.ids,
-            column=chosen.input.column,
-            access=chosen.input.access,
-            task_bytes=round(chosen.input.task_mb * 2**20),
-            parallelism=job.resources.readers,
-            chunk_samples=job.chunk_samples,
-            max_recording_s=chosen.input.max_recording_s,
-        )
+        anew = to_redo(changes(job.fs, job.run, found), done, chosen.input.changed) if before else set()
+        job.check_lock()
         if before is None:  # the old run stays until there is something to read
             clear(job.fs, job.run)
             before = resume(job.fs, job.run, record)
         save(job.fs, job.run, before)
         mark(job.fs, job.run, complete=False)
+        if anew:
+            before = {**before, "parts": {**before.get("parts", {}), **drop(job.fs, job.run, anew)}}
+            done = committed(job.fs, job.run)
+        planned = missing(job, found, done)
         attempt = execute(job, planned, done.partial, quiet)
-        audit(job, planned, attempt, quiet)
-        finish(job, planned, before, attempt)
+        audit(job, found, planned, attempt, quiet)
+        finish(job, planned, before, attempt, str(out))
     return open_run(out)
 
 
-def execute(job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool) -> dict[str, Any]:
+def missing(job: Job, found: Discovered, done: Done) -> Plan:
+    """The plan to read what is not `done`."""
+    return divide(
+        found,
+        done.ids,
+        task_bytes=round(job.settings.input.task_mb * 2**20),
+        parallelism=job.resources.readers,
+        chunk_samples=job.chunk_samples,
+        max_recording_s=job.settings.input.max_recording_s,
+    )
+
+
+def execute(
+    job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool, bounded: bool = True
+) -> dict[str, Any]:
     """Run the graph; returns what this attempt committed, and what its containers held by the numbers of their tasks.
 
     Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
-    an input answers differently the second time, recordings are lost or doubled here; `audit` finds them.
+    an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
+    TooManyFailures if it is `bounded`, as `refuse_excess` says.
     """
     started, start = now(), time.monotonic()
     parts: dict[str, str | None] = {}
     held: dict[int, list[str]] = {}
-    samples = 0
+    samples = undecoded = 0
     if planned.tasks:
-        tally = keeper(Tally)
+        tally, census = keeper(Tally), keeper(Census)
         containers = keeper(Held) if any(task.kind != "files" for task in planned.tasks) else None
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
         ):
-            rows = graph(job, planned, partial, tally, containers)
+            rows = graph(job, planned, partial, tally, containers, census)
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
+                    undecoded += written["undecoded"]
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
+                if bounded:
+                    refuse_excess(ray.get(census.get.remote()), job.settings.max_failures, planned.recordings)
         held = ray.get(containers.get.remote()) if containers else {}
     wall_s = round(time.monotonic() - start, 3)
-    return {"started": started, "wall_s": wall_s, "samples": samples, "parts": parts, "held": held}
+    counts = {"samples": samples, "undecoded": undecoded}
+    return {"started": started, "wall_s": wall_s, **counts, "parts": parts, "held": held}
 
 
-def audit(job: Job, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
+def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
     """Compare what was planned with the parts: settle what is double, read again what is missing.
 
-    What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
+    What a store or a network did not give is read again once, then by any node. Where settling takes a recording away
+    (an earlier attempt's writer came late with another version of it), all that was found is compared anew. What still
+    misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
-        attempt["parts"].update(settle(job.fs, job.run))
+        job.check_lock()
+        settled = settle(job.fs, job.run)
+        attempt["parts"].update(settled.parts)
         done = committed(job.fs, job.run)
-        left = remaining(left, done.ids, attempt.pop("held"))
+        ids = done.ids if number else lasting(job.fs, job.run, done.ids)
+        held = attempt.pop("held")
+        anew = settled.mixed and number < AUDIT_ROUNDS
+        left = missing(job, found, dataclasses.replace(done, ids=ids)) if anew else remaining(left, ids, held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        again = execute(job, left, done.partial, quiet)
+        again = execute(job, left, done.partial, quiet, bounded=False)  # their failures were counted
         attempt["parts"].update(again["parts"])
-        attempt |= {"held": again["held"], **{name: attempt[name] + again[name] for name in ("wall_s", "samples")}}
+        sums = {name: attempt[name] + again[name] for name in ("wall_s", "samples", "undecoded")}
+        attempt |= {"held": again["held"], **sums}
     error = NotCommitted(
         f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
         "`voxmill retry RUN --error NotCommitted`"
     )
     rows = [one | failure("read", error) for one in unread(left)]
     if rows:
-        write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run)
-        attempt["parts"].update(settle(job.fs, job.run))
+        write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run, job.check_lock)
+        attempt["parts"].update(settle(job.fs, job.run).parts)
 
 
-class Held:
-    """What the containers of a read task held, as its reader tells at its end; lives in an actor of its own."""
-
-    def __init__(self) -> None:
-        self.ids: dict[int, list[str]] = {}
-
-    def set(self, number: int, ids: list[str]) -> None:
-        """Called by a reader: the task's number, and every id that it came across."""
-        self.ids[number] = ids
-
-    def get(self) -> dict[int, list[str]]:
-        """Called by the driver."""
-        return self.ids
-
-
-def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any) -> ray.data.Dataset:
+def graph(
+    job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any, census: Any
+) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
     read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
-    report = functools.partial(_report, tally)
-    attempts = RemoteLedger(keeper(Ledger))
+    attempts, stall_s = RemoteLedger(keeper(Ledger)), job.settings.stall_s
+    seen = probes(planned.tasks, job.settings.input.access)
+    home = ray.get_runtime_context().get_node_id()
+    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, home)
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(
-        Recordings(planned.tasks, functools.partial(_on_this_node, job.packages, read, containers)),
+        Recordings(planned.tasks, functools.partial(read_task, read, terms)),
         concurrency=job.settings.input.readers,
     )
     # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
@@ -185,8 +208,9 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, job.codec("encode")),
             "attempts": attempts,
+            "stall_s": stall_s,
             "keep_context": reconstruct,
-            "report": None if reconstruct else report,
+            "report": functools.partial(_report, None if reconstruct else tally, census, "encode"),
         },
         batch_format="pyarrow",
         **pools["encode"].arguments(),
@@ -197,18 +221,19 @@ def graph(job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: An
             fn_constructor_kwargs={
                 "load": functools.partial(load_codec, job.codec("decode")),
                 "attempts": attempts,
-                "report": report,
+                "stall_s": stall_s,
+                "report": functools.partial(_report, tally, census, "decode"),
             },
             batch_format="pyarrow",
             **pools["decode"].arguments(),
         )
         rows = rows.map_batches(
-            write_waves, fn_args=(job.fs, f"{job.run}/{WAVES}"), batch_format="pyarrow", num_cpus=0.5
+            write_waves, fn_args=(job.fs, f"{job.run}/{WAVES}", job.check_lock), batch_format="pyarrow", num_cpus=0.5
         )
     # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory.
     return rows.map_batches(
         write_parts,
-        fn_args=(job.fs, job.run),
+        fn_args=(job.fs, job.run, job.check_lock),
         batch_size=resources.rows_per_part,
         batch_format="pyarrow",
         num_cpus=0.25,
@@ -237,34 +262,35 @@ class Recordings(Datasource):
         return sum(task.bytes for task in self.tasks)
 
 
-def _on_this_node(
-    packages: Mapping[str, str | None], read: Read, containers: Any, number: int, task: ReadTask
-) -> Iterator[pa.Table]:
-    """`read(task)`, where this node has the driver's packages: it may have joined after the start.
-
-    At its end, `containers` (a `Held`) is told which recordings task `number` held, unless the plan says it.
-    """
-    refuse_other_packages(packages)
-    ids: dict[str, None] = {}
-    for rows in read(task):
-        if task.kind != "files":
-            ids.update(dict.fromkeys(rows["id"].to_pylist()))
-        yield rows
-    if task.kind != "files":
-        ray.get(containers.set.remote(number, list(ids)))  # waits: a report that came late would be none
-
-
-def _report(tally: Any, rows: pa.Table) -> None:
-    """Tell the tally what a pool has finished: the last chunk of a recording counts it."""
+def _report(tally: Any, census: Any, stage: str, rows: pa.Table) -> None:
+    """Tell the census, and of the last pool the tally, what a pool has finished: the last chunk counts a recording."""
+    counts = Counts()
+    counts.see(rows, stage)
+    census.add.remote(this_place(stage), counts)
+    if tally is None:
+        return
     failed = rows["stage"].is_valid()
     last = pc.equal(pc.add(rows["chunk"], 1), rows["chunks"])
     done = pc.sum(pc.and_not(last, failed)).as_py() or 0
     tally.add.remote(done, pc.sum(rows["num_samples"]).as_py() or 0, pc.sum(failed).as_py())
 
 
-def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any]) -> None:
-    """Join what long recordings left, measure agreement with fp32, complete run.json."""
+def make_waves(job: Job, out: str) -> list[str]:
+    """Decode the codes of recordings that have no WAV; returns a sentence where that fails."""
+    run = open_run(out)
+    ids = without_wave(job.fs, f"{job.run}/{WAVES}", pc.unique(run.index["id"]).to_pylist())
+    failures = decode_codes(run, ids, job.fs, f"{job.run}/{WAVES}", job.decoding).failures if ids else []
+    more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
+    return [f"codes without a WAV: {'; '.join(failures[:3])}{more}"] if failures else []
+
+
+def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:
+    """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
+    job.check_lock()
     join_long_waves(job.fs, job.run)
+    silent = []
+    if "decode" in job.resources.pools and (attempt["undecoded"] or before[LACKS_WAVES]):
+        silent = make_waves(job, out)
     sweep(job.fs, job.run)
     parts = {**before.get("parts", {}), **attempt.pop("parts")}
     audio_s = attempt.pop("samples") / SAMPLE_RATE
@@ -277,17 +303,21 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
         "audio_s": audio_s,
         "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
     }
+    counts = count(job.fs, job.run, job.context_samples)
+    sums = checksums(job.fs, job.run, parts)
+    job.check_lock()  # the slow part is over
     save(
         job.fs,
         job.run,
         {
             **before,
             "state": "complete",
-            "counts": {**count(job.fs, job.run, job.context_samples), "passed_over": planned.passed_over},
+            "counts": {**counts, "passed_over": planned.passed_over},
             "agreement_with_fp32": shares,
-            "warnings": warnings(shares, rules.agreement_min, job.resources.precision),
+            "warnings": [*warnings(shares, rules.agreement_min, job.resources.precision), *silent],
+            LACKS_WAVES: "decode" not in job.resources.pools,
             "attempts": [*before["attempts"], attempt],
-            "parts": checksums(job.fs, job.run, parts),
+            "parts": sums,
         },
     )
     mark(job.fs, job.run, complete=True)

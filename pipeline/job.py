@@ -10,13 +10,18 @@ from pyarrow.fs import FileSystem
 
 from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
-from pipeline.cluster.load import CodecSpec
+from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import ON_WORKERS, installed, versions
 from pipeline.read import Reading
 from pipeline.settings import Settings
+from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
+
+
+def no_lock() -> None:
+    """The check of a job that holds no run's lock."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Job:
     context_samples: int
     fs: FileSystem
     run: str
+    check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
 
     @property
     def reading(self) -> Reading:
@@ -51,6 +57,19 @@ class Job:
             self.settings.accelerate,
             self.resources.pools[stage].threads,
             stage,
+        )
+
+    @property
+    def decoding(self) -> Decoding:
+        """The arguments of decoding a run's codes again."""
+        pool = self.resources.pools["decode"]
+        return Decoding(
+            self.codec("decode"),
+            pool,
+            self.resources.block_bytes,
+            self.chunk_samples,
+            self.context_samples,
+            self.settings.stall_s,
         )
 
 

@@ -1,53 +1,19 @@
-"""Codes of a finished run, or of any Parquet with its schema -> decode pool -> WAVs: the second, shorter dataflow."""
+"""`decode`: the recordings of a finished run, or of any Parquet with its schema -> WAVs."""
 
-import functools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import ray
-import ray.data
-from ray.data.block import BlockMetadata
-from ray.data.datasource import Datasource, ReadTask
 
 from actors.checkpoint import find_model
-from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
-from actors.pools.arrow import CODES_TYPE, codes_array
-from actors.pools.decode import DecodeCodes
-from actors.pools.isolate import Ledger
-from pipeline.cluster.keeper import RemoteLedger, keeper
-from pipeline.cluster.load import load_codec
-from pipeline.cluster.session import data_context, session
+from pipeline.cluster.session import session
 from pipeline.errors import InputError, ModelError
-from pipeline.job import Job, prepare
-from pipeline.run.reader import Run, open_run
-from pipeline.run.write_waves import join_pieces, remove_pieces, write_waves
-from pipeline.schema import CODES_SCHEMA
+from pipeline.job import prepare
+from pipeline.run.reader import open_run
 from pipeline.settings import load_settings
 from pipeline.storage.location import redact
-
-ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
-"""Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
-_FAILURE = ("stage", "error", "message")
-_ROW_SCHEMA = pa.schema(
-    [
-        *(CODES_SCHEMA.field(name) for name in ("id", "source", "chunk", "chunks", "num_samples", "codes")),
-        ("context_codes", CODES_TYPE),
-        *((name, pa.string()) for name in _FAILURE),
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What `decode` wrote."""
-
-    waves: int
-    audio_s: float
-    failures: list[str]  # "id: Error: message"
+from pipeline.waves import Decoded, decode_codes
 
 
 def decode(
@@ -82,78 +48,4 @@ def decode(
                 f"The codes were made with weights {made_by['sha256'][:12]}..., but {chosen.model} holds "
                 f"{job.sha256[:12]}.... Give --model a copy of {made_by['id']}."
             )
-        return _execute(job, opened, ids)
-
-
-def _execute(job: Job, run: Run, ids: list[str] | None) -> Decoded:
-    length, context = job.chunk_samples // FRAME_SAMPLES, job.context_samples // FRAME_SAMPLES
-    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, length, context)))
-    rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[job.resources.device])
-    rows = rows.map_batches_internal(  # as in flow.graph
-        DecodeCodes,
-        fn_constructor_kwargs={
-            "load": functools.partial(load_codec, job.codec("decode")),
-            "attempts": RemoteLedger(keeper(Ledger)),
-        },
-        batch_format="pyarrow",
-        **job.resources.pools["decode"].arguments(),
-    )
-    rows = rows.map_batches(write_waves, fn_args=(job.fs, job.run), batch_format="pyarrow", num_cpus=0.5)
-    rows = rows.select_columns(["id", "chunk", "chunks", "num_samples", *_FAILURE])
-    with data_context(job.resources.block_bytes):
-        blocks = [cast(pa.Table, block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow")]
-    written = pa.concat_tables(blocks)
-    failed = {row["id"]: row for row in written.filter(pc.is_valid(written["stage"])).to_pylist()}
-    totals = written.group_by(["id", "chunks"]).aggregate([("num_samples", "sum")]).to_pylist()
-    good = [row for row in totals if row["id"] not in failed]
-    for row in good:
-        if row["chunks"] > 1:
-            join_pieces(job.fs, job.run, row["id"], row["chunks"], row["num_samples_sum"])
-    remove_pieces(job.fs, job.run)
-    return Decoded(
-        waves=len(good),
-        audio_s=sum(row["num_samples_sum"] for row in good) / SAMPLE_RATE,
-        failures=[f"{row['id']}: {row['error']}: {row['message']}" for row in failed.values()],
-    )
-
-
-class Codes(Datasource):
-    """A single read task that streams rows of codes: one core reads codes faster than a hundred GPUs decode them."""
-
-    def __init__(self, read: Any) -> None:
-        super().__init__()
-        self.read = read
-
-    def get_read_tasks(
-        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
-    ) -> list[ReadTask]:
-        """The one task."""
-        return [ReadTask(self.read, BlockMetadata(None, None, None, None))]
-
-    def estimate_inmemory_data_size(self) -> int | None:
-        """Unknown."""
-        return None
-
-
-def _chunks(location: str, ids: list[str] | None, length: int, context: int) -> Iterator[pa.Table]:
-    """Whole recordings -> rows of at most `length` frames, each with the `context` frames before it."""
-    run = open_run(location)
-    for recording in map(run.__getitem__, ids) if ids else run:
-        firsts = range(0, max(1, len(recording.codes)), length)
-        for chunk, first in enumerate(firsts):
-            samples = min(recording.num_samples - first * FRAME_SAMPLES, length * FRAME_SAMPLES)
-            values: dict[str, list[Any]] = {
-                "id": [recording.id],
-                "source": [recording.source],
-                "chunk": [chunk],
-                "chunks": [len(firsts)],
-                "num_samples": [samples],
-            }
-            arrays = {
-                "codes": codes_array([recording.codes[first : first + length]]),
-                "context_codes": codes_array([recording.codes[max(0, first - context) : first]]),
-            }
-            columns = [
-                arrays.get(field.name, pa.array(values.get(field.name, [None]), field.type)) for field in _ROW_SCHEMA
-            ]
-            yield pa.Table.from_arrays(columns, schema=_ROW_SCHEMA)
+        return decode_codes(opened, ids, job.fs, job.run, job.decoding)

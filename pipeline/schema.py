@@ -4,10 +4,21 @@ import pyarrow as pa
 
 from actors.pools.arrow import CODES_TYPE
 
+FINGERPRINT_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),  # location without credentials; "shard.tar::member", "x.parquet::row 17"
+        ("source_size", pa.int64()),  # bytes of the file, or of the container; null: unknown
+        ("source_version", pa.string()),  # the server's entity tag, or the time of the last change; null: unknown
+        ("start_s", pa.float64()),  # of a segment, as asked for; null: from the beginning
+        ("end_s", pa.float64()),  # null: to the end
+    ]
+)
+"""What a recording was read from. With the id it says whether a planned recording is one that is committed."""
+
 CHUNK_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("source", pa.string()),
+        *FINGERPRINT_SCHEMA,
         ("chunk", pa.int32()),  # index of this chunk, from 0
         ("chunks", pa.int32()),  # how many chunks the recording has
         ("first_frame", pa.int64()),  # of this chunk, in the recording
@@ -26,7 +37,7 @@ CHUNK_SCHEMA = pa.schema(
 CODES_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("source", pa.string()),
+        *FINGERPRINT_SCHEMA,
         ("chunk", pa.int32()),
         ("chunks", pa.int32()),
         ("first_frame", pa.int64()),
@@ -40,5 +51,16 @@ CODES_SCHEMA = pa.schema(
 )
 """One row of RUN/codes/part-*.parquet; the carried columns follow."""
 
-FAILURES_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "source", "stage", "error", "message")])
+FAILURES_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        *FINGERPRINT_SCHEMA,
+        ("stage", pa.string()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+    ]
+)
 """One row of RUN/failures/part-*.parquet."""
+
+MAY_LACK = frozenset(FINGERPRINT_SCHEMA.names) - {"source"}
+"""Columns that are null in parts without them: those of other writers, say."""

@@ -1,13 +1,14 @@
 """Settings: defaults <- a YAML file <- `key=value` from the command line -> one validated, frozen object."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from actors.contract import FRAME_SAMPLES, OFFICIAL_MODEL, SAMPLE_RATE
 from pipeline.errors import SettingsError
@@ -15,6 +16,14 @@ from pipeline.storage.access import SCHEMES, Access
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def _bound(value: int | str | None) -> int | str | None:
+    """A number of failures, or a share such as "5%"."""
+    share = isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?%", value)
+    if value is None or share or (isinstance(value, int) and value >= 0):
+        return value
+    raise ValueError("expected a number of recordings, or a share such as 5%")
 
 
 class _Section(pydantic.BaseModel):
@@ -32,6 +41,7 @@ class Input(_Section):
     retries: Annotated[int, Field(ge=0)] = 5
     task_mb: Positive = 64.0
     readers: Count | None = None
+    changed: Literal["refuse", "keep", "redo"] = "refuse"
 
     @property
     def access(self) -> Access:
@@ -81,6 +91,8 @@ class Settings(_Section):
     accelerate: Literal["auto", "none", "graphs", "compile"] = "auto"
     reconstruct: bool = True
     strict: bool = False
+    max_failures: Annotated[int | str | None, AfterValidator(_bound)] = None
+    stall_s: Annotated[float, Field(ge=0)] = 1800.0
     ray_address: str | None = None
     input: Input = Input()
     chunk: Chunk = Chunk()

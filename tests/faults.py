@@ -19,11 +19,22 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.helpers.faults.blind import node_without_the_mount
 from tests.helpers.faults.corpus import Corpus, Trial, make_corpus, undisturbed
 from tests.helpers.faults.disk import disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
+from tests.helpers.faults.inputs import content_changed, corpora_swapped, output_inside_input
+from tests.helpers.faults.isolation import (
+    hang_of_a_reader,
+    hang_of_an_actor,
+    poison_for_readers,
+    sticky_device_error,
+)
+from tests.helpers.faults.locks import two_takeovers_at_once
 from tests.helpers.faults.nodes import node_added, node_drained, node_killed
 from tests.helpers.faults.processes import ray_folder
+from tests.helpers.faults.puts import put_interrupted
+from tests.helpers.faults.random_runs import random_faults
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
 
@@ -34,14 +45,25 @@ FAULTS: dict[Fault, int] = {
     reader_killed_files_come_back: 10,
     reader_killed_files_go: 10,
     poison: 5,
+    poison_for_readers: 5,
+    hang_of_a_reader: 5,
+    hang_of_an_actor: 5,
+    sticky_device_error: 5,
     out_of_memory: 5,
     dead_server: 5,
     disk_full: 6,
     node_killed: 5,
+    node_without_the_mount: 3,
     node_added: 5,
     node_drained: 5,
     bad_files: 5,
     clock_jumps: 5,
+    content_changed: 5,
+    corpora_swapped: 5,
+    output_inside_input: 5,
+    random_faults: 200,
+    two_takeovers_at_once: 100,
+    put_interrupted: 100,
 }
 """How often each is tried."""
 

@@ -8,10 +8,19 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from tests.faults import Fault
+from tests.helpers.faults.blind import node_without_the_mount
 from tests.helpers.faults.corpus import Corpus, make_corpus, undisturbed
 from tests.helpers.faults.disk import can_mount, disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
+from tests.helpers.faults.isolation import (
+    hang_of_a_reader,
+    hang_of_an_actor,
+    poison_for_readers,
+    sticky_device_error,
+)
+from tests.helpers.faults.locks import two_takeovers_at_once
 from tests.helpers.faults.nodes import cluster, disturbed, join, preempt, switch_off
+from tests.helpers.faults.puts import put_interrupted
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
 
@@ -33,7 +42,20 @@ def survive(fault: Fault, corpus: Corpus, place: Path, times: int = 1) -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("fault", [actor_killed, poison, out_of_memory, dead_server, bad_files])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        actor_killed,
+        poison,
+        poison_for_readers,
+        hang_of_a_reader,
+        hang_of_an_actor,
+        sticky_device_error,
+        out_of_memory,
+        dead_server,
+        bad_files,
+    ],
+)
 def test_what_happens_to_workers(fault: Fault, corpus: Corpus, tmp_path: Path) -> None:
     survive(fault, corpus, tmp_path)
 
@@ -49,10 +71,21 @@ def test_what_happens_to_drivers(fault: Fault, times: int, corpus: Corpus, tmp_p
     survive(fault, corpus, tmp_path, times)
 
 
+@pytest.mark.parametrize("fault", [two_takeovers_at_once, put_interrupted])
+def test_what_happens_to_locks_and_puts(fault: Fault, corpus: Corpus, tmp_path: Path) -> None:
+    survive(fault, corpus, tmp_path, times=8)
+
+
 def test_a_full_disk(corpus: Corpus, tmp_path: Path) -> None:
     if not can_mount(tmp_path):
         pytest.skip("a tmpfs can be mounted neither by this user nor in a user name space")
     survive(disk_full, corpus, tmp_path)
+
+
+def test_a_node_without_the_mount(corpus: Corpus, tmp_path: Path) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("a tmpfs can be mounted neither by this user nor in a user name space")
+    survive(node_without_the_mount, corpus, tmp_path)
 
 
 def test_nodes_die_join_and_are_drained(corpus: Corpus, tmp_path: Path) -> None:

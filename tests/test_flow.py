@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import librosa
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from pyarrow.fs import LocalFileSystem
 
 from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES, frame_count
@@ -19,7 +22,10 @@ from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import InputError, OutputError
 from pipeline.reconstruct import decode
+from pipeline.run.claims import BEAT
+from pipeline.run.lock import locked
 from pipeline.run.reader import Run
+from pipeline.verify.check import check
 from tests.helpers.rows import tone
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -96,9 +102,11 @@ def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) ->
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()}
     assert before.items() < after.items()
     assert (len(first), len(second)) == (1, 2)
-    third = tokenize(corpus, tmp_path / "run", **options)
+    third = tokenize(corpus, tmp_path / "run", **options | {"reconstruct": True})
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()} == after
     assert len(third.summary()["attempts"]) == 3
+    for recording in third:  # reconstructions that were not asked for before are made from the codes
+        assert soundfile.info(str(recording.wave)).frames == recording.num_samples
     with pytest.raises(OutputError, match="attention"):
         tokenize(corpus, tmp_path / "run", attention="window", **options)
 
@@ -126,6 +134,50 @@ def test_tar_parquet_and_manifest_give_the_same_codes(tmp_path: Path, small_mode
     assert runs["shard.parquet"][ids[3]].carried == {"speaker": 3}
     assert runs["shard.parquet"].table().schema.field("speaker").type == pa.int8()
     assert runs["list.jsonl"][ids[2]].carried == {"text": ids[2].upper(), "n": 2}
+
+
+@pytest.mark.slow
+def test_inputs_that_changed_between_two_commands(tmp_path: Path, small_model: Path) -> None:
+    corpus, run = tmp_path / "corpus", tmp_path / "run"
+    corpus.mkdir()
+    settings = {"chunk.length_s": 1, "chunk.context_s": 1, "output.rows_per_part": 1}
+    options = {"model": str(small_model), "reconstruct": False, "quiet": True}
+    for name in ("a", "b", "long"):
+        soundfile.write(corpus / f"{name}.wav", tone(3.0 if name == "long" else 0.5), 24_000)
+    before = tokenize(corpus, run, settings=settings, **options)
+    codes = {recording.id: recording.codes for recording in before}
+    next(path for path in (run / "codes").iterdir() if "long.wav" in pq.read_table(path)["id"].to_pylist()).unlink()
+    soundfile.write(corpus / "a.wav", tone(0.7), 24_000)
+    soundfile.write(corpus / "long.wav", tone(3.0, seed=5), 24_000)
+    kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"2 recordings .*'a.wav' was read from .*changed=keep"):
+        tokenize(corpus, run, settings=settings, **options)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == kept
+    after = tokenize(corpus, run, settings=settings | {"input.changed": "keep"}, **options)
+    assert np.array_equal(after["a.wav"].codes, codes["a.wav"])
+    assert not np.array_equal(after["long.wav"].codes, codes["long.wav"])  # never half of one and half of the other
+    again = tokenize(corpus, run, settings=settings | {"input.changed": "redo"}, **options)
+    assert again["a.wav"].num_samples == round(0.7 * 24_000)
+    assert np.array_equal(again["b.wav"].codes, codes["b.wav"])
+    fresh = tokenize(corpus, tmp_path / "fresh", settings=settings, **options)
+    assert same_codes(again, fresh)
+    assert check(str(run), [str(corpus)]).problems == []
+
+
+@pytest.mark.slow
+def test_codes_that_cannot_be_decoded_are_kept(tmp_path: Path, small_model: Path) -> None:
+    from tests.helpers.faults.codecs import instead_of_codecs, mute
+
+    soundfile.write(tmp_path / "short.wav", tone(0.5), 24_000)
+    soundfile.write(tmp_path / "good.wav", tone(2.0), 24_000)
+    with instead_of_codecs(mute):
+        run = tokenize(
+            [tmp_path / "short.wav", tmp_path / "good.wav"], tmp_path / "run", model=str(small_model), quiet=True
+        )
+    assert sorted(recording.id for recording in run) == ["good.wav", "short.wav"]
+    assert len(run.failures()) == 0
+    assert run["good.wav"].wave is not None
+    assert run["short.wav"].wave is not None  # made at the end, by a codec that decodes it
 
 
 @pytest.mark.slow
@@ -233,3 +285,32 @@ def test_overwrite_starts_anew(tmp_path: Path, small_model: Path) -> None:
     run = tokenize(tmp_path / "a.wav", tmp_path / "run", attention="window", overwrite=True, **options)
     assert run.summary()["attention"] == "window"
     assert len(run.summary()["attempts"]) == 1
+
+
+def test_a_run_that_another_process_took_over_stops(tmp_path: Path, small_model: Path) -> None:
+    out = tmp_path / "run"
+    over, kept = threading.Event(), []
+
+    def take_over() -> None:
+        """What a process on another machine does that saw no heartbeat."""
+        while not list(out.glob("codes/part-*")):
+            time.sleep(0.01)
+        next(path for path in out.glob(".lock.*") if not path.name.endswith(BEAT)).unlink()
+        with locked(LocalFileSystem(), str(out)) as lock:
+            over.wait(60)
+            lock.check()
+            kept.append(lock)
+
+    other = threading.Thread(target=take_over)
+    other.start()
+    settings = {"output.rows_per_part": 1, "input.task_mb": 0.1}
+    with pytest.raises(OutputError, match=r"Another voxmill.* took this run over"):
+        tokenize(CLIPS, out, model=str(small_model), reconstruct=False, quiet=True, settings=settings)
+    over.set()
+    other.join()
+    assert kept  # the other's lock was left alone
+    assert json.loads((out / "run.json").read_text())["state"] == "running"
+    assert not (out / "_SUCCESS").exists()
+    done = tokenize(CLIPS, out, model=str(small_model), reconstruct=False, quiet=True, settings=settings)
+    assert len(done) == 7
+    assert not list(out.glob(".*"))

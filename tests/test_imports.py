@@ -17,18 +17,28 @@ MAY_IMPORT = {
     "actors.contract": set(),
     "actors.errors": set(),
     "actors.compat": set(),
-    "actors.checkpoint": ENGINE,
+    "actors.watchdog": set(),
+    "actors.config": set(),
+    "actors.read_config": {*ENGINE, "actors.config"},
+    "actors.checkpoint": {*ENGINE, "actors.config", "actors.read_config"},
     "actors.device": ENGINE,
     "actors.tiling": ENGINE,
-    "actors.network": {*ENGINE, "actors.device", "actors.tiling"},
+    "actors.network": {*ENGINE, "actors.config", "actors.device", "actors.tiling"},
     "actors.qwen": {*ENGINE, "actors.checkpoint", "actors.compat"},
     "actors.random_model": {*ENGINE, "actors.checkpoint", "actors.qwen"},
-    "actors.stream": {*ENGINE, "actors.network", "actors.tiling"},
+    "actors.stream": {*ENGINE, "actors.config", "actors.network", "actors.tiling"},
     "actors.codec": {
         *ENGINE,
-        *("actors.checkpoint", "actors.device", "actors.network", "actors.qwen", "actors.stream", "actors.tiling"),
+        *(
+            "actors.checkpoint",
+            "actors.device",
+            "actors.network",
+            "actors.read_config",
+            "actors.stream",
+            "actors.tiling",
+        ),
     },
-    "actors.pools": ENGINE,
+    "actors.pools": {*ENGINE, "actors.watchdog"},
     "actors.bench": {
         *ENGINE,
         *("actors.checkpoint", "actors.codec", "actors.device", "actors.qwen", "actors.random_model"),
@@ -41,9 +51,13 @@ MAY_IMPORT = {
     "pipeline.schema": {*ENGINE, "actors.pools"},
     "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
     # the steps
-    "pipeline.storage": {"pipeline.errors"},
+    "pipeline.storage": {"actors.watchdog", "pipeline.errors"},
     "pipeline.audio": {*ENGINE, "pipeline.errors", "pipeline.storage"},
-    "pipeline.sources": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.sources": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
+    },
     "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
     "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
     "pipeline.job": {
@@ -51,12 +65,22 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.checkpoint", "pipeline.cluster", "pipeline.read", "pipeline.storage"),
     },
+    "pipeline.waves": {*ENGINE, *LEAVES, "actors.pools", "pipeline.cluster", "pipeline.run"},
+    "pipeline.changes": {*LEAVES, "pipeline.run", "pipeline.sources", "pipeline.storage"},
     "pipeline.agreement": {*ENGINE, *LEAVES, "pipeline.cluster", "pipeline.read", "pipeline.sources"},
-    "pipeline.read": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.sources", "pipeline.storage"},
+    "pipeline.read": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
+    },
+    "pipeline.read_task": {*ENGINE, *LEAVES, "actors.watchdog", "pipeline.cluster", "pipeline.run", "pipeline.sources"},
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
-RAY = ("pipeline.agreement", "pipeline.flow", "pipeline.reconstruct", "pipeline.cluster")
+RAY = (
+    *("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.waves"),
+    "pipeline.cluster",
+)
 MAX_FLOORS = 8
 
 
@@ -94,7 +118,7 @@ def test_reading_and_the_engine_run_without_ray() -> None:
         assert done.stdout.strip() == "ok", done.stderr
 
 
-ENGINE_NEEDS_NO = ["ray", "soundfile", "av", "soxr", "pydantic", "typer", "pipeline"]
+ENGINE_NEEDS_NO = ["ray", "transformers", "qwen_tts", "soundfile", "av", "soxr", "pydantic", "typer", "pipeline"]
 
 
 def without(packages: list[str], module: str) -> str:

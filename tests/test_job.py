@@ -22,8 +22,8 @@ from pipeline.cluster.load import load_codec
 from pipeline.cluster.session import data_context
 from pipeline.cluster.versions import OWN_CODE, installed, refuse
 from pipeline.errors import ClusterError, ModelError
-from pipeline.flow import _on_this_node
 from pipeline.job import Job, prepare
+from pipeline.read_task import Terms, read_task
 from pipeline.settings import load_settings
 from tests.helpers.rooms import ROOT
 from tests.helpers.rows import tone
@@ -87,7 +87,8 @@ def test_an_actor_refuses_other_packages(job: Job) -> None:
 
 
 def test_a_reader_refuses_other_packages(job: Job) -> None:
-    rows = _on_this_node({"soxr": "99.0"}, lambda task: iter([]), None, 0, None)  # before any task is read
+    terms = Terms({"soxr": "99.0"}, RemoteLedger(None), 0.0, None, {}, None, "")
+    rows = read_task(lambda task, find: iter([]), terms, 0, None)  # before any task is read
     with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, .* is on {platform.node()}"):
         next(rows)
 

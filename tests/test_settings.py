@@ -46,7 +46,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(key: str, near: str) -> 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("precision", "fp8"), ("chunk.length_s", -1), ("device", "tpu"), ("attention", "flash"), ("encode.actors", 0)],
+    [("precision", "fp8"), ("chunk.length_s", -1), ("device", "tpu"), ("attention", "flash"), ("encode.actors", 0)]
+    + [("max_failures", value) for value in (-1, "x%", "-5%", "5 %")]
+    + [("stall_s", -1)],
 )
 def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(SettingsError, match=key.replace(".", r"\.")):

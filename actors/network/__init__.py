@@ -1,1 +1,1 @@
-"""Upstream's modules -> the same network as functions of tensors: convolutions, attention, quantizers."""
+"""A checkpoint's weights -> its network as functions of tensors: convolutions, attention, quantizers."""

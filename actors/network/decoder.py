@@ -1,8 +1,7 @@
-"""Codes -> latents -> audio: the decoder's parts, as functions of tensors."""
+"""Codes -> latents -> audio: the decoder, as functions of tensors."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,93 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from actors.config import DecoderConfig
 from actors.contract import FRAME_SAMPLES
 from actors.network.attention import Past
-from actors.network.layers import Conv, Snake, UpConv, conv, own, snake, up_conv
+from actors.network.layers import Conv, Size, conv, linear
 from actors.network.quantizer import Dequantizer, dequantizer
 from actors.network.transformer import Norm, Transformer, decoder_transformer, rms_norm
+from actors.network.upsampling import Convolutions, convolutions
+from actors.network.weights import Weights
 from actors.tiling.run_tiles import Span, Tiled
 from actors.tiling.stack import Carried
-from actors.tiling.tiles import Reach, left_reach
+from actors.tiling.tiles import left_reach
 from actors.tiling.transfer import fetched
-
-
-@dataclass(frozen=True)
-class Next:
-    """An upsampling convolution and the ConvNeXt block after it; `wide` and `narrow` as F.linear takes them."""
-
-    up: UpConv
-    depthwise: Conv
-    norm: tuple[Tensor, Tensor, float]
-    wide: tuple[Tensor, Tensor]
-    narrow: tuple[Tensor, Tensor]
-    scale: Tensor
-
-    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        x = self.up(x, carried)
-        weight, bias, eps = self.norm
-        y = F.layer_norm(self.depthwise(x, carried), weight.shape, weight, bias, eps)
-        y = F.linear(F.gelu(F.linear(y, *self.wide)), *self.narrow)
-        return torch.addcmul(x, y, self.scale)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A residual unit."""
-
-    before: Snake
-    inner: Conv
-    between: Snake
-    outer: Conv
-
-    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        return self.outer(self.inner(x, carried, self.before), carried, self.between).add_(x)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A transposed convolution and the residual units after it."""
-
-    before: Snake
-    up: UpConv
-    units: list[Unit]
-
-    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        x = self.up(x, carried, self.before)
-        for unit in self.units:
-            x = unit(x, carried)
-        return x
-
-
-@dataclass(frozen=True)
-class Convolutions:
-    """The upsampling stack: most of the work of decoding."""
-
-    nexts: list[Next]
-    first: Conv
-    blocks: list[Block]
-    before: Snake
-    last: Conv
-
-    @property
-    def reaches(self) -> list[Reach]:
-        """The reach of each layer, in order."""
-        layers: list[Conv | UpConv] = [layer for step in self.nexts for layer in (step.up, step.depthwise)]
-        layers.append(self.first)
-        for block in self.blocks:
-            layers += [block.up, *[layer for unit in block.units for layer in (unit.inner, unit.outer)]]
-        return [layer.reach for layer in (*layers, self.last)]
-
-    def __call__(self, latents: Tensor, carried: Carried | None = None) -> Tensor:
-        """latents [B, F, D] -> audio fp32 [B, F, FRAME_SAMPLES] in [-1, 1]."""
-        x = latents
-        for step in self.nexts:
-            x = step(x, carried)
-        x = self.first(x, carried)
-        for block in self.blocks:
-            x = block(x, carried)
-        audio = self.last(x, carried, self.before).float().clamp_(-1, 1)
-        return audio.reshape(*latents.shape[:2], -1)
 
 
 @dataclass(frozen=True)
@@ -134,59 +58,18 @@ class Decoder:
         return F.linear(self.norm(self.transformer.resume(x, pasts, position)), *self.out_of)
 
 
-def decoder(module: Any, device: torch.device, dtype: torch.dtype) -> Decoder:
-    """From upstream's Qwen3TTSTokenizerV2Decoder."""
-    first, *blocks, before, last = module.decoder
-    transformer = module.pre_transformer
-    convolutions = Convolutions(
-        [_next(up, block, device, dtype) for up, block in module.upsample],
-        conv(first.conv, device, dtype),
-        [_block(block.block, device, dtype) for block in blocks],
-        snake(before.alpha, before.beta, device, dtype),
-        conv(last.conv, device, dtype),
-    )
+def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
+    """From the tensors of upstream's Qwen3TTSTokenizerV2Decoder."""
+    transformer, size = weights.at("pre_transformer"), config.hidden_size
     return Decoder(
-        dequantizer(module.quantizer, device, dtype),
-        conv(module.pre_conv.conv, device, dtype),
-        _linear(transformer.input_proj, device, dtype),
-        decoder_transformer(transformer, device, dtype),
-        rms_norm(transformer.norm, device, dtype),
-        _linear(transformer.output_proj, device, dtype),
-        convolutions,
+        dequantizer(weights.at("quantizer"), config),
+        conv(weights.at("pre_conv.conv"), Size(config.codebook_dim, config.latent_dim, 3)),
+        linear(transformer.at("input_proj"), config.latent_dim, size),
+        decoder_transformer(transformer, config),
+        rms_norm(transformer.at("norm"), size, config.rms_norm_eps),
+        linear(transformer.at("output_proj"), size, config.latent_dim),
+        convolutions(weights, config),
     )
-
-
-def _next(up: Any, block: Any, device: torch.device, dtype: torch.dtype) -> Next:
-    return Next(
-        up_conv(up.conv, device, dtype),
-        conv(block.dwconv.conv, device, dtype),
-        (*_linear(block.norm, device, dtype), block.norm.eps),
-        _linear(block.pwconv1, device, dtype),
-        _linear(block.pwconv2, device, dtype),
-        own(block.gamma, device, dtype),
-    )
-
-
-def _block(modules: Any, device: torch.device, dtype: torch.dtype) -> Block:
-    before, up, *units = modules
-    return Block(
-        snake(before.alpha, before.beta, device, dtype),
-        up_conv(up.conv, device, dtype),
-        [
-            Unit(
-                snake(unit.act1.alpha, unit.act1.beta, device, dtype),
-                conv(unit.conv1.conv, device, dtype),
-                snake(unit.act2.alpha, unit.act2.beta, device, dtype),
-                conv(unit.conv2.conv, device, dtype),
-            )
-            for unit in units
-        ],
-    )
-
-
-def _linear(module: Any, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear layer or a norm."""
-    return own(module.weight, device, dtype), own(module.bias, device, dtype)
 
 
 def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) -> list[np.ndarray]:

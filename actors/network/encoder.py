@@ -2,38 +2,38 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from actors.config import STEPS, EncoderConfig
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, frame_count
-from actors.network.layers import Conv, conv, elu
+from actors.network.activations import elu
+from actors.network.layers import Conv, Size, conv
 from actors.network.quantizer import Quantizer, quantizer
 from actors.network.transformer import Transformer, mimi_transformer
+from actors.network.weights import Weights
 from actors.tiling.run_tiles import Tiled, joined
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach, left_reach, whole
 from actors.tiling.transfer import audio_rows
 
-STEPS = 2
-"""Features of one frame: the transformer runs at 25 Hz."""
 QUANTIZE_FRAMES = 2048
 """Frames that are quantized at once: bounds the matrix of distances."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A residual unit and the strided convolution after it."""
+    """Residual units and the strided convolution after them."""
 
-    inner: Conv
-    outer: Conv
+    units: list[tuple[Conv, Conv]]
     down: Conv
 
     def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        x = self.outer(self.inner(x, carried, elu), carried, elu).add_(x)
+        for inner, outer in self.units:
+            x = outer(inner(x, carried, elu), carried, elu).add_(x)
         return self.down(x, carried, elu)
 
 
@@ -48,8 +48,10 @@ class Convolutions:
     @property
     def reaches(self) -> list[Reach]:
         """The reach of each layer, in order."""
-        stages = [layer for stage in self.stages for layer in (stage.inner, stage.outer, stage.down)]
-        return [layer.reach for layer in (self.first, *stages, self.last)]
+        layers = [self.first]
+        for stage in self.stages:
+            layers += [*[layer for unit in stage.units for layer in unit], stage.down]
+        return [layer.reach for layer in (*layers, self.last)]
 
     def __call__(self, audio: Tensor, carried: Carried | None = None) -> Tensor:
         """audio [B, F, FRAME_SAMPLES] -> features [B, F, STEPS * D]."""
@@ -92,18 +94,41 @@ class Encoder:
         return torch.cat(codes, 1)
 
 
-def encoder(module: Any, window: int | None, device: torch.device, dtype: torch.dtype) -> Encoder:
-    """From upstream's encoder, a transformers MimiModel; the quantizer and the last convolution stay in fp32."""
-    stages = []
-    first, *body, _, last = module.encoder.layers
-    for unit, _, down in zip(body[0::3], body[1::3], body[2::3], strict=True):
-        stages.append(Stage(*[conv(layer.conv, device, dtype) for layer in (unit.block[1], unit.block[3], down)]))
+def encoder(weights: Weights, config: EncoderConfig, window: int | None) -> Encoder:
+    """From the tensors of upstream's encoder, a MimiModel of transformers.
+
+    The quantizer and the last convolution stay in fp32.
+    """
+    down = Size(config.hidden_size, config.hidden_size, 2 * STEPS, STEPS)
     return Encoder(
-        Convolutions(conv(first.conv, device, dtype), stages, conv(last.conv, device, dtype)),
-        mimi_transformer(module.encoder_transformer, window, device, dtype),
-        conv(module.downsample.conv, device, torch.float32),
-        quantizer(module.quantizer, NUM_CODEBOOKS, device),
+        _convolutions(weights.at("encoder.layers"), config),
+        mimi_transformer(weights.at("encoder_transformer"), config, window),
+        conv(weights.in_fp32().at("downsample.conv"), down, bias=False),
+        quantizer(weights.at("quantizer"), config, NUM_CODEBOOKS),
     )
+
+
+def _convolutions(weights: Weights, config: EncoderConfig) -> Convolutions:
+    """Upstream numbers all layers in one list, an activation before each strided and before the last convolution."""
+    number, width, stages = 1, config.num_filters, []
+    for ratio in reversed(config.upsampling_ratios):
+        dilations = [config.dilation_growth_rate**index for index in range(config.num_residual_layers)]
+        units = [_unit(weights.at(number + i).at("block"), config, width, step) for i, step in enumerate(dilations)]
+        number += len(units) + 1
+        down = conv(weights.at(number).at("conv"), Size(width, 2 * width, 2 * ratio, ratio))
+        stages.append(Stage(units, down))
+        number, width = number + 1, 2 * width
+    return Convolutions(
+        conv(weights.at(0).at("conv"), Size(1, config.num_filters, config.kernel_size)),
+        stages,
+        conv(weights.at(number + 1).at("conv"), Size(width, config.hidden_size, config.last_kernel_size)),
+    )
+
+
+def _unit(weights: Weights, config: EncoderConfig, width: int, dilation: int) -> tuple[Conv, Conv]:
+    narrow = width // config.compress
+    inner = Size(width, narrow, config.residual_kernel_size, dilation=dilation)
+    return conv(weights.at("1.conv"), inner), conv(weights.at("3.conv"), Size(narrow, width, 1))
 
 
 def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray]:

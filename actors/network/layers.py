@@ -1,4 +1,4 @@
-"""Upstream's convolution modules -> the same layers on time-major tensors [B, T, C].
+"""Weights of a convolution -> the same layer on time-major tensors [B, T, C].
 
 Time-major is the memory layout that oneDNN and cuDNN run fastest (channels last). It makes a pointwise convolution a
 plain matrix product, and a transposed one a product of neighbouring steps: no reordering, no scatter. Kernel, stride
@@ -8,26 +8,20 @@ Every causal layer takes `carried`. None: x starts a recording or a tile, and is
 inputs of each layer, updated by the layers, so that a sequence may come in pieces.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from actors.network.activations import Activation
+from actors.network.weights import Weights
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach
 
 MATMUL_WEIGHTS = 8_000_000
 """On a CPU, oneDNN reorders a convolution's weights at every call; with so many weights a matrix product is faster."""
-
-Activation = Callable[[Tensor, Tensor], object]
-"""(x, out): writes the activation of x into `out`, which may be x."""
-
-
-def elu(x: Tensor, out: Tensor) -> None:
-    """The encoder's activation."""
-    torch.ops.aten.elu.out(x, out=out)
 
 
 def extend(layer: "Conv | UpConv", x: Tensor, carried: Carried | None, activation: Activation | None) -> Tensor:
@@ -81,16 +75,23 @@ class Conv:
         return y.squeeze(2).transpose(1, 2)
 
 
-def own(parameter: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A copy, so that upstream's modules can be freed."""
-    return parameter.detach().to(device, dtype, copy=True)
+class Size(NamedTuple):
+    """Of a convolution; `inputs` and `outputs` are channels."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
 
 
-def conv(module: nn.Conv1d, device: torch.device, dtype: torch.dtype) -> Conv:
-    """A causal layer from the weights of `module`."""
-    kernel, stride, dilation = module.kernel_size[0], module.stride[0], module.dilation[0]
-    weight = module.weight.detach()  # [out, in / groups, kernel]
-    as_product = device.type == "cpu" and weight.numel() >= MATMUL_WEIGHTS and dilation == module.groups == 1
+def conv(weights: Weights, size: Size, bias: bool = True) -> Conv:
+    """A causal layer from its "weight" [out, in / groups, kernel] and "bias"."""
+    inputs, outputs, kernel, stride, dilation, groups = size
+    weight = weights.read("weight", outputs, inputs // groups, kernel)
+    large = weight.numel() >= MATMUL_WEIGHTS
+    as_product = weights.device.type == "cpu" and large and kernel > 1 and dilation == groups == 1
     if kernel == 1:
         weight = weight[..., 0]
     elif as_product:
@@ -98,9 +99,13 @@ def conv(module: nn.Conv1d, device: torch.device, dtype: torch.dtype) -> Conv:
     else:
         weight = weight.unsqueeze(2)
     form = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
-    weight = weight.to(device, dtype, copy=True).contiguous(memory_format=form)
-    bias = None if module.bias is None else own(module.bias, device, dtype)
-    return Conv(weight, bias, kernel, stride, dilation, module.groups, as_product)
+    weight = weights.placed(weight).contiguous(memory_format=form)
+    return Conv(weight, weights.get("bias", outputs) if bias else None, kernel, stride, dilation, groups, as_product)
+
+
+def linear(weights: Weights, inputs: int, outputs: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a linear layer, as F.linear takes them."""
+    return weights.get("weight", outputs, inputs), weights.get("bias", outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +114,7 @@ class UpConv:
     and the taps - 1 before it. `weight` [stride * out, taps * in], `bias` [stride * out]."""
 
     weight: Tensor
-    bias: Tensor | None
+    bias: Tensor
     taps: int
     stride: int
 
@@ -132,32 +137,9 @@ class UpConv:
         return F.linear(x, self.weight, self.bias).reshape(batch, steps * self.stride, -1)
 
 
-def up_conv(module: nn.ConvTranspose1d, device: torch.device, dtype: torch.dtype) -> UpConv:
-    """A causal transposed layer from the weights of `module`; its kernel is a multiple of its stride."""
-    kernel, stride = module.kernel_size[0], module.stride[0]
-    taps, odd = divmod(kernel, stride)
-    assert not odd, f"transposed convolution of kernel {kernel} and stride {stride}"
-    weight = module.weight.detach().unflatten(2, (taps, stride))  # [in, out, tap, phase]
+def up_conv(weights: Weights, inputs: int, outputs: int, taps: int, stride: int) -> UpConv:
+    """A causal transposed layer from its "weight" [in, out, taps * stride] and "bias" [out]."""
+    weight = weights.read("weight", inputs, outputs, taps * stride).unflatten(2, (taps, stride))
     weight = weight.permute(3, 1, 2, 0).flatten(2).flatten(0, 1)  # [phase * out, tap * in]
-    bias = None if module.bias is None else module.bias.detach().repeat(stride).to(device, dtype)
-    return UpConv(weight.to(device, dtype).contiguous(), bias, taps, stride)
-
-
-@dataclass(frozen=True)
-class Snake:
-    """x + sin(alpha x)^2 / beta; `rate` [C] is alpha, `root` [C] the square root of 1 / beta, computed in fp32."""
-
-    rate: Tensor
-    root: Tensor
-
-    def __call__(self, x: Tensor, out: Tensor) -> None:
-        """Writes the activation of x into `out`, which may be x."""
-        wave = (x * self.rate).sin_().mul_(self.root)
-        torch.addcmul(x, wave, wave, out=out)
-
-
-def snake(alpha: Tensor, beta: Tensor, device: torch.device, dtype: torch.dtype) -> Snake:
-    """From upstream's logarithms [C]. Computed in fp32, because upstream's guard 1e-9 underflows in fp16."""
-    rate = alpha.detach().float().exp()
-    root = (1.0 / (beta.detach().float().exp() + 1e-9)).sqrt()
-    return Snake(rate.to(device, dtype), root.to(device, dtype))
+    bias = weights.get("bias", outputs).repeat(stride)
+    return UpConv(weights.placed(weight).contiguous(), bias, taps, stride)

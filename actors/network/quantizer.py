@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from actors.config import DecoderConfig, EncoderConfig
 from actors.device import tf32
+from actors.network.weights import Weights
 
 EPSILON = 1e-5
 """Floor of a codebook entry's usage count: `epsilon` of upstream's codebooks."""
@@ -16,7 +17,7 @@ EPSILON = 1e-5
 
 def codebook(total: Tensor, usage: Tensor) -> Tensor:
     """Entries [size, D] fp32 from the running sum [size, D] and count [size] of what was assigned to each."""
-    return total.detach().float() / usage.detach().float().clamp(min=EPSILON)[:, None]
+    return total.float() / usage.float().clamp(min=EPSILON)[:, None]
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,22 @@ class Quantizer:
         return torch.stack(codes, 1).to(torch.int16)
 
 
-def quantizer(module: Any, count: int, device: torch.device) -> Quantizer:
-    """The first `count` codebooks of transformers' MimiSplitResidualVectorQuantizer."""
-    semantic, acoustic = module.semantic_residual_vector_quantizer, module.acoustic_residual_vector_quantizer
-    first = len(semantic.layers)
-    return Quantizer([_chain(semantic, first, device), _chain(acoustic, count - first, device)])
+def quantizer(weights: Weights, config: EncoderConfig, count: int) -> Quantizer:
+    """The first `count` codebooks of transformers' MimiSplitResidualVectorQuantizer, in fp32."""
+    semantic = config.num_semantic_quantizers
+    chains = (("semantic", semantic), ("acoustic", count - semantic))
+    return Quantizer([_chain(weights.at(f"{name}_residual_vector_quantizer"), config, many) for name, many in chains])
 
 
-def _chain(module: Any, count: int, device: torch.device) -> Residual:
-    entries = [codebook(layer.codebook.embed_sum, layer.codebook.cluster_usage) for layer in module.layers[:count]]
-    entries = [entry.to(device) for entry in entries]
+def _chain(weights: Weights, config: EncoderConfig, count: int) -> Residual:
+    size, width = config.codebook_size, config.codebook_dim
+    entries = []
+    for below in (weights.at("layers").at(index).at("codebook") for index in range(count)):
+        entry = codebook(below.read("embed_sum", size, width), below.read("cluster_usage", size))
+        entries.append(entry.to(weights.device))
     project = None
-    if module.input_proj is not None:
-        project = module.input_proj.weight.detach()[..., 0].to(device, torch.float32, copy=True)
+    if width != config.hidden_size:  # else upstream has no projection
+        project = weights.at("input_proj").read("weight", width, config.hidden_size, 1)[..., 0].to(weights.device)
     return Residual(project, entries, [entry.square().sum(1) for entry in entries])
 
 
@@ -83,12 +87,14 @@ class Dequantizer:
         return F.embedding_bag(codes.long() + first, self.tables, mode="sum")
 
 
-def dequantizer(module: Any, device: torch.device, dtype: torch.dtype) -> Dequantizer:
-    """From upstream's SplitResidualVectorQuantizer of the decoder."""
+def dequantizer(weights: Weights, config: DecoderConfig) -> Dequantizer:
+    """From upstream's SplitResidualVectorQuantizer of the decoder, whose first chain has one codebook."""
+    size, width = config.codebook_size, config.codebook_dim // 2
     tables = []
-    for chain in (module.rvq_first, module.rvq_rest):
-        project = chain.output_proj.weight.detach()[..., 0].float()
-        for layer in chain.vq.layers:
-            assert isinstance(layer.project_out, nn.Identity), "a projection inside a codebook"
-            tables.append(codebook(layer._codebook.embedding_sum, layer._codebook.cluster_usage) @ project.T)
-    return Dequantizer(torch.cat(tables).to(device, dtype), len(tables[0]))
+    for chain, count in (("rvq_first", 1), ("rvq_rest", config.num_quantizers - 1)):
+        project = weights.at(chain).at("output_proj").read("weight", config.codebook_dim, width, 1)[..., 0]
+        for index in range(count):
+            below = weights.at(chain).at("vq.layers").at(index).at("_codebook")
+            entries = codebook(below.read("embedding_sum", size, width), below.read("cluster_usage", size))
+            tables.append(entries @ project.T)
+    return Dequantizer(weights.placed(torch.cat(tables)), size)

@@ -5,14 +5,14 @@ Both of the codec's transformers: Mimi's (layer norm, GELU) and the decoder's (R
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from actors.config import DecoderConfig, EncoderConfig
 from actors.network.attention import SEGMENT, Past, attend, rotary, rotate
-from actors.network.layers import own
+from actors.network.weights import Weights
 
 Norm = Callable[[Tensor], Tensor]
 
@@ -67,47 +67,70 @@ class Transformer:
         return x
 
 
-def mimi_transformer(module: Any, window: int | None, device: torch.device, dtype: torch.dtype) -> Transformer:
-    """From transformers' MimiTransformerModel."""
-    layers = [_layer(layer, _layer_norm, _gelu, device, dtype) for layer in module.layers]
-    return Transformer(layers, module.layers[0].self_attn.rotary_emb.inv_freq.float().to(device), window)
+def mimi_transformer(weights: Weights, config: EncoderConfig, window: int | None) -> Transformer:
+    """The encoder's, a MimiTransformerModel of transformers; `window` None: attention over everything before."""
+    size, wide, eps = config.hidden_size, config.intermediate_size, config.norm_eps
+    layers = [
+        _layer(
+            below,
+            config,
+            layer_norm(below.at("input_layernorm"), size, eps),
+            layer_norm(below.at("post_attention_layernorm"), size, eps),
+            _gelu(below.at("mlp"), size, wide),
+        )
+        for below in map(weights.at("layers").at, range(config.num_hidden_layers))
+    ]
+    return Transformer(layers, _inverse_frequency(config).to(weights.device), window)
 
 
-def decoder_transformer(module: Any, device: torch.device, dtype: torch.dtype) -> Transformer:
-    """From upstream's Qwen3TTSTokenizerV2DecoderTransformerModel, without its projections and last norm."""
-    layers = [_layer(layer, rms_norm, _gated_silu, device, dtype) for layer in module.layers]
-    return Transformer(layers, module.rotary_emb.inv_freq.float().to(device), module.window_size)
+def decoder_transformer(weights: Weights, config: DecoderConfig) -> Transformer:
+    """The decoder's, a Qwen3TTSTokenizerV2DecoderTransformerModel without its projections and last norm."""
+    size, wide, eps = config.hidden_size, config.intermediate_size, config.rms_norm_eps
+    layers = [
+        _layer(
+            below,
+            config,
+            rms_norm(below.at("input_layernorm"), size, eps),
+            rms_norm(below.at("post_attention_layernorm"), size, eps),
+            _gated_silu(below.at("mlp"), size, wide),
+        )
+        for below in map(weights.at("layers").at, range(config.num_hidden_layers))
+    ]
+    return Transformer(layers, _inverse_frequency(config).to(weights.device), config.sliding_window)
 
 
 def _layer(
-    module: Any,
-    norm: Callable[[Any, torch.device, torch.dtype], Norm],
-    mlp: Callable[[Any, torch.device, torch.dtype], Callable[[Tensor], Tensor]],
-    device: torch.device,
-    dtype: torch.dtype,
+    weights: Weights, config: EncoderConfig | DecoderConfig, norm: Norm, mlp_norm: Norm, mlp: Callable[[Tensor], Tensor]
 ) -> Layer:
-    attention = module.self_attn
-    assert attention.num_key_value_groups == 1, "grouped keys"
-    projections = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
+    size, inner = config.hidden_size, config.num_attention_heads * config.head_dim
+    attention = weights.at("self_attn")
+    qkv = torch.cat([attention.at(name).read("weight", inner, size) for name in ("q_proj", "k_proj", "v_proj")])
     return Layer(
-        norm(module.input_layernorm, device, dtype),
-        torch.cat([weight.detach() for weight in projections]).to(device, dtype),
-        own(attention.o_proj.weight, device, dtype),
-        own(module.self_attn_layer_scale.scale, device, dtype),
-        norm(module.post_attention_layernorm, device, dtype),
-        mlp(module.mlp, device, dtype),
-        own(module.mlp_layer_scale.scale, device, dtype),
+        norm,
+        weights.placed(qkv),
+        attention.at("o_proj").get("weight", size, inner),
+        weights.at("self_attn_layer_scale").get("scale", size),
+        mlp_norm,
+        mlp,
+        weights.at("mlp_layer_scale").get("scale", size),
     )
 
 
-def _layer_norm(module: Any, device: torch.device, dtype: torch.dtype) -> Norm:
-    weight, bias, eps = own(module.weight, device, dtype), own(module.bias, device, dtype), module.eps
+def _inverse_frequency(config: EncoderConfig | DecoderConfig) -> Tensor:
+    """fp32 [head / 2]: radians a step of each pair of a head's channels, as in transformers' default of RoPE."""
+    exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
+    return 1.0 / config.rope_theta**exponents
+
+
+def layer_norm(weights: Weights, size: int, eps: float) -> Norm:
+    """Layer norm over the last dimension."""
+    weight, bias = weights.get("weight", size), weights.get("bias", size)
     return lambda x: F.layer_norm(x, weight.shape, weight, bias, eps)
 
 
-def rms_norm(module: Any, device: torch.device, dtype: torch.dtype) -> Norm:
+def rms_norm(weights: Weights, size: int, eps: float) -> Norm:
     """Root-mean-square norm, its statistics in fp32."""
-    weight, eps = own(module.weight, device, dtype), module.variance_epsilon
+    weight = weights.get("weight", size)
 
     def norm(x: Tensor) -> Tensor:
         wide = x.float()
@@ -116,12 +139,12 @@ def rms_norm(module: Any, device: torch.device, dtype: torch.dtype) -> Norm:
     return norm
 
 
-def _gelu(module: Any, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    up, down = own(module.fc1.weight, device, dtype), own(module.fc2.weight, device, dtype)
+def _gelu(weights: Weights, size: int, wide: int) -> Callable[[Tensor], Tensor]:
+    up, down = weights.at("fc1").get("weight", wide, size), weights.at("fc2").get("weight", size, wide)
     return lambda x: F.linear(F.gelu(F.linear(x, up)), down)
 
 
-def _gated_silu(module: Any, device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    gate, up = own(module.gate_proj.weight, device, dtype), own(module.up_proj.weight, device, dtype)
-    down = own(module.down_proj.weight, device, dtype)
+def _gated_silu(weights: Weights, size: int, wide: int) -> Callable[[Tensor], Tensor]:
+    gate, up = weights.at("gate_proj").get("weight", wide, size), weights.at("up_proj").get("weight", wide, size)
+    down = weights.at("down_proj").get("weight", size, wide)
     return lambda x: F.linear(F.silu(F.linear(x, gate)).mul_(F.linear(x, up)), down)

@@ -14,10 +14,13 @@ from actors.pools.isolate import Attempts, isolate
 class DecodeCodes:
     """Ray Data builds one per pool slot and feeds it block after block."""
 
-    def __init__(self, load: Callable[[], Engine], attempts: Attempts, report: Report = None) -> None:
+    def __init__(
+        self, load: Callable[[], Engine], attempts: Attempts, report: Report = None, stall_s: float = 0.0
+    ) -> None:
         self.codec = load()  # weights on this actor's device: the only state
         self.attempts = attempts
         self.report = report
+        self.stall_s = stall_s  # see `isolate`
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Replace "context_codes" by "wave" large_list<int16> [num_samples]: PCM of "codes", decoded after the context.
@@ -34,7 +37,7 @@ class DecodeCodes:
         }
         keys = [f"decode {rows['id'][row]} {rows['chunk'][row]}" for row in given]
         whole = [np.concatenate(pair) for pair in given.values()]
-        decoded, errors = isolate(self.codec.decode, whole, keys, self.attempts)
+        decoded, errors = isolate(self.codec.decode, whole, keys, self.attempts, self.stall_s)
         waves: list[np.ndarray | None] = [None] * len(rows)
         failures: dict[int, RecordingError] = {}
         for index, (row, (before, _)) in enumerate(given.items()):

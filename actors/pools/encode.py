@@ -14,12 +14,18 @@ class EncodeChunks:
     """Ray Data builds one per pool slot and feeds it block after block."""
 
     def __init__(
-        self, load: Callable[[], Engine], attempts: Attempts, keep_context: bool = False, report: Report = None
+        self,
+        load: Callable[[], Engine],
+        attempts: Attempts,
+        keep_context: bool = False,
+        report: Report = None,
+        stall_s: float = 0.0,
     ) -> None:
         self.codec = load()  # weights on this actor's device: the only state
         self.attempts = attempts
         self.keep_context = keep_context
         self.report = report
+        self.stall_s = stall_s  # see `isolate`
 
     def __call__(self, chunks: pa.Table) -> pa.Table:
         """Replace "audio" large_list<float32> [context + T] by "codes" list<fixed_size_list<int16>[16]> [F].
@@ -31,7 +37,7 @@ class EncodeChunks:
         rows = [index for index, failed in enumerate(chunks["stage"].is_valid().to_pylist()) if not failed]
         waves = [audio[index].values.to_numpy() for index in rows]
         keys = [f"encode {chunks['id'][row]} {chunks['chunk'][row]}" for row in rows]
-        codes, failures = isolate(self.codec.encode, waves, keys, self.attempts)
+        codes, failures = isolate(self.codec.encode, waves, keys, self.attempts, self.stall_s)
         context = [chunks["context_samples"][row].as_py() // FRAME_SAMPLES for row in rows]
 
         kept: list[np.ndarray | None] = [None] * len(chunks)

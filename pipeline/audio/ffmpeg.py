@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -110,13 +110,43 @@ def _seek(
 def _frames(
     container: av.container.InputContainer, track: av.AudioStream, resumed: bool = False
 ) -> Iterator[av.AudioFrame]:
-    """Decoded frames, all of one rate and layout, from the start or (`resumed`) from where a seek went.
+    """As `_decoded`, the last one without the padding of its encoder. Only MP4 tells: by the last packet's duration."""
+    held = None
+    try:
+        for frame, samples in _decoded(container, track, resumed):
+            if held is not None:
+                yield held[0]
+            held = frame, samples
+    except (TruncatedAudio, UnsupportedAudio):
+        if held is not None:
+            yield held[0]
+        raise
+    if held is not None:
+        yield _cut(*held)
+
+
+def _cut(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
+    """The first `samples` of `frame`."""
+    if not 0 < samples < frame.samples:
+        return frame
+    values = samples if frame.format.is_planar else samples * frame.layout.nb_channels
+    wave: Any = np.ascontiguousarray(frame.to_ndarray()[:, :values])
+    cut = av.AudioFrame.from_ndarray(wave, format=frame.format.name, layout=frame.layout.name)
+    cut.sample_rate, cut.pts = frame.sample_rate, frame.pts
+    return cut
+
+
+def _decoded(
+    container: av.container.InputContainer, track: av.AudioStream, resumed: bool
+) -> Iterator[tuple[av.AudioFrame, int]]:
+    """Frames, all of one rate and layout, from the start or (`resumed`) from where a seek went; and of each the samples
+    that its packet says it has.
 
     Raises TruncatedAudio where one is broken, or the end is missing.
     """
     kind, broken, refused = None, None, b""
     end = None if resumed else 0
-    flac = container.format.name == "flac"
+    flac, mp4 = container.format.name == "flac", "mp4" in container.format.name
     packets = container.demux(track)
     while packet := _next(packets):
         try:
@@ -134,7 +164,8 @@ def _frames(
             if flac and end is not None and frame.pts is not None and frame.pts > end:
                 raise TruncatedAudio(f"{frame.pts - end} samples are missing after sample {end}")
             end = frame.samples + (frame.pts if frame.pts is not None else end or 0)
-            yield frame
+            told_s = packet.duration * packet.time_base if mp4 and packet.duration and packet.time_base else None
+            yield frame, frame.samples if told_s is None else round(told_s * frame.sample_rate)
     if broken is not None and (container.format.name not in _HEADERLESS or parse(refused)):  # else bytes after the end
         if not flac or not refused or _crc16(refused) != 0:
             raise TruncatedAudio(f"a decoder broke at its end ({_reason(broken)})") from broken
@@ -168,26 +199,29 @@ def _crc16(data: bytes) -> int:
 def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.ndarray]:
     """Frames -> float32 [n, channels], n <= `block_samples`; what was decoded before a break is delivered before it."""
     held: list[np.ndarray] = []
-    samples, broken = 0, None
+    samples, channels, broken = 0, 0, None
     try:
         for frame in frames:
-            held.append(to_float(frame))
-            samples += frame.samples
+            held.append(frame.to_ndarray())  # as decoded: one conversion a block is much cheaper than one a frame
+            samples, channels = samples + frame.samples, frame.layout.nb_channels
             if samples >= block_samples:
-                joined, held, samples = np.concatenate(held), [], 0
+                joined, held, samples = to_float(held, channels), [], 0
                 yield from (joined[at : at + block_samples] for at in range(0, len(joined), block_samples))
     except (TruncatedAudio, UnsupportedAudio) as error:
         broken = error
     if held:
-        yield np.concatenate(held)
+        yield to_float(held, channels)
     if broken is not None:
         raise broken
 
 
-def to_float(frame: av.AudioFrame) -> np.ndarray:
-    """One decoded frame -> float32 [n, channels], C order; integers become [-1, 1) as in soundfile."""
-    wave = frame.to_ndarray()
-    wave = wave.T if frame.format.is_planar else wave.reshape(-1, frame.layout.nb_channels)
+def to_float(frames: list[np.ndarray], channels: int) -> np.ndarray:
+    """Frames as PyAV gives them, planar [channels, n] or packed [1, n * channels] -> float32 [n, channels], C order.
+
+    Integers become [-1, 1) as in soundfile.
+    """
+    wave = frames[0] if len(frames) == 1 else np.concatenate(frames, axis=1)
+    wave = wave.T if len(wave) == channels else wave.reshape(-1, channels)
     bits = 8 * wave.itemsize
     kind = wave.dtype.kind
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported as such

@@ -56,6 +56,9 @@ def tokenize(
     reconstruct: Annotated[bool | None, typer.Option(help="Also decode the codes to WAVs.")] = None,
     ray_address: RayAddress = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Exit with 3 if a recording failed.")] = None,
+    max_failures: Annotated[
+        str | None, typer.Option(help="Stop when more recordings fail; a share is of the planned.", metavar="N|P%")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the existing run, start again.")] = False,
     assignments: Assignments = None,
 ) -> None:
@@ -76,6 +79,7 @@ def tokenize(
         reconstruct=reconstruct,
         ray_address=ray_address,
         strict=strict,
+        max_failures=max_failures,
     )
     _print_result(run)
     raise typer.Exit(_exit_code(run))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from actors.checkpoint import find_model, fingerprint
+from pipeline.cluster.resources import PoolPlan
 from pipeline.cluster.versions import installed, refuse
 from pipeline.errors import ModelError
 
@@ -28,6 +29,18 @@ class CodecSpec:
     accelerate: str
     threads: int | None
     part: str  # encode or decode
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How codes of a run are decoded again."""
+
+    codec: CodecSpec
+    pool: PoolPlan
+    block_bytes: int
+    chunk_samples: int  # of one call, at 24 kHz
+    context_samples: int
+    stall_s: float
 
 
 def refuse_other_packages(packages: Mapping[str, str | None]) -> None:

@@ -1,5 +1,6 @@
 """Settings and what Ray has -> how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,17 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
     """Fit the pools of `stages` into `cluster` (`ray.cluster_resources()`); what is not set is chosen.
 
     Raises DeviceError where the pools could never start, or would leave no CPU to read with (Ray would wait for ever).
+    With device "cuda" by name and `max_actors` for every pool, the cluster is taken for one that adds GPU nodes on
+    demand: GPUs that it does not have yet are waited for.
     """
     cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
     device = ("cuda" if gpus else "cpu") if settings.device == "auto" else settings.device.partition(":")[0]
-    if device == "cuda" and not gpus:
-        raise DeviceError("device 'cuda' was asked for, but Ray sees no GPU. Use device 'cpu', or add GPU nodes.")
+    grows = settings.device == "cuda" and all(getattr(settings, stage).max_actors for stage in stages)
+    if device == "cuda" and not gpus and not grows:
+        raise DeviceError(
+            "device 'cuda' was asked for, but Ray sees no GPU. Use device 'cpu', or add GPU nodes; where the cluster "
+            f"adds them on demand, set {' and '.join(f'{stage}.max_actors' for stage in stages)}."
+        )
     precision = settings.precision
     if precision == "auto":
         precision = "fp16" if device == "cuda" else "fp32"
@@ -86,7 +93,7 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
             "precision 'fp16' on a CPU takes minutes for seconds of audio. Use 'fp32' or 'bf16', or a GPU."
         )
     pools = {stage: _pool(getattr(settings, stage), device, cpus, gpus, len(stages)) for stage in stages}
-    _check_fits(list(pools.values()), cpus, gpus)
+    _check_fits(list(pools.values()), cpus, math.inf if grows else gpus)
     free = cpus - sum(pool.actors * pool.cpus for pool in pools.values())
     default_mb = GPU_BLOCK_MB if device == "cuda" else CPU_BLOCK_MB
     return Resources(

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,9 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
 from pipeline.run.layout import CODES, FAILURES, WAVES, parts
 from pipeline.run.parts import read_part
-from pipeline.run.write import write_table
-from pipeline.run.write_waves import join_pieces, remove_pieces
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.run.write import part_name, write_table
+from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.atomic import UNFINISHED
 from pipeline.storage.text import id_hashes
 
@@ -24,11 +24,11 @@ from pipeline.storage.text import id_hashes
 class Done:
     """What the parts of a run hold: a rerun does only the rest."""
 
-    ids: pa.Array  # string: recordings with all their codes, or a failure
+    ids: pa.Array  # large_string, for over 2 GiB of them: recordings with all their codes, or a failure
     partial: dict[str, frozenset[int]]  # long recordings of which only these chunks are committed
 
 
-NOTHING = Done(pa.array([], pa.string()), {})
+NOTHING = Done(pa.array([], pa.large_string()), {})
 """What a new run holds."""
 
 
@@ -43,48 +43,85 @@ def committed(fs: FileSystem, run: str) -> Done:
         partial.setdefault(row["id"], set()).add(row["chunk"])
         counts[row["id"]] = row["chunks"]
     whole = [id_ for id_, chunks in partial.items() if len(chunks) == counts[id_]]
-    short = rows.filter(pc.equal(rows["chunks"], 1))["id"].combine_chunks()
-    ids = pa.concat_arrays([short, pa.array(whole, pa.string()), failed])
+    short = rows.filter(pc.equal(rows["chunks"], 1))["id"]
+    ids = _long([*short.chunks, pa.array(whole, pa.string()), *failed.chunks])
     finished = set(whole) | set(failed.to_pylist() if partial else [])
     return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
 
 
-def settle(fs: FileSystem, run: str) -> dict[str, str | None]:
+@dataclass(frozen=True)
+class Settled:
+    """What `settle` did."""
+
+    parts: dict[str, str | None]  # the sha256 of every part of codes that is new, None for one that is gone
+    mixed: bool  # whether recordings lost all they had, because it had different fingerprints
+
+
+def settle(fs: FileSystem, run: str) -> Settled:
     """Every recording is in codes, whole and once, or in failures, once: rewrite the parts where that is not so.
 
     A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
     stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
-    chunks keeps its first failure and loses its codes.
-    Returns the sha256 of every part of codes that changed, None for one that is gone.
+    chunks keeps its first failure and loses its codes. Chunks of different fingerprints are never joined: the recording
+    loses all of them, and is missing then.
     """
-    coded, failed = _keys(fs, run, CODES, ["chunk", "chunks"]), _keys(fs, run, FAILURES, [])
+    coded, failed = _keys(fs, run, CODES, ["chunk", "chunks", PRINT]), _keys(fs, run, FAILURES, [])
     first = _first(coded["hash"], coded["chunk"])
     ids, rows, counts = np.unique(coded["hash"][first], return_index=True, return_counts=True)
-    whole = ids[counts == coded["chunks"][first][rows]]
+    prints = coded["hash"][_first(coded["hash"], coded[PRINT])]
+    mixed = prints[np.isin(np.arange(len(prints)), _first(prints), invert=True)]
+    whole = np.setdiff1d(ids[counts == coded["chunks"][first][rows]], mixed)
     failing = np.isin(failed["hash"], whole, invert=True)
-    lost = np.isin(coded["hash"], failed["hash"][failing])
+    lost = np.isin(coded["hash"], np.concatenate([failed["hash"][failing], mixed]))
     kept = np.zeros(len(coded["hash"]), bool)
     kept[first] = True
     changed = _keep(fs, run, CODES, kept & ~lost, coded["part"])
     kept = np.zeros(len(failed["hash"]), bool)
     kept[_first(failed["hash"])] = True
     _keep(fs, run, FAILURES, kept & failing, failed["part"])
-    return changed
+    return Settled(changed, bool(len(mixed)))
+
+
+def drop(fs: FileSystem, run: str, ids: set[bytes]) -> dict[str, str | None]:
+    """Delete the codes, failures and WAVs of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
+    hashes = np.array(sorted(ids), "S16")
+    coded, failed = _keys(fs, run, CODES, []), _keys(fs, run, FAILURES, [])
+    kept = np.isin(coded["hash"], hashes, invert=True)
+    paths = parts(fs, run, CODES)
+    for number in np.unique(coded["part"][~kept]).tolist():
+        names = read_part(fs, paths[number], CODES_SCHEMA, ["id"])["id"]
+        gone = names.filter(pa.array(~kept[coded["part"] == number])).unique().to_pylist()
+        remove_waves(fs, f"{run}/{WAVES}", gone)
+    _keep(fs, run, FAILURES, np.isin(failed["hash"], hashes, invert=True), failed["part"])
+    return _keep(fs, run, CODES, kept, coded["part"])
+
+
+PRINT = "print"
+"""A column of `_keys`: a hash of a chunk's fingerprint; 0 for recordings of one chunk."""
 
 
 def _keys(fs: FileSystem, run: str, folder: str, columns: list[str]) -> dict[str, np.ndarray]:
-    """Of every row in a folder of parts: the hash of its id, `columns`, and the number of its part; memory is 28 bytes
+    """Of every row in a folder of parts: the hash of its id, `columns`, and the number of its part; memory is 36 bytes
     a row."""
+    read = ["id", *(name for name in columns if name != PRINT), *(FINGERPRINT_SCHEMA.names if PRINT in columns else [])]
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("hash", "part", *columns)}
     schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
     for number, path in enumerate(parts(fs, run, folder)):
-        rows = read_part(fs, path, schema, ["id", *columns])
+        rows = read_part(fs, path, schema, read)
         found["hash"].append(id_hashes(rows["id"]))
         found["part"].append(np.full(len(rows), number, np.int32))
         for name in columns:
-            found[name].append(rows[name].to_numpy())
-    kinds = {"hash": "S16"}
+            found[name].append(_prints(rows) if name == PRINT else rows[name].to_numpy())
+    kinds = {"hash": "S16", PRINT: "S8"}
     return {name: np.concatenate([np.empty(0, kinds.get(name, np.int32)), *some]) for name, some in found.items()}
+
+
+def _prints(rows: pa.Table) -> np.ndarray:
+    prints = np.zeros(len(rows), "S8")
+    for row in np.flatnonzero(rows["chunks"].to_numpy() > 1).tolist():
+        text = repr([rows[name][row].as_py() for name in ("chunks", *FINGERPRINT_SCHEMA.names)])
+        prints[row] = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return prints
 
 
 def _first(*columns: np.ndarray) -> np.ndarray:
@@ -97,14 +134,11 @@ def _first(*columns: np.ndarray) -> np.ndarray:
 
 
 def _keep(fs: FileSystem, run: str, folder: str, kept: np.ndarray, part: np.ndarray) -> dict[str, str | None]:
-    """Rewrite the parts that hold rows which are not `kept`; returns sha256s as `settle` does."""
-    changed: dict[str, str | None] = {}
+    """Drop the rows of a folder of parts that are not `kept`; returns sha256s as `keep_rows` does."""
+    schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
     paths = parts(fs, run, folder) if not kept.all() else []
-    for number in np.unique(part[~kept]).tolist():
-        rows = read_part(fs, paths[number], CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA)
-        mask = pa.array(kept[part == number])
-        changed[paths[number].rpartition("/")[2]] = _replace(fs, paths[number], rows.filter(mask))
-    return changed
+    masks = {paths[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
+    return keep_rows(fs, masks, lambda path: read_part(fs, path, schema))
 
 
 def join_long_waves(fs: FileSystem, run: str) -> int:
@@ -170,15 +204,32 @@ def _read(fs: FileSystem, paths: list[str], columns: list[str]) -> pa.Table:
     return pa.concat_tables([empty, *(read_part(fs, path, CODES_SCHEMA, columns) for path in paths)])
 
 
-def _failed(fs: FileSystem, run: str) -> pa.Array:
+def _long(ids: list[pa.Array]) -> pa.Array:
+    """One array; with 64 bit offsets, because ids may take more than 2 GiB."""
+    return pa.concat_arrays([pa.array([], pa.large_string()), *(some.cast(pa.large_string()) for some in ids)])
+
+
+def _failed(fs: FileSystem, run: str) -> pa.ChunkedArray:
     """The ids of all failures, in order. Reads all columns: damage is reported before a run, not at its end."""
     tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in parts(fs, run, FAILURES)]
-    return pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string()).combine_chunks()
+    return pa.chunked_array([chunk for table in tables for chunk in table["id"].chunks], pa.string())
 
 
-def _replace(fs: FileSystem, path: str, rows: pa.Table) -> str | None:
-    """Put `rows` in the place of a part; delete it where none is left. Returns the new sha256."""
-    if len(rows):
-        return write_table(rows, fs, path)
-    fs.delete_file(path)
-    return None
+def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[str], pa.Table]) -> dict[str, str | None]:
+    """Put parts with fewer rows in the place of those at the paths `kept`: of each, the rows that the mask marks.
+
+    Returns the sha256 of the new parts by name, None for those that are gone. No part is rewritten in place: what
+    run.json says of a part stays true if this breaks off. Then some rows are double until a run settles.
+    """
+    changed: dict[str, str | None] = {}
+    for path, mask in kept.items():
+        folder, _, old = path.rpartition("/")
+        rows = read(path).filter(pa.array(mask))
+        changed.setdefault(old, None)  # it may have the name of a new one, and is then that one
+        if len(rows):
+            name = part_name(rows)
+            changed[name] = write_table(rows, fs, f"{folder}/{name}")
+    for path in kept:
+        if changed[path.rpartition("/")[2]] is None:
+            fs.delete_file(path)
+    return changed

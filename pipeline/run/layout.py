@@ -14,6 +14,7 @@ RUN_FILE = "run.json"
 SUCCESS_FILE = "_SUCCESS"
 """An empty file: the run is complete."""
 LOCK_FILE = ".lock"
+"""What the names of all files of the run's lock begin with."""
 
 _UNSAFE = re.compile(r'[%\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
 _MAX_NAME_BYTES = 180  # of 255: ".wav" and a writer's temporary suffix still fit

@@ -1,133 +1,107 @@
-"""One writer a run: RUN/.lock identifies it, and is refreshed as a heartbeat.
+"""One writer a run. Who wants to write puts a claim, RUN/.lock.<nonce>, and has the run once no other claim is there.
 
-No clocks are compared: on the same machine the process is looked up, on another one its heartbeat is watched. A stale
-lock is taken over.
+1. Put a claim with a name of its own, and begin to beat. 2. List the claims. 3. Remove those that are stale: the
+process is dead, or its heartbeat did not change for WATCH_S. 4. Give up if a live process has the run, or wants it and
+has the lower nonce. 5. No other claim left: the run is taken. Else look again.
+
+Promised, on a local disk, on a shared one and on an object store alike: two that keep beating never both have the run.
+Each lists after its own put, so the later one of the two sees the other's claim; no renaming, no conditional put
+(pyarrow offers none) and no clock is needed, only that a listing shows every claim that was put before it began (POSIX
+disks, NFS after a creation of one's own, S3, GCS and what is as consistent as they are). Takeovers cannot collide: a
+claim is removed by its unique name, and a second removal does nothing. Of those that start at once, one gets in.
+
+Not promised: a writer that was suspended, or cut off from the store, for longer than WATCH_S is taken for dead by other
+machines. It finds its claim gone at its next `Lock.check` and stops. Between a check and the rename (or the end of the
+upload) after it, that one file may still appear; the audit at the end of a run settles what is double.
 """
 
 import contextlib
-import json
 import os
-import socket
-import threading
 import time
+import uuid
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
-from pyarrow.fs import FileSystem, FileType, LocalFileSystem
-from pydantic_core import from_json
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import OutputError
+from pipeline.run.claims import WATCH_S, Claim, Heart, Watch, claims, put_claim, read_claim, remove_claim
 from pipeline.run.layout import LOCK_FILE
-from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import redact
+from pipeline.storage.translate import errors_as
 
-BEAT_S = 5.0
-WATCH_S = 4 * BEAT_S
-"""Seconds without a heartbeat after which a lock of another machine is stale."""
+POLL_S = 0.2
 
-WRITTEN_S = 1.0
-"""Seconds after which an empty lock file is stale."""
+
+@dataclass(frozen=True)
+class Lock:
+    """A writer's claim on a run. It may travel to workers, which check it before they commit."""
+
+    fs: FileSystem
+    run: str
+    path: str  # of the claim
+
+    def check(self) -> None:
+        """Raises OutputError where the run is not this writer's any more."""
+        with errors_as(self.path, OutputError):
+            try:
+                self.fs.open_input_stream(self.path).close()
+            except FileNotFoundError:
+                raise self._lost() from None
+
+    def _lost(self) -> OutputError:
+        others = [read_claim(self.fs, path) for path in claims(self.fs, self.run)]
+        who = next((f" ({other.process})" for other in others if other), "")
+        return OutputError(
+            f"Another voxmill{who} took this run over, or its lock was deleted: {redact(self.path)} is gone. This one "
+            "stops and commits nothing more. It was suspended or cut off from the run, or it had ended. Let only one "
+            "command write to a run."
+        )
 
 
 @contextlib.contextmanager
-def locked(fs: FileSystem, run: str) -> Iterator[None]:
-    """Inside, nobody else writes to `run`. Raises OutputError where somebody does."""
-    path = f"{run}/{LOCK_FILE}"
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "boot": _boot(), "beat": 0}
-    if not _create(fs, path, mine):
-        _refuse_living(fs, path)
-        _write(fs, path, mine)
-    stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(fs, path, mine, stop), daemon=True)
-    heart.start()
+def locked(fs: FileSystem, run: str) -> Iterator[Lock]:
+    """Inside, nobody else writes to `run`; call `check` of the lock before what must not be written twice.
+
+    Raises OutputError where somebody else writes to it, and where it cannot be written.
+    """
+    if isinstance(fs, LocalFileSystem) and os.path.exists(run) and not os.path.isdir(run):
+        raise OutputError(f"{run} is a file. Give --out a folder.")
+    lock = Lock(fs, run, f"{run}/{LOCK_FILE}.{uuid.uuid4().hex}")
     try:
-        yield
+        put_claim(fs, lock.path)
+        with contextlib.closing(Heart(fs, lock.path)) as heart:
+            _wait_for_turn(lock)
+            heart.beat(writes=True)
+            yield lock
     finally:
-        stop.set()
-        heart.join()
-        with contextlib.suppress(FileNotFoundError):  # someone who takes a run apart may have removed it
-            fs.delete_file(path)
+        with contextlib.suppress(OSError):  # a claim that cannot be removed turns stale
+            remove_claim(fs, lock.path)
         if isinstance(fs, LocalFileSystem):
             with contextlib.suppress(OSError):  # not empty: the run has begun
                 os.rmdir(run)
 
 
-def _create(fs: FileSystem, path: str, lock: dict[str, Any]) -> bool:
-    """Make the lock if there is none: in one step on a local or shared disk, check and put on an object store."""
-    if isinstance(fs, LocalFileSystem):
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "x") as file:
-                json.dump(lock, file)
-        except FileExistsError as error:
-            if os.path.isfile(path):
-                return False
-            raise OutputError(f"{os.path.dirname(path)} is a file. Give --out a folder.") from error
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error}. Give --out a folder that can.") from error
-        return True
-    if fs.get_file_info(path).type == FileType.File:
-        return False
-    _write(fs, path, lock)
-    return True
+def _wait_for_turn(lock: Lock) -> None:
+    """Until no other claim is there. Raises OutputError where another process goes first."""
+    watch, deadline_s = Watch(), time.monotonic() + 3 * WATCH_S
+    while (paths := claims(lock.fs, lock.run)) != [lock.path]:
+        if lock.path not in paths:
+            lock.check()
+        for path in paths:
+            other = read_claim(lock.fs, path) if path != lock.path else None
+            if other is None:
+                continue
+            alive = watch.lives(other)
+            if alive is False:
+                remove_claim(lock.fs, path)
+            elif alive and (other.writes or path < lock.path or time.monotonic() > deadline_s):
+                raise _refused(other)
+        time.sleep(POLL_S)
 
 
-def _refuse_living(fs: FileSystem, path: str) -> None:
-    lock = _read(fs, path)
-    if not lock:
-        time.sleep(WRITTEN_S)
-        lock = _read(fs, path)
-    if not lock:
-        return
-    if lock.get("host") == socket.gethostname() and lock.get("boot") == _boot():
-        alive = _runs(int(lock["pid"]))
-    else:
-        time.sleep(WATCH_S)
-        alive = _read(fs, path).get("beat", lock["beat"]) != lock["beat"]
-    if alive:
-        raise OutputError(
-            f"Another voxmill (process {lock['pid']} on {lock['host']}) is writing this run. Wait for it, stop it, or "
-            f"give --out another folder. If you are sure that it is gone, delete {redact(path)}."
-        )
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid != os.getpid()
-
-
-def _boot() -> str:
-    """Changes when the machine starts anew, so that an old process number means nothing; "" where nothing tells."""
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
-    return ""
-
-
-def _beat(fs: FileSystem, path: str, lock: dict[str, Any], stop: threading.Event) -> None:
-    while not stop.wait(BEAT_S):
-        lock["beat"] += 1
-        with contextlib.suppress(OSError, OutputError):  # a full disk stops the run where it writes, not here
-            _write(fs, path, lock)
-
-
-def _write(fs: FileSystem, path: str, lock: dict[str, Any]) -> None:
-    content = json.dumps(lock).encode()
-    write_whole(fs, path, lambda file: file.write(content))
-
-
-def _read(fs: FileSystem, path: str) -> dict[str, Any]:
-    """What the lock says; {} where it is gone, or says nothing that a writer would: torn, or somebody else's file."""
-    try:
-        with fs.open_input_stream(path) as file:
-            lock = from_json(file.read())
-    except (FileNotFoundError, ValueError):
-        return {}
-    expected = {"host": str, "pid": int, "beat": int}
-    if not isinstance(lock, dict) or any(not isinstance(lock.get(key), kind) for key, kind in expected.items()):
-        return {}
-    return lock if 0 < lock["pid"] < 2**31 else {}
+def _refused(other: Claim) -> OutputError:
+    return OutputError(
+        f"Another voxmill ({other.process}) is writing this run. Wait for it, stop it, or give --out another folder. "
+        f"If you are sure that it is gone, delete {redact(other.path)}."
+    )

@@ -15,7 +15,7 @@ from pyarrow.fs import FileSystem
 
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
 from pipeline.errors import OutputError
-from pipeline.schema import CODES_SCHEMA
+from pipeline.schema import CODES_SCHEMA, MAY_LACK
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as
@@ -50,15 +50,16 @@ def stream_part(fs: FileSystem, path: str) -> Iterator[pa.Table]:
         _check_names(file.schema_arrow.names, CODES_SCHEMA)
         _check_rows(file.metadata)
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
-            yield _sound(conform(pa.Table.from_batches([batch]), CODES_SCHEMA), path)
+            rows = conform(pa.Table.from_batches([batch]), CODES_SCHEMA)
+            yield _sound(_filled(rows, CODES_SCHEMA, CODES_SCHEMA.names), path)
 
 
 def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
     """The schema of a part, from its footer. Raises OutputError if it lacks columns of `schema`."""
     with _advising(path):
-        found = pq.read_schema(path, filesystem=fs)
+        found = pq.read_schema(path, filesystem=fs).remove_metadata()
         _check_names(found.names, schema)
-        return found.remove_metadata()
+        return _filled(found.empty_table(), schema, schema.names).schema
 
 
 def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = None, exact: bool = False) -> pa.Table:
@@ -70,7 +71,8 @@ def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = N
     _check_names(names, schema)
     _check_rows(file.metadata)
     wanted = names if columns is None else [name for name in columns if name in names]
-    return conform(file.read(wanted).select(wanted), schema, exact)
+    table = conform(file.read(wanted).select(wanted), schema, exact)
+    return _filled(table, schema, schema.names if columns is None else columns)
 
 
 def conform(table: pa.Table, schema: pa.Schema, exact: bool = False) -> pa.Table:
@@ -90,6 +92,15 @@ def conform(table: pa.Table, schema: pa.Schema, exact: bool = False) -> pa.Table
             raise pa.ArrowInvalid(f"column {name!r} is {seen}, expected {expected}: {error}") from None
         table = table.set_column(index, schema.field(name), column)
     return table
+
+
+def _filled(table: pa.Table, schema: pa.Schema, columns: list[str]) -> pa.Table:
+    """`table` with nulls for those of `columns` that a part may lack; `columns` come first then."""
+    lacking = [name for name in columns if name in MAY_LACK - {*table.column_names} and name in schema.names]
+    for name in lacking:
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+    first = [name for name in columns if name in table.column_names]
+    return table.select([*first, *(name for name in table.column_names if name not in first)]) if lacking else table
 
 
 def join(tables: list[pa.Table], paths: list[str]) -> pa.Table:
@@ -180,7 +191,7 @@ def _nulls(table: pa.Table, names: list[str]) -> np.ndarray:
 def _check_names(names: list[str], schema: pa.Schema) -> None:
     counts = Counter(names)
     for name in schema.names:
-        if name not in counts:
+        if name not in counts and name not in MAY_LACK:
             raise pa.ArrowInvalid(f"column {name!r} is missing")
     name, times = counts.most_common(1)[0]
     if times > 1:

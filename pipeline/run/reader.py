@@ -1,6 +1,6 @@
 """A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Recording:
     id: str
     codes: np.ndarray = field(repr=False)  # int16 [F, 16]
     source: str
+    start_s: float | None  # of a segment of `source`
+    end_s: float | None
     num_samples: int  # at 24 kHz, before padding to whole frames
     source_rate: int  # Hz
     source_channels: int
@@ -63,13 +65,23 @@ class Run:
         return int(pc.sum(pc.equal(self.index["chunk"], 0)).as_py() or 0)
 
     def __iter__(self) -> Iterator[Recording]:
+        return self._read(self._parts, None)
+
+    def some(self, ids: Collection[str]) -> Iterator[Recording]:
+        """The recordings with these ids, as far as the run has them; reads only the parts that hold them."""
+        rows = self.index.filter(pc.is_in(self.index["id"], pa.array(list(ids), pa.string())))
+        return self._read([self._parts[part] for part in sorted(set(rows["part"].to_pylist()))], frozenset(ids))
+
+    def _read(self, paths: list[str], wanted: frozenset[str] | None) -> Iterator[Recording]:
         whole = set(self._whole_long())
         waiting: dict[str, list[pa.Table]] = {}
-        for part in self._parts:
+        for part in paths:
             for rows in stream_part(self.fs, part):
                 for row, (id_, chunks) in enumerate(
                     zip(rows["id"].to_pylist(), rows["chunks"].to_pylist(), strict=True)
                 ):
+                    if wanted is not None and id_ not in wanted:
+                        continue
                     if chunks == 1:
                         yield self._recording(rows.slice(row, 1))
                     elif id_ in whole:
@@ -127,7 +139,7 @@ class Run:
         return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
 
     def failures(self) -> pa.Table:
-        """RUN/failures: id, source, stage, error, message."""
+        """RUN/failures: FAILURES_SCHEMA, among them id, source, stage, error, message."""
         paths = parts(self.fs, self.path, FAILURES)
         tables = [read_part(self.fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
         return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables])
@@ -153,6 +165,8 @@ class Run:
             id=first["id"],
             codes=codes,
             source=first["source"],
+            start_s=first["start_s"],
+            end_s=first["end_s"],
             num_samples=pc.sum(rows["num_samples"]).as_py(),
             source_rate=first["source_rate"],
             source_channels=first["source_channels"],

@@ -14,6 +14,10 @@ DECIDES_CODES = ("model", "attention", "precision", "resampler", "chunk")
 """The keys of run.json that must not change within a run: other values would give other codes."""
 
 
+LACKS_WAVES = "lacks_waves"
+"""A key of run.json: an attempt ran without `reconstruct`, so that recordings may have codes and no WAV."""
+
+
 def now() -> str:
     """UTC, to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -26,11 +30,12 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     """
     before = read_run_file(fs, run)
     if before is None:
-        if [info for info in fs.get_file_info(FileSelector(run, allow_not_found=True)) if info.base_name != LOCK_FILE]:
+        found = fs.get_file_info(FileSelector(run, allow_not_found=True))
+        if not all(info.base_name.startswith(LOCK_FILE) for info in found):
             raise OutputError(
                 f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
             )
-        return {"state": "running", **record, "attempts": []}
+        return {"state": "running", **record, LACKS_WAVES: not record["settings"]["reconstruct"], "attempts": []}
     changed = [
         f"{key}: {before.get(key)!r} there, {record[key]!r} now"
         for key in DECIDES_CODES
@@ -42,7 +47,9 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
             "give --out a new folder."
         )
     inputs = [*before["inputs"], *(name for name in record["inputs"] if name not in before["inputs"])]
-    return {**before, **record, "state": "running", "inputs": inputs}
+    reconstructed = before["settings"]["reconstruct"] and record["settings"]["reconstruct"]
+    lacks = before.get(LACKS_WAVES, False) or not reconstructed
+    return {**before, **record, "state": "running", "inputs": inputs, LACKS_WAVES: lacks}
 
 
 def mark(fs: FileSystem, run: str, complete: bool) -> None:

@@ -1,6 +1,6 @@
 """Rows with codes -> parts of Parquet, WAVs, failures. Everything appears whole or not at all.
 
-A part's name is a hash of the chunks in it, so that a retried write replaces its own file and adds no second one.
+A part's name is a hash of what is in it, so that a retried write replaces its own file and adds no second one.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from pipeline.run.layout import CODES, FAILURES
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
-from pipeline.storage.atomic import write_whole
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.storage.atomic import Check, write_whole
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,18 @@ class Written:
     samples: int = 0  # at 24 kHz
     frames: int = 0
     failures: int = 0
+    undecoded: int = 0  # chunks without a reconstruction
 
 
-def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
+def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> pa.Table:
     """Commit rows as at most one part of codes and one of failures; returns one row: a `Written`.
 
-    `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures.
+    `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures. A
+    row that failed in the stage "decode" has its codes, and only those. `before` is called before each commit: the
+    lock's check.
     """
-    failed = pc.is_valid(rows["stage"])
+    undecoded = pc.fill_null(pc.equal(rows["stage"], "decode"), False)
+    failed = pc.and_not(pc.is_valid(rows["stage"]), undecoded)
     failures = rows.filter(failed).select(FAILURES_SCHEMA.names)
     carried = [name for name in rows.column_names if name not in {*CODES_SCHEMA.names, *FAILURES_SCHEMA.names}]
     codes = rows.filter(pc.invert(failed)).select(CODES_SCHEMA.names + carried)
@@ -45,36 +49,39 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str) -> pa.Table:
         samples=pc.sum(codes["num_samples"]).as_py() or 0,
         frames=pc.sum(codes["num_frames"]).as_py() or 0,
         failures=len(failures),
+        undecoded=pc.sum(undecoded).as_py() or 0,
     )
     values = asdict(written)
     if len(codes):
-        name = part_name(codes["id"], codes["chunk"])
-        values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}")
+        name = part_name(codes)
+        values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}", before)
     if len(failures):
-        values["failures_part"] = write_failures(failures, fs, run)
+        values["failures_part"] = write_failures(failures, fs, run, before)
     return pa.Table.from_pylist([values])
 
 
-def write_failures(failures: pa.Table, fs: FileSystem, run: str) -> str:
+def write_failures(failures: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> str:
     """Commit rows of FAILURES_SCHEMA as one part; returns its name."""
-    name = part_name(failures["id"], failures["stage"])
-    write_table(failures, fs, f"{run}/{FAILURES}/{name}")
+    name = part_name(failures)
+    write_table(failures, fs, f"{run}/{FAILURES}/{name}", before)
     return name
 
 
-def part_name(*keys: pa.ChunkedArray) -> str:
-    """`part-<hash of the rows' keys>.parquet`: the same rows always get the same name."""
+def part_name(rows: pa.Table) -> str:
+    """`part-<hash of the rows' ids, chunks or stages, fingerprints>.parquet`: equal rows always get the same name."""
     digest = hashlib.sha256()
-    for row in zip(*(column.to_pylist() for column in keys), strict=True):
+    keys = ["id", "chunk" if "chunk" in rows.column_names else "stage", *FINGERPRINT_SCHEMA.names]
+    for row in zip(*(rows[name].to_pylist() for name in keys if name in rows.column_names), strict=True):
         digest.update(repr(row).encode())
     return f"part-{digest.hexdigest()[:16]}.parquet"
 
 
-def write_table(table: pa.Table, fs: FileSystem, path: str) -> str:
+def write_table(table: pa.Table, fs: FileSystem, path: str, before: Check | None = None) -> str:
     """Write `table` to `path` as Parquet (zstd, with checksums of pages), whole; returns the file's sha256."""
     sink = pa.BufferOutputStream()
+    names = [field.with_type(_as_read(field.type)) for field in table.schema]
     pq.write_table(
-        table,
+        table.cast(pa.schema(names)),
         sink,
         compression="zstd",
         compression_level=3,
@@ -82,8 +89,20 @@ def write_table(table: pa.Table, fs: FileSystem, path: str) -> str:
         write_page_checksum=True,
     )
     content = sink.getvalue()
-    write_whole(fs, path, lambda file: file.write(content))
+    write_whole(fs, path, lambda file: file.write(content), before)
     return hashlib.sha256(content).hexdigest()
+
+
+def _as_read(kind: pa.DataType) -> pa.DataType:
+    """`kind` with the name that Parquet gives to the values of lists: equal rows make equal files, read or new."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_read(field.type)) for field in kind])
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return kind
+    inside = kind.value_field.with_name("element").with_type(_as_read(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(inside, kind.list_size)
+    return pa.list_(inside) if pa.types.is_list(kind) else pa.large_list(inside)
 
 
 def _dictionary_columns(table: pa.Table) -> list[str]:

@@ -10,35 +10,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.sources import manifest
-from pipeline.sources.folder import Listing, has_pattern, list_folder, list_glob
+from pipeline.sources.folder import LISTING_SCHEMA, Listing, has_pattern, list_folder, list_glob
 from pipeline.sources.formats import FORMATS, kind_of, suffixes
 from pipeline.sources.found import Found, Rules, listed_units
 from pipeline.storage.filesystem import look_up
-from pipeline.storage.location import file_name, redact
+from pipeline.storage.location import file_name, is_local, local_location, local_path, redact
+from pipeline.storage.stamp import Stamp
 from pipeline.storage.text import clean_id
 
 
-def discover(location: str, rules: Rules) -> tuple[list[Found], int]:
-    """One input -> what it holds, and how many files were passed over."""
+def discover(location: str, rules: Rules) -> tuple[list[Found], int, list[str]]:
+    """One input -> what it holds, how many files were passed over, and which runs were."""
     if has_pattern(location):
         return _of_listing(redact(location), list_glob(location, rules.access, suffixes()), rules)
-    is_folder, size = look_up(location, rules.access)
+    is_folder, stamp = look_up(location, rules.access)
     if is_folder:
         return _of_listing(redact(location), list_folder(location, rules.access, suffixes()), rules)
-    return _of_file(location, size, rules), 0
+    return _of_file(local_location(local_path(location)) if is_local(location) else location, stamp, rules), 0, []
 
 
-def _of_file(location: str, size: int, rules: Rules) -> list[Found]:
+def _of_file(location: str, stamp: Stamp, rules: Rules) -> list[Found]:
     """A file that was named itself. A Parquet file without audio is a manifest."""
     name = clean_id(file_name(location))
-    units = listed_units(pa.table({"path": [name], "location": [location], "bytes": pa.array([size], pa.int64())}))
+    row = dict(zip(LISTING_SCHEMA.names, (name, location, *stamp), strict=True))
+    units = listed_units(pa.Table.from_pylist([row], LISTING_SCHEMA))
     found, others = FORMATS[kind_of(name)].discover(redact(location), units, rules)
     if others:
         found, _ = manifest.discover(redact(location), units, rules)
     return [replace(one, alone=True) for one in found]
 
 
-def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found], int]:
+def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found], int, list[str]]:
     units = listed_units(listing.files)
     found: list[Found] = []
     passed_over = listing.passed_over
@@ -48,7 +50,7 @@ def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found
             more, others = format.discover(source, files, rules)
             found += more
             passed_over += others
-    return found, passed_over
+    return found, passed_over, [f"{run} in {source}" for run in listing.runs]
 
 
 def _ends_with(names: pa.ChunkedArray, suffixes: tuple[str, ...]) -> pa.ChunkedArray:

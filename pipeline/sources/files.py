@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.task import RANGE_SCHEMA, UNIT_SCHEMA, InputRecording, Range, ReadTask
-from pipeline.storage.location import redact
+from pipeline.storage.location import is_local, redact
 from pipeline.storage.opening import open_recording
+from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
 
 ROWS = 1_000
@@ -36,4 +37,5 @@ def read(task: ReadTask) -> Iterator[InputRecording]:
                 start_s=unit["@start_s"] or 0.0,
                 end_s=unit["@end_s"],
                 range=Range(*(unit[name] for name in RANGE_SCHEMA.names)) if "@samples" in unit else None,
+                stamp=UNKNOWN if is_local(unit["@location"]) else Stamp(unit["@size"], unit["@version"]),
             )

@@ -1,12 +1,13 @@
 """A folder or a glob, local or remote -> the files below it, and how many were passed over.
 
-Passed over: hidden files and folders (a leading dot), and files that are neither audio nor a container of audio.
+Passed over: hidden files and folders (a leading dot), files that are neither audio nor a container of audio, and runs,
+whose WAVs are no inputs.
 """
 
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -21,11 +22,17 @@ from pipeline.storage.access import Access
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import around, check_scheme, is_local, is_uri, local_location, local_path, quoted, redact
 from pipeline.storage.network_retry import with_retries
+from pipeline.storage.stamp import local_stamp, modified
 from pipeline.storage.text import clean_id, is_hidden
 from pipeline.storage.translate import opening_errors_as
 
-LISTING_SCHEMA = pa.schema([("path", pa.string()), ("location", pa.string()), ("bytes", pa.int64())])
-"""path: relative to the folder, or to the glob's fixed base; surrogates escaped by names.clean_id."""
+LISTING_SCHEMA = pa.schema(
+    [("path", pa.string()), ("location", pa.string()), ("size", pa.int64()), ("version", pa.string())]
+)
+"""path: relative to the folder, or to the glob's fixed base; surrogates escaped by text.clean_id. size and version:
+a `Stamp`."""
+
+Row = tuple[str, str, int | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class Listing:
 
     files: pa.Table
     passed_over: int
+    runs: list[str]  # relative paths of runs below it
+
+
+RUN_FILES = frozenset({"codes", "failures", "wav"})
+"""A folder that holds run.json and one of these is a run."""
 
 
 def has_pattern(location: str) -> bool:
@@ -47,11 +59,13 @@ def list_folder(folder: str, access: Access, suffixes: tuple[str, ...], pattern:
     """All audio files and containers below `folder` whose relative path, or a folder above it, matches `pattern`."""
     if check_scheme(folder, access.schemes) in ("http", "https"):
         raise InputError(f"{redact(folder)}: http servers list no folders; name files, shards or a manifest of them")
+    runs: list[str] = []
     with opening_errors_as(folder, InputError):
         return _listing(
-            _walk(local_path(folder), pattern, suffixes)
+            _walk(local_path(folder), pattern, suffixes, runs)
             if is_local(folder)
-            else _list_remote(folder, pattern, access, suffixes)
+            else _list_remote(folder, pattern, access, suffixes, runs),
+            runs,
         )
 
 
@@ -63,15 +77,15 @@ def list_glob(location: str, access: Access, suffixes: tuple[str, ...]) -> Listi
     return list_folder("/".join(parts[:fixed]) + mark + query or "/", access, suffixes, "/".join(parts[fixed:]))
 
 
-def _listing(rows: Iterator[tuple[str, str, int] | None]) -> Listing:
+def _listing(rows: Iterator[Row | None], runs: list[str]) -> Listing:
     batches, passed_over = [], 0
     while block := list(islice(rows, 50_000)):  # in blocks: a million files are no million Python rows
         kept = [row for row in block if row is not None]
         passed_over += len(block) - len(kept)
-        columns = zip(*kept, strict=True) if kept else ((), (), ())
+        columns = zip(*kept, strict=True) if kept else ((),) * len(LISTING_SCHEMA)
         arrays = [pa.array(column, field.type) for column, field in zip(columns, LISTING_SCHEMA, strict=True)]
         batches.append(pa.RecordBatch.from_arrays(arrays, schema=LISTING_SCHEMA))
-    return Listing(pa.Table.from_batches(batches, LISTING_SCHEMA), passed_over)
+    return Listing(pa.Table.from_batches(batches, LISTING_SCHEMA), passed_over, runs)
 
 
 def is_wanted(relative: str, suffixes: tuple[str, ...]) -> bool:
@@ -85,22 +99,36 @@ def _matcher(pattern: str) -> Callable[[str], object]:
 
 
 def _list_remote(
-    folder: str, pattern: str, access: Access, suffixes: tuple[str, ...]
-) -> Iterator[tuple[str, str, int] | None]:
+    folder: str, pattern: str, access: Access, suffixes: tuple[str, ...], runs: list[str]
+) -> Iterator[Row | None]:
     fs, base = locate(folder, access.schemes)
     before, after = around(folder)
     matches = _matcher(unquote(pattern))
     infos = with_retries(
         lambda: fs.get_file_info(pafs.FileSelector(base, recursive=True)), urlsplit(before).netloc, access
     )
-    for info in sorted((i for i in infos if i.type == pafs.FileType.File), key=lambda i: i.path):
-        relative = info.path[len(base) :].lstrip("/")
-        if matches(relative):
-            row = clean_id(relative), f"{before}{quoted(relative)}{after}", info.size or 0
+    files = {i.path[len(base) :].lstrip("/"): i for i in infos if i.type == pafs.FileType.File}
+    runs += _runs(files)
+    inside = tuple(f"{run}/" for run in runs)
+    for relative in sorted(files):
+        info = files[relative]
+        if matches(relative) and not relative.startswith(inside):
+            row = clean_id(relative), f"{before}{quoted(relative)}{after}", info.size, modified(info.mtime_ns)
             yield row if is_wanted(relative, suffixes) else None
 
 
-def _walk(top: str, pattern: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str, int] | None]:
+def _runs(files: Iterable[str]) -> list[str]:
+    """The folders among whose `files` (relative paths) are those of a run; never the folder that was given itself."""
+    held: dict[str, set[str]] = {path.rpartition("/")[0]: set() for path in files if path.endswith("/run.json")}
+    for path in files if held else ():
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            if (folder := "/".join(parts[:depth])) in held:
+                held[folder].add(parts[depth])
+    return sorted(folder for folder, names in held.items() if names & RUN_FILES)
+
+
+def _walk(top: str, pattern: str, suffixes: tuple[str, ...], runs: list[str]) -> Iterator[Row | None]:
     """Depth first, names sorted. Symbolic links to folders come last, and no folder is entered twice: no loops."""
     matches, parts = _matcher(pattern), pattern.split("/")
     folders, links = deque([""]), deque[str]()
@@ -112,7 +140,12 @@ def _walk(top: str, pattern: str, suffixes: tuple[str, ...]) -> Iterator[tuple[s
             continue
         entered.add((status.st_dev, status.st_ino))
         below: list[str] = []
-        for entry in sorted(os.scandir(os.path.join(top, relative)), key=lambda entry: entry.name):
+        entries = sorted(os.scandir(os.path.join(top, relative)), key=lambda entry: entry.name)
+        names = {entry.name for entry in entries}
+        if relative and "run.json" in names and names & RUN_FILES:
+            runs.append(relative)
+            continue
+        for entry in entries:
             path = f"{relative}/{entry.name}" if relative else entry.name
             if _is_folder(entry):
                 if entry.name.startswith("."):
@@ -142,9 +175,5 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() or entry.is_file(follow_symlinks=False)
 
 
-def _local_row(relative: str, entry: os.DirEntry[str]) -> tuple[str, str, int]:
-    try:
-        size = entry.stat().st_size
-    except OSError:
-        size = 0
-    return clean_id(relative), local_location(entry.path), size
+def _local_row(relative: str, entry: os.DirEntry[str]) -> Row:
+    return clean_id(relative), local_location(entry.path), *local_stamp(entry.path)

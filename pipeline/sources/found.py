@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.sources.task import UNIT_SCHEMA, Kind
 from pipeline.storage.access import Access
@@ -29,9 +30,10 @@ class Rules:
 
 
 def listed_units(files: pa.Table) -> pa.Table:
-    """path, location, bytes -> UNIT_SCHEMA."""
+    """LISTING_SCHEMA -> UNIT_SCHEMA."""
     nothing = {
         name: pa.nulls(files.num_rows, UNIT_SCHEMA.field(name).type) for name in ("@start_s", "@end_s", "@row_group")
     }
-    columns = {"@id": files["path"], "@location": files["location"], "@bytes": files["bytes"], **nothing}
+    listed = {"@id": files["path"], "@location": files["location"], "@size": files["size"]}
+    columns = {**listed, "@bytes": pc.fill_null(files["size"], 0), "@version": files["version"], **nothing}
     return pa.table([columns[name] for name in UNIT_SCHEMA.names], schema=UNIT_SCHEMA)

@@ -1,7 +1,7 @@
 """A manifest (JSON lines, CSV, Parquet) -> UNIT_SCHEMA rows and the columns that travel, all in Arrow.
 
-The path column is the first of parse.PATH_COLUMNS that is there, or the one that is named; `id`, `start_s` and `end_s`
-are optional. All columns but the path and the id travel, with their types.
+The path column is the first of manifest_table.PATH_COLUMNS that is there, or the one that is named; `id`, `start_s` and
+`end_s` are optional: columns of the output too. All others but the path travel, with their types.
 """
 
 import posixpath
@@ -16,7 +16,7 @@ from pipeline.sources.manifest_table import PATH_COLUMNS, read_manifest
 from pipeline.sources.parquet_footer import is_text
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, carried_names
 from pipeline.storage.location import around, check_scheme, folder_of, is_uri, redact
-from pipeline.storage.text import clean_ids, replaced
+from pipeline.storage.text import clean_ids, redacted, replaced
 
 BYTES_PER_S = 16_000
 """Of encoded speech, to weigh recordings of known duration: FLAC at 16 kHz takes 14 to 20 kB/s."""
@@ -63,8 +63,10 @@ def manifest_units(table: pa.Table, location: str, column: str | None, schemes: 
         "@end_s": end,
         "@row_group": pa.nulls(table.num_rows, pa.int32()),
         "@bytes": _weights(table, start, end),
+        "@size": pa.nulls(table.num_rows, pa.int64()),
+        "@version": pa.nulls(table.num_rows, pa.string()),
     }
-    rest = [i for i, other in enumerate(table.column_names) if other not in (name, "id")]
+    rest = [i for i, other in enumerate(table.column_names) if other not in (name, "id", "start_s", "end_s")]
     names = carried_names([table.column_names[i] for i in rest])
     return pa.table(
         [*(units[n] for n in UNIT_SCHEMA.names), *(table.column(i) for i in rest)], names=[*UNIT_SCHEMA.names, *names]
@@ -82,7 +84,7 @@ def _seconds(table: pa.Table, name: str, location: str) -> pa.ChunkedArray:
 
 def _ids(table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: pa.ChunkedArray) -> pa.ChunkedArray:
     """The id column; where it is null or empty, the path as written (else the row's number), with its stretch."""
-    ids, empty = _written(paths), pc.equal(paths, "")
+    ids, empty = redacted(paths), pc.equal(paths, "")
     if pc.any(empty).as_py():
         rows = [f"row {row}" for row in np.flatnonzero(empty.to_numpy())]
         ids = replaced(ids, empty, rows)
@@ -95,14 +97,6 @@ def _ids(table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: p
         given = pc.fill_null(table["id"].cast(pa.string()), "")
         ids = pc.if_else(pc.equal(given, ""), ids, given)
     return clean_ids(ids)
-
-
-def _written(paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Paths as written, but for credentials and queries in URIs."""
-    secret = pc.match_substring_regex(paths, URI + "[^ ]*[@?]")
-    if not pc.any(secret).as_py():
-        return paths
-    return replaced(paths, secret, [redact(path) for path in paths.filter(secret).to_pylist()])
 
 
 def locations(paths: pa.ChunkedArray, manifest: str, schemes: tuple[str, ...]) -> pa.ChunkedArray:

@@ -73,7 +73,9 @@ def recordings(archive: Container, members: Iterator[Member], done: frozenset[st
         broken = error
     yield from _fresh(group, archive, seen, done)
     if broken is not None and archive.id not in done:
-        yield InputRecording(archive.id, archive.source, archive.id, archive.nulls(), partial(fail, broken))
+        yield InputRecording(
+            archive.id, archive.source, archive.id, archive.nulls(), partial(fail, broken), stamp=archive.stamp
+        )
 
 
 def _fresh(
@@ -103,7 +105,9 @@ def _of_key(group: list[Member], archive: Container, seen: dict[str, int]) -> It
             )
             id = next(other for number in range(2, len(seen) + 3) if (other := f"{id}#{number}") not in seen)
         seen[id] = member.offset
-        yield InputRecording(id, source, member.name, columns, partial(fail, error) if error else member.open)
+        yield InputRecording(
+            id, source, member.name, columns, partial(fail, error) if error else member.open, stamp=archive.stamp
+        )
 
 
 def _text(member: Member) -> str:

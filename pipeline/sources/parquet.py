@@ -95,7 +95,12 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
         if own_id in done:  # that it broke is committed
             return
         yield InputRecording(
-            own_id, source, source.rpartition("/")[2], shard.nulls(), partial(fail, UnreadableAudio(str(e)))
+            own_id,
+            source,
+            source.rpartition("/")[2],
+            shard.nulls(),
+            partial(fail, UnreadableAudio(str(e))),
+            stamp=shard.stamp,
         )
 
 
@@ -181,7 +186,8 @@ class _Rows:
 
     def _item(self, number: int, path: str, carried: dict[str, pa.Scalar], opener: Opener) -> Iterator[InputRecording]:
         if (id := self._id(number)) not in self.done:
-            yield InputRecording(id, f"{self.source}::row {number}", path.rpartition("/")[2], carried, opener)
+            source, name = f"{self.source}::row {number}", path.rpartition("/")[2]
+            yield InputRecording(id, source, name, carried, opener, stamp=self.shard.stamp)
 
 
 def _column_of_ids(parquet: pq.ParquetFile, audio: str) -> pa.ChunkedArray | None:

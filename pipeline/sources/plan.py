@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,62 +33,100 @@ OPEN_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
+class Discovered:
+    """What the inputs hold."""
+
+    found: list[Found]
+    carried: pa.Schema  # columns that travel to the output, under names that it does not use itself
+    passed_over: int  # hidden files and folders, and files that are no audio
+    runs: list[str]  # runs below the inputs, which are passed over too
+    column: str | None
+    access: Access
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether the ids of a container's recordings start with the container's own."""
+        return not (len(self.found) == 1 and self.found[0].alone)
+
+
+@dataclass(frozen=True)
 class Plan:
     """All that is to be read."""
 
     tasks: list[ReadTask]
-    carried: pa.Schema  # columns that travel to the output, under names that it does not use itself
+    carried: pa.Schema  # as in Discovered
     recordings: int | None  # to read; None where only opening a tar shard would tell
-    passed_over: int  # hidden files and folders, and files that are no audio
+    passed_over: int  # as in Discovered
     skipped: int  # files that are committed already; containers skip theirs while they are read
 
 
 def plan(
     inputs: Sequence[str],
     *,
-    done: pa.Array | pa.ChunkedArray | None = None,
     column: str | None = None,
     access: Access = DEFAULT,
+    done: pa.Array | pa.ChunkedArray | None = None,
+    **how: Any,
+) -> Plan:
+    """`discover_all`, then `divide` with `how`."""
+    return divide(discover_all(inputs, column, access), done, **how)
+
+
+def discover_all(inputs: Sequence[str], column: str | None = None, access: Access = DEFAULT) -> Discovered:
+    """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards.
+
+    Raises InputError: a missing path, no audio, a scheme that is not allowed, two recordings of one id, columns that do
+    not fit together.
+    """
+    rules, passed_over = Rules(column, access), 0
+    found: list[Found] = []
+    runs: list[str] = []
+    for location in inputs:
+        more, passed, inside = discover(location, rules)
+        found += more
+        passed_over += passed
+        runs += inside
+    if not sum(one.units.num_rows for one in found):
+        raise InputError(_nothing(inputs, passed_over))
+    carried = unify(found)
+    refuse_duplicates(found)
+    return Discovered(found, carried, passed_over, runs, column, access)
+
+
+def divide(
+    inputs: Discovered,
+    done: pa.Array | pa.ChunkedArray | None = None,
+    *,
     task_bytes: int = 64 << 20,
     parallelism: int = 1,
     chunk_samples: int | None = None,
     max_recording_s: float = math.inf,
 ) -> Plan:
-    """Plan the reading of `inputs`, without the recordings whose ids are in `done`.
+    """Divide the reading of `inputs`, without the recordings whose ids are in `done`, into tasks.
 
-    `column` names the path (or audio) column of manifests and Parquet shards. A task holds about `task_bytes` of
-    encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With `chunk_samples` (at 24 kHz), tasks
-    share a large local WAV of several chunks, unless it is longer than `max_recording_s`. Raises InputError: a missing
-    path, no audio, a scheme that is not allowed, two recordings of one id, columns that do not fit together.
+    A task holds about `task_bytes` of encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With
+    `chunk_samples` (at 24 kHz), tasks share a large local WAV of several chunks, unless it is longer than
+    `max_recording_s`.
     """
-    rules, found, passed_over = Rules(column, access), [], 0
-    for location in inputs:
-        more, passed = discover(location, rules)
-        found += more
-        passed_over += passed
-    if not sum(one.units.num_rows for one in found):
-        raise InputError(_nothing(inputs, passed_over))
-    carried = unify(found)
-    refuse_duplicates(found)
-    known = _one_array(pa.array([], pa.string()) if done is None else done)
+    found, carried = inputs.found, inputs.carried
+    known = _one_array(pa.array([], pa.large_string()) if done is None else done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
     units["files"], skipped = _fresh(units["files"], known)
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None:
-        units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, access)
+        units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, inputs.access)
         shared = [ranges.slice(row, 1) for row in range(ranges.num_rows)]
     pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
     pieces += [(kind, piece) for kind in FORMATS for piece in split(units[kind], target)]
-    prefixed = not (len(found) == 1 and found[0].alone)
-    committed = Committed(known, prefixed) if any(kind != "files" for kind, _ in pieces) else None
+    committed = Committed(known, inputs.prefixed) if any(kind != "files" for kind, _ in pieces) else None
     tasks = [
-        ReadTask(kind, piece, carried, _done(committed, kind, piece), prefixed, column, access)
+        ReadTask(kind, piece, carried, _done(committed, kind, piece), inputs.prefixed, inputs.column, inputs.access)
         for kind, piece in pieces
     ]
     counts = [one.recordings for one in found]
     recordings = None if None in counts else sum(count or 0 for count in counts) - skipped
-    return Plan(tasks, carried, recordings, passed_over, skipped)
+    return Plan(tasks, carried, recordings, inputs.passed_over, skipped)
 
 
 def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) -> Plan:
@@ -111,11 +150,12 @@ def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) 
     return replace(planned, tasks=tasks, recordings=None if containers else sum(len(t.units) for t in tasks))
 
 
-def unread(left: Plan) -> Iterator[dict[str, str]]:
-    """id and source of everything in `left`: recordings, or containers that hold some."""
+def unread(left: Plan) -> Iterator[dict[str, Any]]:
+    """id and fingerprint of everything in `left`: recordings, or containers that hold some."""
     for task in left.tasks:
-        for unit in task.units.select(["@id", "@location"]).to_pylist():
-            yield {"id": unit["@id"], "source": clean_id(redact(unit["@location"]))}
+        for unit in task.units.select(UNIT_SCHEMA.names).to_pylist():
+            named = {"id": unit["@id"], "source": clean_id(redact(unit["@location"]))}
+            yield named | {"start_s": unit["@start_s"] or None, "end_s": unit["@end_s"]}
 
 
 def unify(found: Sequence[Found]) -> pa.Schema:
@@ -183,14 +223,14 @@ def _joined(found: Sequence[Found], kind: Kind, carried: pa.Schema) -> pa.Table:
 
 def _one_array(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
     chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
-    return pa.concat_arrays([pa.array([], pa.string()), *(chunk.cast(pa.string()) for chunk in chunks)])
+    return pa.concat_arrays([pa.array([], pa.large_string()), *(chunk.cast(pa.large_string()) for chunk in chunks)])
 
 
 def _fresh(units: pa.Table, known: pa.Array) -> tuple[pa.Table, int]:
     """The units whose ids are not among `known`, and the number of the others."""
     if not len(known):
         return units, 0  # a filter would copy millions of rows
-    fresh = units.filter(pc.invert(pc.is_in(units["@id"], value_set=known)))
+    fresh = units.filter(pc.invert(pc.is_in(units["@id"].cast(pa.large_string()), value_set=known)))
     return fresh, units.num_rows - fresh.num_rows
 
 
@@ -211,7 +251,7 @@ def split(units: pa.Table, target: int) -> Iterator[pa.Table]:
 
 
 def _done(committed: "Committed | None", kind: Kind, units: pa.Table) -> pa.Array:
-    return pa.array([], pa.string()) if committed is None or kind == "files" else committed.within(units)
+    return pa.array([], pa.large_string()) if committed is None or kind == "files" else committed.within(units)
 
 
 class Committed:

@@ -1,7 +1,7 @@
 """A tar file, local or remote, plain or gzipped -> its audio and text members in order, never unpacked.
 
 A local, uncompressed archive is read in place. Others are read once from the beginning, each member in memory (above
-fetch.SMALL_BYTES, in an unnamed temporary file).
+opening.SMALL_BYTES, in an unnamed temporary file).
 """
 
 import gzip
@@ -18,13 +18,14 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
+from actors.watchdog import beat
 from pipeline.errors import InputError, TruncatedAudio, UnreadableAudio, UnsupportedAudio
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, member_of, recordings
 from pipeline.sources.task import InputRecording, ReadTask, containers
 from pipeline.storage.access import Access
 from pipeline.storage.location import is_local, redact
-from pipeline.storage.opening import SMALL_BYTES, Window, open_random, open_stream
+from pipeline.storage.opening import MAX_SPOOL_BYTES, SMALL_BYTES, Window, open_random, open_stream
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as, reason
 
@@ -98,6 +99,11 @@ def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str
     if archive.in_place:
         file.require(info.offset_data + info.size)
         return partial(_open_window, archive, info.offset_data, info.size)
+    if info.size > MAX_SPOOL_BYTES:  # to pass over it would unpack it all the same
+        limit = MAX_SPOOL_BYTES >> 30
+        raise tarfile.ReadError(
+            f"{name} has {info.size} bytes; the limit is {limit} GiB where a tar is not read in place"
+        )
     if info.size <= SMALL_BYTES:
         content = file.content(info.size)
         return lambda: nullcontext(io.BytesIO(content))
@@ -162,6 +168,7 @@ class _Forward:
         blocks = []
         while size > 0 and (block := self.stream.read(size)):
             blocks.append(block)
+            beat()
             size -= len(block)
             self.position += len(block)
         return b"".join(blocks)

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline.schema import CHUNK_SCHEMA, CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.access import Access
 from pipeline.storage.location import redact
+from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
 
 Kind = str
@@ -25,6 +26,8 @@ UNIT_SCHEMA = pa.schema(
         ("@end_s", pa.float64()),  # null: to the end
         ("@row_group", pa.int32()),  # of a Parquet shard; null: all of them
         ("@bytes", pa.int64()),  # listed, or estimated
+        ("@size", pa.int64()),  # of the file, and
+        ("@version", pa.string()),  # its version, as listed: a `Stamp`
     ]
 )
 """One row of `ReadTask.units`; for files, the carried columns follow with the plan's types. "@" keeps them apart."""
@@ -49,7 +52,7 @@ class ReadTask:
     kind: Kind
     units: pa.Table  # UNIT_SCHEMA; for files, the carried columns and, where recordings are shared, RANGE_SCHEMA
     carried: pa.Schema  # of every item, whatever its source has
-    done: pa.Array  # string: committed ids of these containers; files that are committed are no units
+    done: pa.Array  # large_string: committed ids of these containers; files that are committed are no units
     prefixed: bool  # ids of a container's recordings start with the container's own id and "/"
     column: str | None  # the audio column of Parquet shards, where the user named it
     access: Access  # how they are opened
@@ -90,6 +93,7 @@ class InputRecording:
     start_s: float = 0.0
     end_s: float | None = None
     range: Range | None = None  # None: all of it
+    stamp: Stamp = UNKNOWN  # of the file at `source`, where the plan knows it
 
 
 def carried_names(names: list[str]) -> list[str]:
@@ -115,6 +119,7 @@ class Container:
     column: str | None
     carried: pa.Schema
     access: Access
+    stamp: Stamp
 
     @property
     def source(self) -> str:
@@ -128,7 +133,8 @@ class Container:
 
 def containers(task: ReadTask) -> Iterator[Container]:
     """The containers of a task, in order; the row groups of one go together."""
-    for (id, location), units in groupby(task.units.to_pylist(), key=lambda unit: (unit["@id"], unit["@location"])):
+    for (id, location), group in groupby(task.units.to_pylist(), key=lambda unit: (unit["@id"], unit["@location"])):
+        units = list(group)
         groups = [unit["@row_group"] for unit in units]
         yield Container(
             id,
@@ -138,4 +144,5 @@ def containers(task: ReadTask) -> Iterator[Container]:
             task.column,
             task.carried,
             task.access,
+            Stamp(units[0]["@size"], units[0]["@version"]),
         )

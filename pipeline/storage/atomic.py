@@ -1,11 +1,14 @@
 """Content -> a local file or an object that appears whole or not at all."""
 
+import ctypes
 import errno
 import os
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
@@ -19,17 +22,23 @@ from pipeline.storage.translate import reason
 UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")
 """Temporary file names of `write_whole`; a killed writer leaves such a file behind."""
 
+Check = Callable[[], object]
+"""Called just before content appears under its name; what it raises keeps the content from appearing."""
 
-def write_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object]) -> None:
+
+def write_whole(
+    fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], before: Check | None = None
+) -> None:
     """Create the file or object `path` whole or not at all, even after a crash. `write` fills the file it is given.
 
-    Local: write to a hidden temporary file in the same folder, flush it to disk, rename it. Object store: a put is
-    atomic, but closing an interrupted stream would store a partial object; so write to a spooled temporary file first,
-    then upload it. Raises OutputError if `path` cannot be written.
+    Local: write to a hidden temporary file in the same folder, flush it to disk, call `before`, rename it. Object
+    store: write to a spooled temporary file, then upload that. An interrupted upload is never completed: its parts are
+    invisible, but the store keeps (and charges) them until a lifecycle rule for incomplete multipart uploads deletes
+    them. Raises OutputError if `path` cannot be written, and what `before` raises.
     """
     with _writing(path):
         if not isinstance(fs, pafs.LocalFileSystem):
-            return _put_whole(fs, path, write)
+            return _put_whole(fs, path, write, before)
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.part")
         try:
@@ -37,6 +46,8 @@ def write_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], obje
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+            if before:
+                before()
             os.replace(temporary, path)
         except BaseException:
             if os.path.exists(temporary):
@@ -44,13 +55,43 @@ def write_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], obje
             raise
 
 
-def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object]) -> None:
-    with tempfile.SpooledTemporaryFile(max_size=BUFFER_BYTES) as spooled:
+def _put_whole(
+    fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], before: Check | None = None
+) -> None:
+    """Upload in a thread: KeyboardInterrupt (Ctrl-C, a cancelled Ray task) is raised in the main thread only, so it
+    cannot come between two steps of the upload. It makes the thread give up, and is raised once the thread has."""
+    interrupted = threading.Event()
+    with tempfile.SpooledTemporaryFile(max_size=BUFFER_BYTES) as spooled, ThreadPoolExecutor(1) as thread:
         write(cast(BinaryIO, spooled))
         spooled.seek(0)
-        with fs.open_output_stream(path, compression=None, buffer_size=BUFFER_BYTES) as out:
-            while block := spooled.read(BUFFER_BYTES):
-                out.write(block)
+        upload = thread.submit(_upload, fs, path, cast(BinaryIO, spooled), before, interrupted)
+        try:
+            upload.result()
+        except BaseException:
+            interrupted.set()
+            raise
+
+
+def _upload(
+    fs: pafs.FileSystem, path: str, content: BinaryIO, before: Check | None, interrupted: threading.Event
+) -> None:
+    """Only `close` makes the object visible; on any error before it, the stream is never closed."""
+    out = fs.open_output_stream(path, compression=None)
+    try:
+        while block := content.read(BUFFER_BYTES):
+            out.write(block)
+            if interrupted.is_set():
+                break
+        out.flush()  # waits for all parts of the upload, so that little time passes after `before`
+        if interrupted.is_set():
+            raise InterruptedError
+        if before:
+            before()
+    except BaseException:
+        # pyarrow cannot abort an upload, and the destructor of a stream completes it: this one lives for ever.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(out))
+        raise
+    out.close()
 
 
 _DISK_FULL = "Free some space there and run the same command again: it continues from the committed parts."

@@ -11,6 +11,7 @@ from pipeline.storage.access import DEFAULT, SCHEMES, Access
 from pipeline.storage.http import HttpFile, http_client
 from pipeline.storage.location import _split, check_scheme, is_http, local_path
 from pipeline.storage.network_retry import with_retries
+from pipeline.storage.stamp import Stamp, modified
 from pipeline.storage.translate import opening_errors_as
 
 BUFFER_BYTES = 4 << 20
@@ -35,8 +36,8 @@ def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.File
         return (_hub(environment) if scheme == "hf" else _object_store(root, environment)), path
 
 
-def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, int]:
-    """(whether `location` is a folder, size of the file in bytes or 0 if the server does not report it).
+def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, Stamp]:
+    """Whether `location` is a folder, and the stamp of a file.
 
     Raises InputError if nothing is there, or if it cannot be reached.
     """
@@ -44,14 +45,14 @@ def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, int]:
     with opening_errors_as(location, InputError):
         if is_http(location):
             with HttpFile(location, access) as file:
-                return False, file.size or 0
+                return False, Stamp(file.size, file.version)
         if isinstance(fs, pafs.PyFileSystem):  # pyarrow's wrapper would hide the cause of an error
             info = with_retries(lambda: fs.handler.fs.info(path), "hf", access)
-            return info["type"] == "directory", info.get("size") or 0
+            return info["type"] == "directory", Stamp(info.get("size"), None)
         info = fs.get_file_info([path])[0]
         if info.type == pafs.FileType.NotFound:
             raise FileNotFoundError(path)
-        return info.type == pafs.FileType.Directory, info.size or 0
+        return info.type == pafs.FileType.Directory, Stamp(info.size, modified(info.mtime_ns))
 
 
 def _host(netloc: str) -> str:

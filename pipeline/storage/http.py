@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from actors.watchdog import beat
 from pipeline.storage.access import Access
 from pipeline.storage.location import check_scheme
 from pipeline.storage.network_retry import Retries, client_errors
@@ -66,6 +67,7 @@ class HttpFile(io.RawIOBase):
         data = self._with_retries(len(buffer))
         buffer[: len(data)] = data
         self.position += len(data)
+        beat()
         if self.ranges:  # without ranges every retry starts at byte 0, so their number must stay bounded
             self._retries.progress(len(data))
         return len(data)
@@ -122,6 +124,8 @@ class HttpFile(io.RawIOBase):
                 break
             url = self._response.url.join(self._client.encode_url(target))
             check_scheme(str(url), self._schemes)  # before it is asked for
+            if self._response.url.scheme == "https" and url.scheme == "http":
+                raise OSError(f"redirected from https to http ({url.host}): what comes could be anybody's")
             self._close_response()
         else:
             raise OSError(f"more than {MAX_REDIRECTS} redirects")

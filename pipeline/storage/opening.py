@@ -2,27 +2,30 @@
 
 Broken connections are mended below: http(s) by HttpFile. The clients of the other stores do it themselves. The AWS SDK
 below pyarrow makes 31 tries of each request, 0.2 s apart, and takes 3 s of silence for a failure: 6 s until a refused
-connection is an error, 100 s until a silent server is. Google's goes on for files.GS_RETRY_S. huggingface_hub asks for
-the bytes of a file 6 times, but only once where it looks a file up: that is what `with_retries` is for.
+connection is an error, 100 s until a silent server is. Google's goes on for filesystem.GS_RETRY_S. huggingface_hub asks
+for the bytes of a file 6 times, but only once where it looks a file up: that is what `with_retries` is for.
 """
 
 import contextlib
 import io
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, cast
 
 import pyarrow.fs as pafs
 
+from actors.watchdog import beat
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.storage.access import DEFAULT, Access
 from pipeline.storage.filesystem import BUFFER_BYTES, locate
 from pipeline.storage.http import HttpFile
 from pipeline.storage.location import is_http
 from pipeline.storage.network_retry import with_retries
+from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.translate import errors_as, opening_errors_as
 
 SMALL_BYTES = 32 << 20
@@ -59,10 +62,11 @@ def open_random(location: str, access: Access = DEFAULT) -> BinaryIO:
     if isinstance(fs, pafs.PyFileSystem):
         return with_retries(lambda: _open_hub(fs.handler.fs, path), "hf", access)
     raw = fs.open_input_file(path)
+    stamp = Stamp(raw.size(), _last_modified(raw.metadata()))
     if raw.size() <= SMALL_BYTES:
         with raw:
-            return io.BytesIO(raw.read())
-    return cast(BinaryIO, io.BufferedReader(raw, BUFFER_BYTES))
+            return spool(cast(BinaryIO, raw), stamp, SMALL_BYTES)
+    return cast(BinaryIO, Ranges(raw, stamp))
 
 
 def open_stream(location: str, access: Access = DEFAULT) -> BinaryIO:
@@ -96,9 +100,9 @@ def _open_http(url: str, access: Access) -> BinaryIO:
     """A large file of a server without ranges is fetched whole: a decoder that seeks would fetch it time and again."""
     file = HttpFile(url, access)
     if file.size is not None and file.size > SMALL_BYTES and file.gives_ranges():
-        return cast(BinaryIO, io.BufferedReader(file, BUFFER_BYTES))
+        return cast(BinaryIO, Ranges(file, Stamp(file.size, file.version)))
     with file:
-        return spool(cast(BinaryIO, file))
+        return spool(cast(BinaryIO, file), Stamp(file.size, file.version))
 
 
 def _open_hub(fs: Any, path: str) -> BinaryIO:
@@ -108,16 +112,39 @@ def _open_hub(fs: Any, path: str) -> BinaryIO:
         return spool(stream)
 
 
-def spool(stream: BinaryIO) -> BinaryIO:
-    """The rest of `stream` as a seekable file: in memory up to SMALL_BYTES, then in an unnamed temporary file."""
-    whole = tempfile.SpooledTemporaryFile(max_size=SMALL_BYTES)  # noqa: SIM115 (the caller closes it)
-    while block := stream.read(1 << 20):
+class Ranges(io.BufferedReader):
+    """A remote file that is read by range."""
+
+    def __init__(self, raw: Any, stamp: Stamp) -> None:
+        super().__init__(raw, BUFFER_BYTES)
+        self.stamp = stamp
+
+
+class Whole(tempfile.SpooledTemporaryFile):
+    """A file that was fetched whole: in memory up to SMALL_BYTES, then in an unnamed temporary file."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        super().__init__(max_size=SMALL_BYTES)
+        self.stamp = stamp
+
+
+def spool(stream: BinaryIO, stamp: Stamp = UNKNOWN, block_bytes: int = 1 << 20) -> BinaryIO:
+    """The rest of `stream` as a seekable file."""
+    whole = Whole(stamp)
+    while block := stream.read(block_bytes):
         whole.write(block)
+        beat()
         if whole.tell() > MAX_SPOOL_BYTES:
             whole.close()
             raise UnreadableAudio(f"more than {MAX_SPOOL_BYTES >> 30} GiB from a server that gives no byte ranges")
     whole.seek(0)
     return cast(BinaryIO, whole)
+
+
+def _last_modified(metadata: Mapping[Any, Any]) -> str | None:
+    """Of an object on S3, in the form of `stamp.modified`; other stores give no such entry."""
+    value = metadata.get("Last-Modified", b"")
+    return value.decode() if re.fullmatch(rb"[0-9T:-]+Z", value) else None
 
 
 class Window(io.RawIOBase):

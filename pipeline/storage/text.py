@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.storage.location import redact
+
 CONTROLS = "[\x00-\x1f\x7f]"
 """Escaped in ids, which are printed and become file names: no NUL, no line breaks, no terminal escapes."""
 
@@ -28,6 +30,14 @@ def clean_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
         return ids
     mended = [clean_id(name) for name in ids.filter(odd).to_pylist()]
     return replaced(ids, odd, mended)
+
+
+def redacted(locations: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`redact` for a string column: only rows with credentials or queries become Python objects."""
+    secret = pc.fill_null(pc.match_substring_regex(locations, "^[A-Za-z][A-Za-z0-9+.-]*://[^ ]*[@?]"), False)
+    if not pc.any(secret).as_py():
+        return locations
+    return replaced(locations, secret, [redact(location) for location in locations.filter(secret).to_pylist()])
 
 
 def replaced(column: pa.ChunkedArray, where: pa.ChunkedArray, new: list[str]) -> pa.ChunkedArray:

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,16 +12,17 @@ from pyarrow.fs import FileType
 from actors.checkpoint import codebook_size
 from actors.contract import SAMPLE_RATE
 from pipeline.audio.wav import wave_header
+from pipeline.changes import changes
 from pipeline.run.commit import unfinished
 from pipeline.run.layout import CODES, FAILURES, PIECES, SUCCESS_FILE, WAVES, wave_path
 from pipeline.run.run_json import run_settings
 from pipeline.settings import Settings
 from pipeline.sources.formats import recordings
-from pipeline.sources.plan import plan
+from pipeline.sources.plan import Discovered, discover_all, divide
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
-from pipeline.verify.survey import Evidence, gather, whole
+from pipeline.verify.survey import Evidence, gather, of_several_versions, whole
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
@@ -49,8 +49,12 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
     problems = [line for find in CHECKS for line in bounded(find(evidence))]
     checked = [_counted(evidence)]
     if inputs:
-        ids = planned_ids(inputs, evidence.summary)
+        chosen = (run_settings(evidence.summary) if evidence.summary else Settings()).input
+        found = discover_all(inputs, chosen.column, chosen.access)
+        ids = planned_ids(found)
         problems += bounded(unaccounted(evidence, ids))
+        sound = not evidence.torn and evidence.rows["fault"].null_count == len(evidence.rows)
+        problems += bounded(other_content(evidence, found)) if sound else []
         checked.append(f"{len(ids):,} planned inputs")
     if sample:
         from pipeline.verify.reencode import reencode  # imports the engine, which the other checks do not need
@@ -187,17 +191,23 @@ def unfinished_files(evidence: Evidence) -> Iterator[str]:
         yield f"{WAVES}/{PIECES} holds chunks that no attempt joined: run the same `voxmill tokenize` again"
 
 
-def planned_ids(inputs: Sequence[str], summary: dict[str, Any] | None) -> pa.ChunkedArray:
+def planned_ids(inputs: Discovered) -> pa.ChunkedArray:
     """The ids of all recordings of `inputs`. Opens containers, but no audio."""
-    chosen = (run_settings(summary) if summary else Settings()).input
-    planned = plan(list(inputs), column=chosen.column, access=chosen.access)
     ids = [
         task.units["@id"].combine_chunks()
         if task.kind == "files"
         else pa.array([item.id for item in recordings(task)], pa.string())
-        for task in planned.tasks
+        for task in divide(inputs).tasks
     ]
     return pa.chunked_array(ids, pa.string())
+
+
+def other_content(evidence: Evidence, inputs: Discovered) -> Iterator[str]:
+    """Recordings that were read from something else than what `inputs`, or copies of them, hold under their ids."""
+    changed = changes(evidence.fs, evidence.run, inputs, moved=True)
+    yield from changed.examples
+    if len(changed.hashes) > len(changed.examples):
+        yield f"{len(changed.hashes):,} recordings in all are of other inputs, or of inputs that changed since"
 
 
 def unaccounted(evidence: Evidence, ids: pa.ChunkedArray) -> Iterator[str]:
@@ -212,6 +222,12 @@ def _short(evidence: Evidence, path: str) -> str:
     return redact(path.removeprefix(f"{evidence.run}/"))
 
 
+def mixed(evidence: Evidence) -> Iterator[str]:
+    """Recordings whose chunks have different fingerprints."""
+    for id_ in of_several_versions(evidence.rows).to_pylist():
+        yield f"{id_}: its chunks were read from different versions of its file"
+
+
 CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     unfinished_run,
     torn_parts,
@@ -219,6 +235,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     bad_rows,
     duplicates,
     incomplete,
+    mixed,
     failed_twice,
     other_counts,
     waves,

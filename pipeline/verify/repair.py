@@ -1,5 +1,6 @@
 """A damaged run -> a run that a rerun of `voxmill tokenize` completes. Deletes what cannot be trusted."""
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,16 +14,15 @@ from pyarrow.fs import FileSystem, FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError
-from pipeline.run.commit import count, sweep
+from pipeline.run.commit import count, keep_rows, sweep
 from pipeline.run.layout import SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
 from pipeline.run.resume import mark
 from pipeline.run.run_json import salvage, save
-from pipeline.run.write import write_table
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
-from pipeline.verify.survey import Evidence, first_sound, gather, whole
+from pipeline.verify.survey import Evidence, first_sound, gather, of_several_versions, whole
 
 
 def repair(location: str | Path) -> list[str]:
@@ -39,7 +39,7 @@ def repair(location: str | Path) -> list[str]:
             f"{redact(str(location))} has no run.json: without it the parts cannot be verified. Restore a copy of it, "
             "or tokenize into a new folder."
         )
-    with locked(fs, run):
+    with locked(fs, run) as lock:
         if wrong:
             save(fs, run, summary)
         evidence = gather(fs, run, codebook_size)
@@ -50,6 +50,7 @@ def repair(location: str | Path) -> list[str]:
         done += [f"deleted {swept} unfinished files"] if swept else []
         done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
         after = gather(fs, run, codebook_size)
+        lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
         done += _mend_record(after, summary, missing)
         mark(fs, run, complete=complete and not missing)
@@ -91,6 +92,7 @@ def _kept(evidence: Evidence) -> np.ndarray:
     disagree = evidence.recordings.filter(
         pc.not_equal(evidence.recordings["chunks_min"], evidence.recordings["chunks_max"])
     )["id"].combine_chunks()
+    disagree = pa.concat_arrays([disagree, of_several_versions(evidence.rows)])
     agreed = pc.invert(pc.is_in(evidence.rows["id"], value_set=disagree))
     numbers = np.flatnonzero(pc.and_(stays, agreed).to_numpy())
     kept = np.zeros(len(evidence.rows), bool)
@@ -102,15 +104,10 @@ def _drop_rows(evidence: Evidence) -> Iterator[str]:
     """Rewrite parts without duplicate rows, impossible rows, and rows that contradict others of their recording."""
     kept = _kept(evidence)
     part = evidence.rows["part"].to_numpy()
-    dropped = 0
-    untrusted = set(_untrusted(evidence))
-    for number in np.unique(part[~kept]).tolist():
-        path = evidence.parts[number]
-        if path in untrusted:
-            continue
-        mask = kept[part == number]
-        dropped += len(mask) - int(mask.sum())
-        _replace(evidence, path, mask)
+    masks = {evidence.parts[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
+    masks = {path: mask for path, mask in masks.items() if path not in set(_untrusted(evidence))}
+    dropped = sum(int((~mask).sum()) for mask in masks.values())
+    keep_rows(evidence.fs, masks, functools.partial(_rows, evidence.fs))
     if dropped:
         yield f"dropped {dropped} rows of codes: duplicate, impossible, or contradicting others of their recording"
 
@@ -124,8 +121,8 @@ def _drop_failures(evidence: Evidence) -> Iterator[str]:
     for row, id_ in enumerate(ids):
         kept[row] = id_ not in seen
         seen.add(id_)
-    for number in np.unique(part[~kept]).tolist():
-        _replace(evidence, evidence.failure_parts[number], kept[part == number])
+    masks = {evidence.failure_parts[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
+    keep_rows(evidence.fs, masks, functools.partial(_rows, evidence.fs))
     if not kept.all():
         yield f"dropped {int((~kept).sum())} failures of recordings that have codes or another failure"
 
@@ -134,14 +131,10 @@ def _whole_ids(evidence: Evidence) -> set[str]:
     return set(whole(evidence.recordings)["id"].to_pylist())
 
 
-def _replace(evidence: Evidence, path: str, kept: np.ndarray) -> None:
-    """Rewrite a part with the rows that `kept` marks; delete it if none is left."""
-    if kept.any():
-        with pq.ParquetFile(path, filesystem=evidence.fs) as file:
-            rows = parse(file, pa.schema([]))
-        write_table(rows.filter(pa.array(kept)), evidence.fs, path)
-    else:
-        evidence.fs.delete_file(path)
+def _rows(fs: FileSystem, path: str) -> pa.Table:
+    """All rows of a part, whatever is wrong with them."""
+    with pq.ParquetFile(path, filesystem=fs) as file:
+        return parse(file, pa.schema([]))
 
 
 def _lacks(before: Evidence, after: Evidence) -> bool:

@@ -89,7 +89,7 @@ def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, 
 
 def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complete: bool) -> None:
     """After a refused or broken attempt: restore the failures of recordings that it did not process."""
-    with locked(fs, run):
+    with locked(fs, run) as lock:
         known = committed(fs, run).ids
         for path, rows in dropped.items():
             missing = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=known)))
@@ -97,6 +97,7 @@ def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complet
                 held = fs.get_file_info(path).type == FileType.File
                 there = [read_part(fs, path, FAILURES_SCHEMA)] if held else []
                 write_table(pa.concat_tables([*there, missing]), fs, path)
+        lock.check()
         untouched = (read_run_file(fs, run) or {}).get("state") == "complete"
         mark(fs, run, complete=complete and untouched)
 

@@ -15,7 +15,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.run.layout import CODES, FAILURES, parts
 from pipeline.run.parts import parse, row_faults
 from pipeline.run.run_json import read_run_file
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.translate import errors_as, reason
 
 INDEX = [name for name in CODES_SCHEMA.names if name not in {"source_rate", "source_channels", "codes"}]
@@ -147,3 +147,11 @@ def whole(found: pa.Table) -> pa.Table:
     """Those of `recordings` that have all their chunks."""
     agreed = pc.equal(found["chunks_min"], found["chunks_max"])
     return found.filter(pc.and_(agreed, pc.equal(found["chunk_count"], found["chunks_max"])))
+
+
+def of_several_versions(rows: pa.Table) -> pa.Array:
+    """The ids of recordings whose chunks have different fingerprints."""
+    long = rows.filter(pc.greater(rows["chunks"], 1))
+    versions = long.group_by(["id", *FINGERPRINT_SCHEMA.names]).aggregate([])
+    counts = versions.group_by("id").aggregate([([], "count_all")])
+    return counts.filter(pc.greater(counts["count_all"], 1))["id"].combine_chunks()

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Literal
 
 import librosa
 import numpy as np
@@ -113,6 +114,18 @@ def test_24_khz_is_untouched() -> None:
 def test_mono_is_librosas(samples: int, channels: int) -> None:
     wave = noise(samples, channels)
     np.testing.assert_array_equal(mono(wave), librosa.to_mono(wave.T))
+
+
+@pytest.mark.parametrize("channels", range(1, 17))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_mono_is_the_mean_to_the_bit(channels: int, order: Literal["C", "F"]) -> None:
+    random = np.random.default_rng(channels)
+    wave = random.standard_normal((5_000, channels)) * 10.0 ** random.integers(-44, 5, (5_000, 1))  # denormal ones too
+    wave[random.random(wave.shape) < 0.2] = -0.0
+    wave[::7] = -0.0
+    block = np.asarray(wave, np.float32, order)
+    expected = block[:, 0] if channels == 1 else np.mean(block, axis=1)
+    assert mono(block).tobytes() == expected.tobytes()
 
 
 @given(samples=st.integers(0, 20_000_000_000), rate=st.integers(4_000, 192_000))

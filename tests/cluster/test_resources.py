@@ -47,6 +47,18 @@ def test_an_elastic_pool_starts_full(values: dict[str, Any], expected: tuple[int
     assert (strategy.initial_size, strategy.min_size, strategy.max_size) == expected
 
 
+def test_gpu_nodes_that_come_on_demand_are_waited_for() -> None:
+    values = {"device": "cuda", "encode__max_actors": 8, "decode__max_actors": 8}
+    resources = allot(settings(**values), {"CPU": 4.0}, BOTH)
+    assert (resources.device, resources.precision) == ("cuda", "fp16")
+    pools = [(pool.actors, pool.least, pool.most, pool.gpus) for pool in resources.pools.values()]
+    assert pools == [(1, 1, 8, 0.5)] * 2
+    with pytest.raises(DeviceError, match=r"set encode.max_actors and decode.max_actors"):
+        allot(settings(**values | {"decode__max_actors": None}), {"CPU": 4.0}, BOTH)
+    with pytest.raises(DeviceError, match="need"):
+        allot(settings(**values | {"device": "auto", "encode__min_actors": 4}), {"CPU": 4.0, "GPU": 1.0}, BOTH)
+
+
 def test_an_elastic_pool_reserves_no_cpu() -> None:
     assert allot(settings(encode__max_actors=3), {"CPU": 4.0}, BOTH).pools["encode"].cpus == 0.0
     assert allot(settings(), {"CPU": 4.0}, BOTH).pools["encode"].cpus == 0.25

@@ -57,7 +57,9 @@ def a_bit(run: Path) -> None:
     """Flip one bit of the codes: only a checksum detects it."""
     path = part_of(run, "a")
     content = bytearray(path.read_bytes())
-    begin = pq.ParquetFile(path).metadata.row_group(0).column(10).data_page_offset
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    begin = next(column for column in columns if column.path_in_schema.startswith("codes.")).data_page_offset
     content[begin + 60] ^= 1
     path.write_bytes(content)
 

@@ -4,6 +4,7 @@ python -m tests.helpers.rooms          # prints the Mermaid graph of README's la
 """
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,12 +12,14 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "actors")
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Every module of the project, by its dotted name."""
     files = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
     return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
+@functools.cache
 def imported(file: Path) -> set[str]:
     """Every module that `file` imports, anywhere in it; `from a import b` is a.b where that is a module."""
     found, known = set(), modules()
@@ -37,12 +40,14 @@ def room(module: str) -> str:
     return ".".join(module.split(".")[:2]) if folder.is_dir() else module
 
 
+@functools.cache
 def arrows() -> dict[str, set[str]]:
     """module -> the modules of ours that it imports."""
     known = modules()
     return {name: {other for other in imported(file) if other in known} for name, file in known.items()}
 
 
+@functools.cache
 def room_arrows() -> dict[str, set[str]]:
     """room -> the other rooms that its modules import."""
     found: dict[str, set[str]] = {}

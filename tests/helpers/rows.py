@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from actors.pools.arrow import codes_array, waves_array
-from pipeline.schema import CODES_SCHEMA
+from pipeline.schema import CODES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.settings import Settings
 
 
@@ -47,7 +47,11 @@ def coded_row(id_: str, samples: int, chunk: int = 0, chunks: int = 1, first_fra
     """One row as `write_parts` takes it; `more` overrides or adds columns."""
     values = {
         "id": id_,
-        "source": f"{id_}.source",
+        "source": f"/nowhere/{id_}.wav",
+        "source_size": 1000,
+        "source_version": "2026-01-01T00:00:00Z",
+        "start_s": None,
+        "end_s": None,
         "chunk": chunk,
         "chunks": chunks,
         "first_frame": first_frame,
@@ -71,7 +75,7 @@ def failed_row(id_: str, error: str = "NotAudio") -> pa.Table:
     row = coded_row(id_, FRAME_SAMPLES)
     texts = {"stage": "read", "error": error, "message": f"{id_} is broken"}
     for name in row.column_names:
-        if name not in {"id", "source"}:
+        if name not in {"id", *FINGERPRINT_SCHEMA.names}:
             value = pa.array([texts.get(name)], row.schema.field(name).type)
             row = row.set_column(row.schema.get_field_index(name), name, value)
     return row

@@ -20,13 +20,13 @@ from pipeline import open_run
 from pipeline.cli.main import app
 from pipeline.cli.show import recording_text, run_text
 from pipeline.errors import InputError, OutputError
-from pipeline.reconstruct import _chunks
 from pipeline.run.commit import checksums, committed, count, settle
 from pipeline.run.layout import parts
 from pipeline.run.resume import clear, resume
 from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
-from pipeline.schema import CODES_SCHEMA
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.waves import _chunks
 from tests.helpers.damage import (
     IN_CODES,
     IN_FAILURES,
@@ -76,9 +76,28 @@ def test_table_and_failures(run_folder: Path) -> None:
     run = open_run(run_folder)
     assert run.table().schema.equals(CODES_SCHEMA)
     assert run.table(["id"]).num_rows == 5
-    assert run.failures().to_pylist() == [
-        {"id": "bad", "source": "bad.source", "stage": "read", "error": "NotAudio", "message": "bad is broken"}
-    ]
+    (failure,) = run.failures().to_pylist()
+    assert {"id": "bad", "stage": "read", "error": "NotAudio", "message": "bad is broken"}.items() <= failure.items()
+    assert run.failures().schema.equals(FAILURES_SCHEMA)
+
+
+def test_parts_without_fingerprints_are_read(tmp_path: Path) -> None:
+    """Those of other writers, say."""
+    row = coded_row("a", 1920).drop_columns(["source_size", "source_version", "start_s", "end_s"])
+    (tmp_path / "codes").mkdir()
+    pq.write_table(row.drop_columns(["stage", "error", "message"]), tmp_path / "codes" / "part-0.parquet")
+    run = open_run(tmp_path)
+    assert run.table().select(CODES_SCHEMA.names).schema.equals(CODES_SCHEMA)
+    assert (next(iter(run)).id, run["a"].start_s) == ("a", None)
+    assert run.table(["id", "source_size"]).to_pylist() == [{"id": "a", "source_size": None}]
+    assert len(run.dataset().to_table()) == 1
+
+
+def test_some_recordings_read_only_their_parts(run_folder: Path) -> None:
+    run = open_run(run_folder)
+    wanted = [recording.id for recording in run][1:]
+    assert sorted(recording.id for recording in run.some(wanted)) == sorted(wanted)
+    assert list(run.some(["nobody"])) == []
 
 
 def test_a_recording_that_lacks_a_chunk_is_not_shown(tmp_path: Path) -> None:
@@ -96,7 +115,7 @@ def test_settling_moves_a_broken_long_recording_to_failures(run_folder: Path) ->
     write_parts(failed_row("broken", "DeviceOutOfMemory"), LOCAL, str(run_folder))
     write_parts(failed_row("broken", "NotAudio"), LOCAL, str(run_folder))
     before = {Path(path).name for path in parts(LOCAL, str(run_folder), "codes")}
-    changed = settle(LOCAL, str(run_folder))
+    changed = settle(LOCAL, str(run_folder)).parts
     run = open_run(run_folder)
     assert sorted(recording.id for recording in run) == ["a", "b/c", "long"]
     assert sorted(run.table(["id"])["id"].to_pylist()) == ["a", "b/c", *["long"] * 3]
@@ -104,20 +123,20 @@ def test_settling_moves_a_broken_long_recording_to_failures(run_folder: Path) ->
     gone = before - {Path(path).name for path in parts(LOCAL, str(run_folder), "codes")}
     assert len(gone) == 1
     assert changed == dict.fromkeys(gone)
-    assert settle(LOCAL, str(run_folder)) == {}
+    assert settle(LOCAL, str(run_folder)).parts == {}
 
 
 def test_settling_keeps_one_of_what_is_double_and_whole(run_folder: Path) -> None:
     again = pa.concat_tables([coded_row("a", 1920), coded_row("long", CHUNK, 1, 3, 2), coded_row("new", 9)])
     write_parts(again, LOCAL, str(run_folder))
     write_parts(pa.concat_tables([failed_row("a"), failed_row("long"), failed_row("bad")]), LOCAL, str(run_folder))
-    changed = settle(LOCAL, str(run_folder))
+    changed = settle(LOCAL, str(run_folder)).parts
     run = open_run(run_folder)
     assert sorted(recording.id for recording in run) == ["a", "b/c", "long", "new"]
     assert len(run.table(["id"])) == 6
     assert run.failures()["id"].to_pylist() == ["bad"]
     assert all(checksums(LOCAL, str(run_folder), {})[name] == sha256 for name, sha256 in changed.items() if sha256)
-    assert settle(LOCAL, str(run_folder)) == {}
+    assert settle(LOCAL, str(run_folder)).parts == {}
     counts = count(LOCAL, str(run_folder), context_samples=1920)
     assert (counts["recordings"], counts["chunks"], counts["context_s"]) == (4, 6, 0.16)
 

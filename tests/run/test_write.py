@@ -12,11 +12,13 @@ import pytest
 import soundfile
 from pyarrow.fs import LocalFileSystem
 
+from actors.errors import BadCodes
+from actors.pools.arrow import mark_failures
 from pipeline.audio.wav import wave_header
 from pipeline.errors import OutputError
 from pipeline.run.layout import parts
-from pipeline.run.write import write_parts
-from pipeline.run.write_waves import join_pieces, remove_pieces, write_waves
+from pipeline.run.write import write_parts, write_table
+from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves, without_wave, write_waves
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from tests.helpers.rows import coded_row, codes_of, failed_row, wave_row
 
@@ -36,6 +38,20 @@ def test_codes_and_failures_go_to_their_parts(tmp_path: Path) -> None:
     assert (written["recordings"], written["samples"], written["frames"], written["failures"]) == (1, 1921, 2, 1)
 
 
+def test_codes_that_could_not_be_decoded_are_codes(tmp_path: Path) -> None:
+    rows = mark_failures(coded_row("a", 1921), {0: BadCodes("no")}, "decode")
+    (written,) = write_parts(rows, LOCAL, str(tmp_path)).to_pylist()
+    assert (written["chunks"], written["failures"], written["undecoded"]) == (1, 0, 1)
+    assert pq.read_table(tmp_path / "codes" / written["codes_part"])["id"].to_pylist() == ["a"]
+
+
+def test_recordings_without_a_wave(tmp_path: Path) -> None:
+    write_waves(wave_row("d/a", np.zeros(3, np.int16)), LOCAL, str(tmp_path))
+    assert without_wave(LOCAL, str(tmp_path), ["d/a", "a", "d"]) == ["a", "d"]
+    remove_waves(LOCAL, str(tmp_path), ["d/a", "a"])
+    assert without_wave(LOCAL, str(tmp_path), ["d/a"]) == ["d/a"]
+
+
 def test_the_same_rows_replace_their_own_part(tmp_path: Path) -> None:
     rows = pa.concat_tables([coded_row("a", 10), failed_row("b")])
     first = write_parts(rows, LOCAL, str(tmp_path))
@@ -43,6 +59,13 @@ def test_the_same_rows_replace_their_own_part(tmp_path: Path) -> None:
     write_parts(coded_row("c", 10), LOCAL, str(tmp_path))
     assert len(parts(LOCAL, str(tmp_path), "codes")) == 2
     assert len(parts(LOCAL, str(tmp_path), "failures")) == 1
+
+
+def test_equal_rows_make_equal_files_also_when_they_were_read(tmp_path: Path) -> None:
+    lists = pa.array([[{"a": [1]}]], pa.list_(pa.struct([("a", pa.large_list(pa.int8()))])))
+    (first,) = write_parts(coded_row("a", 1921, lists=lists), LOCAL, str(tmp_path)).to_pylist()
+    rows = pq.read_table(tmp_path / "codes" / first["codes_part"])
+    assert write_table(rows, LOCAL, str(tmp_path / "again.parquet")) == first["codes_sha256"]
 
 
 def test_nothing_to_write_makes_no_part(tmp_path: Path) -> None:

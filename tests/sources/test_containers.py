@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pipeline.sources.tar
 from pipeline.errors import InputError, TruncatedAudio
 from pipeline.sources import tar
 from pipeline.sources.formats import recordings
@@ -149,6 +150,15 @@ def size_of_2_to_the_62(raw: bytes) -> bytes:
     info.size = 2**62
     at = raw.index(b"u2.wav")
     return raw[:at] + info.tobuf(tarfile.GNU_FORMAT) + raw[at + 512 :]
+
+
+def test_a_member_too_large_to_unpack_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.sources.tar, "MAX_SPOOL_BYTES", 1_000)
+    members = [("a.wav", b"A"), ("bomb.wav", bytes(1_001)), ("c.wav", b"C")]
+    found = contents(plan([str(write_tar(tmp_path / "s.tar.gz", members, "w:gz"))]))
+    assert list(found) == ["a.wav", "s.tar.gz"]
+    assert "bomb.wav has 1001 bytes; the limit is" in broken(found["s.tar.gz"])
+    assert list(contents(plan([str(write_tar(tmp_path / "s.tar", members))]))) == ["a.wav", "bomb.wav", "c.wav"]
 
 
 def long_name_of_a_gigabyte(raw: bytes) -> bytes:

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.sources.folder import list_folder
+from pipeline.run.layout import CODES, FAILURES, WAVES
+from pipeline.sources.folder import RUN_FILES, list_folder
 from pipeline.sources.formats import suffixes
-from pipeline.sources.plan import Plan, plan
+from pipeline.sources.plan import Plan, discover_all, plan
 from pipeline.sources.task import UNIT_SCHEMA, carried_names
 from pipeline.storage.access import Access
 from tests.helpers.shards import AUDIO, cells, contents, read, write_files, write_parquet, write_tar
@@ -164,7 +165,7 @@ def test_segments_of_one_file(corpus: Path) -> None:
         ("b.wav#2.5-", 2.5, None),
         ("b.wav", 0.0, None),
     ]
-    assert cells(found[0]) == {"start_s": 1, "end_s": 2.5}
+    assert cells(found[0]) == {}  # they are columns of the output already
 
 
 def test_rows_without_path_or_file_become_failures_not_mistakes(corpus: Path) -> None:
@@ -424,6 +425,21 @@ def test_listing_is_stable_and_typed(corpus: Path) -> None:
     local = Access(schemes=("file",))
     one, two = (list_folder(str(corpus), local, suffixes()) for _ in range(2))
     assert one.files.equals(two.files)
-    assert one.files.column("bytes").to_pylist() == [1, 2, 3]
+    assert one.files.column("size").to_pylist() == [1, 2, 3]
     assert plan([str(corpus)]).tasks[0].units.schema.equals(UNIT_SCHEMA)
     assert AUDIO.field("bytes").type == pa.binary()
+
+
+def test_runs_below_an_input_are_passed_over(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1", "deep/run.json": b"", "deep/b.wav": b"2"})
+    for run in ("run", "old/run"):
+        write_files(corpus / run, {"run.json": b"{}", "codes/part-0.parquet": b"", "wav/a.wav.wav": b"1"})
+    found = discover_all([str(corpus)])
+    assert [one.units["@id"].to_pylist() for one in found.found] == [["a.wav", "deep/b.wav"]]
+    assert found.runs == [f"old/run in {corpus}", f"run in {corpus}"]
+    inside = discover_all([str(corpus / "run" / "wav")])  # named itself, another run may take it
+    assert (inside.found[0].recordings, inside.runs) == (1, [])
+
+
+def test_run_files_are_those_of_a_run() -> None:
+    assert {CODES, FAILURES, WAVES} == RUN_FILES

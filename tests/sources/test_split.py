@@ -235,4 +235,4 @@ def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path: Path, cha
         write(path, 6 * CHUNK + (1 if change == "grown" else -1), 24_000)
     rows = read(several)
     assert rows["error"].to_pylist() == ["UnreadableAudio"] * 6
-    assert ("no such file" if change == "gone" else "now it is") in rows["message"][0].as_py()
+    assert ("no such file" if change == "gone" else "changed while it was read") in rows["message"][0].as_py()

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pytest
 
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import plan
 from pipeline.storage import network_retry, opening
-from pipeline.storage.atomic import write_whole
-from pipeline.storage.filesystem import locate, look_up
+from pipeline.storage.filesystem import look_up
 from pipeline.storage.opening import open_random, open_recording
 from tests.helpers.s3 import s3_server
 from tests.helpers.shards import cells, content, contents, read, write_files, write_parquet, write_tar
@@ -250,22 +248,6 @@ def test_missing_s3_keys_and_buckets(bucket: str) -> None:
     for location in (f"{bucket}/gone", "s3://nowhere/gone.wav", f"{bucket}/gone/*.wav"):
         with pytest.raises(InputError, match=location.partition("*")[0].rstrip("/")):
             plan([location])
-
-
-def test_write_whole_on_s3(bucket: str) -> None:
-    fs, path = locate(f"{bucket}/out/part 1.bin")
-    assert isinstance(fs, pafs.S3FileSystem)
-
-    def breaks(file: io.BytesIO) -> None:
-        file.write(BIG)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(fs, path, breaks)
-    assert fs.get_file_info([path])[0].type == pafs.FileType.NotFound
-    write_whole(fs, path, lambda file: file.write(BIG))
-    assert fs.open_input_file(path).read() == BIG
-    fs.delete_dir(path.rpartition("/")[0])
 
 
 def test_planning_s3_shards_reads_footers_only(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -374,11 +374,8 @@ def test_run_json_that_nothing_can_tell_again(run: Path, content: str) -> None:
 
 def test_repair_waits_for_nobody(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doubled(run)
-    with locked(LOCAL, str(run)):
-        lock = run / ".lock"
-        lock.write_text(lock.read_text().replace('"pid": ', '"pid": 1, "was": '))  # somebody who lives
-        with pytest.raises(OutputError, match="is writing this run"):
-            repair(run)
+    with locked(LOCAL, str(run)), pytest.raises(OutputError, match="is writing this run"):
+        repair(run)
     assert (run / SUCCESS_FILE).exists()
 
 
@@ -472,10 +469,11 @@ def test_encoding_again_needs_the_inputs(encoded: Path, small_model: Path) -> No
     assert check(encoded, [str(encoded.parent / "moved")], sample=1).problems == []
     (encoded.parent / "moved" / "long.wav").write_bytes(b"not audio any more")
     problems = check(encoded, [str(encoded.parent / "moved")], sample=3).problems
-    assert len(problems) == 1
-    assert problems[0].startswith("long.wav cannot be encoded again: NotAudio")
+    assert len(problems) == 2
+    assert problems[0].startswith("'long.wav' was read from")
+    assert problems[1].startswith("long.wav cannot be encoded again: NotAudio")
     stamp(encoded, model={"id": "x", "sha256": "0" * 64})
-    assert "other weights" in check(encoded, [str(encoded.parent / "moved")], sample=1).problems[0]
+    assert "other weights" in check(encoded, [str(encoded.parent / "moved")], sample=1).problems[-1]
 
 
 def test_an_input_that_is_nowhere(encoded: Path) -> None:
@@ -485,6 +483,26 @@ def test_an_input_that_is_nowhere(encoded: Path) -> None:
     assert check(encoded, [str(corpus)]).problems == ["new.flac is an input that is neither in codes nor in failures"]
     with pytest.raises(InputError, match="no such file"):
         check(encoded, [str(corpus / "nothing")])
+
+
+def test_inputs_of_other_content(encoded: Path) -> None:
+    corpus = encoded.parent / "corpus"
+    path = next(path for path in corpus.iterdir() if path.name == "short.wav")
+    path.write_bytes(path.read_bytes() + b"\0\0")
+    (problem,) = check(encoded, [str(corpus)]).problems
+    assert "'short.wav' was read from" in problem
+    other = shutil.copytree(corpus, encoded.parent / "other", copy_function=shutil.copy)
+    assert len(check(encoded, [str(other)]).problems) == 1  # copies elsewhere are compared by size
+
+
+def test_chunks_of_different_versions_are_named_and_repaired(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(run_record()))
+    for chunk, version in enumerate(["1", "2"]):
+        row = coded_row("a", 2 * 1920, chunk, 2, 2 * chunk, source_version=pa.array([version], pa.string()))
+        write_parts(row, LOCAL, str(tmp_path))
+    assert "a: its chunks were read from different versions of its file" in check(tmp_path).problems
+    repair(tmp_path)
+    assert committed(LOCAL, str(tmp_path)).partial == {}
 
 
 def test_recordings_in_containers(tmp_path: Path, made: Path, small_model: Path) -> None:

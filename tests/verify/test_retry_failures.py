@@ -81,10 +81,13 @@ def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) 
     assert (out / SUCCESS_FILE).exists()
     assert check(out, [str(corpus)]).problems == []
 
-    shutil.copytree(tmp_path / "whole", corpus, dirs_exist_ok=True)
+    shutil.copy(tmp_path / "whole" / "cut.wav", corpus)
     run = retry(out, ["TruncatedAudio"], quiet=True)
     assert sorted(recording.id for recording in run) == ["cut.wav", "good.wav"]
     assert run.failures().select(["id", "error"]).to_pylist() == [{"id": "text.wav", "error": "NotAudio"}]
+    shutil.copy(tmp_path / "whole" / "text.wav", corpus)
+    with pytest.raises(InputError, match=r"'text.wav' was read from"):
+        tokenize(corpus, out, model=str(small_model), settings={"encode.threads": 1}, quiet=True)
     run = retry(out, quiet=True)
     assert len(run.failures()) == 0
     assert retry(out).summary()["attempts"] == run.summary()["attempts"]  # nothing left to do: nothing done

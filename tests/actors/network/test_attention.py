@@ -13,11 +13,9 @@ from transformers.models.mimi.modeling_mimi import apply_rotary_pos_emb
 
 from actors.codec import Codec
 from actors.network.attention import Past, attend, band, rotary, rotate
-from actors.network.transformer import mimi_transformer
 from actors.qwen import load_network
+from tests.helpers.engine import CPU, encoder_of
 from tests.helpers.signals import noise
-
-CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("window", [None, 1, 7])
@@ -52,7 +50,9 @@ def test_rotary_is_upstreams(small_model: Path, start: int, stop: int) -> None:
     query, key = torch.randn(2, 1, 4, stop - start, 16)
     cosine, sine = module(query, torch.arange(start, stop)[None])
     expected = apply_rotary_pos_emb(query, key, cosine, sine)
-    angles = rotary(start, stop, module.inv_freq, torch.float32)
+    frequency = encoder_of(small_model).transformer.inverse_frequency
+    assert torch.equal(frequency, module.inv_freq)
+    angles = rotary(start, stop, frequency, torch.float32)
     assert torch.equal(angles[0], cosine[0])
     assert torch.equal(rotate(query, *angles), expected[0])
     assert torch.equal(rotate(key, *angles), expected[1])
@@ -85,6 +85,6 @@ def test_full_in_segments_is_upstreams(small_model: Path) -> None:
     x = torch.randn(1, 300, 64)
     with torch.inference_mode():
         expected = module(x)[0]
-        whole = mimi_transformer(module, None, CPU, torch.float32)
+        whole = encoder_of(small_model).transformer
         torch.testing.assert_close(whole(x.clone(), segment=64), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(whole(x.clone()), expected, rtol=1e-4, atol=1e-5)

@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from actors.network.decoder import Decoder, decoder
-from actors.network.layers import snake
+from actors.network.activations import snake
+from actors.network.decoder import Decoder
+from actors.network.weights import open_weights
 from actors.qwen import load_network
-
-CPU = torch.device("cpu")
+from tests.helpers.engine import CPU, decoder_of
 
 
 @pytest.fixture(scope="module")
 def made(small_model: Path) -> Decoder:
-    return decoder(load_network(small_model).decoder, CPU, torch.float64)
+    return decoder_of(small_model, torch.float64)
 
 
 def test_latents_are_upstreams(small_model: Path) -> None:
@@ -23,7 +24,7 @@ def test_latents_are_upstreams(small_model: Path) -> None:
     with torch.inference_mode():
         x = network.pre_conv(network.quantizer.decode(codes.transpose(1, 2))).transpose(1, 2)
         expected = network.pre_transformer(inputs_embeds=x).last_hidden_state
-        latents = decoder(network, CPU, torch.float32).latents(codes)
+        latents = decoder_of(small_model).latents(codes)
     torch.testing.assert_close(latents, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -51,9 +52,11 @@ def test_carrying_is_the_same_as_at_once(made: Decoder, pieces: list[int]) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_snake_is_finite_where_upstreams_guard_underflows(dtype: torch.dtype) -> None:
+def test_snake_is_finite_where_upstreams_guard_underflows(tmp_path: Path, dtype: torch.dtype) -> None:
     """1e-9 is 0 in fp16, where upstream's own would divide by the 0 that exp(-20) rounds to."""
-    layer = snake(torch.zeros(2), torch.tensor([0.0, -9.0]), CPU, dtype)
+    logarithms = {"alpha": torch.zeros(2), "beta": torch.tensor([0.0, -9.0])}
+    save_file(logarithms, tmp_path / "model.safetensors")
+    layer = snake(open_weights(tmp_path, CPU, dtype), 2)
     x = torch.linspace(-2, 2, 9, dtype=dtype)[None, :, None].repeat(1, 1, 2)
     expected = x.double() + (torch.tensor([0.0, -9.0]).double().exp() + 1e-9).reciprocal() * x.double().sin().square()
     out = torch.empty_like(x)

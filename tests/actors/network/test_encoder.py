@@ -6,16 +6,15 @@ import pytest
 import torch
 
 from actors.contract import FRAME_SAMPLES
-from actors.network.encoder import Encoder, encoder
+from actors.network.encoder import Encoder
 from actors.qwen import load_network
 from actors.tiling.tiles import left_reach
-
-CPU = torch.device("cpu")
+from tests.helpers.engine import encoder_of
 
 
 @pytest.fixture(scope="module")
 def made(small_model: Path) -> Encoder:
-    return encoder(load_network(small_model).encoder, None, CPU, torch.float64)
+    return encoder_of(small_model, torch.float64)
 
 
 def test_features_are_upstreams(small_model: Path) -> None:
@@ -23,7 +22,7 @@ def test_features_are_upstreams(small_model: Path) -> None:
     audio = 0.1 * torch.randn(2, 5, FRAME_SAMPLES)
     with torch.inference_mode():
         expected = network.encoder(audio.flatten(1)[:, None]).transpose(1, 2)
-        features = encoder(network, None, CPU, torch.float32).convolutions(audio)
+        features = encoder_of(small_model).convolutions(audio)
     torch.testing.assert_close(features.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
 
 

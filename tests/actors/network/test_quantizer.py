@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from actors.network.quantizer import Residual, codebook, dequantizer, quantizer
+from actors.network.quantizer import Quantizer, Residual, codebook, dequantizer, quantizer
 from actors.qwen import load_network
+from actors.read_config import read_config
+from tests.helpers.engine import weights_of
 
-CPU = torch.device("cpu")
+
+def quantizer_of(folder: Path, dtype: torch.dtype = torch.float32) -> Quantizer:
+    return quantizer(weights_of(folder, "encoder", dtype).at("quantizer"), read_config(folder).encoder, 16)
 
 
 def test_codes_are_upstreams(small_model: Path) -> None:
@@ -16,14 +20,14 @@ def test_codes_are_upstreams(small_model: Path) -> None:
     latents = 3 * torch.randn(500, 64)
     with torch.inference_mode():
         expected = module.encode(latents.T[None], 16)[:, 0].T
-        codes = quantizer(module, 16, CPU).encode(latents)
+        codes = quantizer_of(small_model).encode(latents)
     assert codes.dtype == torch.int16
     assert codes.shape == (500, 16)
     assert (codes == expected).float().mean() >= 0.999
 
 
 def test_only_the_wanted_codebooks_are_kept(small_model: Path) -> None:
-    made = quantizer(load_network(small_model).encoder.quantizer, 16, CPU)
+    made = quantizer_of(small_model)
     assert [len(chain.entries) for chain in made.chains] == [1, 15]
 
 
@@ -35,7 +39,7 @@ def test_nearest_is_by_distance_and_the_first_of_equals() -> None:
 
 
 def test_half_precision_latents_are_quantized_in_fp32(small_model: Path) -> None:
-    made = quantizer(load_network(small_model).encoder.quantizer, 16, CPU)
+    made = quantizer_of(small_model)
     latents = torch.randn(50, 64).bfloat16()
     assert torch.equal(made.encode(latents), made.encode(latents.float()))
 
@@ -53,4 +57,5 @@ def test_latents_are_upstreams(small_model: Path) -> None:
     codes = torch.randint(256, (40, 16))
     with torch.inference_mode():
         expected = module.decode(codes.T[None])[0].T
-        torch.testing.assert_close(dequantizer(module, CPU, torch.float32)(codes), expected, rtol=1e-4, atol=1e-5)
+        table = dequantizer(weights_of(small_model, "decoder").at("quantizer"), read_config(small_model).decoder)
+        torch.testing.assert_close(table(codes), expected, rtol=1e-4, atol=1e-5)

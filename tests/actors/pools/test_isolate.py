@@ -1,9 +1,15 @@
 """One bad item fails alone, whether it raises or ends the process."""
 
+import hashlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 
-from actors.pools.isolate import MAX_DEATHS, Ledger, isolate
+from actors.pools.isolate import DIED, MAX_DEATHS, Ledger, isolate
+from actors.watchdog import EXIT_CODE
 from pipeline.errors import KillsItsActor, NonFiniteAudio
 
 ITEMS = [np.full(3, value, np.float32) for value in range(5)]
@@ -64,3 +70,57 @@ def test_one_death_may_be_bad_luck() -> None:
     results, failures = isolate(double, ITEMS, KEYS, ledger)
     assert failures == {}
     assert len(results) == 5
+
+
+BREAKS = """
+import numpy as np, torch
+from actors.pools.isolate import Ledger, isolate
+
+class Told(Ledger):
+    def note(self, key, how):
+        print(key, how, flush=True)
+
+def call(items):
+    raise {error}
+
+isolate(call, [np.zeros(1)], ["one"], Told())
+"""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "torch.AcceleratorError('CUDA error: an illegal memory access was encountered')",
+        "torch.AcceleratorError('CUDA error: uncorrectable ECC error encountered')",
+        "torch.AcceleratorError('CUDA error: device-side assert triggered\\nCUDA kernel errors might be')",
+        "RuntimeError('Triton Error [CUDA]: an illegal memory access was encountered')",
+        "RuntimeError('cuDNN error: CUDNN_STATUS_EXECUTION_FAILED')",
+        "RuntimeError('CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`')",
+    ],
+)
+def test_a_broken_device_ends_its_process(error: str) -> None:
+    code = BREAKS.format(error=error)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == EXIT_CODE, done.stderr
+    assert "its device is broken: " in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError("shape mismatch")])
+def test_other_errors_of_the_engine_are_raised(error: RuntimeError) -> None:
+    def call(items: list[np.ndarray]) -> list[np.ndarray]:
+        raise error
+
+    with pytest.raises(RuntimeError, match=str(error)):
+        isolate(call, ITEMS, KEYS, Ledger())
+
+
+def test_what_a_process_said_before_its_end_is_in_the_message() -> None:
+    ledger = Ledger()
+    for how in (DIED, "silent for 9 s"):
+        ledger.begin(KEYS[2])
+        ledger.note(KEYS[2], how)
+    ledger.begin(hashlib.sha256("\0".join(KEYS).encode()).hexdigest())
+    _, failures = isolate(double, ITEMS, KEYS, ledger)
+    assert failures.keys() == {2}
+    assert f"ended early: {DIED}, silent for 9 s" in str(failures[2])

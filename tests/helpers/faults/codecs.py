@@ -15,11 +15,13 @@ from ray import cloudpickle
 
 import pipeline.flow
 from actors.codec import Codec
+from actors.errors import BadCodes
 from pipeline.cluster.load import CodecSpec, load_codec
 from tests.helpers.faults.corpus import LOUD_SAMPLE, POISON_SAMPLES
 
 SLOW_S = 0.3
 TILES_THAT_FIT = 2
+MUTE_FRAMES = 10
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 
@@ -36,6 +38,19 @@ class Poisoned:
                 self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return self.codec.encode(waves)
+
+
+class Mute:
+    """A codec that cannot decode codes of less than MUTE_FRAMES."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+        """As the codec's own."""
+        if any(len(one) < MUTE_FRAMES for one in codes):
+            raise BadCodes("too short for this codec")
+        return self.codec.decode(codes)
 
 
 class Slow:
@@ -63,6 +78,12 @@ class Narrow:
                 self.mark.touch()
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
         return self.stack(rows, carried)
+
+
+def mute(spec: CodecSpec) -> Any:
+    """For `instead_of_codecs`."""
+    codec = load_codec(spec)
+    return Mute(codec) if spec.part == "decode" else codec
 
 
 def slow(spec: CodecSpec) -> Any:

@@ -60,10 +60,10 @@ def _so_far(corpus: Corpus, run: Path, one: Driver, share: float | None) -> bool
     if share is None:
         return True
     try:
-        writer = json.loads((run / LOCK_FILE).read_text())["pid"]
-    except (FileNotFoundError, ValueError):
+        writers = [json.loads(path.read_text()).get("pid") for path in run.glob(f"{LOCK_FILE}.*")]
+    except FileNotFoundError:
         return False
-    return writer == one.process.pid and share_done(run, corpus.chunks + len(corpus.errors), share)
+    return one.process.pid in writers and share_done(run, corpus.chunks + len(corpus.errors), share)
 
 
 def share_done(run: Path, rows: int, share: float) -> bool:

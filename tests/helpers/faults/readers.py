@@ -54,11 +54,12 @@ def _killed(corpus: Corpus, place: Path, times: int, random: np.random.Generator
         behave = KillsReaders(order[at], gone, then)
         with served(corpus.folder, manifest, behave):
             run_through(corpus, run, manifest, input__readers=1, input__retries=0, input__task_mb=1024.0)
-        trial = judge(corpus, run, also_failed=dict.fromkeys(_failed(run) & gone, "UnreadableAudio"), inputs=manifest)
+        trial = judge(corpus, run, also_failed=dict.fromkeys(failed(run) & gone, "UnreadableAudio"), inputs=manifest)
         trial.problems += [] if behave.killed else ["no reader was killed"]
         trials.append(trial)
     return trials
 
 
-def _failed(run: Path) -> set[str]:
+def failed(run: Path) -> set[str]:
+    """The ids of committed failures."""
     return {id_ for path in run.glob("failures/part-*") for id_ in pq.read_table(path)["id"].to_pylist()}

@@ -88,12 +88,12 @@ def poison(corpus: Corpus, place: Path, times: int, random: np.random.Generator)
         with instead_of_codecs(poisoned(mark)):
             run_through(corpus, run)
         trial = judge(corpus, run, also_failed={POISON: "KillsItsActor"})
-        trial.recover_s = _committed_at(run, POISON) - mark.stat().st_mtime
+        trial.recover_s = committed_at(run, POISON) - mark.stat().st_mtime
         trials.append(trial)
     return trials
 
 
-def _committed_at(run: Path, failed: str) -> float:
+def committed_at(run: Path, failed: str) -> float:
     """When the part with the failure of this id was committed, in seconds since the epoch."""
     found = [path for path in run.glob("failures/part-*") if failed in pq.read_table(path)["id"].to_pylist()]
     return found[0].stat().st_mtime
@@ -125,7 +125,7 @@ def dead_server(corpus: Corpus, place: Path, times: int, random: np.random.Gener
         with served(corpus.folder, manifest, behave):
             run_through(corpus, run, manifest, input__timeout_s=1.0, input__retries=1)
         trial = judge(corpus, run, also_failed=dict.fromkeys(dead, "UnreadableAudio"), inputs=manifest)
-        trial.recover_s = max(_committed_at(run, id_) for id_ in dead) - asked[0]
+        trial.recover_s = max(committed_at(run, id_) for id_ in dead) - asked[0]
         trials.append(trial)
     return trials
 

@@ -1,0 +1,137 @@
+"""Latents of frames -> audio: the decoder's stack of causal convolutions."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from actors.config import DecoderConfig
+from actors.network.activations import Snake, snake
+from actors.network.layers import Conv, Size, UpConv, conv, linear, up_conv
+from actors.network.weights import Weights
+from actors.tiling.stack import Carried
+from actors.tiling.tiles import Reach
+
+
+@dataclass(frozen=True)
+class Next:
+    """An upsampling convolution and the ConvNeXt block after it; `wide` and `narrow` as F.linear takes them."""
+
+    up: UpConv
+    depthwise: Conv
+    norm: tuple[Tensor, Tensor, float]
+    wide: tuple[Tensor, Tensor]
+    narrow: tuple[Tensor, Tensor]
+    scale: Tensor
+
+    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
+        x = self.up(x, carried)
+        weight, bias, eps = self.norm
+        y = F.layer_norm(self.depthwise(x, carried), weight.shape, weight, bias, eps)
+        y = F.linear(F.gelu(F.linear(y, *self.wide)), *self.narrow)
+        return torch.addcmul(x, y, self.scale)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A residual unit."""
+
+    before: Snake
+    inner: Conv
+    between: Snake
+    outer: Conv
+
+    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
+        return self.outer(self.inner(x, carried, self.before), carried, self.between).add_(x)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A transposed convolution and the residual units after it."""
+
+    before: Snake
+    up: UpConv
+    units: list[Unit]
+
+    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
+        x = self.up(x, carried, self.before)
+        for unit in self.units:
+            x = unit(x, carried)
+        return x
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """The upsampling stack: most of the work of decoding."""
+
+    nexts: list[Next]
+    first: Conv
+    blocks: list[Block]
+    before: Snake
+    last: Conv
+
+    @property
+    def reaches(self) -> list[Reach]:
+        """The reach of each layer, in order."""
+        layers: list[Conv | UpConv] = [layer for step in self.nexts for layer in (step.up, step.depthwise)]
+        layers.append(self.first)
+        for block in self.blocks:
+            layers += [block.up, *[layer for unit in block.units for layer in (unit.inner, unit.outer)]]
+        return [layer.reach for layer in (*layers, self.last)]
+
+    def __call__(self, latents: Tensor, carried: Carried | None = None) -> Tensor:
+        """latents [B, F, D] -> audio fp32 [B, F, FRAME_SAMPLES] in [-1, 1]."""
+        x = latents
+        for step in self.nexts:
+            x = step(x, carried)
+        x = self.first(x, carried)
+        for block in self.blocks:
+            x = block(x, carried)
+        audio = self.last(x, carried, self.before).float().clamp_(-1, 1)
+        return audio.reshape(*latents.shape[:2], -1)
+
+
+def convolutions(weights: Weights, config: DecoderConfig) -> Convolutions:
+    """From "upsample" and "decoder" of upstream's Qwen3TTSTokenizerV2Decoder."""
+    nexts = [_next(weights.at("upsample").at(i), config.latent_dim, n) for i, n in enumerate(config.upsampling_ratios)]
+    stack, rates = weights.at("decoder"), config.upsample_rates
+    widths = [config.decoder_dim // 2**index for index in range(len(rates) + 1)]
+    blocks = [
+        _block(stack.at(index + 1).at("block"), widths[index], widths[index + 1], rate)
+        for index, rate in enumerate(rates)
+    ]
+    return Convolutions(
+        nexts,
+        conv(stack.at("0.conv"), Size(config.latent_dim, config.decoder_dim, 7)),
+        blocks,
+        snake(stack.at(len(rates) + 1), widths[-1]),
+        conv(stack.at(len(rates) + 2).at("conv"), Size(widths[-1], 1, 7)),
+    )
+
+
+def _next(weights: Weights, width: int, factor: int) -> Next:
+    block = weights.at(1)
+    norm = block.at("norm")
+    return Next(
+        up_conv(weights.at("0.conv"), width, width, 1, factor),
+        conv(block.at("dwconv.conv"), Size(width, width, 7, groups=width)),
+        (norm.get("weight", width), norm.get("bias", width), 1e-6),
+        linear(block.at("pwconv1"), width, 4 * width),
+        linear(block.at("pwconv2"), 4 * width, width),
+        block.get("gamma", width),
+    )
+
+
+def _block(weights: Weights, inputs: int, outputs: int, rate: int) -> Block:
+    units = [_unit(weights.at(index), outputs, dilation) for index, dilation in ((2, 1), (3, 3), (4, 9))]
+    return Block(snake(weights.at(0), inputs), up_conv(weights.at("1.conv"), inputs, outputs, 2, rate), units)
+
+
+def _unit(weights: Weights, width: int, dilation: int) -> Unit:
+    return Unit(
+        snake(weights.at("act1"), width),
+        conv(weights.at("conv1.conv"), Size(width, width, 7, dilation=dilation)),
+        snake(weights.at("act2"), width),
+        conv(weights.at("conv2.conv"), Size(width, width, 1)),
+    )

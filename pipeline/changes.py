@@ -1,0 +1,213 @@
+"""What the inputs hold and what a run has committed -> recordings of equal ids and different fingerprints."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem, LocalFileSystem
+
+from pipeline.errors import InputError
+from pipeline.run.commit import Done
+from pipeline.run.layout import CODES, FAILURES, parts
+from pipeline.run.parts import read_part
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.sources.formats import recordings
+from pipeline.sources.plan import Discovered
+from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
+from pipeline.storage.filesystem import locate
+from pipeline.storage.location import is_local, local_path, redact
+from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, same_content
+from pipeline.storage.text import clean_ids, id_hashes, redacted
+
+SHOWN = 3
+"""Recordings that a message names."""
+
+
+@dataclass
+class Changes:
+    """Committed recordings of which the inputs hold another one of the same id."""
+
+    hashes: set[bytes] = field(default_factory=set)  # `id_hashes`
+    examples: list[str] = field(default_factory=list)  # of the first SHOWN: both fingerprints
+
+    def add(self, id_: str, before: str, now: str) -> None:
+        """`before` and `now`: what `told` says."""
+        (hash_,) = id_hashes(pa.array([id_])).tolist()
+        if hash_ not in self.hashes and len(self.examples) < SHOWN:
+            self.examples.append(f"{id_!r} was read from {before}; now it is {now}")
+        self.hashes.add(hash_)
+
+
+def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False) -> Changes:
+    """Compare every committed row with what `inputs` hold now: location, size, version, bounds.
+
+    What a store does not tell is not compared. A file that a manifest names is looked up where it is local; remote ones
+    are compared by their location and bounds. Members of containers are compared by their container. `moved`: the
+    inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own).
+    """
+    changed, unsure = Changes(), False
+    if not parts(fs, run, CODES) and not parts(fs, run, FAILURES):
+        return changed
+    files, shards = Files(inputs, moved), Shards(inputs, moved)
+    for rows in committed_rows(fs, run):
+        at = files.find(rows["id"])
+        files.compare(rows.filter(pa.array(at >= 0)), at[at >= 0], changed)
+        if shards.places:
+            unsure |= shards.compare(rows.filter(pa.array(at < 0)), changed)
+    if unsure:
+        members = shards.members()
+        for rows in committed_rows(fs, run):
+            shards.compare_members(rows, changed, members)
+    return changed
+
+
+def refuse_inside(inputs: Sequence[str], schemes: tuple[str, ...], fs: FileSystem, run: str) -> None:
+    """Raise InputError for an input inside the run: its own WAVs would become its recordings."""
+    for location in inputs:
+        store, path = locate(location, schemes)
+        if store == fs and f"{_real(fs, path)}/".startswith(f"{_real(fs, run)}/"):
+            raise InputError(f"The input {redact(location)} lies inside the run {run}. Give --out another folder.")
+
+
+def _real(fs: FileSystem, path: str) -> str:
+    return os.path.realpath(path) if isinstance(fs, LocalFileSystem) else path
+
+
+def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
+    """Which of the `changed` recordings (`id_hashes`) are to be tokenized anew, by the setting `input.changed`.
+
+    redo: all. keep: those of which only some chunks are committed, because chunks of two fingerprints are never joined.
+    Raises InputError for refuse.
+    """
+    if not changed.hashes or rule == "redo":
+        return changed.hashes
+    if rule == "keep":
+        partial = set(id_hashes(pa.array(list(done.partial), pa.string())).tolist())
+        return changed.hashes & partial
+    raise InputError(
+        f"{len(changed.hashes)} recordings of the run have the id of an input that is another file, or that changed: "
+        f"{'; '.join(changed.examples)}. Set input.changed=keep if they are the same recordings (moved, copied or "
+        "touched), input.changed=redo to tokenize them anew, or give --out a new folder."
+    )
+
+
+def committed_rows(fs: FileSystem, run: str) -> Iterator[pa.Table]:
+    """id and FINGERPRINT_SCHEMA of every part, one at a time."""
+    for folder, schema in ((CODES, CODES_SCHEMA), (FAILURES, FAILURES_SCHEMA)):
+        for path in parts(fs, run, folder):
+            yield read_part(fs, path, schema, ["id", *FINGERPRINT_SCHEMA.names])
+
+
+class Files:
+    """The plain files among the inputs, sorted by the hashes of their ids: 24 bytes each."""
+
+    def __init__(self, inputs: Discovered, moved: bool) -> None:
+        self.moved = moved
+        tables = [one.units.select(UNIT_SCHEMA.names) for one in inputs.found if one.kind == "files"]
+        self.units = pa.concat_tables([UNIT_SCHEMA.empty_table(), *tables])
+        hashes = id_hashes(self.units["@id"])
+        self.order = np.argsort(hashes, kind="stable")
+        self.hashes = hashes[self.order]
+
+    def find(self, ids: pa.ChunkedArray) -> np.ndarray:
+        """The row of each id in `units`, -1 where it is none of them."""
+        if not len(self.hashes):
+            return np.full(len(ids), -1)
+        hashes = id_hashes(ids)
+        at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
+        return np.where(self.hashes[at] == hashes, self.order[at], -1)
+
+    def compare(self, rows: pa.Table, at: np.ndarray, changed: Changes) -> None:
+        """Add what differs between committed rows and the `units` of the numbers `at`."""
+        units = self.units.take(pa.array(at))
+        units = units.append_column("source", clean_ids(redacted(units["@location"])))
+        here = pc.equal(units["source"], rows["source"]).to_numpy()
+        same = np.ones(len(units), bool)
+        for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
+            same &= pc.equal(pc.fill_null(units[f"@{name}"], unset), pc.fill_null(rows[name], unset)).to_numpy()
+        told = [pc.equal(units[f"@{name}"], rows[f"source_{name}"]) for name in ("size", "version")]
+        for row in np.flatnonzero(~(here & same & pc.fill_null(pc.and_(*told), False).to_numpy())).tolist():
+            unit, before = units.slice(row, 1).to_pylist()[0], rows.slice(row, 1).to_pylist()[0]
+            stamp, known = planned_stamp(unit), Stamp(before["source_size"], before["source_version"])
+            as_was = same[row] and (here[row] or self.moved)
+            if not as_was or not same_content(*_comparable(stamp, known, here[row])):
+                now = told_bounds(unit["source"], stamp, unit["@start_s"], unit["@end_s"])
+                was = told_bounds(before["source"], known, before["start_s"], before["end_s"])
+                changed.add(before["id"], was, now)
+
+
+def _comparable(now: Stamp, before: Stamp, here: bool) -> tuple[Stamp, Stamp]:
+    """What of two stamps is compared: all where they are of one location, else the sizes."""
+    return (now, before) if here else (Stamp(now.size, None), Stamp(before.size, None))
+
+
+def planned_stamp(unit: dict) -> Stamp:
+    """As listed; a local file that was not listed is looked up."""
+    stamp = Stamp(unit["@size"], unit["@version"])
+    return local_stamp(local_path(unit["@location"])) if stamp == UNKNOWN and is_local(unit["@location"]) else stamp
+
+
+class Shards:
+    """The containers among the inputs."""
+
+    def __init__(self, inputs: Discovered, moved: bool) -> None:
+        self.moved = moved
+        how = (inputs.carried, pa.array([], pa.large_string()), inputs.prefixed, inputs.column, inputs.access)
+        self.tasks = [ReadTask(one.kind, one.units, *how) for one in inputs.found if one.kind != "files"]
+        self.prefixed = inputs.prefixed
+        self.places = {shard.source: shard for task in self.tasks for shard in containers(task)}
+        self.ids = {shard.id: shard for shard in self.places.values()}
+
+    def members(self) -> set[bytes]:
+        """The hashes of the ids of all recordings in the containers. Opens and reads them."""
+        ids = [one.id for task in self.tasks for one in recordings(task)]
+        return set(id_hashes(pa.array(ids, pa.string())).tolist())
+
+    def compare(self, rows: pa.Table, changed: Changes) -> bool:
+        """Add what differs. Returns whether only the ids of all members would tell: where those have no prefix."""
+        unsure = False
+        for row in rows.to_pylist():
+            shard = self.owner_of(row["id"]) if self.prefixed else next(iter(self.places.values()))
+            if shard is None or self.has(row, shard):
+                continue
+            if self.prefixed:
+                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp))
+            else:
+                unsure = True
+        return unsure
+
+    def compare_members(self, rows: pa.Table, changed: Changes, lone: set[bytes]) -> None:
+        """Add rows of other content that have the id of a member of the only container: `lone`, hashes."""
+        (shard,) = self.places.values()
+        hashes = id_hashes(rows["id"]).tolist()
+        for hash_, row in zip(hashes, rows.to_pylist(), strict=True):
+            if hash_ in lone and not self.has(row, shard):
+                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp))
+
+    def has(self, row: dict, shard: Container) -> bool:
+        """Whether a committed row was read from what `shard` is now."""
+        here = row["source"] == shard.source or row["source"].startswith(f"{shard.source}::")
+        known = Stamp(row["source_size"], row["source_version"])
+        return (here or self.moved) and same_content(*_comparable(shard.stamp, known, here))
+
+    def owner_of(self, id_: str) -> Container | None:
+        """The container among whose recordings' ids `id_` is: its own id, and "/" or "#" behind it."""
+        ends = [end for end, mark in enumerate(id_) if mark in "/#"]
+        return next((self.ids[id_[:end]] for end in (len(id_), *reversed(ends)) if id_[:end] in self.ids), None)
+
+
+def _told(row: dict) -> str:
+    return told_bounds(row["source"], Stamp(row["source_size"], row["source_version"]), row["start_s"], row["end_s"])
+
+
+def told_bounds(source: str, stamp: Stamp, start_s: float | None = None, end_s: float | None = None) -> str:
+    """A fingerprint in words."""
+    words = [source]
+    if start_s or end_s is not None:
+        words.append(f"{start_s or 0:g} to {'the end' if end_s is None else f'{end_s:g}'} s")
+    words += [f"{stamp.size:,} bytes"] if stamp.size is not None else []
+    words += [f"version {stamp.version}"] if stamp.version is not None else []
+    return ", ".join(words)

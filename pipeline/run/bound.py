@@ -1,0 +1,119 @@
+"""What failed so far, and where -> whether the run goes on. Failures are rows; too many of them are one error.
+
+Counts are of this command. A read task that is done again counts again, so the bound may come a little early.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import pyarrow as pa
+
+from pipeline.errors import TooManyFailures, UnexpectedError
+
+LEAST = 100
+"""Recordings before a share of them says anything."""
+NODE_SHARE, OTHERS_SHARE = 0.5, 0.1
+"""A node that fails more than the first of its recordings, while the others together fail less than the second, is
+taken for the cause. Where all nodes fail alike the inputs are, and the run goes on."""
+UNEXPECTED_SHARE = 0.05
+"""More errors that nobody foresaw are taken for a mistake of voxmill or of its installation."""
+REASONS = 3
+"""Reasons that a message names."""
+SHOWN = 300
+"""Characters of a reason."""
+
+Place = tuple[str, str]
+"""A node's name, and the stage: read, encode or decode."""
+
+
+@dataclass
+class Counts:
+    """Recordings that came through a stage on a node, or failed there."""
+
+    finished: int = 0  # failures too
+    failures: int = 0
+    unexpected: int = 0
+    reasons: list[str] = field(default_factory=list)  # the first REASONS
+
+    def add(self, other: "Counts") -> None:
+        """Sum."""
+        self.finished += other.finished
+        self.failures += other.failures
+        self.unexpected += other.unexpected
+        self.reasons = (self.reasons + other.reasons)[:REASONS]
+
+    def see(self, rows: pa.Table, stage: str) -> None:
+        """Count rows that leave `stage`: last chunks, and failures of this stage."""
+        names = ("stage", "chunk", "chunks")
+        for row, (failed, chunk, chunks) in enumerate(zip(*(rows[name].to_pylist() for name in names), strict=True)):
+            if failed is None:
+                self.finished += chunk + 1 == chunks
+            elif failed == stage:
+                id_, error, message = (rows[name][row].as_py() for name in ("id", "error", "message"))
+                self.add(Counts(1, 1, int(error == UnexpectedError.__name__), [f"{id_}: {error}: {message}"[:SHOWN]]))
+
+
+class Census:
+    """The counts of every place, in an actor of its own: readers and pools add, the driver reads."""
+
+    def __init__(self) -> None:
+        self.counts: dict[Place, Counts] = {}
+
+    def add(self, place: Place, counts: Counts) -> None:
+        """Called by readers and pools."""
+        self.counts.setdefault(place, Counts()).add(counts)
+
+    def get(self) -> dict[Place, Counts]:
+        """Called by the driver."""
+        return self.counts
+
+
+def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, planned: int | None) -> None:
+    """Raise TooManyFailures where there are more than `limit` (a number, or a share such as "5%"), too many that nobody
+    foresaw, or where one node fails and the others do not.
+
+    A share is of the `planned` recordings; where their number is not known, of those finished, LEAST at least.
+    """
+    total = _sum(counts)
+    read = _sum({place: one for place, one in counts.items() if place[1] == "read"}).finished
+    if limit is not None and total.failures > _most(limit, planned, read):
+        place = max(counts, key=lambda place: counts[place].failures)
+        here = counts[place].failures
+        _stop(f"{total.failures} recordings failed, and max_failures is {limit}: {here} of them", place, counts)
+    if read >= LEAST and total.unexpected > UNEXPECTED_SHARE * read:
+        place = max(counts, key=lambda place: counts[place].unexpected)
+        here = counts[place].unexpected
+        _stop(f"Errors that nobody foresaw: {total.unexpected} of {read} recordings, {here} of them", place, counts)
+    for place in counts:
+        others = _sum({other: one for other, one in counts.items() if other[1] == place[1] and other != place})
+        if _fails(counts[place], NODE_SHARE) and others.finished >= LEAST and not _fails(others, OTHERS_SHARE):
+            bad = f"{counts[place].failures} of {counts[place].finished}"
+            rest = f"{others.failures} of {others.finished} on the others"
+            _stop(f"Mend this node, or take it out: {bad} recordings failed, but {rest};", place, counts)
+
+
+def _fails(counts: Counts, share: float) -> bool:
+    return counts.finished >= LEAST and counts.failures > share * counts.finished
+
+
+def _stop(what: str, place: Place, counts: Mapping[Place, Counts]) -> NoReturn:
+    node, stage = place
+    raise TooManyFailures(
+        f"{what} in stage {stage} on node {node}, the first: {' | '.join(counts[place].reasons)}. What is committed"
+        " stays: the same command goes on from there, and `voxmill retry RUN` tries again what failed."
+    )
+
+
+def _most(limit: int | str, planned: int | None, finished: int) -> float:
+    """The number of failures that `limit` allows."""
+    if isinstance(limit, int):
+        return limit
+    return float(limit.rstrip("%")) / 100 * (max(finished, LEAST) if planned is None else planned)
+
+
+def _sum(counts: Mapping[Place, Counts]) -> Counts:
+    total = Counts()
+    for one in counts.values():
+        total.add(one)
+    return total

@@ -1,0 +1,53 @@
+"""What tells two contents of one location apart: the size in bytes, and the version that its store gives."""
+
+import os
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+
+class Stamp(NamedTuple):
+    """Of a file or an object. None: its store does not tell."""
+
+    size: int | None  # bytes
+    version: str | None  # an entity tag in quotes (http), or the time of the last change
+
+
+UNKNOWN = Stamp(None, None)
+
+
+def modified(nanoseconds: int | None) -> str | None:
+    """A time since 1970 as a version: ISO 8601 in UTC, to the second where there is no fraction."""
+    if nanoseconds is None:
+        return None
+    time = np.datetime64(nanoseconds, "ns")
+    return f"{time if nanoseconds % 10**9 else time.astype('datetime64[s]')}Z"
+
+
+def stamp_of(file: BinaryIO) -> Stamp:
+    """Of an open file: the `stamp` that it carries (see opening.py), or its status on a local disk."""
+    known = getattr(file, "stamp", None)
+    if known is not None:
+        return known
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # in memory
+        return UNKNOWN
+    return Stamp(status.st_size, modified(status.st_mtime_ns))
+
+
+def local_stamp(path: str) -> Stamp:
+    """Of a path on a local disk; unknown where it cannot be looked up."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return UNKNOWN
+    return Stamp(status.st_size, modified(status.st_mtime_ns))
+
+
+def same_content(one: Stamp, other: Stamp) -> bool:
+    """False where both tell something and tell it differently. An entity tag says nothing about a time."""
+    sizes = None not in (one.size, other.size) and one.size != other.size
+    if one.version is None or other.version is None or one.version.startswith('"') != other.version.startswith('"'):
+        return not sizes
+    return not sizes and one.version == other.version

@@ -1,0 +1,121 @@
+"""Codes of a run -> decode pool -> WAVs: the second, shorter dataflow."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+from pyarrow.fs import FileSystem
+from ray.data.block import BlockMetadata
+from ray.data.datasource import Datasource, ReadTask
+
+from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
+from actors.pools.arrow import CODES_TYPE, codes_array
+from actors.pools.decode import DecodeCodes
+from actors.pools.isolate import Ledger
+from pipeline.cluster.keeper import RemoteLedger, keeper
+from pipeline.cluster.load import Decoding, load_codec
+from pipeline.cluster.session import data_context
+from pipeline.run.reader import Run, open_run
+from pipeline.run.write_waves import join_pieces, remove_pieces, write_waves
+from pipeline.schema import CODES_SCHEMA
+
+ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
+"""Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
+_FAILURE = ("stage", "error", "message")
+_ROW_SCHEMA = pa.schema(
+    [
+        *(CODES_SCHEMA.field(name) for name in ("id", "source", "chunk", "chunks", "num_samples", "codes")),
+        ("context_codes", CODES_TYPE),
+        *((name, pa.string()) for name in _FAILURE),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was written."""
+
+    waves: int
+    audio_s: float
+    failures: list[str]  # "id: Error: message"
+
+
+def decode_codes(run: Run, ids: list[str] | None, fs: FileSystem, folder: str, how: Decoding) -> Decoded:
+    """Decode recordings of `run` (all, or those in `ids`) to WAVs in `folder` of `fs`. Ray is running."""
+    length, context = how.chunk_samples // FRAME_SAMPLES, how.context_samples // FRAME_SAMPLES
+    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, length, context)))
+    rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[how.codec.device])
+    rows = rows.map_batches_internal(  # as in flow.graph
+        DecodeCodes,
+        fn_constructor_kwargs={
+            "load": functools.partial(load_codec, how.codec),
+            "attempts": RemoteLedger(keeper(Ledger)),
+            "stall_s": how.stall_s,
+        },
+        batch_format="pyarrow",
+        **how.pool.arguments(),
+    )
+    rows = rows.map_batches(write_waves, fn_args=(fs, folder), batch_format="pyarrow", num_cpus=0.5)
+    rows = rows.select_columns(["id", "chunk", "chunks", "num_samples", *_FAILURE])
+    with data_context(how.block_bytes):
+        blocks = [cast(pa.Table, block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow")]
+    written = pa.concat_tables(blocks)
+    failed = {row["id"]: row for row in written.filter(pc.is_valid(written["stage"])).to_pylist()}
+    totals = written.group_by(["id", "chunks"]).aggregate([("num_samples", "sum")]).to_pylist()
+    good = [row for row in totals if row["id"] not in failed]
+    for row in good:
+        if row["chunks"] > 1:
+            join_pieces(fs, folder, row["id"], row["chunks"], row["num_samples_sum"])
+    remove_pieces(fs, folder)
+    return Decoded(
+        waves=len(good),
+        audio_s=sum(row["num_samples_sum"] for row in good) / SAMPLE_RATE,
+        failures=[f"{row['id']}: {row['error']}: {row['message']}" for row in failed.values()],
+    )
+
+
+class Codes(Datasource):
+    """A single read task that streams rows of codes: one core reads codes faster than a hundred GPUs decode them."""
+
+    def __init__(self, read: Any) -> None:
+        super().__init__()
+        self.read = read
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """The one task."""
+        return [ReadTask(self.read, BlockMetadata(None, None, None, None))]
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown."""
+        return None
+
+
+def _chunks(location: str, ids: list[str] | None, length: int, context: int) -> Iterator[pa.Table]:
+    """Whole recordings -> rows of at most `length` frames, each with the `context` frames before it."""
+    run = open_run(location)
+    for recording in run if ids is None else run.some(ids):
+        firsts = range(0, max(1, len(recording.codes)), length)
+        for chunk, first in enumerate(firsts):
+            samples = min(recording.num_samples - first * FRAME_SAMPLES, length * FRAME_SAMPLES)
+            values: dict[str, list[Any]] = {
+                "id": [recording.id],
+                "source": [recording.source],
+                "chunk": [chunk],
+                "chunks": [len(firsts)],
+                "num_samples": [samples],
+            }
+            arrays = {
+                "codes": codes_array([recording.codes[first : first + length]]),
+                "context_codes": codes_array([recording.codes[max(0, first - context) : first]]),
+            }
+            columns = [
+                arrays.get(field.name, pa.array(values.get(field.name, [None]), field.type)) for field in _ROW_SCHEMA
+            ]
+            yield pa.Table.from_arrays(columns, schema=_ROW_SCHEMA)

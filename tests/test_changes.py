@@ -1,0 +1,252 @@
+"""Inputs against what a run has committed: equal ids of other content are found, equal content never is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.changes import Changes, changes, refuse_inside, to_redo
+from pipeline.errors import InputError, RecordingError
+from pipeline.read import Reading, read_chunks
+from pipeline.run.commit import Done, committed, drop, settle
+from pipeline.run.write import write_failures, write_parts
+from pipeline.schema import FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.sources.plan import discover_all, plan
+from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, modified, same_content
+from pipeline.storage.text import id_hashes
+from tests.helpers.rows import coded_row
+from tests.helpers.shards import write_files, write_parquet, write_tar
+
+LOCAL = pafs.LocalFileSystem()
+EMPTY = {"bytes": b"", "path": None}
+
+
+def commit(run: Path, *inputs: Path, failed: bool = False) -> None:
+    """Commit a row for every recording of `inputs`, with the fingerprint that reading them gives."""
+    reading = Reading(24_000, 0, False, 60.0)
+    planned = plan([str(path) for path in inputs])
+    for task in planned.tasks:
+        for rows in read_chunks(task, reading, planned.carried, {}):
+            row = rows.to_pylist()[0]
+            known = {name: pa.array([row[name]], kind) for name, kind in zip(*fingerprint_types(), strict=True)}
+            if failed:
+                values = {"id": row["id"], **{name: row[name] for name in known}, "stage": "read", "error": "NotAudio"}
+                write_failures(pa.Table.from_pylist([values], FAILURES_SCHEMA), LOCAL, str(run))
+            else:
+                write_parts(coded_row(row["id"], 1920, **known), LOCAL, str(run))
+
+
+def fingerprint_types() -> tuple[list[str], list[pa.DataType]]:
+    return FINGERPRINT_SCHEMA.names, FINGERPRINT_SCHEMA.types
+
+
+def found(run: Path, *inputs: Path) -> list[str]:
+    """The ids of changed recordings, of at most three: those of the examples."""
+    changed = changes(LOCAL, str(run), discover_all([str(path) for path in inputs]))
+    assert len(changed.examples) == min(3, len(changed.hashes))
+    return sorted(example.split("'")[1] for example in changed.examples)
+
+
+@pytest.fixture(params=["codes", "failures"])
+def failed(request: pytest.FixtureRequest) -> bool:
+    return request.param == "failures"
+
+
+def test_a_folder_that_stays_as_it_is(tmp_path: Path, failed: bool) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1", "b/c.wav": b"2"})
+    commit(tmp_path / "run", corpus, failed=failed)
+    assert found(tmp_path / "run", corpus) == []
+    assert found(tmp_path / "run", corpus / "a.wav") == []  # another input, the same file and id
+
+
+def test_content_that_changed(tmp_path: Path, failed: bool) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1", "b.wav": b"2", "c.wav": b"3"})
+    commit(tmp_path / "run", corpus, failed=failed)
+    (corpus / "a.wav").write_bytes(b"12")
+    os.utime(corpus / "b.wav", (0, 0))
+    assert found(tmp_path / "run", corpus) == ["a.wav", "b.wav"]
+
+
+def test_another_corpus_of_the_same_names(tmp_path: Path, failed: bool) -> None:
+    one = write_files(tmp_path / "one", {"a.wav": b"1"})
+    other = write_files(tmp_path / "other", {"a.wav": b"1", "b.wav": b"1"})
+    commit(tmp_path / "run", one, failed=failed)
+    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(other)]))
+    assert f"{one}/a.wav" in changed.examples[0]
+    assert f"{other}/a.wav" in changed.examples[0]
+    assert len(changed.examples) == 1
+
+
+def test_a_manifest_of_local_files_is_looked_up(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path, {"a.wav": b"1", "b.wav": b"2", "gone.wav": b"3"})
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text("".join(f'{{"path": "{name}.wav"}}\n' for name in ("a", "b", "gone")))
+    commit(tmp_path / "run", manifest)
+    assert found(tmp_path / "run", manifest) == []
+    (corpus / "a.wav").write_bytes(b"12")
+    (corpus / "gone.wav").unlink()  # what was read is kept
+    assert found(tmp_path / "run", manifest) == ["a.wav"]
+
+
+def test_bounds_of_segments(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.wav": b"1"})
+    manifest = tmp_path / "list.jsonl"
+    line = '{{"id": "{}", "path": "a.wav", "start_s": {}, "end_s": {}}}\n'
+    segments = [("x", 0, 1.5), ("y", 1.5, "null"), ("z", 0, 9)]
+    manifest.write_text("".join(line.format(*segment) for segment in segments))
+    commit(tmp_path / "run", manifest)
+    assert found(tmp_path / "run", manifest) == []
+    manifest.write_text(
+        "".join(line.format(*segment) for segment in [("x", 0.0, 1.5), ("y", 1.0, "null"), ("z", 0, "null")])
+    )
+    assert found(tmp_path / "run", manifest) == ["y", "z"]
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_a_container_is_one_content(tmp_path: Path, kind: str, failed: bool) -> None:
+    def make(path: Path, names: str) -> Path:
+        path.parent.mkdir(exist_ok=True)
+        if kind == "tar":
+            return write_tar(path, [(f"{name}.wav", b"1") for name in names])
+        return write_parquet(path, [EMPTY | {"bytes": b"1"} for _ in names], id=list(names))
+
+    corpus = tmp_path / "in"
+    shards = [make(corpus / f"{name}.{kind}", "ab") for name in ("s", "t")]
+    commit(tmp_path / "run", corpus, failed=failed)
+    assert found(tmp_path / "run", corpus) == []
+    assert found(tmp_path / "run", *shards) == []
+    make(shards[0], "abc")
+    assert {id_.partition("/")[0] for id_ in found(tmp_path / "run", corpus)} == {shards[0].name}
+    moved = tmp_path / "moved"
+    corpus.rename(moved)
+    assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)])).hashes) == 4
+
+
+def test_the_same_container_under_other_ids_is_no_change(tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "s.tar", [("a.wav", b"1")])
+    (tmp_path / "in").mkdir()
+    write_tar(tmp_path / "in" / "t.tar", [("a.wav", b"1")])
+    commit(tmp_path / "run", tmp_path / "in", shard)  # t.tar/a.wav, s.tar/a.wav
+    write_tar(shard, [("a.wav", b"1"), ("b.wav", b"1")])
+    assert found(tmp_path / "run", shard) == []  # alone its recordings are a.wav and b.wav
+
+
+def test_lone_containers_one_command_each(tmp_path: Path) -> None:
+    one = write_parquet(tmp_path / "one.parquet", [EMPTY | {"bytes": b"1"}] * 3)
+    two = write_parquet(tmp_path / "two.parquet", [EMPTY | {"bytes": b"1"}] * 4)
+    commit(tmp_path / "run", one)
+    assert found(tmp_path / "run", one) == []
+    assert found(tmp_path / "run", two) == ["00000000", "00000001", "00000002"]
+    other = write_tar(tmp_path / "s.tar", [("a.wav", b"1"), ("00000001.wav", b"1")])
+    assert found(tmp_path / "run", other) == []
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1"})
+    commit(tmp_path / "run", corpus)
+    assert found(tmp_path / "run", other) == ["a.wav"]
+    assert found(tmp_path / "run", one) == []
+
+
+def test_what_a_store_does_not_tell_is_not_compared() -> None:
+    known = Stamp(3, "2026-01-01T00:00:00Z")
+    assert same_content(UNKNOWN, known)
+    assert same_content(Stamp(3, None), known)
+    assert not same_content(Stamp(4, None), known)
+    assert same_content(Stamp(3, '"an entity tag"'), known)
+    assert not same_content(Stamp(3, '"an entity tag"'), Stamp(3, '"another"'))
+    assert not same_content(Stamp(None, "2026-01-01T00:00:01Z"), known)
+
+
+def test_times_as_versions(tmp_path: Path) -> None:
+    assert modified(0) == "1970-01-01T00:00:00Z"
+    assert modified(1_795_619_535_000_000_001) == "2026-11-25T15:12:15.000000001Z"
+    assert modified(None) is None
+    assert local_stamp(str(tmp_path / "nowhere")) == UNKNOWN
+
+
+def test_what_is_to_be_done_about_changes() -> None:
+    hashes = set(id_hashes(pa.array(["a", "b"])).tolist())
+    changed, done = Changes(hashes, ["'a' was"]), Done(pa.array(["a"]), {"b": frozenset({0})})
+    assert to_redo(changed, done, "redo") == hashes
+    assert to_redo(changed, done, "keep") == set(id_hashes(pa.array(["b"])).tolist())
+    with pytest.raises(InputError, match=r"2 recordings .* 'a' was"):
+        to_redo(changed, done, "refuse")
+    assert to_redo(Changes(), done, "refuse") == set()
+
+
+def test_copies_elsewhere_are_compared_by_size(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1", "b.wav": b"2"})
+    write_tar(corpus / "s.tar", [("t.wav", b"1")])
+    commit(tmp_path / "run", corpus)
+    moved = tmp_path / "moved"
+    shutil.copytree(corpus, moved, copy_function=shutil.copyfile)
+    assert changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)]), moved=True).examples == []
+    (moved / "b.wav").write_bytes(b"22")
+    write_tar(moved / "s.tar", [("t.wav", bytes(20_000))])
+    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)]), moved=True)
+    assert sorted(example.split("'")[1] for example in changed.examples) == ["b.wav", "s.tar/t.wav"]
+
+
+@pytest.mark.parametrize("inside", [".", "wav", "wav/*.wav", "wav/../codes"])
+def test_an_input_inside_the_run_is_refused(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for run in ("run", "link"):
+        with pytest.raises(InputError, match="lies inside the run"):
+            refuse_inside([f"{tmp_path}/{run}/{inside}"], ("file",), LOCAL, str(tmp_path / "run"))
+    refuse_inside([f"{tmp_path}/run2", str(tmp_path), f"{tmp_path}/*"], ("file",), LOCAL, str(tmp_path / "run"))
+
+
+def test_dropping_recordings(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write_parts(pa.concat_tables([coded_row("a", 1920), coded_row("b", 1920)]), LOCAL, str(run))
+    write_parts(coded_row("c", 1920), LOCAL, str(run))
+    write_failures(
+        pa.Table.from_pylist(
+            [{"id": name, "source": "", "stage": "read", "error": "e"} for name in "de"], FAILURES_SCHEMA
+        ),
+        LOCAL,
+        str(run),
+    )
+    write_files(run / "wav", {f"{name}.wav": b"" for name in "abc"})
+    changed = drop(LOCAL, str(run), set(id_hashes(pa.array(["a", "c", "d"])).tolist()))
+    assert sorted(committed(LOCAL, str(run)).ids.to_pylist()) == ["b", "e"]
+    assert [path.name for path in (run / "wav").iterdir()] == ["b.wav"]
+    assert sorted(value is None for value in changed.values()) == [False, True, True]
+
+
+def test_chunks_of_different_fingerprints_are_never_joined(tmp_path: Path) -> None:
+    def chunk(id_: str, number: int, version: str) -> pa.Table:
+        return coded_row(id_, 1920, number, 2, number, source_version=pa.array([version], pa.string()))
+
+    rows = [chunk("a", 0, "1"), chunk("a", 1, "2"), chunk("b", 0, "1"), chunk("b", 1, "1"), chunk("c", 0, "1")]
+    write_parts(pa.concat_tables(rows), LOCAL, str(tmp_path))
+    assert settle(LOCAL, str(tmp_path)).mixed
+    done = committed(LOCAL, str(tmp_path))
+    assert done.ids.to_pylist() == ["b"]
+    assert done.partial == {"c": frozenset({0})}
+
+
+def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path) -> None:
+    from pipeline.read import Source
+    from pipeline.sources.formats import recordings
+
+    write_files(tmp_path, {"a.wav": b"1"})
+    source = Source(next(recordings(plan([str(tmp_path)]).tasks[0])), Reading(24_000, 0, False, 60.0))
+    with source.file() as file:
+        assert file.read() == b"1"
+    assert source.known()["source_size"] == 1
+    (tmp_path / "a.wav").write_bytes(b"12")
+    with pytest.raises(RecordingError, match="changed while it was read"), source.file():
+        pass
+
+
+def test_fingerprints_of_a_run_are_columns(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path / "in", {"a.wav": b"123"})
+    commit(tmp_path / "run", corpus)
+    (part,) = (tmp_path / "run" / "codes").iterdir()
+    row = pq.read_table(part).to_pylist()[0]
+    stamp = local_stamp(str(corpus / "a.wav"))
+    assert (row["source"], row["source_size"], row["source_version"]) == (f"{corpus}/a.wav", 3, stamp.version)
