@@ -1,14 +1,14 @@
 """Latents -> codebooks by k-means; latents -> nearest entries. Entries are `embed_sum` (`cluster_usage` is 1)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-Part = tuple[slice, bool]
-"""Dimensions of a latent, and whether their noise counts relative to a frame's own size."""
 QUIETEST = 1e-3
-"""Mean square of a relative part, below which a frame counts no more."""
+"""Mean square of a row, below which a row counts no more."""
+ROUND_ROWS = 100_000
+"""Rows that a round of k-means sees, drawn anew each time; the last LAST_ROUNDS see all."""
+ROUNDS, LAST_ROUNDS = 10, 2
 
 
 def _entries(layer: Any) -> torch.Tensor:
@@ -16,43 +16,55 @@ def _entries(layer: Any) -> torch.Tensor:
 
 
 def _nearest(vectors: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-    return (entries.square().sum(1) - 2 * vectors @ entries.T).argmin(1)
+    """Rows [N, D], entries [K, D] -> [N]. Part by part: the distances of all rows would not fit the memory."""
+    sizes = entries.square().sum(1)
+    return torch.cat([(sizes - 2 * part @ entries.T).argmin(1) for part in vectors.split(16_384)])
 
 
 @torch.no_grad()
-def start_codebooks(quantizer: Any, latents: torch.Tensor, parts: Sequence[Part], rounds: int = 10) -> None:
-    """Fill the codebooks of one branch (`MimiResidualVectorQuantizer`) by k-means on its latents float32 [N, D].
+def fit_codebooks(rows: torch.Tensor, count: int, size: int, relative: bool) -> list[torch.Tensor]:
+    """Rows [N, D] -> `count` codebooks [size, D], each fitted by k-means to what the ones before it leave.
 
-    Layer i quantizes parts[i] alone; layers after the last part quantize all. One entry of each is zero, so
-    that no layer adds noise to what the ones before it have said well.
+    `relative`: noise counts relative to a row's own size. One entry of each codebook is zero, so that none adds noise
+    to what the ones before it have said well.
     """
-    residual = latents.clone()
-    for index, layer in enumerate(quantizer.layers):
-        part, relative = parts[index] if index < len(parts) else (slice(None), False)
-        size = latents[:, part].square().mean(1) if relative else torch.ones_like(latents[:, 0])
-        weight = 1 / (size + QUIETEST)
-        entries = _k_means(residual[:, part], weight, layer.codebook.codebook_size, rounds)
-        layer.codebook.cluster_usage.fill_(1)
-        layer.codebook.embed_sum.zero_()
-        layer.codebook.embed_sum[:, part] = entries
-        residual[:, part] -= entries[_nearest(residual[:, part], entries)]
+    residual = rows.clone()
+    weight = 1 / (rows.square().mean(1) + QUIETEST) if relative else torch.ones_like(rows[:, 0])
+    codebooks = []
+    for _ in range(count):
+        entries = _k_means(residual, weight, size)
+        residual -= entries[_nearest(residual, entries)]
+        codebooks.append(entries)
+    return codebooks
 
 
-def _k_means(vectors: torch.Tensor, weight: torch.Tensor, size: int, rounds: int) -> torch.Tensor:
+def _k_means(vectors: torch.Tensor, weight: torch.Tensor, size: int) -> torch.Tensor:
     """Vectors [N, D] that count by weight [N] -> entries [size, D], the first of them zero.
 
     First entries are drawn by weight and size: the loud ones are few and differ much.
     """
     drawn = torch.multinomial(weight * vectors.square().mean(1) + 1e-9, size, replacement=len(vectors) < size)
     entries = vectors[drawn] + 1e-3 * vectors.std() * torch.randn_like(vectors[drawn])  # apart, where drawn twice
-    for _ in range(rounds):
+    for left in reversed(range(ROUNDS)):
         entries[0] = 0
-        codes = _nearest(vectors, entries)
-        shares = torch.zeros(size).to(vectors).index_add_(0, codes, weight)
-        sums = torch.zeros_like(entries).index_add_(0, codes, vectors * weight[:, None])
+        seen, counts = vectors, weight
+        if left >= LAST_ROUNDS and len(vectors) > ROUND_ROWS:
+            some = torch.randint(len(vectors), (ROUND_ROWS,), device=vectors.device)
+            seen, counts = vectors[some], weight[some]
+        codes = _nearest(seen, entries)
+        shares = torch.zeros(size).to(seen).index_add_(0, codes, counts)
+        sums = torch.zeros_like(entries).index_add_(0, codes, seen * counts[:, None])
         entries = torch.where(shares[:, None] > 0, sums / shares.clamp(min=1e-9)[:, None], entries)
     entries[0] = 0
     return entries
+
+
+@torch.no_grad()
+def set_codebook(layer: Any, place: slice, entries: torch.Tensor) -> None:
+    """Entries [K, D] -> the codebook of one quantizer's layer, zero outside `place` of its dimensions."""
+    layer.codebook.cluster_usage.fill_(1)
+    layer.codebook.embed_sum.zero_()
+    layer.codebook.embed_sum[:, place] = entries
 
 
 @torch.no_grad()

@@ -39,8 +39,8 @@ def encoder_latents(network: Any, levels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def start_encoder(network: Any, batches: list[torch.Tensor]) -> Basis:
-    """Fit all layers to waves [B, T]; returns the components of patches, which are latents LOW to LOW + HIGH."""
+def start_encoder(network: Any, batches: list[torch.Tensor]) -> tuple[Basis, Basis]:
+    """Fit all layers to waves [B, T]; returns the components that the latents are: of the low band, of patches."""
     encoder = network.encoder
     layers = encoder.encoder.layers
     filter_bank(layers)
@@ -54,20 +54,21 @@ def start_encoder(network: Any, batches: list[torch.Tensor]) -> Basis:
     hidden = encoder.encoder_transformer(layers[-1](levels).transpose(1, 2), use_cache=False)[0].transpose(1, 2)
     seen = windows(hidden, 4, 2, "replicate").reshape(-1, hidden.shape[1], 4)
     rows = frame_patches(waves, hidden.shape[-1] // 2)
-    basis = find_basis(rows, HIGH)
+    low_rows = low_frames(waves)
+    low_basis, basis = find_low_basis(low_rows), find_basis(rows, HIGH)
     down = encoder.downsample.conv.weight
     down.mul_(0.1)
     down[: LOW + HIGH] = 0
-    low, _ = fit(seen[:, :NUMBERS].flatten(1), low_components(low_frames(waves), LOW))
+    low, _ = fit(seen[:, :NUMBERS].flatten(1), low_basis.project(low_rows))
     down[:LOW, :NUMBERS] = low.reshape(LOW, NUMBERS, 4)
     high, _ = fit(seen.flatten(1), basis.project(rows))
     down[LOW : LOW + HIGH] = high.reshape(HIGH, -1, 4)
     for quantizer, _, before in branches(network):
-        quantizer.input_proj.weight.mul_(0.02)
+        quantizer.input_proj.weight.zero_()
         quantizer.input_proj.weight[:, : LOW + HIGH, 0] = torch.eye(LOW + HIGH)
         if before == 0:  # the first codebook hears the spectrum alone
             quantizer.input_proj.weight[:LOW] = 0
-    return basis
+    return low_basis, basis
 
 
 def frame_patches(waves: torch.Tensor, frames: int) -> torch.Tensor:
@@ -75,11 +76,11 @@ def frame_patches(waves: torch.Tensor, frames: int) -> torch.Tensor:
     return patches(waves, frames).flatten(0, 1)
 
 
-def low_components(rows: torch.Tensor, count: int) -> torch.Tensor:
-    """Frames of the low band [N, D] -> principal components [N, count], found with quiet frames counting, too."""
+def find_low_basis(rows: torch.Tensor) -> Basis:
+    """Principal components of frames of the low band [N, D], LOW of them, found with quiet frames counting, too."""
     weighted = rows / (rows.square().sum(1, keepdim=True) + 1e-4).pow(0.25)
-    found = rows @ find_basis(weighted, count, torch.zeros_like(rows[0])).vectors
-    return found / found.square().mean().sqrt()
+    basis = find_basis(weighted, LOW, torch.zeros_like(rows[0]))
+    return basis._replace(scale=(rows @ basis.vectors).square().mean().sqrt())
 
 
 def _fit_halves(last: Any, levels: torch.Tensor, waves: torch.Tensor) -> None:

@@ -157,6 +157,7 @@ def train(training: Training, speech: Path, minutes: float, out: Path, options: 
         fit_network(training.network, training.head, clips, options.seed)
         training.average.load_state_dict(training.network.state_dict())
         training.started = True
+        save_state(training, out / "state.pt")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     smooth: dict[str, float] = {}

@@ -9,7 +9,7 @@ from actors.demo.fit_network import hold
 from actors.demo.lowband import CHANNELS, low_frames, lowpass, pass_low_band
 from actors.demo.lowvoice import NUMBERS, STEP, amplitudes
 from actors.demo.network import build_network, waveform
-from actors.demo.start_encoder import low_components
+from actors.demo.start_encoder import find_low_basis
 from actors.demo.vocoder import firsts, set_bank
 
 FRAMES = 40
@@ -87,7 +87,8 @@ def test_training_leaves_the_low_bands_way_out_alone() -> None:
 
 def test_components_keep_the_frames() -> None:
     wave = chord((100, 200, 300))
-    found = low_components(low_frames(wave), 80)
+    frames = low_frames(wave)
+    found = find_low_basis(frames).project(frames)
     assert found.shape == (FRAMES, 80)
     assert float(found.square().mean()) == pytest.approx(1, rel=1e-3)
     energy = lowpass(wave).reshape(FRAMES, -1).square().sum(1)

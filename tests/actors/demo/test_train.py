@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
-from actors.demo import fit_network, start_encoder
+from actors.demo import codebooks, fit_network, start_encoder
 from actors.demo import train as script
-from actors.demo.codebooks import quantize, start_codebooks
+from actors.demo.codebooks import fit_codebooks, quantize, set_codebook
 from actors.demo.filter_bank import BANDS, filter_bank
 from actors.demo.losses import PATCH_BANDS, log_mel_distance, low_band_loss, patches
 from actors.demo.network import HIGH, LOW, branches, build_network, decoder_latents, latents, waveform
@@ -41,7 +41,9 @@ def speech(tmp_path: Path) -> Path:
 
 def train(speech: Path, out: Path, steps: int, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Run the script with small batches until `steps`; the log's rows."""
-    for name, value in {"CROP": (3, 8), "BATCHES": 2, "MANY_BATCHES": 2}.items():
+    for name in ("BATCHES", "TAUGHT_BATCHES", "SPECTRUM_BATCHES", "LOW_BATCHES"):
+        monkeypatch.setattr(fit_network, name, 2)
+    for name, value in {"CROP": (3, 8), "LOW_CROP": (3, 8)}.items():
         monkeypatch.setattr(fit_network, name, value)
     monkeypatch.setattr(start_encoder, "STEPS", 3)
     for name, value in {"CROP": (2, 4), "LOG_EVERY": 1}.items():
@@ -106,27 +108,39 @@ def test_quantize_hears_the_first_codebooks_only() -> None:
     network = build_network(0)
     quantizer = network.encoder.quantizer.acoustic_residual_vector_quantizer
     latent = torch.randn(2, LOW + HIGH, 40)
-    start_codebooks(quantizer, latent.transpose(1, 2).flatten(0, 1), ((slice(None), True),), rounds=2)
+    for layer, entries in zip(quantizer.layers, fit_codebooks(latent.transpose(1, 2).flatten(0, 1), 2, 512, True)):
+        set_codebook(layer, slice(None), entries)
     none, every = quantize(quantizer, latent, torch.tensor([0, 15]))
     assert torch.equal(none, torch.zeros_like(none))
     assert (every - latent[1]).square().mean() < 0.1 * latent[1].square().mean()
 
 
-def test_a_codebook_speaks_of_its_part_and_can_be_silent() -> None:
+def test_codebooks_speak_of_their_parts_and_can_be_silent() -> None:
     network = build_network(0)
-    quantizer = network.encoder.quantizer.acoustic_residual_vector_quantizer
-    low, high = slice(0, LOW), slice(LOW, LOW + HIGH)
-    latent = torch.randn(1, LOW + HIGH, 600)
-    start_codebooks(quantizer, latent[0].T, ((low, True), (high, False)), rounds=2)
-    first, second, third = (layer.codebook.embed for layer in quantizer.layers[:3])
-    assert not first[:, high].any()
-    assert first[1:, low].any(1).all()
-    assert not second[:, low].any()
-    assert third[1:].any(1).all()
-    assert not any(entries[0].any() for entries in (first, second, third))
-    one = quantize(quantizer, latent, torch.tensor([1]))
-    assert (one - latent)[:, low].square().mean() < 0.5
-    assert torch.equal(quantize(quantizer, torch.zeros_like(latent), torch.tensor([15])), torch.zeros_like(latent))
+    low, spectrum = torch.randn(600, LOW), torch.randn(600, HIGH)
+    fit_network.start_codebooks(network, low, spectrum)
+    (semantic, _, _), (acoustic, _, _) = branches(network)
+    layers = [semantic.layers[0], *acoustic.layers[:15]]
+    for layer, part in zip(layers, fit_network.ORDER, strict=True):
+        entries = layer.codebook.embed
+        assert not entries[0].any()
+        assert entries[:, :LOW].any() == (part == "L")
+        assert entries[:, LOW:].any() == (part == "H")
+    latent = torch.cat([low, spectrum], 1).T[None]
+    errors = [(quantize(acoustic, latent, torch.tensor([n])) - latent)[:, :LOW].square().mean() for n in (0, 1, 3, 15)]
+    assert sorted(errors, reverse=True) == errors
+    assert errors[1] < 0.5
+    assert torch.equal(quantize(acoustic, torch.zeros_like(latent), torch.tensor([15])), torch.zeros_like(latent))
+
+
+def test_many_rows_are_seen_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that see some of the rows, and last ones that see all, find the groups that the rows are in."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(codebooks, "ROUND_ROWS", 200)
+    groups = torch.randn(7, 4) * 3
+    rows = groups.repeat(100, 1) + 0.05 * torch.randn(700, 4)
+    (entries,) = fit_codebooks(rows, 1, 32, relative=False)
+    assert torch.cdist(groups, entries).min(1).values.max() < 0.1
 
 
 def test_the_filter_bank_tells_bands_and_levels_apart() -> None:
