@@ -19,8 +19,6 @@ CENTRES = (100, 300, 500)
 """Hz, carried by the second one: groups of eight frequencies."""
 NUMBERS = 2 * len(FREQUENCIES)
 """Amplitudes each 20 ms."""
-LOUDER = 20.0
-"""Gain of the low band's copy that the residual units at 8 kHz hear, as loud as the tones: harmonics come of it."""
 WIDTHS = (NUMBERS, 2 * len(CENTRES), 2, 1, 1)
 """Channels of the path behind each convolution of the stack."""
 STEP = 480
@@ -59,7 +57,6 @@ def pass_low_voice(stack: Any, firsts: tuple[int, ...]) -> None:
     middle = torch.zeros(2, 2, weights[2].shape[2])
     _carry(middle, 0, 0, CENTRES[1], 8_000)
     weights[2][firsts[2] : firsts[2] + 2, firsts[3]] = middle[:, 0]
-    weights[2][firsts[2] : firsts[2] + 2, firsts[3] + 1] = LOUDER * middle[:, 0]
     plain = torch.zeros(2, 2, weights[3].shape[2])
     _carry(plain, 0, 0, 0, 24_000)
     weights[3][firsts[3], firsts[4]] = plain[0, 0]

@@ -115,9 +115,10 @@ def test_quantize_hears_the_first_codebooks_only() -> None:
     assert (every - latent[1]).square().mean() < 0.1 * latent[1].square().mean()
 
 
-def test_codebooks_speak_of_their_parts_and_can_be_silent() -> None:
+def test_codebooks_speak_of_their_parts_and_can_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codebooks, "ROUNDS", 3)
     network = build_network(0)
-    low, spectrum = torch.randn(600, LOW), torch.randn(600, HIGH)
+    low, spectrum = torch.randn(3000, LOW), torch.randn(3000, HIGH)
     fit_network.start_codebooks(network, low, spectrum)
     (semantic, _, _), (acoustic, _, _) = branches(network)
     layers = [semantic.layers[0], *acoustic.layers[:15]]
@@ -128,8 +129,7 @@ def test_codebooks_speak_of_their_parts_and_can_be_silent() -> None:
         assert entries[:, LOW:].any() == (part == "H")
     latent = torch.cat([low, spectrum], 1).T[None]
     errors = [(quantize(acoustic, latent, torch.tensor([n])) - latent)[:, :LOW].square().mean() for n in (0, 1, 3, 15)]
-    assert sorted(errors, reverse=True) == errors
-    assert errors[1] < 0.5
+    assert errors[0] > errors[1] > errors[2] > errors[3]
     assert torch.equal(quantize(acoustic, torch.zeros_like(latent), torch.tensor([15])), torch.zeros_like(latent))
 
 
@@ -139,7 +139,7 @@ def test_many_rows_are_seen_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codebooks, "ROUND_ROWS", 200)
     groups = torch.randn(7, 4) * 3
     rows = groups.repeat(100, 1) + 0.05 * torch.randn(700, 4)
-    (entries,) = fit_codebooks(rows, 1, 32, relative=False)
+    (entries,) = fit_codebooks(rows, 1, 128, relative=False)
     assert torch.cdist(groups, entries).min(1).values.max() < 0.1
 
 
