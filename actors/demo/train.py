@@ -4,7 +4,7 @@ First every layer is fitted (`fit_network`), after which the network already spe
 they are. The decoder goes on learning from a reconstruction loss. An auxiliary linear head that predicts log-mel
 patches from the latents is dropped at export. `--out` holds state.pt and log.csv and resumes.
 
-    python -m actors.demo.train --speech FOLDER --minutes 70 --out DIR
+    python -m actors.demo.train --speech FOLDER --minutes 60 --out DIR
 """
 
 import argparse
