@@ -22,7 +22,7 @@ BATCHES, CROP = 100, (4, 20)
 TAUGHT_BATCHES, SPECTRUM_BATCHES = 330, 500
 """Batches that the encoder is taught, and those that the spectrum's codebooks are fitted to."""
 LOW_BATCHES, LOW_CROP = 1000, (32, 20)
-"""Batches that the low band's codebooks are fitted to: from 26,000 frames they were 1.4 dB noisier than from 280,000."""
+"""Batches for the low band's codebooks: fitted to 26,000 frames they were 1.4 dB noisier than to 280,000."""
 ORDER = "HLHLHLLHLHLLHLHL"
 """What each codebook quantizes: nine the low band's wave, seven the spectrum above. The first is the semantic one."""
 
