@@ -6,16 +6,26 @@ waves = codec.decode(codes)     # -> float32 [F * 1920]
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 from actors.checkpoint import find_model, fingerprint
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
-from actors.device import PRECISIONS, choose_device, choose_precision, current, measured_batch, memory, reset_peak, tf32
+from actors.device import (
+    PRECISIONS,
+    choose_device,
+    choose_precision,
+    computing,
+    measured_batch,
+    memory,
+    reset_peak,
+)
 from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.network.decoder import Decoder, decode_codes, decoder
 from actors.network.encoder import Encoder, encode_waves, encoder
@@ -34,6 +44,11 @@ TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 25, (
 """Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short enough for the
 caches. On CUDA a compromise: a halo of 2 or 10 frames is computed twice, and about half of a recording's last tile is
 padding."""
+WIDEST = 96
+"""Channels of the official network at the full rate, in the decoder."""
+MAX_FRAMES = 2**31 // (FRAME_SAMPLES * WIDEST)
+
+log = logging.getLogger("voxmill")
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ class Options:
 
 @dataclass
 class Codec:
-    """Weights on one device; an `actors.contract.Engine`. Keeps no state between calls."""
+    """Weights on one device; an `actors.contract.Engine`. Keeps no state between calls; threads may share it."""
 
     model: str
     folder: Path
@@ -64,6 +79,8 @@ class Codec:
     frame_samples: int = FRAME_SAMPLES
     frame_rate: float = FRAME_RATE
     num_codebooks: int = NUM_CODEBOOKS
+    overflows: int = 0  # recordings that overflowed in this precision, and were computed in fp32
+    exact: dict[str, "Codec"] = field(default_factory=dict)  # by part, for these
 
     @classmethod
     def load(
@@ -112,7 +129,8 @@ class Codec:
             raise SettingsError("This codec was loaded with parts='decode'; encoding needs 'all' or 'encode'.")
         weights, tiled = self.encoding
         with self._call():
-            return tiled.within_memory(lambda: encode_waves(weights, tiled, waves))
+            codes = tiled.within_memory(lambda: encode_waves(weights, tiled, waves))
+        return self._in_fp32_too("encode", waves, codes)
 
     def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
         """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]. Raises BadCodes, DeviceOutOfMemory."""
@@ -122,17 +140,15 @@ class Codec:
             raise SettingsError("This codec was loaded with parts='encode'; decoding needs 'all' or 'decode'.")
         weights, tiled = self.decoding
         with self._call():
-            return tiled.within_memory(lambda: decode_codes(weights, tiled, codes))
+            waves = tiled.within_memory(lambda: decode_codes(weights, tiled, codes))
+        return self._in_fp32_too("decode", codes, waves)
 
     def agreement(self, waves: Sequence[np.ndarray]) -> np.ndarray:
         """Share of codes equal to those of fp32 on this device, per codebook: float64 [16]; NaN without audio.
 
         Loads the fp32 encoder for the duration of the call.
         """
-        exact = Codec.load(
-            str(self.folder), str(self.device), "fp32", self.attention, accelerate="none", parts="encode"
-        )
-        pairs = zip(self.encode(waves), exact.encode(waves), strict=True)
+        pairs = zip(self.encode(waves), self._fp32("encode").encode(waves), strict=True)
         same = np.concatenate([np.empty((0, NUM_CODEBOOKS), bool), *[ours == theirs for ours, theirs in pairs]])
         return same.mean(0) if len(same) else np.full(NUM_CODEBOOKS, np.nan)
 
@@ -160,9 +176,31 @@ class Codec:
         the last call."""
         return memory(self.device)
 
+    def _in_fp32_too(
+        self, part: str, items: Sequence[np.ndarray], results: list[np.ndarray | None]
+    ) -> list[np.ndarray]:
+        """`results`; those that overflowed are computed again in fp32, with weights that stay loaded from then on."""
+        overflowed = [index for index, one in enumerate(results) if one is None]
+        if overflowed and self.precision == "fp32":
+            raise NonFiniteAudio(
+                f"{part} of item {overflowed[0]} overflows in fp32; check the weights of {self.model}."
+            )
+        if overflowed:
+            self.overflows += len(overflowed)
+            log.warning("%d of %d overflowed in %s: again in fp32", len(overflowed), len(items), self.precision)
+            if part not in self.exact:
+                self.exact[part] = self._fp32(part)
+            again = getattr(self.exact[part], part)([items[index] for index in overflowed])
+            for index, one in zip(overflowed, again, strict=True):
+                results[index] = one
+        return cast(list[np.ndarray], results)
+
+    def _fp32(self, part: str) -> "Codec":
+        return Codec.load(str(self.folder), str(self.device), "fp32", self.attention, accelerate="none", parts=part)
+
     @contextlib.contextmanager
     def _call(self) -> Iterator[None]:
-        with torch.inference_mode(), tf32(self.options.tf32), current(self.device):
+        with computing(self.device, self.options.tf32):
             reset_peak(self.device)
             yield
 
@@ -194,8 +232,13 @@ def _tiled(part: str, weights: Encoder | Decoder, dtype: torch.dtype, codec: Cod
         batch = measured_batch(device, lambda: weights.convolutions(example))
     elif batch is None and options.accelerate == "compile":
         batch = 1  # compiled code has one static shape and no carried state
+    if batch is not None and batch * (weights.halo + tile) >= MAX_FRAMES:
+        raise SettingsError(
+            f"tile_batch {batch} of tiles of {tile} frames are too much at once for kernels that count in 32 bits:"
+            f" with halos of {weights.halo} frames there may be {MAX_FRAMES} frames. Lower tile_batch or tile_s."
+        )
     stack = accelerated(weights.convolutions, options.accelerate, device)
-    return Tiled(stack, weights.halo, Way(device, dtype, tile, batch))
+    return Tiled(stack, weights.halo, Way(device, dtype, tile, batch, options.tf32))
 
 
 def _check_wave(index: int, wave: np.ndarray) -> None:

@@ -3,10 +3,12 @@
 import contextlib
 import resource
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from actors.errors import DeviceError
 
@@ -58,21 +60,49 @@ def cpu_has_bf16() -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+ATTENTION = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+"""Kernels of attention on CUDA, in the order in which they are tried. Not cuDNN's, which PyTorch prefers on Hopper: it
+builds a plan for every new shape, tens of milliseconds of the host, and nearly every batch of recordings is one."""
+
+_CUDA = threading.RLock()
+"""Held during a call on CUDA: graphs replay into fixed memory, and the flags of `exact` are those of the process."""
+
+
+@contextlib.contextmanager
+def computing(device: torch.device, allow_tf32: bool = False) -> Iterator[None]:
+    """While inside, the engine's way to compute: calls of several threads on CUDA one after the other."""
+    with contextlib.ExitStack() as inside:
+        inside.enter_context(torch.inference_mode())
+        if device.type == "cuda":
+            inside.enter_context(_CUDA)
+            inside.enter_context(current(device))
+            inside.enter_context(exact(allow_tf32))
+            inside.enter_context(sdpa_kernel(list(ATTENTION), set_priority=True))
+        yield
+
+
 def current(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """While inside, the device is CUDA's current device: streams, events and graphs are created on that."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """While inside, CUDA's fp32 products and convolutions round their inputs to TF32 only if `allowed`."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = allowed
+def exact(allow_tf32: bool = False) -> Iterator[None]:
+    """While inside, CUDA rounds fp32 inputs of products and convolutions to TF32 only if allowed; it sums fp16 and bf16
+    in fp32.
+
+    By `fp32_precision`: the older `allow_tf32` cannot be read once `torch.backends.fp32_precision` was set.
+    """
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = products.fp32_precision, convolutions.fp32_precision
+    reduced = products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction
+    products.fp32_precision = convolutions.fp32_precision = "tf32" if allow_tf32 else "ieee"
+    products.allow_fp16_reduced_precision_reduction = products.allow_bf16_reduced_precision_reduction = False
     try:
         yield
     finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
+        products.fp32_precision, convolutions.fp32_precision = before
+        products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction = reduced
 
 
 def tile_batch(free: int, one: int, most: int = MAX_TILE_BATCH) -> int:

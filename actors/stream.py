@@ -15,6 +15,7 @@ from torch import Tensor
 
 from actors.config import STEPS
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
+from actors.device import computing
 from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.network.attention import Past
 from actors.network.decoder import Decoder
@@ -84,7 +85,6 @@ class StreamEncoder:
         self.reset()
         return self._shaped(codes)
 
-    @torch.inference_mode()
     def _encode(self, wave: np.ndarray) -> np.ndarray:
         """float32 [B, T] at 24 kHz -> int16 [B, F, 16] of the frames that are complete now."""
         wave = np.concatenate([self.waiting, wave], 1)
@@ -93,8 +93,9 @@ class StreamEncoder:
         self.waiting = wave[:, frames * FRAME_SAMPLES :].copy()
         codes = [np.empty((self.batch, 0, NUM_CODEBOOKS), np.int16)]
         for first in range(0, frames, FRAMES_AT_ONCE):
-            piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]).to(self.way.device, self.way.dtype)
-            codes.append(self._step(piece).cpu().numpy())
+            with computing(self.way.device, self.way.tf32):
+                piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]).to(self.way.device, self.way.dtype)
+                codes.append(self._step(piece).cpu().numpy())
         return np.concatenate(codes, 1)
 
     def _step(self, rows: Tensor) -> Tensor:
@@ -130,14 +131,14 @@ class StreamDecoder:
         twin.state = self.state.copy()
         return twin
 
-    @torch.inference_mode()
     def feed(self, codes: np.ndarray) -> np.ndarray:
         """int16 [F, 16] (or [B, F, 16]) -> float32 [F * 1920] (or [B, F * 1920]). Raises BadCodes."""
         given = _as_codes(codes, self.batch, self.codebook_size)
         waves = [np.empty((self.batch, 0), np.float32)]
         for first in range(0, given.shape[1], FRAMES_AT_ONCE):
-            piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.way.device)
-            waves.append(self._step(piece).flatten(1).cpu().numpy())
+            with computing(self.way.device, self.way.tf32):
+                piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.way.device)
+                waves.append(self._step(piece).flatten(1).cpu().numpy())
         wave = np.concatenate(waves, 1)
         return wave[0] if self.batch == 1 else wave
 

@@ -36,7 +36,7 @@ from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
 from pipeline.read_task import Held, Terms, read_task, this_place
-from pipeline.run.bound import Census, Counts, refuse_excess
+from pipeline.run.bound import Census, Counts, refuse_excess, shaky
 from pipeline.run.commit import NOTHING, Done, checksums, committed, count, drop, join_long_waves, settle, sweep
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
@@ -54,6 +54,8 @@ from pipeline.waves import decode_codes
 
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
+MOST_AVOIDED = 50
+"""Nodes that are named in each read task; where more fail to fetch, it is not their fault."""
 
 
 def tokenize(
@@ -119,9 +121,15 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
 
 
 def execute(
-    job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool, bounded: bool = True
+    job: Job,
+    planned: Plan,
+    partial: dict[str, frozenset[int]],
+    quiet: bool,
+    bounded: bool = True,
+    avoid: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Run the graph; returns what this attempt committed, and what its containers held by the numbers of their tasks.
+    """Run the graph; returns what this attempt committed, what its containers held by the numbers of their tasks, and
+    which nodes were `shaky`. Nodes to `avoid` read nothing as long as there are others.
 
     Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
     an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
@@ -130,6 +138,7 @@ def execute(
     started, start = now(), time.monotonic()
     parts: dict[str, str | None] = {}
     held: dict[int, list[str]] = {}
+    bad_nodes: frozenset[str] = frozenset()
     samples = undecoded = 0
     if planned.tasks:
         tally, census = keeper(Tally), keeper(Census)
@@ -138,7 +147,7 @@ def execute(
             data_context(job.resources.block_bytes),
             watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
         ):
-            rows = graph(job, planned, partial, tally, containers, census)
+            rows = graph(job, planned, partial, tally, containers, census, avoid)
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
@@ -148,17 +157,19 @@ def execute(
                 if bounded:
                     refuse_excess(ray.get(census.get.remote()), job.settings.max_failures, planned.recordings)
         held = ray.get(containers.get.remote()) if containers else {}
+        bad_nodes = shaky(ray.get(census.get.remote()))
     wall_s = round(time.monotonic() - start, 3)
     counts = {"samples": samples, "undecoded": undecoded}
-    return {"started": started, "wall_s": wall_s, **counts, "parts": parts, "held": held}
+    return {"started": started, "wall_s": wall_s, **counts, "parts": parts, "held": held, "shaky": bad_nodes}
 
 
 def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
     """Compare what was planned with the parts: settle what is double, read again what is missing.
 
-    What a store or a network did not give is read again once, then by any node. Where settling takes a recording away
-    (an earlier attempt's writer came late with another version of it), all that was found is compared anew. What still
-    misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
+    What a store or a network did not give is read again once, by another node where there is one. Where settling takes
+    a recording away (an earlier attempt's writer came late with another version of it), all that was found is compared
+    anew. What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
+        misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
@@ -167,15 +178,15 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
         attempt["parts"].update(settled.parts)
         done = committed(job.fs, job.run)
         ids = done.ids if number else lasting(job.fs, job.run, done.ids)
-        held = attempt.pop("held")
+        held, avoid = attempt.pop("held"), attempt.pop("shaky")
         anew = settled.mixed and number < AUDIT_ROUNDS
         left = missing(job, found, dataclasses.replace(done, ids=ids)) if anew else remaining(left, ids, held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        again = execute(job, left, done.partial, quiet, bounded=False)  # their failures were counted
+        again = execute(job, left, done.partial, quiet, bounded=False, avoid=avoid)  # their failures were counted
         attempt["parts"].update(again["parts"])
         sums = {name: attempt[name] + again[name] for name in ("wall_s", "samples", "undecoded")}
-        attempt |= {"held": again["held"], **sums}
+        attempt |= {"held": again["held"], "shaky": again["shaky"], **sums}
     error = NotCommitted(
         f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
         "`voxmill retry RUN --error NotCommitted`"
@@ -187,7 +198,13 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
 
 
 def graph(
-    job: Job, planned: Plan, partial: dict[str, frozenset[int]], tally: Any, containers: Any, census: Any
+    job: Job,
+    planned: Plan,
+    partial: dict[str, frozenset[int]],
+    tally: Any,
+    containers: Any,
+    census: Any,
+    avoid: frozenset[str],
 ) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
@@ -201,6 +218,8 @@ def graph(
     rows = ray.data.read_datasource(
         Recordings(planned.tasks, functools.partial(read_task, read, terms)),
         concurrency=job.settings.input.readers,
+        override_num_blocks=max(1, len(planned.tasks)),  # else Ray may split each block in two
+        **elsewhere(avoid),
     )
     # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
     rows = rows.map_batches_internal(
@@ -238,6 +257,17 @@ def graph(
         batch_format="pyarrow",
         num_cpus=0.25,
     )
+
+
+def elsewhere(nodes: frozenset[str]) -> dict[str, Any]:
+    """Arguments of a read that never runs on `nodes`; none where the cluster has no others.
+
+    No `fallback_strategy`: Ray takes it as soon as the others are busy.
+    """
+    others = [one for one in ray.nodes() if one["Alive"] and one["NodeID"] not in nodes and one["Resources"].get("CPU")]
+    if not nodes or not others or len(nodes) > MOST_AVOIDED:
+        return {}
+    return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(nodes))})"}}
 
 
 class Recordings(Datasource):

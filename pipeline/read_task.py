@@ -77,7 +77,8 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
 
 def this_place(stage: str) -> Place:
     """This worker's node, by a name that two nodes of one machine do not share, and `stage`."""
-    return f"{platform.node()} ({ray.get_runtime_context().get_node_id()[:8]})", stage
+    node_id = ray.get_runtime_context().get_node_id()
+    return Place(f"{platform.node()} ({node_id[:8]})", stage, node_id)
 
 
 def watched(rows: Iterator[pa.Table], terms: Terms) -> Iterator[pa.Table]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.helpers.faults.blind import node_without_the_mount
+from tests.helpers.faults.blind import node_that_cannot_read, node_without_the_mount
 from tests.helpers.faults.corpus import Corpus, Trial, make_corpus, undisturbed
 from tests.helpers.faults.disk import disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
@@ -54,6 +54,7 @@ FAULTS: dict[Fault, int] = {
     disk_full: 6,
     node_killed: 5,
     node_without_the_mount: 3,
+    node_that_cannot_read: 3,
     node_added: 5,
     node_drained: 5,
     bad_files: 5,

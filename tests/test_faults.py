@@ -8,7 +8,7 @@ from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from tests.faults import Fault
-from tests.helpers.faults.blind import node_without_the_mount
+from tests.helpers.faults.blind import node_that_cannot_read, node_without_the_mount
 from tests.helpers.faults.corpus import Corpus, make_corpus, undisturbed
 from tests.helpers.faults.disk import can_mount, disk_full
 from tests.helpers.faults.drivers import clock_jumps, driver_killed
@@ -86,6 +86,12 @@ def test_a_node_without_the_mount(corpus: Corpus, tmp_path: Path) -> None:
     if not can_mount(tmp_path):
         pytest.skip("a tmpfs can be mounted neither by this user nor in a user name space")
     survive(node_without_the_mount, corpus, tmp_path)
+
+
+def test_a_node_that_cannot_read(corpus: Corpus, tmp_path: Path) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("a tmpfs can be mounted neither by this user nor in a user name space")
+    survive(node_that_cannot_read, corpus, tmp_path)
 
 
 def test_nodes_die_join_and_are_drained(corpus: Corpus, tmp_path: Path) -> None:

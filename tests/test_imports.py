@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "actors.network": {*ENGINE, "actors.config", "actors.device", "actors.tiling"},
     "actors.qwen": {*ENGINE, "actors.checkpoint", "actors.compat"},
     "actors.random_model": {*ENGINE, "actors.checkpoint", "actors.qwen"},
-    "actors.stream": {*ENGINE, "actors.config", "actors.network", "actors.tiling"},
+    "actors.stream": {*ENGINE, "actors.config", "actors.device", "actors.network", "actors.tiling"},
     "actors.codec": {
         *ENGINE,
         *(

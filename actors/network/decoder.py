@@ -1,6 +1,6 @@
 """Codes -> latents -> audio: the decoder, as functions of tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,8 +72,8 @@ def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
     )
 
 
-def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """codes int [F, K] each -> waves float32 [F * FRAME_SAMPLES] each."""
+def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+    """codes int [F, K] each -> waves float32 [F * FRAME_SAMPLES] each; None where the precision overflowed."""
     frames = [len(one) for one in codes]
     if not any(frames):
         return [np.empty(0, np.float32)] * len(codes)
@@ -83,9 +83,16 @@ def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) ->
         latents = decoder.latents(padded.to(tiled.way.device))
         found |= {index: one[: frames[index]] for index, one in zip(part, latents, strict=True)}
     rows = torch.cat([found[index] for index in sorted(found)]) if len(found) > 1 else found.popitem()[1]
+    finite = torch.ones((), dtype=torch.bool, device=tiled.way.device)
 
     def load(spans: Sequence[Span]) -> Iterator[Tensor]:
         return (rows[low:high] for low, high in spans)
 
-    flat = fetched(tiled.pieces(load, frames), sum(frames), tiled.way.device).reshape(-1)
-    return np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES)
+    def checked(pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        for piece in pieces:
+            finite.logical_and_(piece.isfinite().all())
+            yield piece
+
+    flat = fetched(checked(tiled.pieces(load, frames)), sum(frames), tiled.way.device).reshape(-1)
+    waves = np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES)
+    return list(waves) if finite.item() else [wave if np.isfinite(wave).all() else None for wave in waves]

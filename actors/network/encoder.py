@@ -80,18 +80,20 @@ class Encoder:
         """Frames of left context with which a tile of the convolutions is exact."""
         return whole(left_reach(self.convolutions.reaches), FRAME_SAMPLES)
 
-    def codes(self, features: Tensor) -> Tensor:
-        """Features of whole recordings [B, F, STEPS * D], padded with zeros -> codes int16 [B, F, K]."""
+    def codes(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of whole recordings [B, F, STEPS * D], padded with zeros -> codes int16 [B, F, K], and bool [B]:
+        whether all was finite. Half precision may overflow, and NaN would give code 0."""
         batch, frames, _ = features.shape
         steps = self.transformer(features.unflatten(2, (STEPS, -1)).flatten(1, 2)).float()
         left = steps[:, :1].expand(-1, self.down.left, -1)
-        codes = []
+        codes, finite = [], torch.ones(batch, dtype=torch.bool, device=features.device)
         for start in range(0, frames, QUANTIZE_FRAMES):
             piece = steps[:, start * STEPS : (start + QUANTIZE_FRAMES) * STEPS]
             latents = self.down(piece, {self.down: left})
             left = piece[:, piece.shape[1] - self.down.left :]
             codes.append(self.quantizer.encode(latents.flatten(0, 1)).unflatten(0, (batch, -1)))
-        return torch.cat(codes, 1)
+            finite &= latents.isfinite().flatten(1).all(1)
+        return torch.cat(codes, 1), finite
 
 
 def encoder(weights: Weights, config: EncoderConfig, window: int | None) -> Encoder:
@@ -131,17 +133,17 @@ def _unit(weights: Weights, config: EncoderConfig, width: int, dilation: int) ->
     return conv(weights.at("1.conv"), inner), conv(weights.at("3.conv"), Size(narrow, width, 1))
 
 
-def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """waves float32 [T] each -> codes int16 [F, K] each."""
+def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+    """waves float32 [T] each -> codes int16 [F, K] each; None where the precision overflowed."""
     frames = [frame_count(len(wave)) for wave in waves]
-    codes = [np.empty((0, NUM_CODEBOOKS), np.int16)] * len(waves)
+    codes: list[np.ndarray | None] = [np.empty((0, NUM_CODEBOOKS), np.int16)] * len(waves)
     if not any(frames):
         return codes
     rows = tiled.pieces(audio_rows(waves, frames, tiled.way), frames)
     features = joined(rows, sum(frames)).split(frames)
     parts = tiled.alike(frames)
     found = [encoder.codes(pad_sequence([features[index] for index in part], batch_first=True)) for part in parts]
-    for part, rows_of_part in zip(parts, found, strict=True):
-        for index, one in zip(part, rows_of_part.cpu().numpy(), strict=True):
-            codes[index] = one[: frames[index]]
+    for part, (of_part, finite) in zip(parts, found, strict=True):
+        for index, one, good in zip(part, of_part.cpu().numpy(), finite.tolist(), strict=True):
+            codes[index] = one[: frames[index]] if good else None
     return codes

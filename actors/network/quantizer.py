@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actors.config import DecoderConfig, EncoderConfig
-from actors.device import tf32
+from actors.device import exact
 from actors.network.weights import Weights
 
 EPSILON = 1e-5
@@ -47,7 +47,7 @@ class Quantizer:
 
     def encode(self, latents: Tensor) -> Tensor:
         """latents [N, D] -> codes int16 [N, K]."""
-        with tf32(False):
+        with exact():
             codes = [index for chain in self.chains for index in chain.nearest(latents.float())]
         return torch.stack(codes, 1).to(torch.int16)
 

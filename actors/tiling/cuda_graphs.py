@@ -1,6 +1,5 @@
 """A stack of convolutions -> the same function, replayed as a CUDA graph or compiled, one per static shape."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +13,6 @@ MAX_GRAPHS = 4
 """Shapes that are captured; each keeps its result in device memory. More than one occurs only after memory ran out."""
 WARM_UP_CALLS = 3
 """Calls before a capture, as PyTorch's manual asks: libraries choose their kernels, torch.compile finishes."""
-
-log = logging.getLogger("voxmill")
 
 
 def choose_acceleration(name: str, device: torch.device) -> str:
@@ -37,7 +34,7 @@ def accelerated(stack: Stack, how: str, device: torch.device) -> Stack:
 
 
 class Graphs:
-    """Captures each new shape, up to MAX_GRAPHS; a shape that cannot be captured runs without a graph.
+    """Captures each new shape, up to MAX_GRAPHS; further ones run without a graph.
 
     The result of a call is overwritten by the next call of the same shape.
     """
@@ -54,25 +51,19 @@ class Graphs:
         if shape not in self.captured:
             if len(self.captured) >= MAX_GRAPHS:
                 return self.stack(rows, None)
-            self.captured[shape] = self._try(rows)
+            self.captured[shape] = self.capture(self.stack, rows)
         return self.captured[shape](rows, None)
 
     def forget(self) -> None:
         """Free the memory of all graphs."""
         self.captured.clear()
 
-    def _try(self, rows: Tensor) -> Stack:
-        try:
-            return self.capture(self.stack, rows)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            log.warning("CUDA graph not captured, running without: %s", str(error).splitlines()[0])
-            return self.stack
-
 
 def capture(stack: Stack, example: Tensor) -> Stack:
-    """One CUDA graph of `stack` for inputs like `example`."""
+    """One CUDA graph of `stack` for inputs like `example`.
+
+    Raises DeviceError where it cannot be captured: the allocator would go on as if the capture did.
+    """
     fixed = example.clone()
     side = torch.cuda.Stream(example.device)
     side.wait_stream(torch.cuda.current_stream(example.device))
@@ -81,8 +72,16 @@ def capture(stack: Stack, example: Tensor) -> Stack:
             stack(fixed, None)
     torch.cuda.current_stream(example.device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = stack(fixed, None)
+    try:
+        with torch.cuda.graph(graph, stream=side):  # its default stream belongs to the first device that captured
+            result = stack(fixed, None)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise DeviceError(
+            f"a CUDA graph could not be captured on {example.device} ({str(error).splitlines()[0]}). Set accelerate to"
+            " 'none' or 'compile', and report it with the versions of the driver and of PyTorch."
+        ) from error
 
     def replay(rows: Tensor, carried: Carried | None) -> Tensor:
         fixed.copy_(rows)

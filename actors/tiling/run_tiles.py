@@ -38,6 +38,7 @@ class Way(NamedTuple):
     dtype: torch.dtype
     tile: int
     batch: int | None
+    tf32: bool = False  # whether CUDA may round fp32 inputs to it
 
 
 @dataclass

@@ -5,11 +5,12 @@ Counts are of this command. A read task that is done again counts again, so the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import pyarrow as pa
 
 from pipeline.errors import TooManyFailures, UnexpectedError
+from pipeline.run.transient import may_pass
 
 LEAST = 100
 """Recordings before a share of them says anything."""
@@ -23,8 +24,13 @@ REASONS = 3
 SHOWN = 300
 """Characters of a reason."""
 
-Place = tuple[str, str]
-"""A node's name, and the stage: read, encode or decode."""
+
+class Place(NamedTuple):
+    """Where recordings are worked on."""
+
+    node: str  # its name for people
+    stage: str  # read, encode or decode
+    node_id: str  # Ray's
 
 
 @dataclass
@@ -34,6 +40,7 @@ class Counts:
     finished: int = 0  # failures too
     failures: int = 0
     unexpected: int = 0
+    passing: int = 0  # of the failures, those that another attempt may not meet
     reasons: list[str] = field(default_factory=list)  # the first REASONS
 
     def add(self, other: "Counts") -> None:
@@ -41,17 +48,19 @@ class Counts:
         self.finished += other.finished
         self.failures += other.failures
         self.unexpected += other.unexpected
+        self.passing += other.passing
         self.reasons = (self.reasons + other.reasons)[:REASONS]
 
     def see(self, rows: pa.Table, stage: str) -> None:
         """Count rows that leave `stage`: last chunks, and failures of this stage."""
-        names = ("stage", "chunk", "chunks")
-        for row, (failed, chunk, chunks) in enumerate(zip(*(rows[name].to_pylist() for name in names), strict=True)):
+        columns = [*(rows[name].to_pylist() for name in ("stage", "chunk", "chunks")), may_pass(rows).to_pylist()]
+        for row, (failed, chunk, chunks, passing) in enumerate(zip(*columns, strict=True)):
             if failed is None:
                 self.finished += chunk + 1 == chunks
             elif failed == stage:
                 id_, error, message = (rows[name][row].as_py() for name in ("id", "error", "message"))
-                self.add(Counts(1, 1, int(error == UnexpectedError.__name__), [f"{id_}: {error}: {message}"[:SHOWN]]))
+                unexpected, reason = error == UnexpectedError.__name__, f"{id_}: {error}: {message}"[:SHOWN]
+                self.add(Counts(1, 1, int(unexpected), int(passing), [reason]))
 
 
 class Census:
@@ -76,7 +85,7 @@ def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, plann
     A share is of the `planned` recordings; where their number is not known, of those finished, LEAST at least.
     """
     total = _sum(counts)
-    read = _sum({place: one for place, one in counts.items() if place[1] == "read"}).finished
+    read = _sum({place: one for place, one in counts.items() if place.stage == "read"}).finished
     if limit is not None and total.failures > _most(limit, planned, read):
         place = max(counts, key=lambda place: counts[place].failures)
         here = counts[place].failures
@@ -86,11 +95,16 @@ def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, plann
         here = counts[place].unexpected
         _stop(f"Errors that nobody foresaw: {total.unexpected} of {read} recordings, {here} of them", place, counts)
     for place in counts:
-        others = _sum({other: one for other, one in counts.items() if other[1] == place[1] and other != place})
+        others = _sum({other: one for other, one in counts.items() if other.stage == place.stage and other != place})
         if _fails(counts[place], NODE_SHARE) and others.finished >= LEAST and not _fails(others, OTHERS_SHARE):
             bad = f"{counts[place].failures} of {counts[place].finished}"
             rest = f"{others.failures} of {others.finished} on the others"
             _stop(f"Mend this node, or take it out: {bad} recordings failed, but {rest};", place, counts)
+
+
+def shaky(counts: Mapping[Place, Counts]) -> frozenset[str]:
+    """The ids of the nodes where inputs could not be fetched that another attempt may fetch."""
+    return frozenset(place.node_id for place, one in counts.items() if one.passing)
 
 
 def _fails(counts: Counts, share: float) -> bool:
@@ -98,10 +112,9 @@ def _fails(counts: Counts, share: float) -> bool:
 
 
 def _stop(what: str, place: Place, counts: Mapping[Place, Counts]) -> NoReturn:
-    node, stage = place
     raise TooManyFailures(
-        f"{what} in stage {stage} on node {node}, the first: {' | '.join(counts[place].reasons)}. What is committed"
-        " stays: the same command goes on from there, and `voxmill retry RUN` tries again what failed."
+        f"{what} in stage {place.stage} on node {place.node}, the first: {' | '.join(counts[place].reasons)}. What is"
+        " committed stays: the same command goes on from there, and `voxmill retry RUN` tries again what failed."
     )
 
 

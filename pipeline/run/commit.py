@@ -13,6 +13,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
 from pipeline.run.layout import CODES, FAILURES, WAVES, parts
 from pipeline.run.parts import read_part
+from pipeline.run.transient import may_pass
 from pipeline.run.write import part_name, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
@@ -62,10 +63,11 @@ def settle(fs: FileSystem, run: str) -> Settled:
 
     A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
     stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
-    chunks keeps its first failure and loses its codes. Chunks of different fingerprints are never joined: the recording
-    loses all of them, and is missing then.
+    chunks loses its codes and keeps one failure: the first that no other attempt would cure (`transient.may_pass`),
+    else the first. Chunks of different fingerprints are never joined: the recording loses all of them, and is missing
+    then.
     """
-    coded, failed = _keys(fs, run, CODES, ["chunk", "chunks", PRINT]), _keys(fs, run, FAILURES, [])
+    coded, failed = _keys(fs, run, CODES, ["chunk", "chunks", PRINT]), _keys(fs, run, FAILURES, [PASSING])
     first = _first(coded["hash"], coded["chunk"])
     ids, rows, counts = np.unique(coded["hash"][first], return_index=True, return_counts=True)
     prints = coded["hash"][_first(coded["hash"], coded[PRINT])]
@@ -77,7 +79,7 @@ def settle(fs: FileSystem, run: str) -> Settled:
     kept[first] = True
     changed = _keep(fs, run, CODES, kept & ~lost, coded["part"])
     kept = np.zeros(len(failed["hash"]), bool)
-    kept[_first(failed["hash"])] = True
+    kept[_first(failed["hash"], least=failed[PASSING])] = True
     _keep(fs, run, FAILURES, kept & failing, failed["part"])
     return Settled(changed, bool(len(mixed)))
 
@@ -98,12 +100,16 @@ def drop(fs: FileSystem, run: str, ids: set[bytes]) -> dict[str, str | None]:
 
 PRINT = "print"
 """A column of `_keys`: a hash of a chunk's fingerprint; 0 for recordings of one chunk."""
+PASSING = "passing"
+"""A column of `_keys`: 1 for a failure that another attempt may not meet, else 0."""
+COMPUTED = {PRINT: ["chunks", *FINGERPRINT_SCHEMA.names], PASSING: ["error", "message"]}
+"""What these are computed from."""
 
 
 def _keys(fs: FileSystem, run: str, folder: str, columns: list[str]) -> dict[str, np.ndarray]:
     """Of every row in a folder of parts: the hash of its id, `columns`, and the number of its part; memory is 36 bytes
     a row."""
-    read = ["id", *(name for name in columns if name != PRINT), *(FINGERPRINT_SCHEMA.names if PRINT in columns else [])]
+    read = list(dict.fromkeys(["id", *(one for name in columns for one in COMPUTED.get(name, [name]))]))
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("hash", "part", *columns)}
     schema = CODES_SCHEMA if folder == CODES else FAILURES_SCHEMA
     for number, path in enumerate(parts(fs, run, folder)):
@@ -111,9 +117,15 @@ def _keys(fs: FileSystem, run: str, folder: str, columns: list[str]) -> dict[str
         found["hash"].append(id_hashes(rows["id"]))
         found["part"].append(np.full(len(rows), number, np.int32))
         for name in columns:
-            found[name].append(_prints(rows) if name == PRINT else rows[name].to_numpy())
+            found[name].append(_column(rows, name))
     kinds = {"hash": "S16", PRINT: "S8"}
     return {name: np.concatenate([np.empty(0, kinds.get(name, np.int32)), *some]) for name, some in found.items()}
+
+
+def _column(rows: pa.Table, name: str) -> np.ndarray:
+    if name == PASSING:
+        return may_pass(rows).to_numpy().astype(np.int32)
+    return _prints(rows) if name == PRINT else rows[name].to_numpy()
 
 
 def _prints(rows: pa.Table) -> np.ndarray:
@@ -124,9 +136,10 @@ def _prints(rows: pa.Table) -> np.ndarray:
     return prints
 
 
-def _first(*columns: np.ndarray) -> np.ndarray:
-    """The numbers, ascending, of the rows whose values in `columns` no row before them has."""
-    order = np.lexsort([np.arange(len(columns[0])), *reversed(columns)])
+def _first(*columns: np.ndarray, least: np.ndarray | int = 0) -> np.ndarray:
+    """The numbers, ascending, of the first row, of those with the `least`, for each set of values in `columns`."""
+    rows = np.arange(len(columns[0]))
+    order = np.lexsort([rows, np.broadcast_to(least, rows.shape), *reversed(columns)])
     new = np.ones(len(order), bool)
     if len(order):
         new[1:] = np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns])

@@ -296,3 +296,8 @@ def test_not_even_one_tile_fits(small_model: Path) -> None:
         codec.encode([noise(60_000)])
     assert asked == [4, 2, 1]
     assert codec.decode([random_codes(2)])[0].shape == (2 * FRAME_SAMPLES,)  # the other half goes on
+
+
+def test_tiles_beyond_32_bits_are_refused(small_model: Path) -> None:
+    with pytest.raises(SettingsError, match=r"tile_batch 1000 of tiles of 125 frames .* Lower tile_batch or tile_s"):
+        Codec.load(str(small_model), tile_s=10.0, tile_batch=1000)

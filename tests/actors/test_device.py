@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 
-from actors.device import choose_device, choose_precision, memory, tf32, tile_batch
+from actors.device import choose_device, choose_precision, exact, memory, tile_batch
 from pipeline.errors import DeviceError
 
 CPU = torch.device("cpu")
@@ -45,15 +46,34 @@ def test_batch_fits_into_a_share_of_free_memory(free: int, one: int, batch: int)
     assert tile_batch(free, one) == batch
 
 
-def test_tf32_is_as_it_was_afterwards() -> None:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    with tf32(True):
-        assert torch.backends.cuda.matmul.allow_tf32
-        with tf32(False):
-            assert not torch.backends.cuda.matmul.allow_tf32
-            assert not torch.backends.cudnn.allow_tf32
-        assert torch.backends.cudnn.allow_tf32
-    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+@pytest.fixture
+def kept_flags() -> Iterator[None]:
+    """What a test sets of PyTorch's global flags is undone."""
+    kept = torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    yield
+    torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision = kept
+
+
+def flags() -> tuple[object, ...]:
+    products = torch.backends.cuda.matmul
+    reduced = products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction
+    return products.fp32_precision, torch.backends.cudnn.conv.fp32_precision, *reduced
+
+
+@pytest.mark.parametrize("notebook", ["", "fp32_precision", "allow_tf32"])
+@pytest.mark.usefixtures("kept_flags")
+def test_precision_flags_are_as_they_were_afterwards(notebook: str) -> None:
+    if notebook == "fp32_precision":
+        torch.backends.fp32_precision = "tf32"
+    if notebook == "allow_tf32":
+        torch.backends.cuda.matmul.allow_tf32 = True
+    before = flags()
+    with exact(allow_tf32=True):
+        assert flags() == ("tf32", "tf32", False, False)
+        with exact():
+            assert flags() == ("ieee", "ieee", False, False)
+        assert flags() == ("tf32", "tf32", False, False)
+    assert flags() == before
 
 
 def test_memory_grows_with_what_is_held() -> None:

@@ -8,17 +8,17 @@ import soundfile
 
 from pipeline import tokenize
 from pipeline.errors import TooManyFailures
-from pipeline.run.bound import LEAST, REASONS, Census, Counts, Place, refuse_excess
+from pipeline.run.bound import LEAST, REASONS, Census, Counts, Place, refuse_excess, shaky
 from pipeline.schema import CHUNK_SCHEMA
 from tests.helpers.rows import tone
 
-A, B, C = ("a", "read"), ("b", "read"), ("c", "read")
+A = Place("a", "read", "0")
 
 
 def counted(**nodes: tuple[int, int]) -> dict[Place, Counts]:
     """finished and failures of the readers of each node."""
     return {
-        (node, "read"): Counts(n, bad, 0, [f"{node}{i}: NotAudio: x" for i in range(bad)])
+        Place(node, "read", node): Counts(n, bad, reasons=[f"{node}{i}: NotAudio: x" for i in range(bad)])
         for node, (n, bad) in nodes.items()
     }
 
@@ -30,6 +30,8 @@ def test_rows_are_counted_where_they_finish_or_fail() -> None:
             {"id": "long", "chunk": 0, "chunks": 2},
             {"id": "long", "chunk": 1, "chunks": 2},
             {"id": "bad", "stage": "read", "error": "NotAudio", "message": "no format"},
+            {"id": "away", "stage": "read", "error": "UnreadableAudio", "message": "a: cannot be read (OSError: 116)"},
+            {"id": "gone", "stage": "read", "error": "UnreadableAudio", "message": "b: no such file or folder"},
             {"id": "odd", "stage": "read", "error": "UnexpectedError", "message": "KeyError: 7" + "x" * 1000},
         ],
         CHUNK_SCHEMA,
@@ -37,13 +39,24 @@ def test_rows_are_counted_where_they_finish_or_fail() -> None:
     read, encode, census = Counts(), Counts(), Census()
     read.see(rows, "read")
     encode.see(rows, "encode")
-    assert (read.finished, read.failures, read.unexpected) == (4, 2, 1)
+    assert (read.finished, read.failures, read.unexpected, read.passing) == (6, 4, 1, 1)
     assert read.reasons[0] == "bad: NotAudio: no format"
-    assert len(read.reasons[1]) == 300
     assert (encode.finished, encode.failures) == (2, 0)
     for _ in range(3):
         census.add(A, read)
-    assert (census.get()[A].finished, len(census.get()[A].reasons)) == (12, REASONS)
+    assert (census.get()[A].finished, len(census.get()[A].reasons)) == (18, REASONS)
+
+
+def test_reasons_are_short() -> None:
+    row = {"id": "odd", "stage": "read", "error": "UnexpectedError", "message": "KeyError: 7" + "x" * 1000}
+    counts = Counts()
+    counts.see(pa.Table.from_pylist([row], CHUNK_SCHEMA), "read")
+    assert len(counts.reasons[0]) == 300
+
+
+def test_nodes_that_could_not_fetch_what_another_attempt_may() -> None:
+    counts = {Place("a", "read", "0"): Counts(9, 2, passing=1), Place("b", "read", "1"): Counts(9, 9)}
+    assert shaky(counts) == {"0"}
 
 
 @pytest.mark.parametrize(
@@ -73,10 +86,10 @@ def test_max_failures(limit: int | str | None, planned: int | None, failures: in
 
 
 def test_errors_that_nobody_foresaw_stop_a_run_by_themselves() -> None:
-    refuse_excess({A: Counts(LEAST, 5, 5, ["x"])}, None, None)
-    refuse_excess({A: Counts(LEAST - 1, 50, 50, ["x"])}, None, None)
+    refuse_excess({A: Counts(LEAST, 5, 5, reasons=["x"])}, None, None)
+    refuse_excess({A: Counts(LEAST - 1, 50, 50, reasons=["x"])}, None, None)
     with pytest.raises(TooManyFailures, match=r"foresaw: 6 of 100 .*, 6 of them in stage read on node a, .*: x\."):
-        refuse_excess({A: Counts(LEAST, 6, 6, ["x"])}, None, None)
+        refuse_excess({A: Counts(LEAST, 6, 6, reasons=["x"])}, None, None)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +101,7 @@ def test_errors_that_nobody_foresaw_stop_a_run_by_themselves() -> None:
         counted(a=(1000, 1000), b=(LEAST - 1, 0)),
         counted(a=(LEAST - 1, LEAST - 1), b=(1000, 0)),
         counted(a=(1000, 500), b=(1000, 0)),
-        {A: Counts(1000, 1000), ("b", "encode"): Counts(1000, 0)},
+        {A: Counts(1000, 1000), Place("b", "encode", "b"): Counts(1000, 0)},
     ],
 )
 def test_many_failures_that_no_single_node_explains(counts: dict[Place, Counts]) -> None:

@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 import soundfile
 from pyarrow.fs import LocalFileSystem
 
 from pipeline import tokenize
+from pipeline.run.commit import settle
+from pipeline.run.layout import FAILURES, parts
+from pipeline.run.parts import read_part
 from pipeline.run.transient import lasting
-from pipeline.run.write import write_failures
+from pipeline.run.write import write_failures, write_table
 from pipeline.schema import FAILURES_SCHEMA
 from tests.helpers.flaky import flaky
 from tests.helpers.rows import tone
@@ -64,3 +68,16 @@ def test_what_could_not_be_fetched_is_fetched_again(tmp_path: Path, small_model:
     assert sorted(recording.id for recording in run) == ["once.wav", "twice.wav"]
     assert sorted(run.failures()["id"].to_pylist()) == ["gone.wav", "never.wav"]
     assert asked == {"once.wav": 1, "twice.wav": 2, "never.wav": 2, "gone.wav": 1}
+
+
+@pytest.mark.parametrize("order", [("silent", "text"), ("text", "silent")])
+def test_of_two_failures_the_one_that_lasts_is_kept(tmp_path: Path, order: tuple[str, str]) -> None:
+    fs, run = LocalFileSystem(), str(tmp_path)
+    (tmp_path / "failures").mkdir()
+    for number, name in enumerate(order):
+        error, message = MESSAGES[name]
+        row = {"id": "a", "source": "a", "stage": "read", "error": error, "message": message}
+        write_table(pa.Table.from_pylist([row], FAILURES_SCHEMA), fs, f"{run}/failures/part-{number:016x}.parquet")
+    settle(fs, run)
+    rows = [read_part(fs, path, FAILURES_SCHEMA) for path in parts(fs, run, FAILURES)]
+    assert [row["error"] for table in rows for row in table.to_pylist()] == ["NotAudio"]

@@ -1,4 +1,4 @@
-"""A node that lacks the mount of the inputs: its processes find an empty folder in the place of the corpus."""
+"""Nodes that do not see the inputs as the others do: one lacks the mount, one cannot read what it lists."""
 
 import contextlib
 import subprocess
@@ -25,7 +25,7 @@ def node_without_the_mount(corpus: Corpus, place: Path, times: int, random: np.r
         run = place / f"run{number}"
         with cluster() as nodes:
             options: dict[str, Any] = {**OPTIONS, **ELASTIC, "ray_address": nodes.address}
-            with blind_node(nodes, corpus.folder), driver(corpus.folder, run, corpus.model, options) as one:
+            with odd_node(nodes, NO_MOUNT, corpus.folder), driver(corpus.folder, run, corpus.model, options) as one:
                 code = one.process.wait(300)
                 said = one.said.read_text()
             trial = judge_unfinished(corpus, run)
@@ -38,11 +38,36 @@ def node_without_the_mount(corpus: Corpus, place: Path, times: int, random: np.r
     return trials
 
 
+def node_that_cannot_read(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
+    """A second node lists the corpus, but reading most of it fails there: another node reads that again."""
+    trials = []
+    for number in range(times):
+        run = place / f"run{number}"
+        with cluster() as nodes:
+            options: dict[str, Any] = {**OPTIONS, **ELASTIC, "ray_address": nodes.address}
+            odd = odd_node(nodes, UNREADABLE, corpus.folder, cpus=6)
+            with odd, driver(corpus.folder, run, corpus.model, options) as one:
+                problems = one.ends_well()
+        trials.append(Trial(problems=problems) + judge(corpus, run))
+    return trials
+
+
+NO_MOUNT = 'mount -t tmpfs tmpfs "$0" && exec "$@" --block'
+"""Hides the folder."""
+UNREADABLE = """
+for file in "$0"/[0-9b]*  # not long0.wav, which is read first and proves that the node sees the folder
+do mount --bind /proc/self/mem "$file"  # of a process that is over: opens, and no read succeeds
+done
+exec "$@" --block
+"""
+"""The folder is there, but its files cannot be read, as on a stale mount."""
+
+
 @contextlib.contextmanager
-def blind_node(nodes: Cluster, folder: Path) -> Iterator[None]:
-    """While inside, `nodes` has one more, for whose processes `folder` is empty."""
-    ray_start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", nodes.address, "--num-cpus", "2"]
-    script = 'mount -t tmpfs tmpfs "$0" && exec "$@" --block'
+def odd_node(nodes: Cluster, script: str, folder: Path, cpus: int = 2) -> Iterator[None]:
+    """While inside, `nodes` has one more, whose processes see what `script` left of `folder`."""
+    ray_start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", nodes.address]
+    ray_start += ["--num-cpus", str(cpus)]
     before = _alive(nodes)
     node = subprocess.Popen(
         [*UNSHARE, "sh", "-c", script, str(folder), *ray_start],

@@ -1,0 +1,64 @@
+"""Every path through the network on fake CUDA tensors: nothing leaves the device, types are as they should be, and the
+number of kernels does not grow."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import torch
+
+from tests.helpers.fake_cuda import Launch, build_guard
+
+PRODUCTS = ("conv2d", "linear", "addmm", "scaled_dot_product_attention", "embedding_bag")
+HALF = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+MOST = {"encode": 610, "decode": 778, "stream encode": 352, "stream decode": 628}
+"""Kernels of a path, measured: more of them are time that a GPU waits. Lower it with each improvement."""
+
+
+@pytest.fixture(scope="module")
+def launches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Launch]]:
+    """What each path launched. One that mixes devices, or needs a value on the host, ends this with its traceback."""
+    if shutil.which("g++") is None or torch.version.cuda is not None:
+        pytest.skip("needs g++ and PyTorch's CPU build")
+    guard = build_guard(tmp_path_factory.mktemp("guard"))
+    command = [sys.executable, "-m", "tests.helpers.fake_cuda", str(guard)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[Launch]] = json.loads(done.stdout)
+    assert len(found) == 4 * 3 * 2
+    return found
+
+
+def products(path: list[Launch]) -> Counter[tuple[str, str]]:
+    """(kernel, type) of products and convolutions."""
+    names = ((name.partition(".")[0], kind) for name, kind, _ in path)
+    return Counter(one for one in names if one[0] in PRODUCTS)
+
+
+def test_products_are_in_the_precision_and_only_the_quantizer_in_fp32(launches: dict[str, list[Launch]]) -> None:
+    for name, path in launches.items():
+        part, precision = name.rsplit(" ", 2)[0], HALF[name.rsplit(" ", 2)[1]]
+        found = products(path)
+        if "decode" in part:
+            assert {kind for _, kind in found} == {precision}, name
+            continue
+        down = found["conv2d", "float32"] if precision != "float32" else found["addmm", "float32"] // 16
+        assert found["addmm", "float32"] == 16 * down, name  # 16 codebooks after the one convolution in fp32
+        assert {kind for kernel, kind in found if kernel == "scaled_dot_product_attention"} == {precision}, name
+        if precision != "float32":
+            assert found["linear", "float32"] == 2 * down, name  # a projection for each chain
+
+
+def test_nothing_is_in_fp64(launches: dict[str, list[Launch]]) -> None:
+    assert [name for name, path in launches.items() if any(kind == "float64" for _, kind, _ in path)] == []
+
+
+def test_no_path_launches_more_than_before(launches: dict[str, list[Launch]]) -> None:
+    most = dict.fromkeys(MOST, 0)
+    for name, path in launches.items():
+        part = name.rsplit(" ", 2)[0]
+        most[part] = max(most[part], len(path))
+    assert most == MOST

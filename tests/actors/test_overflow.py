@@ -1,0 +1,74 @@
+"""Half precision that overflows: the recording is computed again in fp32, and no other one is."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import actors.codec
+from actors.codec import Codec
+from actors.errors import NonFiniteAudio
+from tests.helpers.signals import noise, random_codes
+
+LOUD = "encoder.encoder.layers.0.conv.weight"
+ENTRY = "decoder.quantizer.rvq_first.vq.layers.0._codebook.embedding_sum"
+
+
+def changed(model: Path, folder: Path, name: str, change: Callable[[Tensor], object]) -> Path:
+    """A copy of a checkpoint with a tensor changed in place."""
+    shutil.copytree(model, folder)
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    change(weights[name])
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def half(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Codec]:
+    """Loads a codec in fp16 on the CPU, which is refused elsewhere: its convolutions are slow."""
+
+    def load(model: Path) -> Codec:
+        with monkeypatch.context() as patch:
+            patch.setattr(actors.codec, "choose_precision", lambda name, device: name)
+            return Codec.load(str(model), "cpu", "fp16")
+
+    return load
+
+
+def test_codes_of_what_overflows_are_those_of_fp32(
+    small_model: Path, tmp_path: Path, half: Callable[[Path], Codec]
+) -> None:
+    codec = half(changed(small_model, tmp_path / "model", LOUD, lambda weight: weight.mul_(3e4)))
+    exact = Codec.load(str(codec.folder), "cpu", "fp32")
+    loud, quiet = noise(5760), 1e-3 * noise(3000)
+    codes = codec.encode([quiet, loud, quiet])
+    assert codec.overflows == 1
+    assert np.array_equal(codes[1], exact.encode([loud])[0])
+    assert np.array_equal(codes[0], codec.encode([quiet])[0])
+    codec.encode([loud])
+    assert (codec.overflows, list(codec.exact)) == (2, ["encode"])
+
+
+def test_the_wave_of_codes_that_overflow_is_that_of_fp32(
+    small_model: Path, tmp_path: Path, half: Callable[[Path], Codec]
+) -> None:
+    codec = half(changed(small_model, tmp_path / "model", ENTRY, lambda entries: entries[7].mul_(1e7)))
+    exact = Codec.load(str(codec.folder), "cpu", "fp32")
+    fine, huge = np.minimum(random_codes(4), 5), np.full((3, 16), 7, np.int16)
+    waves = codec.decode([fine, huge, fine])
+    assert codec.overflows == 1
+    assert np.array_equal(waves[1], exact.decode([huge])[0])
+    assert np.array_equal(waves[0], waves[2])
+
+
+@pytest.mark.parametrize(("part", "name"), [("encode", LOUD), ("decode", ENTRY)])
+def test_what_overflows_in_fp32_is_an_error(small_model: Path, tmp_path: Path, part: str, name: str) -> None:
+    model = changed(small_model, tmp_path / "model", name, lambda weight: weight.fill_(torch.inf))
+    codec = Codec.load(str(model), "cpu", "fp32")
+    with pytest.raises(NonFiniteAudio, match=f"{part} of item 0 overflows in fp32"):
+        getattr(codec, part)([noise(5760) if part == "encode" else random_codes(3)])

@@ -1,0 +1,165 @@
+"""The network's parts on fake CUDA tensors: PyTorch checks devices, types and shapes, and computes nothing.
+
+`python -m tests.helpers.fake_cuda GUARD` prints, as JSON, what kernels each path through the network launched: names,
+types and shapes. A process of its own, since the guard changes what "cuda" means in it.
+"""
+
+import ctypes
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import cpp_extension
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from actors.config import CodecConfig
+from actors.device import PRECISIONS
+from actors.network.decoder import Decoder, decoder
+from actors.network.encoder import Encoder, encoder
+from actors.network.weights import Weights
+from actors.random_model import save_random_checkpoint, small_config
+from actors.read_config import read_config
+from actors.stream import StreamDecoder, StreamEncoder
+from actors.tiling.run_tiles import Tiled, Way, joined
+
+CUDA = torch.device("cuda", 0)
+FRAMES = [3, 60, 27, 0, 1]
+"""Of the recordings of a call: shorter than a tile, several tiles, exactly one, none, one frame."""
+Launch = tuple[str, str, list[list[int]]]
+"""Kernel, type of its result, shapes of its tensors."""
+
+
+def build_guard(folder: Path) -> Path:
+    """Compile fake_cuda.cpp; about 3 s."""
+    library = folder / "fake_cuda.so"
+    includes = [f"-I{path}" for path in cpp_extension.include_paths()]
+    libraries = [f"-L{path}" for path in cpp_extension.library_paths()]
+    source = Path(__file__).with_suffix(".cpp")
+    subprocess.run(
+        [
+            "g++",
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-std=c++20",
+            *includes,
+            str(source),
+            "-o",
+            str(library),
+            *libraries,
+            "-lc10",
+        ],
+        check=True,
+    )
+    return library
+
+
+class Log(TorchDispatchMode):
+    """Notes what is launched on the device. Views and allocations are no launches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.launches: list[Launch] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        first = result[0] if isinstance(result, (tuple, list)) and result else result
+        if (
+            isinstance(first, Tensor)
+            and first.device.type == "cuda"
+            and not func.is_view
+            and "empty" not in func.__name__
+        ):
+            shapes = [list(one.shape) for one in args if isinstance(one, Tensor)]
+            self.launches.append((func.__name__, str(first.dtype).removeprefix("torch."), shapes))
+        return result
+
+
+class Blank(Weights):
+    """Weights of the right shapes, whatever the file holds."""
+
+    def read(self, name: str, *shape: int) -> Tensor:
+        return torch.empty(shape)
+
+
+def paths(config: CodecConfig) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    """Each way through the network, by name; a call returns the tensor that would go to the host."""
+    for (precision, dtype), window in itertools.product(PRECISIONS.items(), (False, True)):
+        blank = Blank(Path(), None, frozenset(), CUDA, dtype)
+        to_codes = encoder(blank.at("encoder"), config.encoder, config.encoder.sliding_window if window else None)
+        to_audio = decoder(blank.at("decoder"), config.decoder)
+        way, name = Way(CUDA, dtype, 25, 4), f"{precision} {'window' if window else 'full'}"
+        yield f"encode {name}", lambda e=to_codes, w=way: encoded(e, w)
+        yield f"decode {name}", lambda d=to_audio, w=way: decoded(d, w)
+        yield f"stream encode {name}", lambda e=to_codes, w=way: streamed_codes(e, w)
+        yield f"stream decode {name}", lambda d=to_audio, w=way, c=config: streamed_audio(d, w, c)
+
+
+def encoded(weights: Encoder, way: Way) -> Tensor:
+    """As `encode_waves`, from samples on the device on."""
+    tiled = Tiled(weights.convolutions, weights.halo, way)
+    rows = tiled.pieces(
+        lambda spans: (torch.empty(b - a, weights.row, device=CUDA, dtype=way.dtype) for a, b in spans), FRAMES
+    )
+    features = joined(rows, sum(FRAMES)).split(FRAMES)
+    for part in tiled.alike(FRAMES):
+        codes, finite = weights.codes(torch.nn.utils.rnn.pad_sequence([features[i] for i in part], batch_first=True))
+        assert codes.dtype == torch.int16
+        assert finite.device.type == "cuda"
+    return codes
+
+
+def decoded(weights: Decoder, way: Way) -> Tensor:
+    """As `decode_codes`, to samples on the device."""
+    tiled = Tiled(weights.convolutions, weights.halo, way)
+    for part in tiled.alike(FRAMES):
+        latents = weights.latents(torch.empty(len(part), FRAMES[part[0]], 16, dtype=torch.int64, device=CUDA))
+        assert latents.dtype == way.dtype
+    rows = tiled.pieces(
+        lambda spans: (torch.empty(b - a, weights.row, device=CUDA, dtype=way.dtype) for a, b in spans), FRAMES
+    )
+    return joined(rows, sum(FRAMES))
+
+
+def streamed_codes(weights: Encoder, way: Way) -> Tensor:
+    """Two pieces of a stream."""
+    stream = StreamEncoder(weights, way, batch=2)
+    for frames in (1, 3):
+        codes = stream._step(torch.empty(2, frames, weights.row, device=CUDA, dtype=way.dtype))
+    return codes
+
+
+def streamed_audio(weights: Decoder, way: Way, config: CodecConfig) -> Tensor:
+    """Two pieces of a stream of codes."""
+    stream = StreamDecoder(weights, way, config.encoder.codebook_size, batch=2)
+    for frames in (1, 3):
+        wave = stream._step(torch.empty(2, frames, 16, dtype=torch.int64, device=CUDA))
+    return wave
+
+
+def main() -> None:
+    """Each path's launches as JSON: {name: [[kernel, type, shapes], ...]}."""
+    if torch.version.cuda is None:
+        ctypes.CDLL(sys.argv[1], mode=ctypes.RTLD_GLOBAL)
+    with tempfile.TemporaryDirectory() as folder:
+        config = read_config(save_random_checkpoint(Path(folder) / "model", small_config()))
+    launches = {}
+    with FakeTensorMode(), torch.inference_mode():
+        for name, call in paths(config):
+            with Log() as log:
+                result = call()
+            assert result.device.type == "cuda", name
+            launches[name] = log.launches
+    print(json.dumps(launches))
+
+
+if __name__ == "__main__":
+    main()
