@@ -1,16 +1,14 @@
-"""Latents -> nearest entries, while the entries follow the latents: the quantizer of train_demo.
-
-Entries are running means of what they quantize, kept in the encoder's own buffers (`embed_sum`, `cluster_usage`).
-"""
+"""Latents -> codebooks by k-means; latents -> nearest entries. Entries are `embed_sum` (`cluster_usage` is 1)."""
 
 from typing import Any
 
 import torch
 
-DECAY = 0.995
-"""Of the running means, a step; a batch has far fewer vectors than a codebook entries."""
-DEAD = 0.1
-"""An entry that quantizes fewer vectors a step than this share of an even spread starts anew."""
+QUIETEST = 1e-3
+"""Mean square of a row, below which a row counts no more."""
+ROUND_ROWS = 100_000
+"""Rows that a round of k-means sees, drawn anew each time; the last LAST_ROUNDS see all."""
+ROUNDS, LAST_ROUNDS = 10, 2
 
 
 def _entries(layer: Any) -> torch.Tensor:
@@ -18,62 +16,66 @@ def _entries(layer: Any) -> torch.Tensor:
 
 
 def _nearest(vectors: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-    return (entries.square().sum(1) - 2 * vectors @ entries.T).argmin(1)
-
-
-def _gather(vectors: torch.Tensor, codes: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many vectors each of `size` codes has, and their sum [size, D]."""
-    counts = torch.bincount(codes, minlength=size).to(vectors)
-    return counts, torch.zeros(size, vectors.shape[1]).to(vectors).index_add_(0, codes, vectors)
+    """Rows [N, D], entries [K, D] -> [N]. Part by part: the distances of all rows would not fit the memory."""
+    sizes = entries.square().sum(1)
+    return torch.cat([(sizes - 2 * part @ entries.T).argmin(1) for part in vectors.split(16_384)])
 
 
 @torch.no_grad()
-def start_codebooks(quantizer: Any, latents: torch.Tensor, rounds: int = 10) -> None:
-    """Fill the codebooks of one branch (`MimiResidualVectorQuantizer`) by k-means on its latents float32 [N, D]."""
-    residual = latents
-    for layer in quantizer.layers:
-        size = layer.codebook.codebook_size
-        drawn = residual[torch.randint(len(residual), (size,), device=residual.device)]
-        entries = drawn + 1e-3 * residual.std() * torch.randn_like(drawn)  # apart, where one was drawn twice
-        for _ in range(rounds):
-            counts, sums = _gather(residual, _nearest(residual, entries), size)
-            entries = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], entries)
-        usage = counts.clamp(min=0.5) / counts.mean()
-        layer.codebook.cluster_usage.copy_(usage)
-        layer.codebook.embed_sum.copy_(entries * usage[:, None])
-        residual = residual - entries[_nearest(residual, entries)]
+def fit_codebooks(rows: torch.Tensor, count: int, size: int, relative: bool) -> list[torch.Tensor]:
+    """Rows [N, D] -> `count` codebooks [size, D], each fitted by k-means to what the ones before it leave.
 
-
-def quantize(quantizer: Any, latents: torch.Tensor, used: torch.Tensor, learn: bool) -> torch.Tensor:
-    """latents [B, D, F] -> sum of the first used[b] layers' entries [B, D, F], with the gradient of `latents`.
-
-    `learn` moves the entries of every layer (also of those that the decoder never hears) towards this batch.
+    `relative`: noise counts relative to a row's own size. One entry of each codebook is zero, so that none adds noise
+    to what the ones before it have said well.
     """
-    vectors = latents.detach().transpose(1, 2).flatten(0, 1)
-    total, residual = torch.zeros_like(vectors), vectors
+    residual = rows.clone()
+    weight = 1 / (rows.square().mean(1) + QUIETEST) if relative else torch.ones_like(rows[:, 0])
+    codebooks = []
+    for _ in range(count):
+        entries = _k_means(residual, weight, size)
+        residual -= entries[_nearest(residual, entries)]
+        codebooks.append(entries)
+    return codebooks
+
+
+def _k_means(vectors: torch.Tensor, weight: torch.Tensor, size: int) -> torch.Tensor:
+    """Vectors [N, D] that count by weight [N] -> entries [size, D], the first of them zero.
+
+    First entries are drawn by weight and size: the loud ones are few and differ much.
+    """
+    drawn = torch.multinomial(weight * vectors.square().mean(1) + 1e-9, size, replacement=len(vectors) < size)
+    entries = vectors[drawn] + 1e-3 * vectors.std() * torch.randn_like(vectors[drawn])  # apart, where drawn twice
+    for left in reversed(range(ROUNDS)):
+        entries[0] = 0
+        seen, counts = vectors, weight
+        if left >= LAST_ROUNDS and len(vectors) > ROUND_ROWS:
+            some = torch.randint(len(vectors), (ROUND_ROWS,), device=vectors.device)
+            seen, counts = vectors[some], weight[some]
+        codes = _nearest(seen, entries)
+        shares = torch.zeros(size).to(seen).index_add_(0, codes, counts)
+        sums = torch.zeros_like(entries).index_add_(0, codes, seen * counts[:, None])
+        entries = torch.where(shares[:, None] > 0, sums / shares.clamp(min=1e-9)[:, None], entries)
+    entries[0] = 0
+    return entries
+
+
+@torch.no_grad()
+def set_codebook(layer: Any, place: slice, entries: torch.Tensor) -> None:
+    """Entries [K, D] -> the codebook of one quantizer's layer, zero outside `place` of its dimensions."""
+    layer.codebook.cluster_usage.fill_(1)
+    layer.codebook.embed_sum.zero_()
+    layer.codebook.embed_sum[:, place] = entries
+
+
+@torch.no_grad()
+def quantize(quantizer: Any, latents: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
+    """latents [B, D, F] -> sum of the first used[b] layers' entries [B, D, F]."""
+    residual = latents.transpose(1, 2).flatten(0, 1)
+    total = torch.zeros_like(residual)
     frames = latents.shape[-1]
     for index, layer in enumerate(quantizer.layers):
         entries = _entries(layer)
-        codes = _nearest(residual, entries)
-        chosen = entries[codes]
-        total = total + chosen * (used > index).repeat_interleave(frames)[:, None]
-        if learn:
-            _follow(layer.codebook, residual, codes)
+        chosen = entries[_nearest(residual, entries)]
+        total += chosen * (used > index).repeat_interleave(frames)[:, None]
         residual = residual - chosen
-    quantized = total.reshape(len(latents), frames, -1).transpose(1, 2)
-    return latents + (quantized - latents).detach()
-
-
-def _follow(codebook: Any, vectors: torch.Tensor, codes: torch.Tensor) -> None:
-    """One step of the running means; usage is in units of an even spread (1 = as often as the others)."""
-    size = codebook.codebook_size
-    counts, sums = _gather(vectors, codes, size)
-    even = len(vectors) / size
-    codebook.cluster_usage.lerp_(counts / even, 1 - DECAY)
-    codebook.embed_sum.lerp_(sums / even, 1 - DECAY)
-    dead = codebook.cluster_usage < DEAD
-    if dead.any():
-        fresh = vectors[torch.randint(len(vectors), (int(dead.sum()),), device=vectors.device)]
-        codebook.embed_sum[dead] = fresh
-        codebook.cluster_usage[dead] = 1.0
-    codebook._embed = None  # the module caches embed_sum / cluster_usage
+    return total.reshape(len(latents), frames, -1).transpose(1, 2)

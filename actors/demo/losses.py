@@ -7,13 +7,17 @@ import torch
 from torch.nn import functional as F
 
 from actors.contract import SAMPLE_RATE
+from actors.demo.lowband import lowpass
 
 SCALES = ((256, 20), (512, 40), (1024, 80), (2048, 80))
 """(window in samples, mel bands) of the multi-scale distance; the hop is a quarter of the window."""
 FLOOR = 1e-4
 """-80 dB below a full-scale sine: what is quieter counts as this."""
-PATCH_WINDOW, PATCH_HOP, PATCH_BANDS = 960, 240, 80
+PATCH_WINDOW, PATCH_HOP = 960, 240
 """Log-mel patches that the auxiliary head predicts: 10 ms apart, eight to a codec frame."""
+MEL_BANDS, FIRST_BAND, LAST_BAND = 80, 11, 71
+"""Of the mel bands up to 12 kHz, those of a patch: 0.5 to 8 kHz. What lies below goes through the codes as a wave."""
+PATCH_BANDS = LAST_BAND - FIRST_BAND + 1
 
 
 @functools.cache
@@ -62,9 +66,15 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> tuple[tor
     return mel + 0.2 * torch.stack(linears).mean(), mel
 
 
+def low_band_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Energy of the difference in the low band, relative to the target's, of waves [B, T]: the share of noise."""
+    return lowpass(output - target).square().mean() / lowpass(target).square().mean().clamp(min=1e-6)
+
+
 def patches(wave: torch.Tensor, steps: int) -> torch.Tensor:
     """wave [B, T] -> log-mel patches [B, steps, T / hop / steps * bands]: the auxiliary head's target."""
     shifted = F.pad(wave, (0, PATCH_HOP))[:, PATCH_HOP // 2 :]  # patch j is centred on the middle of its 10 ms
     frames = wave.shape[-1] // PATCH_HOP
-    mel = _log_mel(magnitudes(shifted, PATCH_WINDOW, PATCH_HOP)[..., :frames], PATCH_WINDOW, PATCH_BANDS)
+    mel = _log_mel(magnitudes(shifted, PATCH_WINDOW, PATCH_HOP)[..., :frames], PATCH_WINDOW, MEL_BANDS)
+    mel = mel[:, FIRST_BAND : LAST_BAND + 1]
     return mel.transpose(1, 2).reshape(len(wave), steps, -1)

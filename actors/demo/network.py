@@ -1,6 +1,6 @@
 """A seed -> a small Qwen3TTSTokenizerV2Model that trains well from nothing, and its pieces; a network -> a checkpoint.
 
-Only upstream's modules compute; what they do not do (gradients through the quantizer) is in demo_codebooks.
+Only upstream's modules compute, but for the quantizer, which is `codebooks.quantize`: it can leave codebooks out.
 """
 
 import copy
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from actors.checkpoint import FULL_SIZE_FOLDER
 from actors.demo.codebooks import quantize
@@ -21,31 +20,35 @@ LATENT_STEPS = 4
 """Latents per codec frame where the waveform stack begins (the decoder's `upsampling_ratios`)."""
 
 
+LOW, HIGH = 80, 32
+"""Numbers of a frame that the codebooks quantize: the low band's wave, and the spectrum above it."""
+
+
 def demo_config() -> dict[str, Any]:
     """The official config with narrow layers: same strides, kernels, windows, more quantizers than are valid."""
     config = full_size_config()
     config["encoder_config"] |= {
         "num_filters": 16,
-        "hidden_size": 128,
+        "hidden_size": 160,
         "intermediate_size": 256,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
+        "num_attention_heads": 5,
+        "num_key_value_heads": 5,
         "head_dim": 32,
         "num_hidden_layers": 2,
-        "num_quantizers": 20,
+        "num_quantizers": 17,
         "codebook_size": 512,
-        "codebook_dim": 48,
-        "vector_quantization_hidden_dimension": 48,
-        "upsample_groups": 128,
+        "codebook_dim": LOW + HIGH,
+        "vector_quantization_hidden_dimension": LOW + HIGH,
+        "upsample_groups": 160,
         "layer_scale_initial_scale": 0.1,
     }
     config["decoder_config"] |= {
-        "latent_dim": 160,
-        "codebook_dim": 96,
+        "latent_dim": 192,
+        "codebook_dim": 2 * (LOW + HIGH),
         "codebook_size": 512,
-        "decoder_dim": 256,
-        "hidden_size": 160,
-        "intermediate_size": 320,
+        "decoder_dim": 192,
+        "hidden_size": 192,
+        "intermediate_size": 256,
         "head_dim": 32,
         "num_attention_heads": 5,
         "num_key_value_heads": 5,
@@ -91,32 +94,23 @@ def latents(network: Any, wave: torch.Tensor) -> torch.Tensor:
     return encoder.downsample(encoder.encoder_transformer(hidden, use_cache=False)[0].transpose(1, 2))
 
 
-def dequantized(network: Any, hidden: torch.Tensor, used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encoder latents [B, D, F] -> (what the decoder's quantizer gives [B, D', F], penalty on the latents' spread).
-
-    used[b] codebooks are heard of clip b.
-    """
-    total, penalty = torch.zeros((), device=hidden.device), torch.zeros((), device=hidden.device)
+def dequantized(network: Any, hidden: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
+    """Encoder latents [B, D, F] -> decoder's quantized latents [B, D', F]; used[b] codebooks are heard of clip b."""
+    total = torch.zeros((), device=hidden.device)
     for encoder_half, decoder_half, before in branches(network):
-        projected = encoder_half.input_proj(hidden)
-        quantized = quantize(encoder_half, projected, used - before, learn=network.training)
-        penalty = penalty + F.mse_loss(projected, quantized.detach())
-        # spread near 1: unchecked, latents grow or collapse and the codebooks cannot follow
-        penalty = penalty + projected.square().mean().clamp(min=1e-8).log().square()
-        total = total + decoder_half.output_proj(quantized)
-    return total, penalty
+        total = total + decoder_half.output_proj(quantize(encoder_half, encoder_half.input_proj(hidden), used - before))
+    return total
 
 
-def decoder_latents(network: Any, hidden: torch.Tensor, used: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Encoder latents [B, D, F] -> (the waveform stack's input [B, D', 4 F], penalty), through upstream's modules."""
-    total, penalty = dequantized(network, hidden, used)
+def decoder_latents(network: Any, hidden: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
+    """Encoder latents [B, D, F] -> the waveform stack's input [B, D', 4 F], through upstream's modules."""
     decoder = network.decoder
-    features = decoder.pre_conv(total).transpose(1, 2)
+    features = decoder.pre_conv(dequantized(network, hidden, used)).transpose(1, 2)
     features = decoder.pre_transformer(inputs_embeds=features, use_cache=False).last_hidden_state.transpose(1, 2)
     for blocks in decoder.upsample:
         for block in blocks:
             features = block(features)
-    return features, penalty
+    return features
 
 
 def waveform(stack: nn.ModuleList, features: torch.Tensor) -> torch.Tensor:
@@ -127,14 +121,14 @@ def waveform(stack: nn.ModuleList, features: torch.Tensor) -> torch.Tensor:
 
 
 def export(network: Any, folder: Path) -> Path:
-    """Write a checkpoint folder: weights in half precision, codebooks fp32 and one and the same in both halves."""
+    """Write a checkpoint folder, all in half precision; codebooks are one and the same in both halves."""
     network = copy.deepcopy(network).cpu()
     for encoder_half, decoder_half, _ in branches(network):
         for ours, theirs in zip(encoder_half.layers, decoder_half.vq.layers, strict=False):  # the encoder has more
             theirs._codebook.embedding_sum.data.copy_(ours.codebook.embed_sum)
             theirs._codebook.cluster_usage.data.copy_(ours.codebook.cluster_usage)
-    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
-        if "codebook" not in name and tensor.is_floating_point():
+    for _, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if tensor.is_floating_point():
             tensor.data = tensor.data.half()
     network.save_pretrained(folder, safe_serialization=True)
     shutil.copyfile(FULL_SIZE_FOLDER / "preprocessor_config.json", folder / "preprocessor_config.json")

@@ -1,10 +1,10 @@
-"""A folder of speech -> the demo checkpoint: a small Qwen3TTSTokenizerV2Model, trained from nothing in half an hour.
+"""A folder of speech -> the demo checkpoint: a small Qwen3TTSTokenizerV2Model, trained from nothing in an hour.
 
-First a start by least squares, layer after layer (demo_start, demo_vocoder, k-means in demo_codebooks), which already
-speaks; then training with a reconstruction loss. An auxiliary linear head that predicts log-mel patches from the
-latents keeps the codes full; it is dropped at export. `--out` holds state.pt and log.csv and resumes.
+First every layer is fitted (`fit_network`), after which the network already speaks; encoder and codebooks then stay as
+they are. The decoder goes on learning from a reconstruction loss. An auxiliary linear head that predicts log-mel
+patches from the latents is dropped at export. `--out` holds state.pt and log.csv and resumes.
 
-    python -m actors.demo.train --speech FOLDER --minutes 70 --out DIR
+    python -m actors.demo.train --speech FOLDER --minutes 60 --out DIR
 """
 
 import argparse
@@ -24,29 +24,30 @@ from torch import nn
 from torch.nn import functional as F
 
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
-from actors.demo.codebooks import start_codebooks
-from actors.demo.losses import PATCH_BANDS, PATCH_HOP, log_mel_distance, patches, reconstruction_loss
+from actors.demo.fit_network import fit_network, hold
+from actors.demo.losses import (
+    PATCH_BANDS,
+    PATCH_HOP,
+    log_mel_distance,
+    low_band_loss,
+    patches,
+    reconstruction_loss,
+)
 from actors.demo.network import (
     LATENT_STEPS,
-    branches,
     build_network,
     decoder_latents,
-    dequantized,
     export,
     latents,
     waveform,
 )
 from actors.demo.speech import draw_batch, read_speech
-from actors.demo.start import start_decoder, start_encoder, start_projections
-from actors.demo.vocoder import start_vocoder
 
-START_BATCHES, START_CROP = 100, (4, 20)
-"""Batches that the start is fitted to, and their (clips, codec frames)."""
 CROP = (4, 12)
 """(clips, codec frames) of a training batch: short, the waveform stack is what costs."""
-PEAK_RATE, LAST_RATE, WARM_STEPS = 5e-4, 2e-5, 100
+PEAK_RATE, LAST_RATE, WARM_STEPS = 7e-4, 2e-5, 100
 """Learning rate: linear up, then a cosine down over the training time."""
-FEWER_CODEBOOKS = 0.3
+FEWER_CODEBOOKS = 0.1
 """Share of clips that are heard through fewer than 16 codebooks, so that the first ones carry most."""
 LOG_EVERY, LISTEN_EVERY = 50, 250
 """Steps between rows of log.csv, and between looks at the held-out clips."""
@@ -72,29 +73,10 @@ def new_training(seed: int, device: str) -> Training:
     steps = FRAME_SAMPLES // PATCH_HOP // LATENT_STEPS
     head = nn.Linear(network.config.decoder_config.latent_dim, steps * PATCH_BANDS, device=device)
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    for layer in network.encoder.encoder.layers[:-1]:
-        layer.requires_grad_(False)  # the filter bank stays: its levels are too steep to be learned gently
-    parameters = [p for name, p in network.named_parameters() if p.requires_grad and "_codebook" not in name]
-    optimizer = torch.optim.AdamW([*parameters, *head.parameters()], betas=(0.8, 0.99), weight_decay=0.01)
+    hold(network)
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam([*learned, *head.parameters()], betas=(0.8, 0.99))
     return Training(network, head, average, optimizer)
-
-
-@torch.no_grad()
-def start(training: Training, clips: list[np.ndarray], seed: int) -> None:
-    """Fit every layer to the latents and spectra of some batches, from the wave to the wave."""
-    network, device = training.network.eval(), training.head.weight.device
-    batches = [draw_batch(clips, START_CROP, seed + 1, i).to(device) for i in range(START_BATCHES)]
-    start_encoder(network, batches)
-    hidden = torch.cat([latents(network, wave) for wave in batches])
-    for quantizer, _, _ in branches(network):
-        start_codebooks(quantizer, quantizer.input_proj(hidden).transpose(1, 2).flatten(0, 1))
-    used = torch.full((len(hidden),), NUM_CODEBOOKS, device=device)
-    start_projections(network)
-    waves = torch.cat(batches)
-    start_decoder(network, training.head, dequantized(network, hidden, used)[0], waves)
-    start_vocoder(network.decoder, decoder_latents(network, hidden, used)[0], waves)
-    training.average.load_state_dict(network.train().state_dict())
-    training.started = True
 
 
 def train_step(training: Training, wave: torch.Tensor, stack: Callable[..., torch.Tensor]) -> dict[str, float]:
@@ -103,17 +85,21 @@ def train_step(training: Training, wave: torch.Tensor, stack: Callable[..., torc
     random = np.random.default_rng(training.step)
     few = random.random(len(wave)) < FEWER_CODEBOOKS
     drawn = np.where(few, random.integers(1, NUM_CODEBOOKS, len(wave)), NUM_CODEBOOKS)
-    features, penalty = decoder_latents(network, latents(network, wave), torch.from_numpy(drawn).to(wave.device))
+    with torch.no_grad():
+        hidden = latents(network, wave)
+    features = decoder_latents(network, hidden, torch.from_numpy(drawn).to(wave.device))
     patch = F.l1_loss(training.head(features.transpose(1, 2)), patches(wave, features.shape[-1]))
-    reconstruction, mel = reconstruction_loss(stack(network.decoder.decoder, features), wave)
-    loss = reconstruction + 0.3 * patch + 0.1 * penalty
+    output = stack(network.decoder.decoder, features)
+    reconstruction, mel = reconstruction_loss(output, wave)
+    low = low_band_loss(output, wave)
+    loss = reconstruction + 0.3 * patch + 0.25 * low
     training.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     training.optimizer.step()
     follow_average(training)
     training.step += 1
-    return {"loss": loss.item(), "mel": mel.item(), "patch": patch.item(), "penalty": penalty.item()}
+    return {"loss": loss.item(), "mel": mel.item(), "low": low.item(), "patch": patch.item()}
 
 
 def follow_average(training: Training) -> None:
@@ -121,7 +107,7 @@ def follow_average(training: Training) -> None:
     ours, theirs = list(training.average.parameters()), list(training.network.parameters())
     torch._foreach_lerp_(ours, [parameter.detach() for parameter in theirs], 1 - decay)
     for mine, other in zip(training.average.buffers(), training.network.buffers(), strict=True):
-        mine.copy_(other)  # codebooks are running averages already
+        mine.copy_(other)
 
 
 def learning_rate(step: int, progress: float) -> float:
@@ -138,7 +124,7 @@ def held_out_distance(network: Any, clips: list[np.ndarray], seconds: int = 4) -
     for clip in clips:
         frames = min(len(clip) // FRAME_SAMPLES, int(seconds * SAMPLE_RATE / FRAME_SAMPLES))
         wave = torch.from_numpy(clip[None, : frames * FRAME_SAMPLES]).to(device)
-        features, _ = decoder_latents(network, latents(network, wave), torch.tensor([NUM_CODEBOOKS], device=device))
+        features = decoder_latents(network, latents(network, wave), torch.tensor([NUM_CODEBOOKS], device=device))
         distances.append(log_mel_distance(waveform(network.decoder.decoder, features), wave).item())
     return float(np.mean(distances))
 
@@ -166,9 +152,12 @@ def train(training: Training, speech: Path, minutes: float, out: Path, options: 
     stack = torch.compile(waveform, dynamic=False) if options.compile else waveform
     log = out / "log.csv"
     if not log.exists():
-        log.write_text("step,minutes,rate,loss,mel,patch,penalty,held_out\n")
+        log.write_text("step,minutes,rate,loss,mel,low,patch,held_out\n")
     if not training.started:
-        start(training, clips, options.seed)
+        fit_network(training.network, training.head, clips, options.seed)
+        training.average.load_state_dict(training.network.state_dict())
+        training.started = True
+        save_state(training, out / "state.pt")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     smooth: dict[str, float] = {}
@@ -188,7 +177,7 @@ def train(training: Training, speech: Path, minutes: float, out: Path, options: 
             listen = training.step % LISTEN_EVERY == 0
             distance = held_out_distance(training.average, held_out[:8]) if listen else None
             row = [training.step, round(training.trained_s / 60, 2), f"{rate:.2e}"]
-            row += [round(smooth.get(name, float("nan")), 4) for name in ("loss", "mel", "patch", "penalty")]
+            row += [round(smooth.get(name, float("nan")), 4) for name in ("loss", "mel", "low", "patch")]
             with log.open("a") as file:
                 file.write(",".join(map(str, [*row, "" if distance is None else round(distance, 4)])) + "\n")
             started = time.monotonic()

@@ -12,25 +12,32 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from actors.demo.losses import magnitudes
+from actors.demo.losses import PATCH_BANDS, magnitudes
+from actors.demo.lowvoice import NUMBERS, pass_low_voice
 
 STEP = 50
 """Hz between tones, and latents a second."""
 HALF = 4000
 """Hz: tones up to here are made directly, those up to twice as high mirrored at 8 kHz."""
+LOWEST = 600
+"""Hz: what lies below is the low band's own path."""
 SCALE = 100.0
 """Amplitudes times this are what the first activation gives: 0.2 (loud) -> 20."""
 LOUDER = 1.6
 """Tones of neighbouring frequencies partly cancel: measured on speech."""
+AMPLIFIED = 40.0
+"""The low band's amplitudes times this are latents."""
+LOW_LATENTS = 2 * PATCH_BANDS
+"""The latents in front of the amplitudes: two log-mel patches."""
 TAPS = 3
 """Latents, the newest included, that the least-squares fit sees."""
 
 
 def tones() -> list[tuple[int, int, int, int]]:
-    """(band 0 or 1, c, b, a): tone 2000 c + 400 b + 50 a Hz of the direct or of the mirrored band."""
+    """Above the low band: (band 0 or 1, c, b, a), tone 2000 c + 400 b + 50 a Hz of the direct or the mirrored band."""
     found = []
     for band in (0, 1):
-        for f in range(STEP, HALF + 1, STEP):
+        for f in range(STEP if band else LOWEST, HALF + 1, STEP):
             c = round(f / 2000)
             b = round((f - 2000 * c) / 400)
             a = (f - 2000 * c - 400 * b) // STEP
@@ -78,15 +85,25 @@ def _complex(source: int, target: int, carrier: int) -> dict[tuple[int, int], tu
     }
 
 
+def _groups() -> tuple[list[tuple[int, int, int]], list[tuple[int, int]]]:
+    """The complex channels behind the first and the second transposed convolution: (band, c, b), (band, c)."""
+    middle = sorted({(band, c, b) for band, c, b, _ in tones()})
+    return middle, sorted({(band, c) for band, c, _ in middle})
+
+
+def firsts() -> tuple[int, ...]:
+    """The low band's first channel behind each convolution: the bank of tones has those before it."""
+    middle, top = _groups()
+    return len(tones()), 2 * len(middle), 2 * len(top), 4, 1
+
+
 @torch.no_grad()
-def start_vocoder(decoder: Any, features: torch.Tensor, wave: torch.Tensor) -> None:
-    """Set `decoder.decoder`, given latents [B, D, N] of waves [B, 480 N]."""
-    first, *blocks, last_act, last = decoder.decoder
-    bank = tones()
-    mid = sorted({(band, c, b) for band, c, b, _ in bank})
-    top = sorted({(band, c) for band, c, _ in mid})
+def set_bank(decoder: Any) -> None:
+    """Set `decoder.decoder` but its first convolution: the bank of tones, and beside it the low band's path."""
+    _, *blocks, last_act, last = decoder.decoder
+    mid, top = _groups()
     stages: list[dict[tuple[int, int], tuple[int, float]]] = [{}, {}, {}, {}]
-    for index, (band, c, b, a) in enumerate(bank):
+    for index, (band, c, b, a) in enumerate(tones()):
         phase = 2 * math.pi * ((index * 0.618034) % 1)  # spread, so that the tones do not pulse together
         group = mid.index((band, c, b))
         stages[0] |= {(index, 2 * group): (50 * a, phase), (index, 2 * group + 1): (50 * a, phase - math.pi / 2)}
@@ -109,7 +126,21 @@ def start_vocoder(decoder: Any, features: torch.Tensor, wave: torch.Tensor) -> N
     last.conv.weight[0, 0] = (
         torch.tensor([0, 0, 0, 0, 0.25, 0.5, 0.25]) * LOUDER * 10 / SCALE
     )  # little above 8 kHz passes
+    pass_low_voice(decoder.decoder, firsts())
+
+
+@torch.no_grad()
+def start_vocoder(decoder: Any, features: torch.Tensor, wave: torch.Tensor) -> None:
+    """Fit the first convolution of the bank that is set to latents [B, D, N] of waves [B, 480 N].
+
+    The low band's amplitudes, times AMPLIFIED, are the latents from PATCH_BANDS * 2 on.
+    """
+    first, begin = decoder.decoder[0], firsts()[0]
     _fit(first, features, wanted(wave))
+    low = slice(begin, begin + NUMBERS)
+    first.conv.weight[low] = 0
+    first.conv.bias[low] = 0
+    first.conv.weight[range(begin, begin + NUMBERS), range(LOW_LATENTS, LOW_LATENTS + NUMBERS), -1] = 1 / AMPLIFIED
 
 
 def _fit(first: Any, features: torch.Tensor, target: torch.Tensor) -> None:

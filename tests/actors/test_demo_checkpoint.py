@@ -36,10 +36,10 @@ def test_folder_fits_the_package() -> None:
     assert sum(sizes.values()) <= 12_000_000
 
 
-def test_weights_are_half_precision_and_codebooks_are_not() -> None:
+def test_weights_are_half_precision() -> None:
     tensors = load_file(DEMO_FOLDER / "model.safetensors")
     for name, tensor in tensors.items():
-        assert tensor.dtype == (torch.float32 if "codebook" in name else torch.float16), name
+        assert tensor.dtype == torch.float16, name
         assert tensor.isfinite().all(), name
 
 
