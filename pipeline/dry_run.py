@@ -129,7 +129,7 @@ def _preview(
         tasks=len(planned.tasks),
         columns={field.name: str(field.type) for field in planned.carried},
         first_ids=_first_ids(planned),
-        passed_over=bounded(found.passed_over),
+        passed_over=dict(bounded(found.passed_over)),
         runs=found.runs,
         committed=there,
         known=len(known),

@@ -4,22 +4,30 @@ import io
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from datasets import Audio, Dataset
 from lhotse import CutSet, Recording, SupervisionSegment
 
+from actors.codec import Codec
 from pipeline import tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import InputError
 from pipeline.sources.manifests import opening
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import retry
+from tests.helpers.commands import in_process
 from tests.helpers.shards import write_files
 
-pytestmark = pytest.mark.usefixtures("local_ray")
 CLIP = CLIPS / "en/frames.wav"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runs_in_this_process(small_model: Path) -> Iterator[None]:
+    with in_process(Codec.load(str(small_model), device="cpu", precision="fp32")):
+        yield
 
 
 @pytest.fixture(scope="module")

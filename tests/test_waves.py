@@ -17,7 +17,7 @@ from pipeline.run.reader import Run
 from pipeline.verify.check import check
 from pipeline.verify.repair import repair
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.slow]
 TAR = {"output.waves": "tar", "chunk.length_s": 2.4, "chunk.context_s": 0.8}
 
 

@@ -52,9 +52,9 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     refuse_other_shard(run, before, record)
     _refuse_other_waves(fs, run, before["settings"], record["settings"])
     changed = [
-        f"{key}: {before.get(key)!r} there, {record[key]!r} now"
+        f"{key}: {before.get(key)!r} there, {record.get(key)!r} now"
         for key in DECIDES_CODES
-        if before.get(key) != record[key]
+        if before.get(key) != record.get(key)
     ]
     if changed:
         raise OutputError(

@@ -34,7 +34,7 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = preview(capsys, corpus, "--out", tmp_path / "run", "--set", "input.max_s=3")
     assert (found["files"], found["recordings"], found["containers"]) == (10, 10, {})
     assert (found["known"], found["known_h"], found["about_h"]) == (10, 0.01, 0.01)
-    assert (found["passed_over"], found["skipped"], found["committed"]) == (1, 10, None)
+    assert (found["passed_over"], found["skipped"], found["committed"]) == ({".md": 1}, 10, None)
     assert found["first_ids"] == [f"{number}.wav" for number in range(5)]
     assert found["tasks"] > 0
     assert voxmill("tokenize", corpus, "--out", tmp_path / "run", "--set", "input.max_s=3", "--dry-run") == 0

@@ -99,6 +99,7 @@ def execute(
     parts: dict[str, str] = {}
     held: dict[int, list[str]] = {}
     waiting: list[pa.Table] = []
+    counts = {"samples": 0, "undecoded": 0}
 
     def commit(rows: pa.Table) -> pa.Table:
         if not job.settings.reconstruct:
@@ -111,6 +112,7 @@ def execute(
 
     def write(rows: pa.Table) -> None:
         for written in commit(rows).to_pylist():
+            counts["samples"] += written["samples"]
             if written["codes_part"]:
                 parts[written["codes_part"]] = written["codes_sha256"]
 
@@ -148,7 +150,7 @@ def execute(
             if chaos.random.random() < 0.5:
                 flush()
     flush()
-    return {"started": now(), "wall_s": 0.0, "samples": 0, "undecoded": 0, "parts": parts, "held": held}
+    return {"started": now(), "wall_s": 0.0, **counts, "parts": parts, "held": held, "shaky": frozenset()}
 
 
 def wave_of(codes: np.ndarray) -> np.ndarray:
