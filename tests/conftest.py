@@ -39,6 +39,17 @@ def local_ray() -> Iterator[None]:
         ray.shutdown()
 
 
+@pytest.fixture
+def runs_in_process(small_model: Path) -> Iterator[None]:
+    """`tokenize` with `small_model`, in fp32 and without reconstructions, runs in this process, without Ray."""
+    from actors.codec import Codec
+    from tests.helpers.commands import in_process
+
+    with in_process(Codec.load(str(small_model), device="cpu", precision="fp32")):
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none; one worker runs all tests of a file, those that use Ray first."""
     import torch

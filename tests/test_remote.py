@@ -18,7 +18,6 @@ from tests.helpers.flaky import always, flaky
 from tests.helpers.s3 import s3_server
 from tests.helpers.shards import write_tar
 
-pytestmark = pytest.mark.usefixtures("local_ray")
 KEY, SECRET = "AKIDEXAMPLE", "not/a+real=secret"
 
 
@@ -41,6 +40,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray
     )
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_s3_in_and_out(s3: tuple[str, str], small_model: Path, local: Run) -> None:
     bucket, query = s3
     out = f"{bucket}/run{query}"
@@ -75,6 +75,7 @@ def test_http_in(tmp_path: Path, small_model: Path, local: Run) -> None:
         server.server_close()
 
 
+@pytest.mark.usefixtures("runs_in_process")
 def test_a_shard_that_held_what_was_committed_is_read_once(tmp_path: Path, small_model: Path) -> None:
     names = ["en/frames.wav", "fr/parole.ogg"]
     write_tar(tmp_path / "s.tar", [(name, (CLIPS / name).read_bytes()) for name in names])

@@ -60,6 +60,10 @@ def test_a_process_that_works_or_waits_goes_on(work: str) -> None:
 
 
 SLOW = """
+import numpy as np
+from pipeline.audio.ffmpeg import Source
+from pipeline.audio.views import Rules, View, read_views
+
 class Slow:
     left = 8
     def read(self, size):
@@ -67,11 +71,10 @@ class Slow:
         self.left -= 1
         return b"x" if self.left else b""
 
-def blocks():
-    while block := stream.read(1):
-        yield block
+def blocks(start):
+    return start, (np.zeros((100, 1), np.float32) for _ in iter(lambda: stream.read(1), b""))
 
-stream = Slow()
+stream, source = Slow(), Source("wav", 8000, 1, blocks)
 """
 
 
@@ -80,7 +83,7 @@ stream = Slow()
     [
         "from pipeline.storage.opening import spool\nwith limited(1.0, noted): spool(stream)",
         "from pipeline.sources.tar import _Forward\nwith limited(1.0, noted): _Forward(stream, False)._read(8)",
-        "from pipeline.read import heard\nwith limited(1.0, noted): list(heard(blocks()))",
+        "with limited(1.0, noted): list(read_views(source, [View()], Rules(False, 9.0), lambda: True, beat))",
     ],
 )
 def test_reading_that_takes_long_gives_signs_of_life(work: str) -> None:

@@ -40,7 +40,7 @@ def test_which_failures_may_pass(tmp_path: Path) -> None:
     assert lasting(fs, run, done).to_pylist() == ["gone", "denied", "text", "with codes"]
 
 
-def test_what_could_not_be_fetched_is_fetched_again(tmp_path: Path, small_model: Path, local_ray: None) -> None:
+def test_what_could_not_be_fetched_is_fetched_again(tmp_path: Path, small_model: Path, runs_in_process: None) -> None:
     clips = {}
     for name in ("/once.wav", "/twice.wav", "/never.wav", "/gone.wav"):
         soundfile.write(tmp_path / name[1:], tone(1.0, seed=len(clips)), 24_000)

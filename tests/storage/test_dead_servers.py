@@ -298,7 +298,7 @@ def test_a_host_name_that_does_not_exist_is_no_fault_of_the_moment() -> None:
     assert is_transient(socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"))
 
 
-def test_a_run_over_dead_servers_ends(tmp_path: Path, small_model: Path, local_ray: None) -> None:
+def test_a_run_over_dead_servers_ends(tmp_path: Path, small_model: Path, runs_in_process: None) -> None:
     clips = {}
     for name in ("/a.wav", "/b.wav", "/c.wav"):
         soundfile.write(tmp_path / name[1:], tone(1.0, seed=len(clips)), 24_000)
