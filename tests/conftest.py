@@ -49,15 +49,12 @@ def runs_in_process(small_model: Path) -> Iterator[None]:
         yield
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; one worker runs all tests of a file, those that use Ray first."""
+    """Skip what needs a GPU where there is none; files that use Ray come first."""
     import torch
 
     with_ray = {item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in with_ray)  # they are long: the short ones fill what is left
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device")
         for item in items:
