@@ -278,6 +278,7 @@ def test_decode_cuts_long_recordings_without_a_seam(tmp_path: Path, run: Run, co
     assert np.abs(wave - expected).max() < 1e-3
 
 
+@pytest.mark.usefixtures("runs_in_process")
 def test_overwrite_starts_anew(tmp_path: Path, small_model: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(1.0), 24_000)
     options = {"model": str(small_model), "reconstruct": False, "quiet": True}

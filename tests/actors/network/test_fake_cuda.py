@@ -12,6 +12,7 @@ import torch
 
 from tests.helpers.fake_cuda import Launch, build_guard
 
+pytestmark = pytest.mark.slow
 PRODUCTS = ("conv2d", "linear", "addmm", "scaled_dot_product_attention", "embedding_bag")
 HALF = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 MOST = {"encode": 610, "decode": 778, "stream encode": 352, "stream decode": 628}
