@@ -26,11 +26,13 @@ def is_uri(location: str) -> bool:
 def redact(text: str) -> str:
     """`text` (a location, or a message with locations in it) without user:password and query strings in its URIs.
 
-    A secret with a "/" in it (it should be %2F) is removed too, unless the part before the "/" looks like a port.
+    A secret with a "/" in it (it should be %2F) is removed too, unless the part before the "/" looks like a port. Paths
+    may hold blanks and quotes: what looks like a query ("?name=value") is removed anywhere behind a URI.
     """
     text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\":@]*:(?!\d+/)[^\s'\"]*@", r"\1", text)
     text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\"]*@", r"\1", text)
-    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"?]*)[?][^\s'\"]*", r"\1", text)
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"?]*)[?][^\s'\"]*", r"\1", text)
+    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^?\n]*)[?][^\s'\"]*=[^\s'\"]*", r"\1", text)
 
 
 def check_scheme(location: str, schemes: tuple[str, ...] = SCHEMES) -> str:

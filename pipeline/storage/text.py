@@ -34,7 +34,7 @@ def clean_ids(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def redacted(locations: pa.ChunkedArray) -> pa.ChunkedArray:
     """`redact` for a string column: only rows with credentials or queries become Python objects."""
-    secret = pc.fill_null(pc.match_substring_regex(locations, "^[A-Za-z][A-Za-z0-9+.-]*://[^ ]*[@?]"), False)
+    secret = pc.fill_null(pc.match_substring_regex(locations, "^[A-Za-z][A-Za-z0-9+.-]*://.*[@?]"), False)
     if not pc.any(secret).as_py():
         return locations
     return replaced(locations, secret, [redact(location) for location in locations.filter(secret).to_pylist()])

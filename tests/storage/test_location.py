@@ -90,6 +90,8 @@ def test_look_up(tmp_path: Path) -> None:
         ("s3://bucket/a@b.wav", "s3://bucket/a@b.wav"),
         ("s3://key:se/cr/et@bucket/a.wav", "s3://bucket/a.wav"),  # no URI, but people type it
         ("http://host:8080/a@b.wav", "http://host:8080/a@b.wav"),
+        ("s3://k:s@b/it's a.wav?endpoint_override=x&secret=y", "s3://b/it's a.wav"),
+        ("s3://b/a b.wav?key=x: cannot be read", "s3://b/a b.wav cannot be read"),
     ],
 )
 def test_redact(text: str, shown: str) -> None:
