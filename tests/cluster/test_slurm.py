@@ -1,0 +1,68 @@
+"""The scripts for Slurm: the array form really runs, with stand-ins for sbatch and scontrol; both are sound bash."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import open_run
+from pipeline.cli.demo import CLIPS
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SBATCH = """#!/usr/bin/env bash
+# sbatch --array=0-N SCRIPT ARGUMENTS...: the tasks one after the other
+set -e
+last=${1##*-}
+shift
+for task in $(seq 0 "$last"); do
+  SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=$((last + 1)) bash "$@"
+done
+"""
+SCONTROL = """#!/usr/bin/env bash
+echo "$@" >> "$0.said"
+"""
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> dict[str, str]:
+    """An environment with the stand-ins and this installation's `voxmill` on its path."""
+    for name, text in (("sbatch", SBATCH), ("scontrol", SCONTROL)):
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+    return {**os.environ, "PATH": f"{path.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("name", ["slurm.sh", "slurm_array.sh"])
+def test_bash_takes_it_and_usage_is_said(name: str) -> None:
+    subprocess.run(["bash", "-n", CONFIGS / name], check=True)
+    done = subprocess.run(["bash", CONFIGS / name, "corpus"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: sbatch")
+
+
+@pytest.mark.slow
+def test_an_array_and_a_merge(tmp_path: Path, small_model: Path, commands: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    options = ["--model", small_model, "--set", "reconstruct=false"]
+    script = [CONFIGS / "slurm_array.sh", CLIPS, out, *options]
+    task = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "2"}
+    with subprocess.Popen(["bash", *script], env=commands | task) as preempted:
+        while not list(out.glob("shard-0/.lock*")):
+            assert preempted.poll() is None
+            time.sleep(0.1)
+        preempted.send_signal(signal.SIGTERM)
+    assert preempted.returncode == 0
+    assert (tmp_path / "bin" / "scontrol.said").read_text() == "requeue 7_0\n"
+    assert not (out / "shard-0" / "_SUCCESS").exists()
+    subprocess.run(["sbatch", "--array=0-1", *script], env=commands, check=True)
+    merge = ["voxmill", "merge", out / "shard-0", out / "shard-1", "--out", out / "run"]
+    subprocess.run(merge, env=commands, check=True)
+    run = open_run(out / "run")
+    assert len(run) == 7
+    assert len(run.failures()) == 1
