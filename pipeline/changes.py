@@ -15,7 +15,7 @@ from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.run.parts import read_part
 from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
 from pipeline.sources.formats import recordings
-from pipeline.sources.plan import Discovered
+from pipeline.sources.inputs import Discovered
 from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_local, local_path, redact

@@ -21,9 +21,10 @@ from pipeline.run.resume import other_bounds, refuse_other_shard
 from pipeline.run.run_json import read_run_file
 from pipeline.settings import Settings, load_settings
 from pipeline.sources.formats import recordings
+from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
-from pipeline.sources.plan import Discovered, Plan, discover_all, divide
+from pipeline.sources.plan import Plan, divide
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage.access import Access

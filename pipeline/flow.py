@@ -59,9 +59,10 @@ from pipeline.run.write import write_failures, write_parts, write_parts_and_shar
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA, SKIP
 from pipeline.settings import Settings, load_settings
+from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
-from pipeline.sources.plan import Discovered, Plan, ReadTask, discover_all, divide, remaining, unread
+from pipeline.sources.plan import Plan, ReadTask, divide, remaining, unread
 from pipeline.sources.probe import probes
 from pipeline.sources.shard import fingerprint, of_shard, parse_shard
 from pipeline.waves import decode_codes

@@ -15,7 +15,8 @@ from pipeline.read import Reading, read_chunks
 from pipeline.run.commit import Done, committed, drop, settle
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
-from pipeline.sources.plan import discover_all, plan
+from pipeline.sources.inputs import discover_all
+from pipeline.sources.plan import plan
 from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, modified, same_content
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row

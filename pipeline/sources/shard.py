@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.errors import SettingsError
 from pipeline.sources.found import Found
-from pipeline.sources.plan import Discovered
+from pipeline.sources.inputs import Discovered
 from pipeline.storage.text import id_hashes, redacted
 
 MAX_SHARDS = 1_000_000

@@ -17,7 +17,8 @@ from pipeline.run.run_json import run_settings
 from pipeline.schema import SKIP
 from pipeline.settings import Settings
 from pipeline.sources.formats import recordings
-from pipeline.sources.plan import Discovered, discover_all, divide
+from pipeline.sources.inputs import Discovered, discover_all
+from pipeline.sources.plan import divide
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact

@@ -263,7 +263,8 @@ def test_a_node_with_another_package_is_named_before_anything_is_read(
     node.terminate()
     node.wait(GIVE_UP_S)
     assert done.returncode == 2
-    assert done.stderr.startswith("voxmill: Not every node would run what this process runs: soxr ")
+    said = "voxmill: start\nvoxmill: Not every node would run what this process runs: soxr "
+    assert done.stderr.startswith(said)
     assert re.search(rf"is wanted, 0\.0\.1 is on {socket.gethostname()} \([0-9.]+, node \w+\)\. Install", done.stderr)
     assert not (tmp_path / "run").exists()
     assert not list((tmp_path / "marks").iterdir())

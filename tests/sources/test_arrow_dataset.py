@@ -15,7 +15,8 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
 from pipeline.errors import InputError
 from pipeline.sources.arrow_dataset import _column
-from pipeline.sources.plan import discover_all, plan
+from pipeline.sources.inputs import discover_all
+from pipeline.sources.plan import plan
 from tests.helpers.s3 import s3_server
 from tests.helpers.shards import AUDIO, cells, content, contents, outcomes, read, write_files
 

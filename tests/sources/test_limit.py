@@ -7,8 +7,9 @@ import pytest
 
 from actors.pools.isolate import Ledger
 from pipeline.sources.formats import recordings
+from pipeline.sources.inputs import discover_all
 from pipeline.sources.isolation import isolated
-from pipeline.sources.plan import discover_all, divide, remaining
+from pipeline.sources.plan import divide, remaining
 from tests.helpers.shards import read, write_files, write_parquet, write_tar
 
 ALL = [

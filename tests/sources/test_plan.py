@@ -16,7 +16,8 @@ from pipeline.errors import InputError
 from pipeline.run.layout import CODES, FAILURES, WAVES
 from pipeline.sources.folder import RUN_FILES, list_folder
 from pipeline.sources.formats import suffixes
-from pipeline.sources.plan import Plan, discover_all, plan
+from pipeline.sources.inputs import discover_all
+from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import UNIT_SCHEMA, carried_names
 from pipeline.storage.access import Access
 from tests.helpers.shards import AUDIO, cells, contents, read, write_files, write_parquet, write_tar

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import SettingsError
-from pipeline.sources.plan import discover_all, divide
+from pipeline.sources.inputs import discover_all
+from pipeline.sources.plan import divide
 from pipeline.sources.shard import Shard, fingerprint, of_shard, parse_shard
 from tests.helpers.shards import read, write_files, write_parquet, write_tar
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.sources.plan import discover_all, plan
+from pipeline.sources.inputs import discover_all
+from pipeline.sources.plan import plan
 from tests.helpers.shards import cells, contents, read, write_files
 
 VOICE = (

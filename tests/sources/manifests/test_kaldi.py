@@ -8,8 +8,9 @@ import pytest
 import soundfile
 
 from pipeline.errors import InputError
+from pipeline.sources.inputs import discover_all
 from pipeline.sources.manifests.formats import read_manifest
-from pipeline.sources.plan import discover_all, plan
+from pipeline.sources.plan import plan
 from pipeline.storage.access import DEFAULT
 from tests.helpers.shards import cells, contents, outcomes, read, write_files
 from tests.helpers.sounds import tone

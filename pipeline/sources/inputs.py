@@ -1,0 +1,169 @@
+"""All inputs as the user typed them -> what they hold together, on the driver. Rows stay in Arrow.
+
+Ids are relative to the input given: below a folder or a glob's fixed part, the path; a single file, its name; a
+manifest, its "id" column or the path as written; in a container, its own id, "/" and the member's name, or the bare
+member's name where the container is the only input.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import InputError
+from pipeline.schema import EACH, file_ids
+from pipeline.sources.discover import discover
+from pipeline.sources.expand import expand
+from pipeline.sources.formats import suffixes
+from pipeline.sources.found import Found, Rules
+from pipeline.sources.passed_over import in_words
+from pipeline.sources.task import UNIT_SCHEMA
+from pipeline.storage.access import DEFAULT, Access
+from pipeline.storage.location import redact
+
+MAX_NOTES = 10
+"""Of how inputs were understood: a corpus may have a thousand manifests."""
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """What the inputs hold."""
+
+    found: list[Found]
+    carried: pa.Schema  # columns that travel to the output, under names that it does not use itself
+    passed_over: Counter[str]  # hidden files and folders, and files that are no audio, by suffix
+    runs: list[str]  # runs below the inputs, which are passed over too
+    column: str | None
+    access: Access
+    notes: list[str]  # how inputs were understood, for the user
+    channel: int | None  # of what no manifest says it: as "@channel" in UNIT_SCHEMA
+
+    @property
+    def prefixed(self) -> bool:
+        """Whether the ids of a container's recordings start with the container's own."""
+        return not (len(self.found) == 1 and self.found[0].alone)
+
+
+def discover_all(
+    inputs: Sequence[str],
+    column: str | None = None,
+    access: Access = DEFAULT,
+    *,
+    root: str | None = None,
+    channel: int | None = None,
+) -> Discovered:
+    """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards; relative paths of
+    manifests start at `root`, by default at the manifest's folder. `channel`, as "@channel" in UNIT_SCHEMA, is of every
+    recording of which no manifest says another.
+
+    Raises InputError: a missing path, no audio, a scheme that is not allowed, two recordings of one id, columns that do
+    not fit together.
+    """
+    rules, passed_over = Rules(column, access, root), Counter[str]()
+    found: list[Found] = []
+    runs: list[str] = []
+    for location in (one for given in inputs for one in expand(given)):
+        more, passed, inside = discover(location, rules)
+        found += more
+        passed_over += passed
+        runs += inside
+    if not sum(one.units.num_rows for one in found):
+        raise InputError(_nothing(inputs, passed_over))
+    carried = unify(found)
+    refuse_duplicates(found)
+    if channel is not None:
+        found = [_of_channel(one, channel) for one in found]
+        refuse_channel_ids(found)
+    notes = [note for one in found for note in one.notes]
+    if len(notes) > MAX_NOTES:
+        notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES:,} more of this kind"]
+    return Discovered(found, carried, passed_over, runs, column, access, notes, channel)
+
+
+def unify(found: Sequence[Found]) -> pa.Schema:
+    """One schema for the columns that travel. Integers and floats widen; other conflicts name both inputs."""
+    whole, origin = pa.schema([]), dict[str, tuple[pa.DataType, str]]()
+    for one in found:
+        try:
+            whole = pa.unify_schemas([whole, one.carried], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            raise InputError(_conflict(one, origin)) from None
+        for column in one.carried:
+            origin.setdefault(column.name, (column.type, one.source))
+    return whole
+
+
+def _conflict(one: Found, origin: dict[str, tuple[pa.DataType, str]]) -> str:
+    for column in one.carried:
+        kind, source = origin.get(column.name, (column.type, ""))
+        try:
+            pa.unify_schemas([pa.schema([(column.name, kind)]), pa.schema([column])], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return (
+                f"column {column.name!r} is {kind} in {source} and {column.type} in {one.source}: columns that travel"
+                " need one type; convert or rename one of them"
+            )
+    return f"the columns of {one.source} do not fit those of the other inputs"
+
+
+def refuse_duplicates(found: Sequence[Found]) -> None:
+    """Two recordings, or two containers, of one id are an InputError that names both."""
+    ids = pa.chunked_array([chunk for one in found for chunk in _named(one)["@id"].chunks], pa.string())
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts = ids.value_counts()
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+    sources = []
+    for one in found:
+        named = _named(one)
+        rows = np.flatnonzero(pc.equal(named["@id"], twice).to_numpy())[:2]
+        sources += [f"{redact(named['@location'][int(row)].as_py())} (from {one.source}, row {row})" for row in rows]
+    raise InputError(
+        f"two recordings have the id {twice!r}: {sources[0]} and {sources[1]}. Ids are relative to each input: give"
+        ' their common parent folder, or a manifest with an "id" column'
+    )
+
+
+def _of_channel(one: Found, channel: int) -> Found:
+    """`one`, the setting's `channel` where it names none; a container's task has it."""
+    if one.kind != "files":
+        return one
+    at = one.units.schema.get_field_index("@channel")
+    filled = pc.fill_null(one.units["@channel"], channel)
+    return replace(one, units=one.units.set_column(at, UNIT_SCHEMA.field("@channel"), filled))
+
+
+def has_split(units: pa.Table) -> bool:
+    return bool(pc.any(pc.equal(units["@channel"], EACH)).as_py())
+
+
+def refuse_channel_ids(found: Sequence[Found]) -> None:
+    """A recording that has the id of a channel of a file of which each channel is one is an InputError."""
+    units = [one.units for one in found if one.kind == "files"]
+    for apart in (table["@id"].filter(pc.equal(table["@channel"], EACH)) for table in units):
+        for ids in (table["@id"].filter(pc.match_substring_regex(table["@id"], r"@ch\d+$")) for table in units):
+            clash = ids.filter(pc.is_in(file_ids(ids), value_set=apart.combine_chunks()))
+            if len(clash):
+                one, file = clash[0].as_py(), file_ids(clash)[0].as_py()
+                raise InputError(
+                    f"the recording {one!r} has the id that a channel of {file!r} gets under input.channels=split:"
+                    " give one of them another id"
+                )
+
+
+def _named(one: Found) -> pa.Table:
+    """A container may be several units (of one row group each, say) under one id."""
+    names = one.units.select(["@id", "@location"])
+    return names if one.kind == "files" else names.group_by(["@id", "@location"], use_threads=False).aggregate([])
+
+
+def _nothing(inputs: Sequence[str], passed_over: Counter[str]) -> str:
+    manifests = [suffix for suffix in suffixes(listed=False) if not suffix.endswith(".gz")]
+    return (
+        f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: passed over"
+        f" {in_words(passed_over)}; expected files that end in {' '.join(suffixes())};"
+        f" a manifest ({' '.join(manifests)} .parquet) must be named itself"
+    )
