@@ -293,6 +293,7 @@ def test_overwrite_starts_anew(tmp_path: Path, small_model: Path) -> None:
     assert len(run.summary()["attempts"]) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_took_over_stops(tmp_path: Path, small_model: Path) -> None:
     out = tmp_path / "run"
     over, kept = threading.Event(), []
