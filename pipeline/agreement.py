@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from actors.contract import SAMPLE_RATE
@@ -18,13 +20,25 @@ MAX_TASKS = 32
 """That are sent to the worker that measures: a whole plan may be gigabytes. Seconds of audio are wanted, not hours."""
 
 
-def agreement(planned: Plan, how: Reading, codec: CodecSpec, pool: PoolPlan, seconds: float) -> list[float] | None:
-    """Share of codes equal to fp32's, per codebook, on the first `seconds` of the run's own audio; None for fp32."""
+def agreement(
+    planned: Plan, failed: pa.ChunkedArray, how: Reading, codec: CodecSpec, pool: PoolPlan, seconds: float
+) -> list[float] | None:
+    """Share of codes equal to fp32's, per codebook, on the first `seconds` of the run's own audio; None for fp32.
+
+    `failed`: the ids of failures, which are not read again: one of them may have ended its reader.
+    """
     if codec.precision == "fp32" or not seconds or not planned.tasks:
         return None
     measure = ray.remote(_measure).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
-    tasks = planned.tasks[:MAX_TASKS]
+    tasks = [without(task, failed) for task in planned.tasks[:MAX_TASKS]]
     return ray.get(measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE)))
+
+
+def without(task: ReadTask, failed: pa.ChunkedArray) -> ReadTask:
+    """`task` that does not read the recordings (or whole containers) in `failed`."""
+    ids = pa.concat_arrays([pa.array([], pa.large_string()), *(some.cast(pa.large_string()) for some in failed.chunks)])
+    bad = pc.is_in(task.units["@id"].cast(pa.large_string()), value_set=ids)
+    return replace(task, units=task.units.filter(pc.invert(bad)), done=ids)
 
 
 def _measure(

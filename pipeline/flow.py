@@ -387,7 +387,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     audio_s = attempt.pop("samples") / SAMPLE_RATE
     pool, rules = job.resources.pools["encode"], job.settings.output
     shares = before.get("agreement_with_fp32") or agreement(
-        planned, job.reading, job.codec("encode"), pool, rules.agreement_s
+        planned, open_run(out).failures()["id"], job.reading, job.codec("encode"), pool, rules.agreement_s
     )
     attempt |= {
         "finished": now(),
