@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from actors.contract import SAMPLE_RATE
 
@@ -23,22 +23,6 @@ class Counts:
     recordings: int = 0
     samples: int = 0  # at 24 kHz
     failures: int = 0
-
-
-@dataclass
-class Tally:
-    """Sums counts, in an actor of its own: the pools add, the driver reads."""
-
-    counts: Counts = field(default_factory=Counts)
-
-    def add(self, recordings: int, samples: int, failures: int) -> None:
-        """Called by the pools after every block."""
-        now = self.counts
-        self.counts = Counts(now.recordings + recordings, now.samples + samples, now.failures + failures)
-
-    def get(self) -> Counts:
-        """Called by the driver."""
-        return self.counts
 
 
 @contextlib.contextmanager
