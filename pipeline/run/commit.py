@@ -17,7 +17,7 @@ from pipeline.run.shards import delete_orphans, delete_shard, follow_part, is_pa
 from pipeline.run.transient import may_pass
 from pipeline.run.write import part_name, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves
-from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
+from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.storage.atomic import UNFINISHED
 from pipeline.storage.text import id_hashes
 
@@ -30,16 +30,18 @@ class Done:
     partial: dict[str, frozenset[int]]  # long recordings of which only these chunks are committed
 
 
+PLACE = ["channel", "source_channels", "stretches"]
+"""Columns that say where in its file a recording is."""
 NOTHING = Done(pa.array([], pa.large_string()), {})
 """What a new run holds."""
 
 
 def committed(fs: FileSystem, run: str, with_skipped: bool = True) -> Done:
-    """Read ids, chunks and channels, nothing else, of every part. Raises OutputError for a part that is none.
+    """Read ids, chunks and PLACE, nothing else, of every part. Raises OutputError for a part that is none.
 
-    A file of which each channel is a recording counts as one, too, once all of them are there.
+    A file of which each channel, or each stretch of speech, is a recording counts as one, too, once all are there.
     """
-    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", "channel", "source_channels"])
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", *PLACE])
     failures = _others(fs, run, FAILURES, *([SKIPPED] if with_skipped else []))
     failed = failures["id"]
     long = rows.filter(pc.greater(rows["chunks"], 1))
@@ -58,14 +60,15 @@ def committed(fs: FileSystem, run: str, with_skipped: bool = True) -> Done:
 
 
 def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
-    """The ids of files of which each channel is a recording, all of them in codes or in failures.
+    """The ids of files of which each channel or stretch of speech is a recording, all of them in codes or in failures.
 
-    `coded`: id, channel and source_channels of a row of each whole recording; `failed`: id and channel. The codes tell
+    `coded`: id and PLACE of a row of each whole recording; `failed`: the same, but for source_channels. The codes tell
     how many channels there are; of a file without any, those that failed must be all from 1 on.
     """
-    names = ["id", "channel", "source_channels"]
     unknown = pa.nulls(len(failed), pa.int32())
-    rows = pa.concat_tables([coded.select(names), failed.select(names[:2]).append_column(names[2], unknown)])
+    rows = pa.concat_tables([one.select(["id", *PLACE]) for one in (coded, failed.append_column(PLACE[1], unknown))])
+    spoken = _all_spoken(rows)
+    rows = pa.concat_tables([rows.filter(rows["stretches"].is_null()), spoken])
     rows = rows.filter(pc.greater(rows["channel"], EACH))
     files = file_ids(rows["id"])
     apart = pc.equal(pc.binary_join_element_wise(files, rows["channel"].cast(pa.string()), "@ch"), rows["id"])
@@ -74,7 +77,17 @@ def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
         [("channel", "count_distinct"), ("channel", "max"), ("source_channels", "max")]
     )
     expected = pc.max_element_wise(found["channel_max"], found["source_channels_max"])
-    return found.filter(pc.equal(found["channel_count_distinct"], expected))["file"].combine_chunks()
+    whole = found.filter(pc.equal(found["channel_count_distinct"], expected))["file"]
+    return pa.concat_arrays([*spoken["id"].chunks, *whole.chunks, pa.array([], pa.string())])
+
+
+def _all_spoken(rows: pa.Table) -> pa.Table:
+    """What has all its stretches of speech among `rows`, a row each with its own id."""
+    rows = rows.filter(rows["stretches"].is_valid())
+    rows = rows.append_column("stretch", rows["id"]).set_column(0, "id", spoken_ids(rows["id"]))
+    found = rows.group_by("id").aggregate([("stretch", "count_distinct"), *((name, "max") for name in PLACE)])
+    found = found.filter(pc.equal(found["stretch_count_distinct"], found["stretches_max"]))
+    return found.select(["id", *(f"{name}_max" for name in PLACE)]).rename_columns(["id", *PLACE])
 
 
 @dataclass(frozen=True)
@@ -277,10 +290,11 @@ def _long(ids: list[pa.Array]) -> pa.Array:
 
 
 def _others(fs: FileSystem, run: str, *folders: str) -> pa.Table:
-    """id and channel of all in FAILURES or SKIPPED, in order. Reads all columns: damage is reported before a run."""
+    """Id, channel and stretches of all in FAILURES or SKIPPED, in order. Reads all columns: damage is reported before
+    a run."""
     paths = [path for folder in folders for path in parts(fs, run, folder)]
     tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
-    return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", "channel"])
+    return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", "channel", "stretches"])
 
 
 def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[str], pa.Table]) -> dict[str, str | None]:
