@@ -43,20 +43,29 @@ def committed(fs: FileSystem, run: str, with_skipped: bool = True) -> Done:
     """
     rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", *PLACE])
     failures = _others(fs, run, FAILURES, *([SKIPPED] if with_skipped else []))
-    failed = failures["id"]
+    failed, (partial, whole) = failures["id"], _long_ones(rows)
+    short = rows.filter(pc.equal(rows["chunks"], 1))["id"]
+    files = whole_files(_of_whole(rows, partial.keys() - whole), failures)
+    ids = _long([*short.chunks, pa.array(whole, pa.string()), *failed.chunks, files])
+    finished = set(whole) | set(failed.to_pylist() if partial else [])
+    return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
+
+
+def _long_ones(rows: pa.Table) -> tuple[dict[str, set[int]], list[str]]:
+    """The chunks that are there of recordings of several, and the ids of those that have all."""
     long = rows.filter(pc.greater(rows["chunks"], 1))
     partial: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
     for row in long.to_pylist():
         partial.setdefault(row["id"], set()).add(row["chunk"])
         counts[row["id"]] = row["chunks"]
-    whole = [id_ for id_, chunks in partial.items() if len(chunks) == counts[id_]]
-    short = rows.filter(pc.equal(rows["chunks"], 1))["id"]
+    return partial, [id_ for id_, chunks in partial.items() if len(chunks) == counts[id_]]
+
+
+def _of_whole(rows: pa.Table, partial: set[str]) -> pa.Table:
+    """A row of each recording that has all its chunks: that is not in `partial`."""
     firsts = rows.filter(pc.equal(rows["chunk"], 0))
-    of_whole = firsts.filter(pc.invert(pc.is_in(firsts["id"], pa.array(partial.keys() - whole, pa.string()))))
-    ids = _long([*short.chunks, pa.array(whole, pa.string()), *failed.chunks, whole_files(of_whole, failures)])
-    finished = set(whole) | set(failed.to_pylist() if partial else [])
-    return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
+    return firsts.filter(pc.invert(pc.is_in(firsts["id"], pa.array(partial, pa.string()))))
 
 
 def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
@@ -79,6 +88,13 @@ def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
     expected = pc.max_element_wise(found["channel_max"], found["source_channels_max"])
     whole = found.filter(pc.equal(found["channel_count_distinct"], expected))["file"]
     return pa.concat_arrays([*spoken["id"].chunks, *whole.chunks, pa.array([], pa.string())])
+
+
+def _whole_files(fs: FileSystem, run: str) -> np.ndarray:
+    """The hashes of `whole_files` of a run."""
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", *PLACE])
+    partial, whole = _long_ones(rows)
+    return id_hashes(whole_files(_of_whole(rows, partial.keys() - whole), _others(fs, run, FAILURES, SKIPPED)))
 
 
 def _all_spoken(rows: pa.Table) -> pa.Table:
@@ -105,7 +121,8 @@ def settle(fs: FileSystem, run: str) -> Settled:
     stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
     chunks loses its codes and keeps one failure: the first that no other attempt would cure (`transient.may_pass`),
     else the first. A skip counts as a failure here, after those. Chunks of different fingerprints are never joined: the
-    recording loses all of them, and is missing then.
+    recording loses all of them, and is missing then. A file all of whose channels or stretches of speech are there has
+    no failure of its own: a reader before the last one may not have reached it.
     """
     coded, failed = _keys(fs, run, CODES, ["chunk", "chunks", PRINT]), _keys(fs, run, FAILURES, [PASSING])
     first = _first(coded["hash"], coded["chunk"])
@@ -113,7 +130,8 @@ def settle(fs: FileSystem, run: str) -> Settled:
     prints = coded["hash"][_first(coded["hash"], coded[PRINT])]
     mixed = prints[np.isin(np.arange(len(prints)), _first(prints), invert=True)]
     whole = np.setdiff1d(ids[counts == coded["chunks"][first][rows]], mixed)
-    failing = np.isin(failed["hash"], whole, invert=True)
+    files = _whole_files(fs, run) if len(failed["hash"]) else whole[:0]
+    failing = np.isin(failed["hash"], np.concatenate([whole, files]), invert=True)
     lost = np.isin(coded["hash"], np.concatenate([failed["hash"][failing], mixed]))
     kept = np.zeros(len(coded["hash"]), bool)
     kept[first] = True
