@@ -111,6 +111,7 @@ class SourceFile:
     ) -> None:
         self.item, self.how, self.done, self.stamp = items[0], how, done, items[0].stamp
         self.left = {item.id: item for item in items}  # until its last row
+        self.channels: int | None = None  # of the file, once it is open
         self.spoken, self.stretches = spoken, dict[str, int]()  # how many there are beside a stretch, itself too
         self.skip = {} if partial is None else dict(partial)  # chunks that are committed, or came
         self.chunks: dict[str, int] = {}  # how many the recordings have whose chunks did not all come
@@ -127,6 +128,7 @@ class SourceFile:
             while self.left:
                 keep = 0 if self.spoken is None else KEEP_BYTES
                 with self.file() as file, open_file(file, self.item.name, keep=keep, **self.how.rules) as opened:
+                    self.channels = opened.channels
                     self.left = dict(self._each_channel(opened.channels))
                     yield from self._speech(opened)
                     yield from self._pass(opened)
@@ -234,7 +236,8 @@ class SourceFile:
             yield self._failed(item, error)
 
     def _failed(self, item: InputRecording, error: RecordingError) -> tuple[InputRecording, dict[str, Any]]:
-        return item, self.known(item) | failure(SKIP if isinstance(error, Skipped) else "read", error)
+        why = failure(SKIP if isinstance(error, Skipped) else "read", error)
+        return item, {**self.known(item), "source_channels": self.channels, **why}
 
     def known(self, item: InputRecording) -> dict[str, Any]:
         """Id and fingerprint of a recording, as far as they are known."""

@@ -92,6 +92,7 @@ FAILURES_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         *FINGERPRINT_SCHEMA,
+        ("source_channels", pa.int32()),  # null where the file could not be opened
         ("stage", pa.string()),
         ("error", pa.string()),
         ("message", pa.string()),
@@ -102,5 +103,5 @@ FAILURES_SCHEMA = pa.schema(
 SKIP = "skip"
 """The "stage" of a recording that the settings leave out (`input.min_s`, `input.max_s`, `input.vad`): no failure."""
 
-MAY_LACK = frozenset(FINGERPRINT_SCHEMA.names) - {"source"}
+MAY_LACK = frozenset([*FINGERPRINT_SCHEMA.names, "source_channels"]) - {"source"}
 """Columns that are null in parts without them: those of other writers, say."""

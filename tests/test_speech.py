@@ -241,6 +241,7 @@ def test_stretches_of_each_channel(corpus: Path, tmp_path: Path, small_model: Pa
     before = content(made)
     assert list(before.values()) == list(content(one).values())
     assert [(row["id"], row["channel"]) for row in made.skipped().to_pylist()] == [("call.wav@ch2", 2)]
+    assert made.skipped()["source_channels"].to_pylist() == [2]
     assert [(row["id"], row["channel"]) for row in made.failures().to_pylist()] == [("no.wav", 0)]
     assert check(made.location, [str(file) for file in files]).problems == []
     lost = [one.id for one in made][:1]
@@ -346,6 +347,7 @@ def row(id_: str, stretches: int, channel: int | None = None) -> pa.Table:
 
 def failed(id_: str, stretches: int | None, channel: int | None = None, message: str = "x") -> pa.Table:
     values = {"id": id_, "source": "", "channel": channel, "stretches": stretches, "stage": "read"}
+    values |= {"source_channels": 2}
     return pa.Table.from_pylist([{**values, "error": "UnreadableAudio", "message": message}], FAILURES_SCHEMA)
 
 
@@ -365,6 +367,13 @@ def test_a_file_is_done_with_the_last_stretch_of_its_last_channel(tmp_path: Path
     assert done(tmp_path) == {"a#1-2@ch1", "a#3-4@ch1", "a@ch1"}
     write_failures(failed("a@ch2", None, 2), LOCAL, str(tmp_path))
     assert "a" in done(tmp_path)
+
+
+def test_a_silent_channel_does_not_stand_for_the_others(tmp_path: Path) -> None:
+    write_failures(failed("a@ch1", None, 1), LOCAL, str(tmp_path))
+    assert done(tmp_path) == {"a@ch1"}
+    write_failures(failed("a@ch2", None, 2), LOCAL, str(tmp_path))
+    assert done(tmp_path) == {"a@ch1", "a@ch2", "a"}
 
 
 def test_a_file_is_not_done_where_a_stretch_may_be_read_later(tmp_path: Path) -> None:
@@ -430,6 +439,6 @@ def test_a_run_that_was_killed_goes_on(corpus: Path, tmp_path: Path, small_model
 def test_random_faults(corpus: Path, tmp_path: Path, small_model: Path, codec: Codec, channels: str) -> None:
     cut = {"chunk__length_s": 0.4, "chunk__context_s": 0.16, "input__channels": channels}
     calm = make(corpus, tmp_path / "calm", small_model, **cut)
-    for seed in range(5):
+    for seed in range(4):
         made = disturbed(seed, corpus, tmp_path / f"{seed}", small_model, codec, input__channels=channels)
         compared(made, calm, corpus)

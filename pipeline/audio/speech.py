@@ -40,7 +40,7 @@ class Heard(NamedTuple):
 def engine(vad: str) -> str | None:
     """What finds the stretches, and its version; None for `vad` "none". Imports nothing.
 
-    Raises SettingsError where it is not installed, or without its weights (versions before 6.2.2).
+    Raises SettingsError where it is not installed, or, as in older versions, without these weights.
     """
     if vad == "none":
         return None

@@ -71,11 +71,10 @@ def _of_whole(rows: pa.Table, partial: set[str]) -> pa.Table:
 def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
     """The ids of files of which each channel or stretch of speech is a recording, all of them in codes or in failures.
 
-    `coded`: id and PLACE of a row of each whole recording; `failed`: the same, but for source_channels. The codes tell
-    how many channels there are; of a file without any, those that failed must be all from 1 on.
+    Id and PLACE of a row of each: `coded`, whole recordings, and `failed`. Where no row tells how many channels a file
+    has (they are of an older version), those that failed must be all from 1 on.
     """
-    unknown = pa.nulls(len(failed), pa.int32())
-    rows = pa.concat_tables([one.select(["id", *PLACE]) for one in (coded, failed.append_column(PLACE[1], unknown))])
+    rows = pa.concat_tables([one.select(["id", *PLACE]) for one in (coded, failed)])
     spoken = _all_spoken(rows)
     rows = pa.concat_tables([rows.filter(rows["stretches"].is_null()), spoken])
     rows = rows.filter(pc.greater(rows["channel"], EACH))
@@ -308,11 +307,10 @@ def _long(ids: list[pa.Array]) -> pa.Array:
 
 
 def _others(fs: FileSystem, run: str, *folders: str) -> pa.Table:
-    """Id, channel and stretches of all in FAILURES or SKIPPED, in order. Reads all columns: damage is reported before
-    a run."""
+    """Id and PLACE of all in FAILURES or SKIPPED, in order. Reads all columns: damage is reported before a run."""
     paths = [path for folder in folders for path in parts(fs, run, folder)]
     tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
-    return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", "channel", "stretches"])
+    return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", *PLACE])
 
 
 def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[str], pa.Table]) -> dict[str, str | None]:
