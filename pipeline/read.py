@@ -112,7 +112,8 @@ class SourceFile:
         self.item, self.how, self.done, self.stamp = items[0], how, done, items[0].stamp
         self.left = {item.id: item for item in items}  # until its last row
         self.channels: int | None = None  # of the file, once it is open
-        self.spoken, self.stretches = spoken, dict[str, int]()  # how many there are beside a stretch, itself too
+        self.spoken = spoken  # None, too, once the stretches are found
+        self.stretches: dict[str, int] = {}  # how many there are beside a stretch, itself too
         self.skip = {} if partial is None else dict(partial)  # chunks that are committed, or came
         self.chunks: dict[str, int] = {}  # how many the recordings have whose chunks did not all come
 
@@ -152,9 +153,10 @@ class SourceFile:
         """Put the stretches of speech in the place of what is left. Rows of what has none, or cannot be heard."""
         if self.spoken is None:
             return
-        spoken, items, self.spoken, self.left = self.spoken, list(self.left.values()), None, {}
+        spoken, items, self.spoken = self.spoken, list(self.left.values()), None
         for number, stretches, error in stretches_of(opened, [item.channel for item in items]):
             item, name = items[number], self.item.name
+            del self.left[item.id]
             found = {stretch_id(item.id, *bounds): bounds for bounds in stretches}
             lost = sorted(spoken.get(item.id, set()) - found.keys())
             if error is None and lost:

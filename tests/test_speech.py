@@ -14,16 +14,20 @@ from pyarrow.fs import LocalFileSystem
 import pipeline.read
 from actors.codec import Codec
 from pipeline import open_run, tokenize
+from pipeline.audio import speech
 from pipeline.audio.speech import RATE, Heard
 from pipeline.cli.demo import CLIPS
 from pipeline.dry_run import dry_run
-from pipeline.errors import InputError, OutputError
+from pipeline.errors import InputError, OutputError, SettingsError
+from pipeline.job import prepare
 from pipeline.loading import load_audio
 from pipeline.run.commit import committed, drop, settle
 from pipeline.run.reader import Run
 from pipeline.run.transient import BROKEN, lasting
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import FAILURES_SCHEMA, parents, spoken_ids, stretch_id
+from pipeline.settings import load_settings
+from pipeline.sources.plan import plan
 from pipeline.storage.text import id_hashes
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import retry
@@ -215,6 +219,21 @@ def test_a_file_that_breaks_is_one_failure(corpus: Path, tmp_path: Path, small_m
     assert len(made) == 0
 
 
+@pytest.mark.parametrize("after", [0, 1])
+def test_an_odd_error_fails_what_is_not_heard(
+    corpus: Path, tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    def odd(*_: object) -> Iterator[Heard]:
+        yield from [Heard(0, [(1.0, 2.0)])] * after
+        raise KeyError("odd")
+
+    monkeypatch.setattr(pipeline.read, "stretches_of", odd)
+    made = make(corpus / "call.wav", tmp_path / "run", small_model, input__channels="split")
+    first = ["call.wav#1-2@ch1"] if after else ["call.wav@ch1"]
+    found = {row["id"]: row["error"] for row in made.failures().to_pylist()}
+    assert found == dict.fromkeys([*first, "call.wav@ch2"], "UnexpectedError")
+
+
 def test_other_stretches_than_the_committed_ones_are_a_failure(
     corpus: Path, tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +284,33 @@ def test_the_channel_of_a_manifest(corpus: Path, tmp_path: Path, small_model: Pa
 
 
 # ---- what is asked for
+
+
+def test_what_is_not_installed_is_said_before_anything_starts(
+    corpus: Path, tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech, "WEIGHTS", "absent.onnx")
+    monkeypatch.setattr("pipeline.flow.session", lambda settings: pytest.fail("Ray starts"))
+    with pytest.raises(SettingsError, match=r"input.vad=silero needs .* pip install 'voxmill\[vad\]'"):
+        make(corpus, tmp_path / "run", small_model)
+
+
+def test_nodes_need_the_package_only_where_it_is_used(small_model: Path, tmp_path: Path) -> None:
+    for settings in ({}, VAD):
+        job = prepare(load_settings(None, settings), small_model, str(tmp_path), {"CPU": 2.0}, ("encode",))
+        assert ("silero-vad" in job.packages, "onnxruntime" in job.packages) == (bool(settings), bool(settings))
+
+
+def test_a_large_file_is_not_shared_between_tasks(corpus: Path) -> None:
+    for vad in (False, True):
+        (task, *more) = plan([str(corpus / "call.wav")], vad=vad, task_bytes=1 << 12, chunk_samples=19_200).tasks
+        assert bool(more) == ("@samples" in task.units.schema.names) == (not vad)
+
+
+def test_lengths_of_a_dry_run_are_not_those_of_stretches(corpus: Path, tmp_path: Path) -> None:
+    for vad in ("none", "silero"):
+        settings = {"input.vad": vad, "input.max_s": 2.0}
+        assert dry_run(corpus / "call.wav", tmp_path / "none", settings=settings).skipped == (vad == "none")
 
 
 def test_segments_of_a_manifest_are_refused(corpus: Path, tmp_path: Path, small_model: Path) -> None:
