@@ -21,19 +21,15 @@ from pipeline.dry_run import dry_run
 from pipeline.errors import InputError, OutputError, SettingsError
 from pipeline.job import prepare
 from pipeline.loading import load_audio
-from pipeline.run.commit import committed, drop, settle
+from pipeline.run.commit import drop
 from pipeline.run.reader import Run
-from pipeline.run.transient import BROKEN, lasting
-from pipeline.run.write import write_failures, write_parts
-from pipeline.schema import FAILURES_SCHEMA, parents, spoken_ids, stretch_id
+from pipeline.schema import spoken_ids
 from pipeline.settings import load_settings
-from pipeline.sources.plan import plan
 from pipeline.storage.text import id_hashes
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import retry
 from tests.helpers.commands import in_process
 from tests.helpers.faults.chaos import Chaos, DriverKilled, without_ray
-from tests.helpers.rows import coded_row
 from tests.helpers.shards import write_parquet, write_tar
 
 VAD = {"input.vad": "silero"}
@@ -97,16 +93,6 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 # ---- ids
-
-
-def test_ids_of_stretches() -> None:
-    assert stretch_id("a.wav", 0.0, 12345.678) == "a.wav#0-12345.678"
-    assert stretch_id("a.wav@ch2", 1.5, 100.0) == "a.wav#1.5-100@ch2"
-    assert stretch_id("a@ch0", 0.001, 2.0) == "a@ch0#0.001-2"
-    for id_ in ("a.wav", "a@ch12", "a#1-2", "a#b@ch1"):
-        assert spoken_ids(pa.array([stretch_id(id_, 0.5, 1.25)])).to_pylist() == [id_]
-    assert spoken_ids(pa.array(["a#1", "a#1-", "a#x-y", "a"])).to_pylist() == ["a#1", "a#1-", "a#x-y", "a"]
-    assert parents(pa.array(["a#1-2@ch1", "b"])).to_pylist() == ["a@ch1", "b", "a", "b"]
 
 
 def test_ids_are_those_of_a_manifest(tmp_path: Path, run: Run) -> None:
@@ -301,12 +287,6 @@ def test_nodes_need_the_package_only_where_it_is_used(small_model: Path, tmp_pat
         assert ("silero-vad" in job.packages, "onnxruntime" in job.packages) == (bool(settings), bool(settings))
 
 
-def test_a_large_file_is_not_shared_between_tasks(corpus: Path) -> None:
-    for vad in (False, True):
-        (task, *more) = plan([str(corpus / "call.wav")], vad=vad, task_bytes=1 << 12, chunk_samples=19_200).tasks
-        assert bool(more) == ("@samples" in task.units.schema.names) == (not vad)
-
-
 def test_lengths_of_a_dry_run_are_not_those_of_stretches(corpus: Path, tmp_path: Path) -> None:
     for vad in ("none", "silero"):
         settings = {"input.vad": vad, "input.max_s": 2.0}
@@ -381,70 +361,6 @@ def test_rows_of_parquet(
     assert check(made.location, [str(one) for one in (given if isinstance(given, list) else [given])]).problems == []
     deaf()
     again(made, given)
-
-
-# ---- what is committed
-
-
-def row(id_: str, stretches: int, channel: int | None = None) -> pa.Table:
-    more = {name: pa.array([value], pa.int32()) for name, value in (("stretches", stretches), ("channel", channel))}
-    return coded_row(id_, 1920, source_channels=pa.array([2], pa.int32()), **more)
-
-
-def failed(id_: str, stretches: int | None, channel: int | None = None, message: str = "x") -> pa.Table:
-    values = {"id": id_, "source": "", "channel": channel, "stretches": stretches, "stage": "read"}
-    values |= {"source_channels": 2}
-    return pa.Table.from_pylist([{**values, "error": "UnreadableAudio", "message": message}], FAILURES_SCHEMA)
-
-
-def done(folder: Path) -> set[str]:
-    return set(committed(LOCAL, str(folder)).ids.to_pylist())
-
-
-def test_a_file_is_done_with_its_last_stretch(tmp_path: Path) -> None:
-    write_parts(pa.concat_tables([row("a#1-2", 3), row("a#3-4", 3), row("b#1-2", 1)]), LOCAL, str(tmp_path))
-    assert done(tmp_path) == {"a#1-2", "a#3-4", "b#1-2", "b"}
-    write_failures(failed("a#5-6", 3), LOCAL, str(tmp_path))
-    assert done(tmp_path) == {"a#1-2", "a#3-4", "a#5-6", "b#1-2", "b", "a"}
-
-
-def test_a_file_is_done_with_the_last_stretch_of_its_last_channel(tmp_path: Path) -> None:
-    write_parts(pa.concat_tables([row("a#1-2@ch1", 2, 1), row("a#3-4@ch1", 2, 1)]), LOCAL, str(tmp_path))
-    assert done(tmp_path) == {"a#1-2@ch1", "a#3-4@ch1", "a@ch1"}
-    write_failures(failed("a@ch2", None, 2), LOCAL, str(tmp_path))
-    assert "a" in done(tmp_path)
-
-
-def test_a_silent_channel_does_not_stand_for_the_others(tmp_path: Path) -> None:
-    write_failures(failed("a@ch1", None, 1), LOCAL, str(tmp_path))
-    assert done(tmp_path) == {"a@ch1"}
-    write_failures(failed("a@ch2", None, 2), LOCAL, str(tmp_path))
-    assert done(tmp_path) == {"a@ch1", "a@ch2", "a"}
-
-
-def test_a_file_is_not_done_where_a_stretch_may_be_read_later(tmp_path: Path) -> None:
-    write_parts(row("a#1-2@ch1", 2, 1), LOCAL, str(tmp_path))
-    write_failures(failed("a#3-4@ch1", 2, 1, f"it {BROKEN}timed out)"), LOCAL, str(tmp_path))
-    ids = committed(LOCAL, str(tmp_path)).ids
-    assert "a@ch1" in ids.to_pylist()
-    assert lasting(LOCAL, str(tmp_path), ids).to_pylist() == ["a#1-2@ch1"]
-
-
-@pytest.mark.parametrize("parts", [["a#1-2", "a#3-4"], ["a@ch1", "a@ch2"], ["a#1-2@ch1", "a#3-4@ch1"]])
-def test_a_file_whose_parts_are_all_there_did_not_fail(tmp_path: Path, parts: list[str]) -> None:
-    """A reader failed, and the one after it did not."""
-    whole = "a@ch1" if parts[0].startswith("a#") and "@" in parts[0] else "a"
-    channel = [int(id_[-1]) if "@" in id_ else None for id_ in parts]
-    stretches = [2 if "#" in id_ else None for id_ in parts]
-    rows = [row(*one) for one in zip(parts, stretches, channel, strict=True)]  # type: ignore[arg-type]
-    write_failures(failed(whole, None, channel[0]), LOCAL, str(tmp_path))
-    write_parts(rows[0], LOCAL, str(tmp_path))
-    settle(LOCAL, str(tmp_path))
-    assert whole in done(tmp_path)  # by its failure: the other part is missing
-    write_parts(rows[1], LOCAL, str(tmp_path))
-    settle(LOCAL, str(tmp_path))
-    assert not list((tmp_path / "failures").glob("*"))
-    assert whole in done(tmp_path)
 
 
 # ---- faults
