@@ -49,7 +49,7 @@ def spoken_ids(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 def parents(ids: pa.Array) -> pa.Array:
     """The ids of all that recordings of these `ids` may be a stretch or a channel of."""
     spoken = spoken_ids(ids)
-    return pa.concat_arrays([spoken, file_ids(spoken)])
+    return pa.concat_arrays([file_ids(ids), spoken, file_ids(spoken)])
 
 
 CHUNK_SCHEMA = pa.schema(

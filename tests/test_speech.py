@@ -301,13 +301,6 @@ def test_segments_of_a_manifest_are_refused(corpus: Path, tmp_path: Path, small_
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recording_with_the_id_of_a_stretch_is_refused(corpus: Path, tmp_path: Path, small_model: Path) -> None:
-    rows = [{"id": id_, "path": str(corpus / "talk.flac")} for id_ in ("a", "a#1-2.5", "b#1-2")]
-    (tmp_path / "m.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    with pytest.raises(InputError, match=r"'a#1-2.5' has an id as stretches of speech in 'a' get"):
-        make(tmp_path / "m.jsonl", tmp_path / "run", small_model)
-
-
 def test_bounds_are_of_stretches(
     run: Run, corpus: Path, tmp_path: Path, small_model: Path, deaf: Callable[[], None]
 ) -> None:

@@ -170,12 +170,13 @@ def refuse_segments(found: Sequence[Found]) -> None:
                 f"the manifest gives the times of {len(given):,} segments, first of {given['@id'][0].as_py()!r}, and"
                 " input.vad finds them itself: set input.vad=none, or leave the times out of the manifest"
             )
-    spoken = spoken_ids(ids)
-    clash = ids.filter(pc.and_(pc.not_equal(spoken, ids), pc.is_in(spoken, value_set=ids.combine_chunks())))
+    alike = ids.filter(pc.not_equal(spoken_ids(ids), ids))
+    owners = [spoken_ids(alike), file_ids(spoken_ids(alike))]
+    clash = alike.filter(pc.or_(*(pc.is_in(one, value_set=ids.combine_chunks()) for one in owners)))
     if len(clash):
         raise InputError(
-            f"the recording {clash[0].as_py()!r} has an id as stretches of speech in {spoken_ids(clash)[0].as_py()!r}"
-            " get under input.vad: give one of them another id"
+            f"the recording {clash[0].as_py()!r} has an id as stretches of speech in another recording get under"
+            " input.vad: give one of them another id"
         )
 
 

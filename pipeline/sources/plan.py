@@ -215,15 +215,15 @@ class Committed:
         self.ids, self.prefixed = ids.take(pc.sort_indices(ids)), prefixed
         inside = self.ids.filter(pc.match_substring_regex(self.ids, r"(@ch\d+|#[0-9.]+-[0-9.]+)$"))
         spoken = spoken_ids(inside)
-        self.inside = pa.table({"id": inside, "spoken": spoken, "file": file_ids(spoken)})
+        self.inside = pa.table({"id": inside, "file": file_ids(inside), "spoken": spoken, "whole": file_ids(spoken)})
 
     def within(self, task: ReadTask) -> pa.Array:
         """Those of channels and speech of the task's files; or those of recordings in its containers, and of the
         containers where they failed as a whole."""
         if task.kind == "files":
             files = task.units["@id"].cast(pa.large_string()).combine_chunks()
-            here = [pc.is_in(self.inside[name], files) for name in ("spoken", "file")]
-            return self.inside.filter(pc.or_(*here))["id"].combine_chunks()
+            file, spoken, whole = (pc.is_in(self.inside[name], files) for name in ("file", "spoken", "whole"))
+            return self.inside.filter(pc.or_(file, pc.or_(spoken, whole)))["id"].combine_chunks()
         if not self.prefixed:
             return self.ids
         ranges = []

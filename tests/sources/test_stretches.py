@@ -1,5 +1,6 @@
 """Stretches of speech in plans and parts: their ids, which files are done, what remains."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 import soundfile
 from pyarrow.fs import LocalFileSystem
 
+from pipeline.errors import InputError
 from pipeline.run.commit import committed, settle
 from pipeline.run.transient import BROKEN, lasting
 from pipeline.run.write import write_failures, write_parts
@@ -25,7 +27,7 @@ def test_ids_of_stretches() -> None:
     for id_ in ("a.wav", "a@ch12", "a#1-2", "a#b@ch1"):
         assert spoken_ids(pa.array([stretch_id(id_, 0.5, 1.25)])).to_pylist() == [id_]
     assert spoken_ids(pa.array(["a#1", "a#1-", "a#x-y", "a"])).to_pylist() == ["a#1", "a#1-", "a#x-y", "a"]
-    assert parents(pa.array(["a#1-2@ch1", "b"])).to_pylist() == ["a@ch1", "b", "a", "b"]
+    assert parents(pa.array(["a#1-2@ch1", "b"])).to_pylist() == ["a#1-2", "b", "a@ch1", "b", "a", "b"]
 
 
 def test_a_large_file_is_not_shared_between_tasks(tmp_path: Path) -> None:
@@ -80,6 +82,15 @@ def test_a_file_is_not_done_where_a_stretch_may_be_read_later(tmp_path: Path) ->
     ids = committed(LOCAL, str(tmp_path)).ids
     assert "a@ch1" in ids.to_pylist()
     assert lasting(LOCAL, str(tmp_path), ids).to_pylist() == ["a#1-2@ch1"]
+
+
+@pytest.mark.parametrize("other", ["a#1-2.5", "a#1-2@ch1"])
+def test_a_recording_with_the_id_of_a_stretch_is_refused(tmp_path: Path, other: str) -> None:
+    rows = [{"id": id_, "path": "a.wav"} for id_ in ("a", "b#1-2", "c@ch1", other)]
+    (tmp_path / "m.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert len(plan([str(tmp_path / "m.jsonl")]).tasks[0].units) == 4
+    with pytest.raises(InputError, match=f"'{other}' has an id as stretches of speech in another recording get"):
+        plan([str(tmp_path / "m.jsonl")], vad=True)
 
 
 def test_what_is_done_of_a_channel_of_a_manifest(tmp_path: Path) -> None:
