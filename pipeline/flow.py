@@ -27,6 +27,7 @@ from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
+from pipeline.audio.speech import engine
 from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import Kept, RemoteLedger, keep
 from pipeline.cluster.load import load_codec
@@ -116,6 +117,7 @@ def tokenize(
 def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     """Ray, and the lock of the run at `out`, both until `held` is closed."""
     stages = ("encode", "decode") if settings.reconstruct else ("encode",)
+    engine(settings.input.vad)
     model = find_model(settings.model)  # before Ray starts, which takes seconds
     held.enter_context(session(settings))
     job = prepare(settings, model, out, ray.cluster_resources(), stages)
@@ -130,7 +132,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     record, rules = describe(job, paths), job.settings.input
     before = None if overwrite else resume(job.fs, job.run, record)
     refuse_inside(paths, rules.schemes, job.fs, job.run)
-    whole = discover_all(paths, rules.column, rules.access, root=rules.root, channel=rules.channel)
+    whole = discover_all(
+        paths, rules.column, rules.access, root=rules.root, channel=rules.channel, vad=rules.finds_speech
+    )
     found = of_shard(whole, job.shard)
     for note in () if quiet else found.notes:
         print(f"voxmill: {note}", file=sys.stderr)
