@@ -94,10 +94,13 @@ MAY_IMPORT = {
     },
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
-COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
+COMPOSERS = (
+    *("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.bench", "pipeline.cli"),
+    "pipeline.__main__",
+)
 RAY = (
     *("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.waves"),
-    "pipeline.cluster",
+    *("pipeline.cluster", "pipeline.bench"),
 )
 MAX_FLOORS = 8
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.bench import bench
 from pipeline.cli.export import export
 from pipeline.cli.stream import stream
 from pipeline.errors import VoxmillError
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.add_typer(bench, name="bench")
 app.add_typer(stream, name="stream")
 app.command()(export)
 
@@ -230,29 +232,6 @@ def demo(out: Annotated[str, typer.Option(help="The run's folder.")] = "voxmill-
     from pipeline.cli.demo import run_demo
 
     run_demo(out, _print_result)
-
-
-@app.command()
-def bench(
-    model: Annotated[str, typer.Option(help="A folder, a hub id, or full-size.", metavar="DIR")] = "full-size",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precisions: Annotated[list[str] | None, typer.Option("--precision", help="May be repeated.")] = None,
-    audio: Annotated[
-        str | None, typer.Option(help="A folder of clips; synthetic signals by default.", metavar="DIR")
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the figures to this file.", metavar="FILE")
-    ] = None,
-) -> None:
-    """Benchmark the engine against upstream: speed, memory, agreement. No Ray."""
-    import json
-
-    from actors.bench.run import run_bench, table
-
-    result = run_bench(model, device, precisions or (), audio)
-    print(table(result))
-    if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=2))
 
 
 def _preview(

@@ -1,0 +1,92 @@
+"""`voxmill bench`: the engine, reading, or the whole way from files to codes, beside what else there is."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+bench = typer.Typer(invoke_without_command=True)
+
+Speech = Annotated[
+    str | None, typer.Option(help="What recordings are made from: any input; bundled clips.", metavar="FOLDER")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.", metavar="FILE")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@bench.callback()
+def engine(
+    context: typer.Context,
+    model: Annotated[str, typer.Option(help="A folder, a hub id, or full-size.", metavar="DIR")] = "full-size",
+    device: Device = "auto",
+    precisions: Annotated[list[str] | None, typer.Option("--precision", help="May be repeated.")] = None,
+    audio: Annotated[
+        str | None, typer.Option(help="A folder of clips; synthetic signals by default.", metavar="DIR")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Benchmark the engine against upstream: speed, memory, agreement. No Ray. Subcommands: read, pipeline."""
+    if context.invoked_subcommand is not None:
+        return
+    from actors.bench.run import run_bench, table
+
+    result = run_bench(model, device, precisions or (), audio)
+    _show(result, table(result), json_file)
+
+
+@bench.command("read")
+def reading(
+    speech: Speech = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    json_file: JsonFile = None,
+) -> None:
+    """Reading, by format: times real time on one core, beside librosa.load and soundfile with soxr."""
+    from pipeline.bench.read import bench_read, table
+
+    result = bench_read(speech, rounds)
+    _show(result, table(result), json_file)
+
+
+@bench.command("pipeline")
+def files_to_codes(
+    speech: Speech = None,
+    model: Annotated[
+        str, typer.Option(help="full-size (random weights), demo, a folder or a hub id.", metavar="MODEL")
+    ] = "full-size",
+    minutes: Annotated[float, typer.Option(help="Of audio in the corpus that is made.")] = 5.0,
+    longest_s: Annotated[float, typer.Option(help="Seconds of its longest recording, at most.")] = 1200.0,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    device: Device = "cpu",
+    precision: Annotated[str, typer.Option(help="Of every way: fp32, fp16 or bf16.")] = "fp32",
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each way; one a core by default.")] = None,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option("--peer", help="lists, clips, threads, ray or voxmill; may be repeated; all by default."),
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Files to codes: upstream in three ways, Ray Data by its documentation, voxmill; in turns, a process each."""
+    from pipeline.bench.race import PEERS, bench_pipeline
+    from pipeline.bench.race_table import race_table
+
+    result = bench_pipeline(
+        speech,
+        model,
+        minutes=minutes,
+        rounds=rounds,
+        longest_s=longest_s,
+        device=device,
+        precision=precision,
+        threads=threads,
+        peers=peers or tuple(PEERS),
+        tell=lambda line: print(f"voxmill: {line}", file=sys.stderr, flush=True),
+    )
+    _show(result, race_table(result), json_file)
+
+
+def _show(result: dict[str, Any], text: str, json_file: Path | None) -> None:
+    print(text)
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=2))
