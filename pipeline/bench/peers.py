@@ -7,6 +7,7 @@ is left out, with its reason on stderr.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -145,4 +146,6 @@ PEERS: dict[str, Callable[[Task], None]] = {
 
 if __name__ == "__main__":
     name, audio, out, model, device, precision, cores = sys.argv[1:]
+    if hasattr(os, "sched_setaffinity"):  # Linux: other threads than PyTorch's, and other processes, get no more cores
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
     PEERS[name](Task(Path(audio), Path(out), model, device, precision, int(cores)))

@@ -45,8 +45,8 @@ def bench_pipeline(
 ) -> dict[str, Any]:
     """The figures of each of `peers` over a corpus of `minutes`, made from the speech at `location` (None: bundled).
 
-    `model`: "full-size" (seeded random weights), "demo", a folder or a hub id. `threads`: of PyTorch, by default one a
-    core. `tell` gets a line after each process. Raises InputError, ModelError, DeviceError.
+    `model`: "full-size" (seeded random weights), "demo", a folder or a hub id. `threads`: of PyTorch, and cores that a
+    peer may use; by default all. `tell` gets a line after each process. Raises InputError, ModelError, DeviceError.
     """
     if unknown := [peer for peer in peers if peer not in PEERS]:
         raise InputError(f"--peer {unknown[0]}; it can be {', '.join(PEERS)}.")
@@ -64,8 +64,9 @@ def bench_pipeline(
                 startup, _ = run_peer(peer, first, folder, how)
                 spent, made = run_peer(peer, corpus, folder, how)
                 codes.setdefault(peer, made)
-                found[peer].append({**asdict(spent), "startup_s": startup.wall_s, **held(made)})
-                tell(f"round {number + 1} of {rounds}, {peer}: {spent.error or f'{spent.wall_s:.1f} s'}")
+                error = startup.error or spent.error
+                found[peer].append({**asdict(spent), "error": error, "startup_s": startup.wall_s, **held(made)})
+                tell(f"round {number + 1} of {rounds}, {peer}: {error or f'{spent.wall_s:.1f} s'}")
     return {
         "model": "full-size (seeded random weights)" if model == "full-size" else model,
         "date": date.today().isoformat(),
@@ -106,12 +107,13 @@ def figures(rounds: list[dict[str, Any]], corpus: Corpus, codes: Codes, truth: C
     if found["error"]:
         return found
     whole = [one["audio_s"] / one["wall_s"] for one in rounds]
-    running = [one["audio_s"] / max(one["wall_s"] - one["startup_s"], 1e-3) for one in rounds]
+    left = [(one["audio_s"], one["wall_s"] - one["startup_s"]) for one in rounds]
+    running = [audio_s / seconds for audio_s, seconds in left if seconds > 0]
     return found | {
         "times_real": statistics.median(whole),
         "spread": [min(whole), max(whole)],
-        "times_real_running": statistics.median(running),
-        "spread_running": [min(running), max(running)],
+        "times_real_running": statistics.median(running) if running else None,  # None: too little audio
+        "spread_running": [min(running), max(running)] if running else None,
         "startup_s": statistics.median(one["startup_s"] for one in rounds),
         "cores_busy": statistics.median(one["cpu_s"] / one["wall_s"] for one in rounds),
     }

@@ -49,8 +49,8 @@ def _row(name: str, one: dict[str, Any], base: float | None) -> list[str]:
     ]
 
 
-def _speed(median: float, spread: list[float]) -> str:
-    return f"{median:,.1f} ({spread[0]:,.1f} to {spread[1]:,.1f})"
+def _speed(median: float | None, spread: list[float] | None) -> str:
+    return "-" if median is None or spread is None else f"{median:,.1f} ({spread[0]:,.1f} to {spread[1]:,.1f})"
 
 
 def _note(name: str, one: dict[str, Any]) -> str:

@@ -60,7 +60,9 @@ def files_to_codes(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     device: Device = "cpu",
     precision: Annotated[str, typer.Option(help="Of every way: fp32, fp16 or bf16.")] = "fp32",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of each way; one a core by default.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of PyTorch, and cores of each way; all by default.")
+    ] = None,
     peers: Annotated[
         list[str] | None,
         typer.Option("--peer", help="lists, clips, threads, ray or voxmill; may be repeated; all by default."),
