@@ -56,10 +56,11 @@ def distance(output: np.ndarray, target: np.ndarray) -> float:
 
 
 def si_sdr(output: np.ndarray, target: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio of waves [T], in dB."""
+    """Scale-invariant signal-to-distortion ratio of waves [T], in dB; infinite for equal ones."""
     output, target = (wave.astype(np.float64) - wave.mean() for wave in (output, target))
     wanted = (output @ target) / (target @ target) * target
-    return float(10 * np.log10((wanted @ wanted) / ((output - wanted) @ (output - wanted))))
+    noise = (output - wanted) @ (output - wanted)
+    return float(10 * np.log10((wanted @ wanted) / noise)) if noise else float("inf")
 
 
 def intelligibility(output: np.ndarray, target: np.ndarray) -> float:

@@ -25,8 +25,8 @@ def bottleneck(stages: Mapping[str, Mapping[str, Any]]) -> str:
     if not any(shares.values()):
         return "The times of the stages are not recorded in this run."
     name = max(shares, key=lambda one: shares[one])
-    rest = " and ".join(f"{other} {share:.0%}" for other, share in shares.items() if other != name)
-    busy = f"busy {shares[name]:.0%} of the time{_inside(stages[name])}{rest and f', {rest}'}"
+    others = ", ".join(f"{other} {share:.0%}" for other, share in shares.items() if other != name)
+    busy = f"busy {shares[name]:.0%} of the time{_inside(stages[name])}{others and f', the others less ({others})'}"
     if shares[name] < BUSY:
         return (
             f"No stage is the bottleneck: the busiest is {name}, {busy}, so the run waited for something outside its "

@@ -61,8 +61,8 @@ def read_codes(fs: FileSystem, paths: Sequence[str], size: int, seed: int = 0) -
         for rows in stream_part(fs, path):
             arrays = [codes for codes in codes_arrays(rows["codes"]) if codes is not None]
             codes = np.concatenate(arrays)[: share - of_part]
-            if len(examples) < EXAMPLES:
-                examples.append((rows["id"][0].as_py(), arrays[0][:EXAMPLE_FRAMES]))
+            names = rows["id"].to_pylist()[: EXAMPLES - len(examples)]
+            examples += [(name, one[:EXAMPLE_FRAMES]) for name, one in zip(names, arrays, strict=False)]
             counts += _counts(codes, size)
             of_part += len(codes)
             if of_part >= share:

@@ -95,9 +95,9 @@ def _signals(measured: list[Measured]) -> list[Picture]:
 def _sampled(heard: Survey) -> str:
     gone = f"; {heard.gone:,} more could not be read any more" if heard.gone else ""
     return (
-        f"Loudness, clipping, silence and bandwidth come from a random sample of "
-        f"{plural(len(heard.measured), 'recording')} with codes, read again from their sources, {heard.longest_s:g} s of "
-        f"each at most{gone}."
+        "Loudness, clipping, silence and bandwidth come from a random sample of "
+        f"{plural(len(heard.measured), 'recording')} with codes, read again from their sources, {heard.longest_s:g} s "
+        f"of each at most{gone}."
     )
 
 
@@ -109,7 +109,7 @@ def _upsampled(measured: list[Measured]) -> list[str]:
     least = min(narrow, key=lambda one: one.signal.bandwidth_hz)
     widest = max(one.signal.bandwidth_hz for one in narrow)
     return [
-        f"{len(narrow):,} of them ({share(len(narrow), len(measured))}) hold nothing above {widest / 1000:.1f} kHz although"
-        f" their rate could hold more, such as {least.id} ({least.source_rate / 1000:g} kHz, sound up to "
+        f"{len(narrow):,} of them ({share(len(narrow), len(measured))}) hold nothing above {widest / 1000:.1f} kHz "
+        f"although their rate could hold more, such as {least.id} ({least.source_rate / 1000:g} kHz, sound up to "
         f"{least.signal.bandwidth_hz / 1000:.1f} kHz): upsampled, or coded with a low-pass."
     ]

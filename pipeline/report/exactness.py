@@ -21,8 +21,8 @@ def agreement_section(summary: Mapping[str, Any]) -> Section:
         return Section("agreement", title, [f"Nothing to compare: {why}."])
     seconds = summary["settings"]["output"].get("agreement_s", 0.0)
     lead = (
-        f"{shares[0]:.2%} of the codes of codebook 0, and {np.mean(shares):.2%} of all 16, are those that fp32 gives, on "
-        f"up to {seconds:g} s of the run's own audio ({summary['precision']} on {summary['device']})."
+        f"{shares[0]:.2%} of the codes of codebook 0, and {np.mean(shares):.2%} of all 16, are those that fp32 gives, "
+        f"on up to {seconds:g} s of the run's own audio ({summary['precision']} on {summary['device']})."
     )
     alt = "Agreement by codebook: " + ", ".join(f"{value:.0%}" for value in shares)
     picture = Picture(columns(100 * np.array(shares), "equal to fp32, %", alt, 100), "Equal codes by codebook.")

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 SIZE = (4.4, 2.3)
 """Inches. 422 px: two or three beside each other on a wide screen, one on a phone, where text shrinks to no less than
 9 px."""
+FEW_BARS = 4
+"""Fewer bars are not made thicker than these."""
 INK, GRID = "#010203", "#040506"
 SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04")
 COLOURS = {INK: "currentColor", GRID: "var(--grid)"} | {name: f"var(--c{i + 1})" for i, name in enumerate(SERIES)}
@@ -114,7 +116,7 @@ def bars(
     def draw(axis: Any) -> None:
         drawn = axis.barh(range(len(names)), values, color=SERIES[0], height=0.7)
         axis.set_yticks(range(len(names)), names)
-        axis.invert_yaxis()
+        axis.set_ylim(max(len(names), FEW_BARS) - 0.5, -0.5)
         axis.set(xlabel=label)
         axis.grid(False, axis="y")
         axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
@@ -122,7 +124,7 @@ def bars(
             axis.bar_label(drawn, texts, padding=3)
             axis.margins(x=0.25)
 
-    return picture(draw, alt, (SIZE[0], max(1.2, 0.55 + 0.26 * len(names))))
+    return picture(draw, alt, (SIZE[0], max(SIZE[1], 0.55 + 0.26 * len(names))))
 
 
 def columns(values: np.ndarray, label: str, alt: str, top: float | None = None) -> str:
@@ -159,7 +161,7 @@ def lines(
     return picture(draw, alt)
 
 
-def heat_map(values: np.ndarray, labels: tuple[str, str], alt: str, right: float, wide: bool = False) -> str:
+def heat_map(values: np.ndarray, labels: tuple[str, str], alt: str, right: float) -> str:
     """`values` [rows, columns] as colours, low ones dark; the x axis goes from 0 to `right`."""
 
     def draw(axis: Any) -> None:
@@ -168,4 +170,4 @@ def heat_map(values: np.ndarray, labels: tuple[str, str], alt: str, right: float
         axis.set(xlabel=labels[0], ylabel=labels[1])
         axis.grid(False)
 
-    return picture(draw, alt, (2 * SIZE[0], SIZE[1]) if wide else SIZE)
+    return picture(draw, alt)

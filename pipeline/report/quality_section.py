@@ -10,7 +10,8 @@ from pipeline.report.words import plural
 UNITS = {"log-mel distance": "mean absolute difference, nat (lower is better)", "SI-SDR": "dB (higher is better)"}
 PUBLISHED_FROM = (
     "Published, not measured here: figures of the codecs' authors on their own test set, from the table of "
-    "semantic-related speech tokenizers in the README of QwenLM/Qwen3-TTS (Qwen3-TTS Technical Report, arXiv 2601.15621)"
+    "semantic-related speech tokenizers in the README of QwenLM/Qwen3-TTS (Qwen3-TTS Technical Report, arXiv "
+    "2601.15621)"
 )
 PUBLISHED = (
     ("Qwen-TTS-Tokenizer-12Hz, 16 codebooks", "3.21", "3.68", "0.96", "4.16", "0.95"),

@@ -1,5 +1,6 @@
 """A sample of a run's recordings -> figures that need audio, and players; within a bound of seconds."""
 
+import itertools
 import random
 import time
 from dataclasses import dataclass
@@ -82,20 +83,16 @@ def choose(measured: list[Measured], seed: int = 0) -> list[tuple[str, Measured]
 
     In turns (worst, median, random, worst, ...), so that the first few have some of each.
     """
+    each = PLAYERS // len(KINDS)
     ranked = sorted((one for one in measured if RANKED_BY in one.quality), key=lambda one: -one.quality[RANKED_BY])
-    middle = len(ranked) // 2
-    by_kind = {
-        "worst": ranked,
-        "median": sorted(ranked, key=lambda one: abs(ranked.index(one) - middle)),
-        "random": random.Random(seed).sample(measured, len(measured)),
-    }
-    chosen: dict[str, tuple[str, Measured]] = {}
-    for _ in range(PLAYERS // len(KINDS)):
-        for kind in KINDS:
-            fresh = next((one for one in by_kind[kind] if one.id not in chosen), None)
-            if fresh is not None:
-                chosen[fresh.id] = (kind, fresh)
-    return list(chosen.values())
+    worst, rest = ranked[:each], ranked[each:]
+    begin = min(max(0, len(ranked) // 2 - each - each // 2), max(0, len(rest) - each))
+    median = rest[begin : begin + each]
+    taken = {one.id for one in worst + median}
+    others = [one for one in measured if one.id not in taken]
+    chosen = (worst, median, random.Random(seed).sample(others, min(PLAYERS - len(taken), len(others))))
+    turns = itertools.zip_longest(*chosen)
+    return [(kind, one) for turn in turns for kind, one in zip(KINDS, turn, strict=True) if one is not None]
 
 
 def _measured(heard: Heard) -> Measured:
