@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 SIZE = (4.4, 2.3)
@@ -37,15 +38,24 @@ STYLE: Any = {
     "grid.color": GRID,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
 }
+SHORT = ticker.EngFormatter(sep="")
+"""40k, 1.2M: labels that fit beside the axis."""
 NO_METADATA: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
-def picture(draw: Callable[[Any], None], alt: str, size: tuple[float, float] = SIZE) -> str:
-    """What `draw` draws on an axis, as an <svg> element with `alt` for those who do not see it."""
+def picture(
+    draw: Callable[[Any], None], alt: str, height: float = SIZE[1], left: float = 0.6, above: float = 0.08
+) -> str:
+    """What `draw` draws on an axis, as an <svg> element with `alt` for those who do not see it.
+
+    `height` of all, room to the `left` of the axis and `above` it, in inches. A layout engine that finds them takes as
+    long as drawing.
+    """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(SIZE[0], height))
         figure.patch.set_alpha(0)
-        axis = figure.subplots()
+        sides = {"left": left / SIZE[0], "right": 1 - 0.12 / SIZE[0]}
+        axis = figure.subplots(gridspec_kw={**sides, "bottom": 0.45 / height, "top": 1 - above / height})
         axis.patch.set_alpha(0)
         draw(axis)
         file = io.StringIO()
@@ -87,10 +97,11 @@ def histogram(
         axis.set(xlabel=label, ylabel="recordings", ylim=(0, 1.15 * max(1, counts.max())))
         if log:
             axis.set_xscale("log")
-            axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
             axis.xaxis.set_major_formatter("{x:g}")
             axis.xaxis.set_minor_formatter("")
-        axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+        axis.yaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+        axis.yaxis.set_major_formatter(SHORT)
         for name, value in (marks or {}).items():
             axis.axvline(value, color=SERIES[1], linewidth=1.2, linestyle="--")
             axis.annotate(
@@ -116,15 +127,16 @@ def bars(
     def draw(axis: Any) -> None:
         drawn = axis.barh(range(len(names)), values, color=SERIES[0], height=0.7)
         axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(max(len(names), FEW_BARS) - 0.5, -0.5)
+        middle, half = (len(names) - 1) / 2, max(len(names), FEW_BARS) / 2
+        axis.set_ylim(middle + half, middle - half)
         axis.set(xlabel=label)
         axis.grid(False, axis="y")
-        axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+        axis.xaxis.set_major_locator(ticker.MaxNLocator(4))
         if texts:
             axis.bar_label(drawn, texts, padding=3)
             axis.margins(x=0.25)
 
-    return picture(draw, alt, (SIZE[0], max(SIZE[1], 0.55 + 0.26 * len(names))))
+    return picture(draw, alt, max(SIZE[1], 0.55 + 0.26 * len(names)), 0.2 + 0.085 * max(map(len, names)))
 
 
 def columns(values: np.ndarray, label: str, alt: str, top: float | None = None) -> str:
@@ -148,7 +160,8 @@ def lines(
         for (name, values), colour in zip(series.items(), SERIES, strict=False):
             axis.plot(x, values, color=colour, linewidth=1.5, label=name)
         axis.set(xlabel=labels[0], ylabel=labels[1], ylim=(0, top), xlim=(0, x[-1] if len(x) else 1))
-        axis.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+        axis.yaxis.set_major_locator(ticker.MaxNLocator(4))
+        axis.yaxis.set_major_formatter(SHORT)
         axis.legend(
             ncols=len(series),
             loc="lower left",
@@ -158,7 +171,7 @@ def lines(
             columnspacing=1,
         )
 
-    return picture(draw, alt)
+    return picture(draw, alt, above=0.28)
 
 
 def heat_map(values: np.ndarray, labels: tuple[str, str], alt: str, right: float) -> str:
