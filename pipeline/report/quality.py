@@ -7,7 +7,6 @@ import numpy as np
 import soxr
 
 from actors.contract import SAMPLE_RATE
-from actors.measures import distance, intelligibility, si_sdr
 
 SHORTEST_S = 0.5
 """Shorter pairs are not measured: STOI and PESQ have no frames then."""
@@ -17,6 +16,8 @@ PESQ_RATES = {"PESQ WB": (16_000, "wb"), "PESQ NB": (8_000, "nb")}
 
 def measures() -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:
     """Name -> function of (reconstruction, recording), float32 [T] at 24 kHz; those whose packages are here."""
+    from actors.measures import distance, intelligibility, si_sdr  # PyTorch: only where there is a pair to compare
+
     found: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"log-mel distance": distance, "SI-SDR": si_sdr}
     if importlib.util.find_spec("pystoi"):
         found["STOI"] = intelligibility

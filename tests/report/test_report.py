@@ -1,6 +1,7 @@
 """The page of a run: complete, escaped, self-contained; written by the command, and at the end of a run."""
 
 import json
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from pipeline import tokenize, write_report
 from pipeline.errors import OutputError
 from pipeline.report import at_end
 from pipeline.report.at_end import report_at_end
+from pipeline.report.quality import measures
 from pipeline.run.write import write_parts
+from tests.export_speed import fabricate
 from tests.helpers.commands import speak, voxmill
 from tests.helpers.reported import HOSTILE, finished, hostile_failure, reported_run, timed_attempt
 
@@ -68,7 +71,7 @@ def test_a_page_shows_all_sections_and_fetches_nothing(tmp_path: Path) -> None:
     assert "model=demo" not in page.text  # the settings of this record are the defaults
     pictures = [attributes for attributes in page.all("svg") if attributes["role"] == "img"]
     assert all(attributes["aria-label"] for attributes in pictures)
-    assert len(pictures) == len(page.all("figure")) == 3 + 8 + 6 + 1 + 5
+    assert len(pictures) == len(page.all("figure")) == 3 + 8 + 6 + 1 + len(measures())
     players = page.all("audio")
     assert len(players) == 2 * 9
     assert all("controls" in one and one["aria-label"] for one in players)
@@ -121,3 +124,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert voxmill("report", tmp_path / "nothing") == 2
     (run / "run.json").write_text(json.dumps({"state": 3}))
     assert voxmill("report", run) == 2
+
+
+@pytest.mark.slow
+def test_a_large_run_takes_seconds_and_little_room(tmp_path: Path) -> None:
+    fabricate(tmp_path / "run", 20_000)
+    run = finished(tmp_path / "run")
+    begin_s = time.process_time()
+    page = Page(Path(write_report(run)))
+    assert time.process_time() - begin_s < 12  # 60 s of 100,000 recordings
+    assert (run / "report.html").stat().st_size < 10 << 20
+    assert "20,000 recordings = 20,000 with codes" in page.text
+    assert "None of 200 sampled sources could be read again" in page.text
+    assert "200,000 frames" in page.text
