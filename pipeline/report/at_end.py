@@ -3,7 +3,7 @@
 import sys
 
 OF_WALL = 0.02
-"""Share of a run's time that hearing a sample may take; the page itself takes 3 to 5 s more, whatever the run."""
+"""Share of a run's time that hearing a sample may take. The page itself takes about 5 s of CPU more for any run."""
 
 
 def report_at_end(location: str, wall_s: float) -> None:

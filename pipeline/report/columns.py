@@ -4,7 +4,7 @@ Memory grows with the corpus by 16 bytes a recording, which finding doubles take
 recordings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem
 
 from actors.contract import SAMPLE_RATE
 from pipeline.report.corpus import Corpus
-from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
+from pipeline.run.layout import FAILURES, SKIPPED, parts
 from pipeline.run.parts import read_part
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.text import id_hashes
@@ -29,15 +29,16 @@ ROW = "::row [0-9]+$"
 """How a source ends that is a row of a table."""
 
 
-def read_columns(fs: FileSystem, run: str, sample: int, seed: int = 0) -> tuple[Corpus, pa.Table]:
-    """The corpus, and `sample` of its recordings (all, where there are no more), in an order that only `seed` decides.
+def read_columns(fs: FileSystem, run: str, paths: Sequence[str], sample: int, seed: int = 0) -> tuple[Corpus, pa.Table]:
+    """The corpus: the parts of codes `paths`, and the failures and skipped ones of `run`; and a sample of recordings.
 
-    The sample has the columns KEPT and "part", the path of its part of codes. Raises OutputError for a damaged part.
+    The sample has `sample` of them (all, where there are no more), in an order that only `seed` decides; its columns
+    are KEPT and "part", the path of its part of codes. Raises OutputError for a damaged part.
     """
     corpus, hashes, long = Corpus(), [np.empty(0, "S16")], []
     drawn = CODES_SCHEMA.empty_table().select(KEPT).append_column("part", pa.array([], pa.string()))
     ranks = np.empty(0, np.uint64)
-    for path in parts(fs, run, CODES):
+    for path in paths:
         rows = read_part(fs, path, CODES_SCHEMA, COLUMNS)
         firsts = rows.filter(pc.equal(rows["chunk"], 0))
         hashes.append(id_hashes(firsts["id"]))

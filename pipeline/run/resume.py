@@ -128,9 +128,8 @@ def clear(fs: FileSystem, run: str) -> None:
     if fs.get_file_info(f"{run}/{RUN_FILE}").type != FileType.File:
         return
     mark(fs, run, complete=False)
-    for page in fs.get_file_info([f"{run}/{REPORT_FILE}"]):
-        if page.type == FileType.File:
-            fs.delete_file(page.path)
+    if fs.get_file_info(f"{run}/{REPORT_FILE}").type == FileType.File:
+        fs.delete_file(f"{run}/{REPORT_FILE}")
     for folder in (CODES, FAILURES, SKIPPED, WAVES):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")

@@ -30,7 +30,7 @@ def test_a_run_is_counted(tmp_path: Path) -> None:
     commit(tmp_path, coded_row("row", 48_000, source="x.parquet::row 17", source_rate=8000, source_channels=2))
     commit(tmp_path, failed_row("f"), failed_row("g"), failed_row("h", "TooLong"))
     write_failures(failed_row("s").select(pq_names(tmp_path)), DISK, str(tmp_path), folder="skipped")
-    corpus, sample = read_columns(DISK, str(tmp_path), 10)
+    corpus, sample = read_columns(DISK, str(tmp_path), parts(DISK, str(tmp_path), "codes"), 10)
     assert (corpus.recordings, corpus.partial, corpus.chunks, corpus.seams) == (3, 1, 5, 1)
     assert (corpus.failed, corpus.skipped, corpus.accounted, corpus.doubles) == (3, 1, 7, 0)
     assert corpus.failures == {("read", "NotAudio"): 2, ("read", "TooLong"): 1}
@@ -55,7 +55,7 @@ def pq_names(run: Path) -> list[str]:
 def test_doubles_are_found(tmp_path: Path) -> None:
     commit(tmp_path, coded_row("a", 24_000), coded_row("b", 24_000))
     commit(tmp_path, coded_row("a", 48_000), failed_row("b"))
-    assert read_columns(DISK, str(tmp_path), 0)[0].doubles == 2
+    assert read_columns(DISK, str(tmp_path), parts(DISK, str(tmp_path), "codes"), 0)[0].doubles == 2
 
 
 def test_a_sample_depends_on_the_seed_and_not_on_the_parts(tmp_path: Path) -> None:
@@ -64,7 +64,9 @@ def test_a_sample_depends_on_the_seed_and_not_on_the_parts(tmp_path: Path) -> No
     for first in range(0, 40, 8):
         commit(tmp_path / "five", *rows[first : first + 8][::-1])
     drawn = [
-        read_columns(DISK, str(tmp_path / name), 10, seed)[1]["id"].to_pylist()
+        read_columns(DISK, str(tmp_path / name), parts(DISK, str(tmp_path / name), "codes"), 10, seed)[1][
+            "id"
+        ].to_pylist()
         for name, seed in (("one", 0), ("five", 0), ("one", 1))
     ]
     assert drawn[0] == drawn[1]
@@ -73,7 +75,7 @@ def test_a_sample_depends_on_the_seed_and_not_on_the_parts(tmp_path: Path) -> No
 
 
 def test_an_empty_run(tmp_path: Path) -> None:
-    corpus, sample = read_columns(DISK, str(tmp_path), 10)
+    corpus, sample = read_columns(DISK, str(tmp_path), parts(DISK, str(tmp_path), "codes"), 10)
     assert (corpus.accounted, corpus.doubles, len(sample)) == (0, 0, 0)
     assert corpus.length_s(0.5) == 0
     assert read_codes(DISK, [], 2048) is None

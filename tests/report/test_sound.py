@@ -57,6 +57,8 @@ def test_distances_tell_near_from_far() -> None:
     assert compare(wave[:100], wave[:100]) == {}
     assert compare(0 * wave, wave) == {}
     assert "SI-SDR" not in compare(wave, wave)  # infinite
+    blip = np.concatenate([0.3 * noise[:2400], np.zeros(SAMPLE_RATE, np.float32)])
+    assert "STOI" not in compare(blip, blip)  # 0.1 s of sound: too little for it
 
 
 def test_pesq_where_it_is_installed() -> None:
@@ -65,7 +67,6 @@ def test_pesq_where_it_is_installed() -> None:
     found = compare(wave + 1e-6 * tone(5.0)[: len(wave)], wave)
     assert found["PESQ WB"] == pytest.approx(4.64, abs=0.05)  # the most that the measures give
     assert found["PESQ NB"] == pytest.approx(4.55, abs=0.05)
-    assert "PESQ WB" not in compare(tone(1.0), 1e-9 * tone(1.0))  # no speech in it
 
 
 def test_a_player_holds_the_beginning() -> None:
