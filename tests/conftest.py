@@ -22,7 +22,8 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_reports() -> Iterator[None]:
-    """Runs of this process write no page at their end, which takes seconds; tests of reports ask for one."""
+    """Runs in this process write no page at their end: it takes seconds, and hundreds of tests read none. Those of the
+    report put it back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.report.at_end.report_at_end", lambda location, wall_s: None)
         yield

@@ -15,6 +15,8 @@ from pipeline.run.find_waves import Waves
 
 LEAST = 6
 """Recordings that are heard, and players that are made, however short the time is: a small run has some, too."""
+PATIENCE_S = 15.0
+"""Of LEAST, for sources that answer slowly or not at all any more."""
 OF_MEASURING = 0.6
 """Share of the time for measuring; the rest is for players."""
 RANKED_BY = "log-mel distance"
@@ -64,7 +66,7 @@ def survey(rows: pa.Table, waves: Waves, column: str | None, seconds: float, see
         drawn += 1
         if heard is not None:
             measured.append(_measured(heard))
-        if drawn >= LEAST and time.monotonic() - begin_s > OF_MEASURING * seconds:
+        if _over(begin_s, OF_MEASURING * seconds, drawn):
             break
     chosen = choose(measured, seed)
     again = [row for row in wanted if row["id"] in {one.id for _, one in chosen}]
@@ -72,10 +74,16 @@ def survey(rows: pa.Table, waves: Waves, column: str | None, seconds: float, see
     for heard in listen(again, waves, column):
         if heard is not None:
             uris[heard.id] = (data_uri(heard.original), None if heard.decoded is None else data_uri(heard.decoded))
-        if len(uris) >= LEAST and time.monotonic() - begin_s > seconds:
+        if _over(begin_s, seconds, len(uris)):
             break
     players = [Player(kind, one, *uris[one.id]) for kind, one in chosen if one.id in uris]
     return Survey(drawn, drawn - len(measured), measured, players)
+
+
+def _over(begin_s: float, seconds: float, done: int) -> bool:
+    """True once there are no `seconds` left; the first LEAST may take longer, but not for ever."""
+    passed_s = time.monotonic() - begin_s
+    return passed_s > seconds and (done >= LEAST or passed_s > PATIENCE_S)
 
 
 def choose(measured: list[Measured], seed: int = 0) -> list[tuple[str, Measured]]:
