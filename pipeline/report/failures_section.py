@@ -6,7 +6,7 @@ from pipeline.report.words import plural, share
 
 MOST_REASONS = 30
 MOST_CHARACTERS = 400
-"""Of a message."""
+"""Of an id, and of a message."""
 
 
 def failures_section(corpus: Corpus) -> Section:
@@ -18,7 +18,7 @@ def failures_section(corpus: Corpus) -> Section:
     folds = [
         Fold(
             f"{error} ({stage}): {min(count, len(corpus.examples[stage, error]))} of {count:,}",
-            [(one["id"], one["message"][:MOST_CHARACTERS]) for one in corpus.examples[stage, error]],
+            [(one["id"][:MOST_CHARACTERS], one["message"][:MOST_CHARACTERS]) for one in corpus.examples[stage, error]],
         )
         for (stage, error), count in reasons
     ]

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from actors.contract import SAMPLE_RATE
 from pipeline.report.corpus import Corpus
 from pipeline.report.section import Fold, Section, Table
 from pipeline.report.timeline import gpus, totals
-from pipeline.report.words import hours, plural, seconds, share
+from pipeline.report.words import hours, listed, plural, seconds, share
 from pipeline.settings import Settings
 from pipeline.storage.location import redact
+
+MOST_WARNINGS = 20
 
 
 def verdict(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> Section:
@@ -18,7 +21,7 @@ def verdict(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> Secti
         "verdict",
         _headline(corpus, summary, complete),
         [_counted(corpus), _once(corpus, complete)],
-        summary.get("warnings", []),
+        summary.get("warnings", [])[:MOST_WARNINGS],
         _tiles(corpus, summary),
         tables=[Table("How it was made", ("", ""), _made(summary))],
         folds=folds,
@@ -30,18 +33,11 @@ def _headline(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> str
         return f"{plural(corpus.doubles, 'id')} more than once: run voxmill check"
     if not complete:
         limited = summary.get("state") == "limited"
-        return (
-            "The first recordings of a corpus, as --limit asked"
-            if limited
-            else "Not complete: the same command goes on"
-        )
+        return "The first recordings, as --limit asked" if limited else "Not complete: the same command goes on"
     if not corpus.recordings:
         return "Complete, and no recording has codes"
-    return (
-        "Complete, without failures"
-        if not corpus.failed
-        else f"Complete, {share(corpus.failed, corpus.accounted)} failed"
-    )
+    failed = f"{share(corpus.failed, corpus.accounted)} failed"
+    return f"Complete, {failed}" if corpus.failed else "Complete, without failures"
 
 
 def _counted(corpus: Corpus) -> str:
@@ -83,13 +79,16 @@ def _made(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     revision = f" at revision {model['revision']}" if model.get("revision") else ""
     attempts = summary.get("attempts", [])
     return [
-        ("inputs", ", ".join(map(redact, summary["inputs"]))),
+        ("inputs", listed([redact(one) for one in summary["inputs"]])),
         ("model", f"{redact(model['id'])}{revision}"),
         ("sha256 of its weights", model["sha256"]),
         ("precision, device", f"{summary['precision']} on {summary['device']}"),
         ("attention", summary["attention"]),
         ("resampler", summary["resampler"]),
-        ("chunks", f"{chunk['samples'] / 24_000:g} s, with {chunk['context_samples'] / 24_000:g} s of context"),
+        (
+            "chunks",
+            f"{chunk['samples'] / SAMPLE_RATE:g} s, with {chunk['context_samples'] / SAMPLE_RATE:g} s of context",
+        ),
         *((key, str(summary[key])) for key in ("shard", "limit") if summary.get(key) is not None),
         ("settings that are not the defaults", ", ".join(changed_settings(summary["settings"])) or "none"),
         ("attempts", f"{len(attempts)}, the first started {attempts[0]['started']}" if attempts else "none finished"),

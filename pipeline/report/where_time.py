@@ -1,6 +1,6 @@
 """run.json -> the section on speed: its course, the stages, and the bottleneck."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,21 +11,19 @@ from pipeline.report.section import Picture, Section, Table
 from pipeline.report.timeline import Course, course, stage_sums
 from pipeline.report.words import seconds
 
+MOST_ATTEMPTS = 20
+
 
 def where_time(summary: Mapping[str, Any]) -> Section:
     """Says "not recorded" for runs that are older than the recording of stages."""
     attempts = summary.get("attempts", [])
     stages, over_time = stage_sums(attempts), course(attempts)
-    tables = (
-        [Table("Attempts", ("started", "processing", "audio", "times real time"), _attempts(attempts))]
-        if attempts
-        else []
-    )
+    tables = [_attempts(attempts)] if attempts else []
     if stages:
         head = ("stage", "workers", "nodes", "busy", "waited", "busy share", "audio", "memory, most", "device, most")
         tables.insert(0, Table("Stages, all attempts together", head, [_stage(*stage) for stage in stages.items()]))
     pictures = _pictures(over_time) if over_time else []
-    notes = [] if over_time else ["The course over time is not recorded in this run."]
+    notes = [] if over_time or not stages else ["The course over time is not recorded in this run."]
     if over_time and len(attempts) > 1:
         notes.append("The pictures show the longest attempt.")
     return Section("time", "Where the time went", [bottleneck(stages)], pictures=pictures, tables=tables, notes=notes)
@@ -48,7 +46,9 @@ def _pictures(found: Course) -> list[Picture]:
     if found.busy:
         means = ", ".join(f"{stage} {values.mean():.0%}" for stage, values in found.busy.items())
         busy = lines(x, {s: 100 * v for s, v in found.busy.items()}, (name, "busy, %"), f"Busy share: {means}", 103)
-        pictures.append(Picture(busy, "Share of the workers' time inside calls. For encode and decode: the device's."))
+        pictures.append(
+            Picture(busy, "Share of the workers' time inside calls; of encode and decode, about how busy devices are.")
+        )
     if found.queued_s:
         most = ", ".join(f"{stage} {seconds(values.max())}" for stage, values in found.queued_s.items())
         queued = lines(
@@ -77,13 +77,16 @@ def _mb(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f} MB"
 
 
-def _attempts(attempts: list[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    return [
+def _attempts(attempts: Sequence[Mapping[str, Any]]) -> Table:
+    last = attempts[-MOST_ATTEMPTS:]
+    rows = [
         (
             attempt["started"],
             seconds(attempt["wall_s"]),
             seconds(attempt["audio_s"]) if "audio_s" in attempt else "",
             f"{attempt['times_real_time']:,.1f}",
         )
-        for attempt in attempts
+        for attempt in last
     ]
+    caption = "Attempts" if len(last) == len(attempts) else f"The last {len(last)} of {len(attempts):,} attempts"
+    return Table(caption, ("started", "processing", "audio", "times real time"), rows)

@@ -1,4 +1,6 @@
-"""Numbers -> how the page writes them."""
+"""Numbers and names -> how the page writes them."""
+
+from collections.abc import Sequence
 
 
 def hours(value: float) -> str:
@@ -22,3 +24,9 @@ def share(part: float, whole: float) -> str:
 def plural(count: int, word: str) -> str:
     """ "1 recording", "2 recordings"."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """The first of `names`, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -12,7 +12,7 @@ from pipeline.report.quality_section import quality_section
 from pipeline.report.survey import Survey
 from pipeline.report.verdict import changed_settings, verdict
 from pipeline.report.where_time import where_time
-from pipeline.report.words import hours, plural, seconds, share
+from pipeline.report.words import hours, listed, plural, seconds, share
 from pipeline.settings import Settings
 from tests.helpers.rows import run_record
 
@@ -61,6 +61,15 @@ def test_seams_say_what_run_json_knows(attention: str, said: str) -> None:
     assert "there are no seams" in seams_section(Corpus(recordings=2, chunks=2), record).lead[0]
 
 
+def test_a_page_does_not_grow_with_inputs_and_attempts() -> None:
+    attempt = {"started": "2026", "wall_s": 1.0, "times_real_time": 2.0}
+    record = run_record(inputs=[f"{number}.wav" for number in range(1000)], attempts=[attempt] * 500)
+    assert len(str(verdict(Corpus(), record, complete=True))) < 3000
+    (table,) = where_time(record).tables
+    assert table.caption == "The last 20 of 500 attempts"
+    assert len(table.rows) == 20
+
+
 def test_few_frames_are_called_few() -> None:
     counts = np.zeros((16, 2048), np.int64)
     counts[:, 0] = 100
@@ -76,4 +85,6 @@ def test_words() -> None:
     assert seconds(90) == "1.5 min"
     assert [share(part, 1000) for part in (0, 1, 5, 500, 999, 1000)] == ["0%", "0.1%", "0.5%", "50%", "99.90%", "100%"]
     assert share(1, 0) == "0%"
+    assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert listed(["a", "b"], most=2) == "a, b"
     assert [plural(count, "id") for count in (0, 1, 1000)] == ["0 ids", "1 id", "1,000 ids"]
