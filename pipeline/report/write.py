@@ -30,7 +30,7 @@ from pipeline.version import __version__
 
 SAMPLE = 200
 """Recordings that are heard, unless the time is over before."""
-SECONDS = 60.0
+SECONDS = 30.0
 """For hearing them, where nothing else is said."""
 
 
