@@ -1,8 +1,10 @@
 """Rows of a sample -> the first seconds of each recording as its source holds it now, and of its reconstruction."""
 
 import contextlib
+import functools
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from pipeline.loading import Sound, load_audio
 from pipeline.run.find_waves import Waves
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import plan
+from pipeline.sources.task import InputRecording
 from pipeline.storage.translate import errors_as
 
 LONGEST_S = 20.0
@@ -42,35 +45,40 @@ def listen(rows: Sequence[dict[str, Any]], waves: Waves, column: str | None) -> 
         if inside:
             containers.setdefault(container, []).append(row)
         else:
-            yield _heard(row, row["source"], waves)
+            yield _heard(row, functools.partial(str, row["source"]), waves)
     for container, members in containers.items():
-        yield from _members(container, {row["source"]: row for row in members}, waves, column)
+        yield from _members(container, members, waves, column)
 
 
 def _members(
-    container: str, wanted: dict[str, dict[str, Any]], waves: Waves, column: str | None
+    container: str, rows: Sequence[dict[str, Any]], waves: Waves, column: str | None
 ) -> Iterator[Heard | None]:
     """Those of a tar, a zip or a table; reads no further than the last of them."""
+    wanted: dict[str, list[dict[str, Any]]] = {}  # a member may be several recordings, a channel each
+    for row in rows:
+        wanted.setdefault(row["source"], []).append(row)
     try:
-        for task in plan([container], column=column).tasks:
-            for found in recordings(task):
-                if found.source in wanted:
-                    row = wanted.pop(found.source)
-                    with found.open() as file:
-                        content = file.read()
-                    yield _heard(row, content, waves)
-                if not wanted:
-                    return
+        for found in itertools.chain.from_iterable(map(recordings, plan([container], column=column).tasks)):
+            for row in wanted.pop(found.source, []):
+                yield _heard(row, functools.partial(_content, found), waves)
+            if not wanted:
+                return
     except VoxmillError:  # it is gone, or another one
         pass
-    yield from [None] * len(wanted)
+    yield from [None] * sum(map(len, wanted.values()))
 
 
-def _heard(row: dict[str, Any], sound: Sound, waves: Waves) -> Heard | None:
+def _content(found: InputRecording) -> bytes:
+    with found.open() as file:
+        return file.read()
+
+
+def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves) -> Heard | None:
     start_s, length_s = row["start_s"], row["num_samples"] / SAMPLE_RATE
-    end_s = row["end_s"] if length_s <= LONGEST_S else (start_s or 0.0) + LONGEST_S
+    whole = row["chunks"] == 1 and length_s <= LONGEST_S
+    end_s = row["end_s"] if whole else (start_s or 0.0) + min(length_s, LONGEST_S)
     try:
-        original = load_audio(sound, channel=row["channel"], start_s=start_s, end_s=end_s)
+        original = load_audio(sound(), channel=row["channel"], start_s=start_s, end_s=end_s)
         decoded = _decoded(row, waves)
     except VoxmillError:  # gone, changed, or of credentials that are not known here: the sample shrinks
         return None

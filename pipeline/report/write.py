@@ -55,7 +55,7 @@ def write_report(location: str | Path, sample: int = SAMPLE, seconds: float = SE
     page = render(redact(str(location)), written, sections, heard.players, footer).encode()
     path = f"{run.path}/{REPORT_FILE}"
     write_whole(run.fs, path, lambda file: file.write(page))
-    return path
+    return f"{redact(run.location)}/{REPORT_FILE}"
 
 
 def _contents(corpus: Corpus, heard: Survey, use: CodebookUse | None, summary: dict[str, Any]) -> list[Section]:

@@ -22,6 +22,7 @@ from tests.helpers.rows import tone
 def row(id_: str, source: object, samples: int = SAMPLE_RATE, **more: object) -> dict[str, object]:
     """As `read_columns` draws it; its reconstruction is a file, if there is one."""
     given = {"start_s": None, "end_s": None, "channel": None, "part": "none", "source_rate": SAMPLE_RATE}
+    given["chunks"] = 1
     return {"id": id_, "source": str(source), "num_samples": samples, **given, **more}
 
 
@@ -35,6 +36,7 @@ def test_sources_are_read_again_wherever_they_lie(tmp_path: Path) -> None:
     recording(tmp_path, run, "plain", 1.0, 5)
     rows = [
         row("tar", f"{archive}::b.wav"),
+        row("tar channel 1", f"{archive}::b.wav", channel=1),
         row("plain", tmp_path / "5.wav"),
         row("piece", tmp_path / "5.wav", SAMPLE_RATE // 4, start_s=0.5, end_s=0.75),
         row("gone", "/nowhere.wav"),
@@ -43,8 +45,8 @@ def test_sources_are_read_again_wherever_they_lie(tmp_path: Path) -> None:
         row("no member", f"{archive}::c.wav"),
     ]
     found = {one.id: one for one in listen(rows, Waves(LocalFileSystem(), str(run)), None) if one}
-    assert set(found) == {"plain", "piece", "tar", "table"}
-    for id_ in ("plain", "tar", "table"):
+    assert set(found) == {"plain", "piece", "tar", "tar channel 1", "table"}
+    for id_ in ("plain", "tar", "tar channel 1", "table"):
         assert np.abs(found[id_].original - wave).max() < 1e-4
     assert len(found["piece"].original) == SAMPLE_RATE // 4
     decoded = found["plain"].decoded
@@ -58,9 +60,13 @@ def test_of_a_long_recording_the_beginning_is_heard(tmp_path: Path) -> None:
     wave = 0.1 * np.ones(round((LONGEST_S + 1) * 8000), np.float32)
     soundfile.write(tmp_path / "long.wav", wave, 8000)
     waves = Waves(LocalFileSystem(), str(finished(tmp_path / "run")))
-    (found,) = listen([row("long", tmp_path / "long.wav", 3 * len(wave))], waves, None)
-    assert found is not None
-    assert len(found.original) == LONGEST_S * SAMPLE_RATE
+    path = tmp_path / "long.wav"
+    rows = [row("long", path, 3 * len(wave)), row("cut", path, 2 * SAMPLE_RATE, chunks=11)]
+    long, cut = listen(rows, waves, None)
+    assert long is not None
+    assert cut is not None
+    assert len(long.original) == LONGEST_S * SAMPLE_RATE
+    assert len(cut.original) == 2 * SAMPLE_RATE  # of its first chunk
 
 
 def test_time_bounds_the_sample(tmp_path: Path) -> None:
