@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from pipeline import tokenize, write_report
+from pipeline import open_run, tokenize, write_report
+from pipeline.cli.show import result_text
 from pipeline.errors import OutputError
 from pipeline.report import at_end
 from pipeline.report.at_end import report_at_end
@@ -104,6 +105,7 @@ def test_a_run_writes_its_page_and_a_failing_one_is_a_warning(
     assert not (tmp_path / "run" / "report.html").exists()
     tokenize(corpus, tmp_path / "run", **options)
     assert "2 recordings = 2 with codes" in Page(tmp_path / "run" / "report.html").text
+    assert f"report    {tmp_path}/run/report.html" in result_text(open_run(tmp_path / "run"))
 
     def fails(location: str, seconds: float) -> str:
         raise OutputError(f"no room for {seconds} s")
