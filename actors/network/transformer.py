@@ -12,9 +12,12 @@ from torch import Tensor
 
 from actors.config import DecoderConfig, EncoderConfig
 from actors.network.attention import SEGMENT, Past, attend, rotary, rotate
+from actors.network.pack import Attention, in_blocks
 from actors.network.weights import Weights
 
 Norm = Callable[[Tensor], Tensor]
+Angles = tuple[Tensor, Tensor]
+"""Cosine and signed sine [S, head], see `rotary`."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,23 @@ class Layer:
     mlp: Callable[[Tensor], Tensor]
     mlp_scale: Tensor
 
-    def __call__(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], window: int | None, past: Past | None
-    ) -> tuple[Tensor, Past]:
-        """One segment x [B, S, D]; `angles` cosine and sine [S, head]. Returns x and the past of the next segment."""
-        head = angles[0].shape[1]
-        heads = F.linear(self.norm(x), self.qkv).unflatten(2, (3, -1, head))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each [B, heads, S, head]
-        attended, past = attend(rotate(query, *angles), rotate(key, *angles), value, window, past)
-        x = torch.addcmul(x, F.linear(attended.transpose(1, 2).flatten(2), self.out), self.scale)
-        return torch.addcmul(x, self.mlp(self.mlp_norm(x)), self.mlp_scale), past
+    def heads(self, x: Tensor, angles: Angles) -> Tensor:
+        """x [..., S, D] -> query, key, both rotated, and value [..., S, 3, heads, head]."""
+        cosine, sine = angles
+        qkv = F.linear(self.norm(x), self.qkv).unflatten(-1, (3, -1, cosine.shape[1]))
+        rotate(qkv[..., :2, :, :], cosine[:, None, None], sine[:, None, None])
+        return qkv
+
+    def rest(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows attention; x and attended [..., S, D]."""
+        x = torch.addcmul(x, F.linear(attended, self.out), self.scale)
+        return torch.addcmul(x, self.mlp(self.mlp_norm(x)), self.mlp_scale)
+
+    def __call__(self, x: Tensor, angles: Angles, window: int | None, past: Past | None) -> tuple[Tensor, Past]:
+        """One segment x [B, S, D]. Returns x and the past of the next segment."""
+        query, key, value = self.heads(x, angles).permute(2, 0, 3, 1, 4)  # each [B, heads, S, head]
+        attended, past = attend(query, key, value, window, past)
+        return self.rest(x, attended.transpose(1, 2).flatten(2)), past
 
 
 @dataclass(frozen=True)
@@ -51,20 +61,32 @@ class Transformer:
 
     def __call__(self, x: Tensor, segment: int = SEGMENT) -> Tensor:
         """x [B, T, D] -> [B, T, D], in place: layer by layer, each in segments."""
+        angles = [part.split(segment) for part in self._angles(0, x.shape[1], x.dtype)]
         for layer in self.layers:
             past = None
-            for start in range(0, x.shape[1], segment):
-                piece = x[:, start : start + segment]
-                angles = rotary(start, start + piece.shape[1], self.inverse_frequency, x.dtype)
-                piece[:], past = layer(piece, angles, self.window, past)
+            for piece, cosine, sine in zip(x.split(segment, 1), *angles, strict=True):
+                piece[:], past = layer(piece, (cosine, sine), self.window, past)
+        return x
+
+    def packed(self, x: Tensor, attention: Attention, block: int) -> Tensor:
+        """Steps x [rows, D] of a pack -> [rows, D]."""
+        angles = rotary(attention.positions, self.inverse_frequency, x.dtype)
+        mask = attention.mask(x.dtype)
+        for layer in self.layers:
+            qkv = in_blocks(lambda *part, layer=layer: layer.heads(part[0], part[1:]), block, x, *angles)
+            x = in_blocks(layer.rest, block, x, attention(qkv, mask))
         return x
 
     def resume(self, x: Tensor, pasts: list[Past | None], position: int) -> Tensor:
         """The next steps x [B, S, D] of a stream, from `position` on -> [B, S, D]. Updates `pasts`."""
-        angles = rotary(position, position + x.shape[1], self.inverse_frequency, x.dtype)
+        angles = self._angles(position, position + x.shape[1], x.dtype)
         for index, layer in enumerate(self.layers):
             x, pasts[index] = layer(x, angles, self.window, pasts[index])
         return x
+
+    def _angles(self, start: int, stop: int, dtype: torch.dtype) -> Angles:
+        positions = torch.arange(start, stop, device=self.inverse_frequency.device)
+        return rotary(positions, self.inverse_frequency, dtype)
 
 
 def mimi_transformer(weights: Weights, config: EncoderConfig, window: int | None) -> Transformer:
@@ -129,8 +151,10 @@ def layer_norm(weights: Weights, size: int, eps: float) -> Norm:
 
 
 def rms_norm(weights: Weights, size: int, eps: float) -> Norm:
-    """Root-mean-square norm, its statistics in fp32."""
+    """Root-mean-square norm, its statistics in fp32. CUDA has one kernel of it; on a CPU PyTorch's own is slower."""
     weight = weights.get("weight", size)
+    if weight.device.type == "cuda":
+        return lambda x: F.rms_norm(x, weight.shape, weight, eps)
 
     def norm(x: Tensor) -> Tensor:
         wide = x.float()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,13 +23,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from actors.config import CodecConfig
 from actors.device import PRECISIONS
-from actors.network.decoder import Decoder, decoder
-from actors.network.encoder import Encoder, encoder
+from actors.network.decoder import Decoder, decoder, latent_rows
+from actors.network.encoder import Encoder, encode_rows, encoder
 from actors.network.weights import Weights
 from actors.random_model import save_random_checkpoint, small_config
 from actors.read_config import read_config
 from actors.stream import StreamDecoder, StreamEncoder
-from actors.tiling.run_tiles import Tiled, Way, joined
+from actors.tiling.run_tiles import Load, Tiled, Way, joined
 
 CUDA = torch.device("cuda", 0)
 FRAMES = [3, 60, 27, 0, 1]
@@ -103,30 +104,25 @@ def paths(config: CodecConfig) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         yield f"stream decode {name}", lambda d=to_audio, w=way, c=config: streamed_audio(d, w, c)
 
 
+def on_device(width: int, way: Way) -> Load:
+    """Rows that are on the device already."""
+    return lambda spans: (torch.empty(high - low, width, device=CUDA, dtype=way.dtype) for low, high in spans)
+
+
 def encoded(weights: Encoder, way: Way) -> Tensor:
     """As `encode_waves`, from samples on the device on."""
     tiled = Tiled(weights.convolutions, weights.halo, way)
-    rows = tiled.pieces(
-        lambda spans: (torch.empty(b - a, weights.row, device=CUDA, dtype=way.dtype) for a, b in spans), FRAMES
-    )
-    features = joined(rows, sum(FRAMES)).split(FRAMES)
-    for part in tiled.alike(FRAMES):
-        codes, finite = weights.codes(torch.nn.utils.rnn.pad_sequence([features[i] for i in part], batch_first=True))
-        assert codes.dtype == torch.int16
-        assert finite.device.type == "cuda"
+    codes = encode_rows(weights, tiled, on_device(weights.row, way), FRAMES)
+    assert codes.dtype == torch.int16
     return codes
 
 
 def decoded(weights: Decoder, way: Way) -> Tensor:
     """As `decode_codes`, to samples on the device."""
+    latents = latent_rows(weights, way, np.zeros((sum(FRAMES), 16), np.int16), FRAMES)
+    assert (latents.dtype, latents.device) == (way.dtype, CUDA)
     tiled = Tiled(weights.convolutions, weights.halo, way)
-    for part in tiled.alike(FRAMES):
-        latents = weights.latents(torch.empty(len(part), FRAMES[part[0]], 16, dtype=torch.int64, device=CUDA))
-        assert latents.dtype == way.dtype
-    rows = tiled.pieces(
-        lambda spans: (torch.empty(b - a, weights.row, device=CUDA, dtype=way.dtype) for a, b in spans), FRAMES
-    )
-    return joined(rows, sum(FRAMES))
+    return joined(tiled.pieces(on_device(weights.row, way), FRAMES), sum(FRAMES))
 
 
 def streamed_codes(weights: Encoder, way: Way) -> Tensor:
