@@ -17,8 +17,8 @@ from tests.helpers.engine import CPU
 from tests.helpers.shapes import kernels_of
 from tests.helpers.signals import noise
 
-SECONDS = (0.05, 2.0, 5.5, 9.0, 12.0, 25.0)
-"""One of each length of a group, and across a window: 128 steps are 5.12 s."""
+SECONDS = (0.05, 5.5, 11.0)
+"""One of each length of a group, 128, 256 and 512 steps at 25 Hz, and one across a window of 10 s."""
 
 
 @given(
@@ -61,7 +61,7 @@ def test_new_lengths_are_no_new_shapes(batching: Codec) -> None:
     known = kernels_of(lambda: batching.encode(first)) | kernels_of(lambda: batching.decode([codes[-1][:80]]))
     assert len({name for name, _ in known}) >= 4
     rng = np.random.default_rng(0)
-    for count in (1, 3, 2):
+    for count in (2, 1):
         waves = [noise(round(s * 24_000)) for s in rng.uniform(0.05, max(SECONDS), count)]
         assert kernels_of(lambda waves=waves: batching.encode(waves)) <= known
         lengths = rng.integers(1, 80, count)
