@@ -41,8 +41,8 @@ CHOICES = {
 }
 TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 25, ("cuda", "decode"): 40}
 """Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short enough for the
-caches. On CUDA those that compute the fewest frames, by arithmetic, of clips of 1 to 35 s (median 6 s): a halo of 2 or 10
-frames is computed twice, and about half of a recording's last tile is padding."""
+caches. On CUDA those that compute the fewest frames, by arithmetic, of clips of 1 to 35 s (median 6 s): a halo of 2 or
+10 frames is computed twice, and about half of a recording's last tile is padding."""
 CUDA_TILES = 32
 """Tiles at once on CUDA, whatever memory is free: kernels are chosen by shape, and with them how they round. More of
 them pad more in the last batch: of 350 s of such clips 1.53 times the frames are encoded by 64, 1.34 times by 32. Where
