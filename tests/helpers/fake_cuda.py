@@ -1,7 +1,7 @@
 """The network's parts on fake CUDA tensors: PyTorch checks devices, types and shapes, and computes nothing.
 
 `python -m tests.helpers.fake_cuda GUARD` prints, as JSON, what kernels each path through the network launched: names,
-types and shapes. A process of its own, since the guard changes what "cuda" means in it.
+types, shapes and bytes. A process of its own, since the guard changes what "cuda" means in it.
 """
 
 import ctypes
@@ -12,14 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import cpp_extension
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from actors.config import CodecConfig
 from actors.device import PRECISIONS
@@ -30,12 +28,11 @@ from actors.random_model import save_random_checkpoint, small_config
 from actors.read_config import read_config
 from actors.stream import StreamDecoder, StreamEncoder
 from actors.tiling.run_tiles import Load, Tiled, Way, joined
+from tests.helpers.trace import traced
 
 CUDA = torch.device("cuda", 0)
 FRAMES = [3, 60, 27, 0, 1]
 """Of the recordings of a call: shorter than a tile, several tiles, exactly one, none, one frame."""
-Launch = tuple[str, str, list[list[int]]]
-"""Kernel, type of its result, shapes of its tensors."""
 
 
 def build_guard(folder: Path) -> Path:
@@ -61,27 +58,6 @@ def build_guard(folder: Path) -> Path:
         check=True,
     )
     return library
-
-
-class Log(TorchDispatchMode):
-    """Notes what is launched on the device. Views and allocations are no launches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.launches: list[Launch] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        first = result[0] if isinstance(result, (tuple, list)) and result else result
-        if (
-            isinstance(first, Tensor)
-            and first.device.type == "cuda"
-            and not func.is_view
-            and "empty" not in func.__name__
-        ):
-            shapes = [list(one.shape) for one in args if isinstance(one, Tensor)]
-            self.launches.append((func.__name__, str(first.dtype).removeprefix("torch."), shapes))
-        return result
 
 
 class Blank(Weights):
@@ -142,7 +118,7 @@ def streamed_audio(weights: Decoder, way: Way, config: CodecConfig) -> Tensor:
 
 
 def main() -> None:
-    """Each path's launches as JSON: {name: [[kernel, type, shapes], ...]}."""
+    """Each path's launches as JSON: {name: [[kernel, type, shapes, bytes], ...]}."""
     if torch.version.cuda is None:
         ctypes.CDLL(sys.argv[1], mode=ctypes.RTLD_GLOBAL)
     with tempfile.TemporaryDirectory() as folder:
@@ -150,10 +126,9 @@ def main() -> None:
     launches = {}
     with FakeTensorMode(), torch.inference_mode():
         for name, call in paths(config):
-            with Log() as log:
-                result = call()
-            assert result.device.type == "cuda", name
-            launches[name] = log.launches
+            results: list[Tensor] = []
+            launches[name] = traced(lambda call=call, results=results: results.append(call()), "cuda")
+            assert results[0].device.type == "cuda", name
     print(json.dumps(launches))
 
 
