@@ -14,7 +14,8 @@ from actors.network.attention import Past
 from actors.network.layers import Conv, Size, conv, linear
 from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
 from actors.network.quantizer import Dequantizer, dequantizer
-from actors.network.transformer import Norm, Transformer, decoder_transformer, rms_norm
+from actors.network.rows import Rows, rms_norm
+from actors.network.transformer import Transformer, decoder_transformer
 from actors.network.upsampling import Convolutions, convolutions
 from actors.network.weights import Weights
 from actors.tiling.run_tiles import Span, Tiled, Way
@@ -31,7 +32,7 @@ class Decoder:
     first: Conv
     into: tuple[Tensor, Tensor]
     transformer: Transformer
-    norm: Norm
+    norm: Rows
     out_of: tuple[Tensor, Tensor]
     convolutions: Convolutions
 

@@ -11,6 +11,7 @@ elsewhere gets into it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ BLOCK_FRAMES = {"cuda": 2048, "cpu": 128}
 """Frames of a block (164 s, 10 s): few kernels on a GPU, at little cost for a short call."""
 SHORTEST = 128
 """Steps of the shortest group under attention over everything; each longer one has twice as many."""
+
+
+class Segment(NamedTuple):
+    """Steps of one recording: `queries` of them from `row` on, and the `behind` rows before them that they may see."""
+
+    row: int
+    queries: int
+    behind: int
 
 
 @dataclass(frozen=True)
@@ -60,15 +69,14 @@ class Attention:
 
     def mask(self, dtype: torch.dtype) -> Tensor | None:
         """[steps, past + steps] to add to the scores of segments with a past, 0 or -inf; None where there are none."""
-        for group in self.groups:
-            if group.past:
-                assert self.window is not None
-                device = self.positions.device
-                distance = torch.arange(group.past, group.past + group.steps, device=device)[:, None]
-                distance = distance - torch.arange(group.past + group.steps, device=device)
-                seen = (distance >= 0) & (distance < self.window)
-                return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
-        return None
+        past, steps = max((group.past, group.steps) for group in self.groups)
+        if past == 0 or self.window is None:
+            return None
+        device = self.positions.device
+        distance = torch.arange(past, past + steps, device=device)[:, None]
+        distance = distance - torch.arange(past + steps, device=device)
+        seen = (distance >= 0) & (distance < self.window)
+        return torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,9 @@ def pack(lengths: Sequence[int], steps: int, window: int | None, block: int, dev
         size = max(1, block * steps // length)
         for batch in batches(segments, size):
             rows = np.full((size, past + length), blank * steps)
-            for number, (row, count, behind) in enumerate(batch):
-                rows[number, past - behind : past + count] = np.arange(row - behind, row + count)
-                order[row : row + count] = written + number * length + np.arange(count)
+            for number, (row, queries, behind) in enumerate(batch):
+                rows[number, past - behind : past + queries] = np.arange(row - behind, row + queries)
+                order[row : row + queries] = written + number * length + np.arange(queries)
             groups.append((rows.reshape(-1), past, length))
             written += size * length
     order[(blank + 1) * steps :] = order[blank * steps]
@@ -107,19 +115,19 @@ def pack(lengths: Sequence[int], steps: int, window: int | None, block: int, dev
     return Pack(frames, block, blank, parts[0], Attention(parts[1], made, parts[2], window))
 
 
-def _segments(lengths: Sequence[int], window: int | None) -> dict[tuple[int, int], list[tuple[int, int, int]]]:
-    """(past, steps) of a group -> its segments: the first row, how many rows, how many rows of the past there are.
+def _segments(lengths: Sequence[int], window: int | None) -> dict[tuple[int, int], list[Segment]]:
+    """Lengths in steps -> the segments of each kind of group, (past, steps).
 
     Over everything: whole recordings, by length. Over a window: as many steps as the window, after the steps before
     them; their number makes the keys a multiple of 8, as kernels with a mask want it.
     """
-    found: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+    found: dict[tuple[int, int], list[Segment]] = {}
     behind = 0 if window is None else 8 * whole(2 * window - 1, 8) - window
     for row, length in zip(offsets(lengths), lengths, strict=False):
         steps = window or max(SHORTEST, 1 << (length - 1).bit_length())
         for start in range(0, length, steps):
             key = (behind if start else 0, steps)
-            found.setdefault(key, []).append((row + start, min(steps, length - start), min(start, behind)))
+            found.setdefault(key, []).append(Segment(row + start, min(steps, length - start), min(start, behind)))
     return found
 
 

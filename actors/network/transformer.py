@@ -3,7 +3,6 @@
 Both of the codec's transformers: Mimi's (layer norm, GELU) and the decoder's (RMS norm, gated SiLU).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor
 from actors.config import DecoderConfig, EncoderConfig
 from actors.network.attention import SEGMENT, Past, attend, rotary, rotate
 from actors.network.pack import Attention, in_blocks
+from actors.network.rows import Rows, gated_silu_mlp, gelu_mlp, layer_norm, rms_norm
 from actors.network.weights import Weights
 
-Norm = Callable[[Tensor], Tensor]
 Angles = tuple[Tensor, Tensor]
 """Cosine and signed sine [S, head], see `rotary`."""
 
@@ -24,12 +23,12 @@ Angles = tuple[Tensor, Tensor]
 class Layer:
     """Weights of one layer; `qkv` [3 * heads * head, D] holds the three projections stacked."""
 
-    norm: Norm
+    norm: Rows
     qkv: Tensor
     out: Tensor
     scale: Tensor
-    mlp_norm: Norm
-    mlp: Callable[[Tensor], Tensor]
+    mlp_norm: Rows
+    mlp: Rows
     mlp_scale: Tensor
 
     def heads(self, x: Tensor, angles: Angles) -> Tensor:
@@ -98,7 +97,7 @@ def mimi_transformer(weights: Weights, config: EncoderConfig, window: int | None
             config,
             layer_norm(below.at("input_layernorm"), size, eps),
             layer_norm(below.at("post_attention_layernorm"), size, eps),
-            _gelu(below.at("mlp"), size, wide),
+            gelu_mlp(below.at("mlp"), size, wide),
         )
         for below in map(weights.at("layers").at, range(config.num_hidden_layers))
     ]
@@ -114,16 +113,14 @@ def decoder_transformer(weights: Weights, config: DecoderConfig) -> Transformer:
             config,
             rms_norm(below.at("input_layernorm"), size, eps),
             rms_norm(below.at("post_attention_layernorm"), size, eps),
-            _gated_silu(below.at("mlp"), size, wide),
+            gated_silu_mlp(below.at("mlp"), size, wide),
         )
         for below in map(weights.at("layers").at, range(config.num_hidden_layers))
     ]
     return Transformer(layers, _inverse_frequency(config).to(weights.device), config.sliding_window)
 
 
-def _layer(
-    weights: Weights, config: EncoderConfig | DecoderConfig, norm: Norm, mlp_norm: Norm, mlp: Callable[[Tensor], Tensor]
-) -> Layer:
+def _layer(weights: Weights, config: EncoderConfig | DecoderConfig, norm: Rows, mlp_norm: Rows, mlp: Rows) -> Layer:
     size, inner = config.hidden_size, config.num_attention_heads * config.head_dim
     attention = weights.at("self_attn")
     qkv = torch.cat([attention.at(name).read("weight", inner, size) for name in ("q_proj", "k_proj", "v_proj")])
@@ -142,33 +139,3 @@ def _inverse_frequency(config: EncoderConfig | DecoderConfig) -> Tensor:
     """fp32 [head / 2]: radians a step of each pair of a head's channels, as in transformers' default of RoPE."""
     exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
     return 1.0 / config.rope_theta**exponents
-
-
-def layer_norm(weights: Weights, size: int, eps: float) -> Norm:
-    """Layer norm over the last dimension."""
-    weight, bias = weights.get("weight", size), weights.get("bias", size)
-    return lambda x: F.layer_norm(x, weight.shape, weight, bias, eps)
-
-
-def rms_norm(weights: Weights, size: int, eps: float) -> Norm:
-    """Root-mean-square norm, its statistics in fp32. CUDA has one kernel of it; on a CPU PyTorch's own is slower."""
-    weight = weights.get("weight", size)
-    if weight.device.type == "cuda":
-        return lambda x: F.rms_norm(x, weight.shape, weight, eps)
-
-    def norm(x: Tensor) -> Tensor:
-        wide = x.float()
-        return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
-
-    return norm
-
-
-def _gelu(weights: Weights, size: int, wide: int) -> Callable[[Tensor], Tensor]:
-    up, down = weights.at("fc1").get("weight", wide, size), weights.at("fc2").get("weight", size, wide)
-    return lambda x: F.linear(F.gelu(F.linear(x, up)), down)
-
-
-def _gated_silu(weights: Weights, size: int, wide: int) -> Callable[[Tensor], Tensor]:
-    gate, up = weights.at("gate_proj").get("weight", wide, size), weights.at("up_proj").get("weight", wide, size)
-    down = weights.at("down_proj").get("weight", size, wide)
-    return lambda x: F.linear(F.silu(F.linear(x, gate)).mul_(F.linear(x, up)), down)
