@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-STAGES = ("read", "encode", "decode", "write")
+STAGES = ("read", "encode", "decode", "waves", "write")
 """In the order of the dataflow."""
 BUSY = 0.5
 """The busiest stage is the bottleneck from this share of its workers' time on; below it, something else is."""
