@@ -50,7 +50,7 @@ def best_settings(
             continue
         changed = {key: value for key, value in more.items() if value != _planned(now, key)}
         found.append((changed, predict(HOUR_S, measured, resources, cores, 0.0)))
-    best = max(found, key=lambda one: (round(one[1].rate, 2), -len(one[0])), default=None)
+    best = max(found, key=_worth, default=None)
     return best if best and best[1].rate >= WORTH * before.rate else None
 
 
@@ -71,6 +71,13 @@ def _candidates(
         actors = sum(value for key, value in option.items() if key.endswith(".actors"))
         if free_bytes is None or actors <= len(stages) or actors * ACTOR_BYTES <= free_bytes:
             yield option
+
+
+def _worth(found: tuple[dict[str, int], Prediction]) -> tuple[float, int, int]:
+    """Speed first, then few changes, then few actors, each of which has weights of its own."""
+    changed, prediction = found
+    actors = sum(value for key, value in changed.items() if key.endswith(".actors"))
+    return round(prediction.rate, 2), -len(changed), -actors
 
 
 def _with(settings: Settings, more: dict[str, int]) -> Settings:

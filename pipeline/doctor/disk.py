@@ -58,7 +58,7 @@ def check_space(location: str, hours: float | None, reconstruct: bool) -> Findin
     needed = each * 3600 * (hours or 0)
     if needed > free:
         smaller = "--no-reconstruct, --set output.wave_format=flac (half the size), or " if reconstruct else ""
-        return change("free space", seen, f"{needed / 1e9:.1f} GB for {hours:g} hours", f"{smaller}another --out.")
+        return change("free space", seen, f"{needed / 1e9:,.1f} GB for {hours:,.10g} hours", f"{smaller}another --out.")
     if free < LEAST_FREE:
         return change("free space", seen, f"{LEAST_FREE / 1e9:.1f} GB or more", "Free some, or choose another --out.")
     return ok("free space", seen)

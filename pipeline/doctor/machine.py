@@ -1,6 +1,5 @@
 """Settings -> the findings about this machine, and what a run here would have."""
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pipeline.doctor.decoders import check_decoders
 from pipeline.doctor.devices import check_device_memory, check_devices, check_half_precision, smi, torch_gpus
 from pipeline.doctor.disk import check_disk
 from pipeline.doctor.finding import Finding, change
-from pipeline.doctor.memory import check_memory, check_open_files, check_shared_memory, host_available
+from pipeline.doctor.memory import check_memory, check_open_files, check_shared_memory, host_available, shared_memory
 from pipeline.doctor.model import check_model
 from pipeline.doctor.versions import check_versions
 from pipeline.errors import DeviceError
@@ -55,7 +54,7 @@ def examine(settings: Settings, clips: Path, out: str, hours: float | None) -> M
         check_cores(cores, local_cpus()),
         check_threads(cores),
         check_memory(available, limit, resources.readers if resources and cluster == local else 1),
-        *([check_shared_memory(available)] if platform.system() == "Linux" else []),
+        check_shared_memory(available, shared_memory()),
         check_open_files(),
         *check_versions(),
         ray,

@@ -1,6 +1,5 @@
 """Host memory, its limit, shared memory and open files -> findings."""
 
-import os
 import resource
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ STORE_SHARE = 0.3
 """Of the available memory, which Ray takes for its object store (RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION)."""
 STORE_LEAST = 10**10
 """Bytes: a smaller /dev/shm does not make the object store smaller than this; Ray 2.60 then puts it elsewhere."""
+SHM = Path("/dev/shm")
 RAISED = 65_536
 """Open files to which Ray raises its own limit, as far as the hard limit goes."""
 OPEN_FILES = 4_096
@@ -36,17 +36,22 @@ def check_memory(available: int | None, limit: int | None, readers: int) -> Find
     return change("memory", seen, f"{needed / GIB:.1f} GiB for {readers} readers and the pools", advice)
 
 
-def check_shared_memory(available: int | None, folder: Path = Path("/dev/shm")) -> Finding:
-    """Whether Ray's object store fits into `folder`. `available`: free host memory in bytes, None: unknown."""
-    if not folder.is_dir():
-        return ok("shared memory", f"no {folder}: Ray keeps its objects in files")
-    free = shutil.disk_usage(folder).free
-    store = min(int((available or 0) * STORE_SHARE), max(STORE_LEAST, int(free * 0.95)))
-    seen = f"{folder} has {free / GIB:.2f} GiB free; Ray's object store will take {store / GIB:.2f} GiB"
+def check_shared_memory(available: int | None, free: int | None) -> Finding:
+    """Whether Ray's object store fits into /dev/shm. `available`: free host memory, `free`: of it there, in bytes;
+    None: unknown, or there is none."""
+    if free is None or available is None:
+        return ok("shared memory", f"no {SHM}: Ray keeps its objects in files")
+    store = min(int(available * STORE_SHARE), max(STORE_LEAST, int(free * 0.95)))
+    seen = f"{SHM} has {free / GIB:.2f} GiB free; Ray's object store will take {store / GIB:.2f} GiB"
     if store <= free:
         return ok("shared memory", seen)
     advice = f"Enlarge it: docker run --shm-size={store * 1.1 / GIB:.1f}g; in Kubernetes an emptyDir of medium Memory."
     return change("shared memory", seen, "all of it in shared memory: else objects go through files", advice)
+
+
+def shared_memory() -> int | None:
+    """Bytes that are free in /dev/shm; None where there is none."""
+    return shutil.disk_usage(SHM).free if SHM.is_dir() else None
 
 
 def check_open_files() -> Finding:
@@ -66,8 +71,3 @@ def host_available() -> int | None:
     from actors.device import host_free
 
     return host_free()
-
-
-def load_average() -> float:
-    """Processes that wanted a core during the last minute."""
-    return os.getloadavg()[0]
