@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ALONE = 0.85
+"""Share of the cores that it asks for which a stage gets, at least, where nobody else uses them."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -16,6 +19,11 @@ class Cost:
     def times_real_time(self) -> float:
         """Seconds of audio in a second."""
         return 1 / self.wall_s
+
+    @property
+    def share(self) -> float:
+        """Which part of the cores that it asked for it got."""
+        return min(1.0, self.cpu_s / (self.wall_s * self.threads))
 
 
 @dataclass(frozen=True)
@@ -41,5 +49,4 @@ class Measured:
         That of the stage which got most: threads that wait for each other do not count as others' use.
         """
         stages = ("read", "encode", "decode") if self.device == "cpu" else ("read",)
-        got = [one.cpu_s / (one.wall_s * one.threads) for one in self.costs if one.stage in stages]
-        return min(1.0, max(got))
+        return max(one.share for one in self.costs if one.stage in stages)

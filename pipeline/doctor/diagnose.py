@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.doctor.finding import Finding, Level, change, ok, warn
 
-STAGES = ("read", "encode", "decode", "write")
+STAGES = ("read", "encode", "decode", "waves", "write")
 BUSY = 0.8
 """Share of its time from which on a stage has no room left."""
 IDLE = 0.5
@@ -32,7 +32,8 @@ def diagnose(record: dict[str, Any], gpus_here: int = 0) -> list[Finding]:
     return [
         _speed(record, attempt),
         _device(record, stages, attempt, gpus_here),
-        _bottleneck(record, stages),
+        _bottleneck(record, stages, active(attempt)),
+        *_memory(stages),
         *_start(attempt),
         *_settings(record),
         _failures(record),
@@ -44,10 +45,18 @@ def _speed(record: dict[str, Any], attempt: dict[str, Any]) -> Finding:
     return ok("speed", f"{seen}: {attempt['times_real_time']:,.1f}x real time on {record['device']}")
 
 
-def busy_share(stage: dict[str, Any]) -> float:
-    """Of the time of a stage's workers, the part inside their calls."""
-    whole = stage["busy_s"] + stage["waited_s"]
-    return stage["busy_s"] / whole if whole else 0.0
+def busy_share(stage: dict[str, Any], active_s: float) -> float:
+    """Of the time of a stage's workers, the part inside their calls.
+
+    A worker's wait before its first call and after its last is not recorded: a stage had one worker's time at least,
+    which is `active_s`, the seconds of the run from the first call of the encode pool on.
+    """
+    return stage["busy_s"] / max(stage["busy_s"] + stage["waited_s"], active_s, 1e-9)
+
+
+def active(attempt: dict[str, Any]) -> float:
+    """Seconds of an attempt after its start, as far as that is known."""
+    return attempt["wall_s"] - (_before_first(attempt.get("timeline"), "busy_s") or 0.0)
 
 
 def _gpus(record: dict[str, Any], stages: dict[str, Any]) -> float:
@@ -69,7 +78,7 @@ def _device(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, A
         return warn("GPU used", "not recorded", "times of the stages", "Run it with this version of voxmill.")
     pools = [stages[stage] for stage in ("encode", "decode") if stage in stages]
     gpus = _gpus(record, stages)
-    share = sum(pool["busy_s"] for pool in pools) / max(gpus * attempt["wall_s"], 1e-9)
+    share = sum(pool["busy_s"] for pool in pools) / max(gpus * active(attempt), 1e-9)
     peaks = [pool["peak_device_mb"] for pool in pools if pool.get("peak_device_mb")]
     memory = f"; at most {max(peaks):,.0f} MB of its memory in a process" if peaks else ""
     seen = f"{share:.0%} of the time of {gpus:g} GPUs was inside calls of the pools{memory}"
@@ -79,17 +88,17 @@ def _device(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, A
     return make("GPU used", seen, f"{BUSY:.0%} or more", "See the bottleneck below; fewer GPUs would do the same.")
 
 
-def _bottleneck(record: dict[str, Any], stages: dict[str, Any]) -> Finding:
+def _bottleneck(record: dict[str, Any], stages: dict[str, Any], active_s: float) -> Finding:
     """Why is it slow? The stage that has no room left, and what gives it more."""
     if not stages:
         return warn("bottleneck", "not recorded", "times of the stages", "Run it with this version of voxmill.")
-    shares = {name: busy_share(stages[name]) for name in STAGES if name in stages}
+    shares = {name: busy_share(stages[name], active_s) for name in STAGES if name in stages}
     seen = ", ".join(f"{name} {share:.0%} busy ({stages[name]['workers']})" for name, share in shares.items())
     full = max(shares, key=lambda name: shares[name])
     if shares[full] < BUSY:
         advice = "Larger blocks on GPUs (--set chunk.block_mb=64); for a large corpus several runs with --shard."
         return warn("bottleneck", f"{seen}: every stage waits", "one that is busy: the driver hands out blocks", advice)
-    waits = full in ("read", "write") and shares.get("encode", 1.0) < IDLE
+    waits = full in ("read", "waves", "write") and shares.get("encode", 1.0) < IDLE
     level: Level = "change" if waits and record["device"] == "cuda" else "ok"
     return Finding("bottleneck", level, f"{seen}: {full} has no room left", *_more_of(full, record, stages))
 
@@ -102,7 +111,7 @@ def _more_of(name: str, record: dict[str, Any], stages: dict[str, Any]) -> tuple
         resampled = stage.get("resample_s", 0.0) / max(stage["busy_s"], 1e-9)
         also = f" {resampled:.0%} of it is resampling: a corpus at 24 kHz saves that." if resampled > 0.3 else ""
         return "pools that do not wait for readers", f"--set input.readers={2 * workers}, with CPUs for them.{also}"
-    if name == "write":
+    if name in ("waves", "write"):
         return "writers with room", "--set output.waves=tar, --no-reconstruct, or a faster --out."
     if cuda:
         more = f"--set {name}.actors={2 * workers} (or {name}.max_actors where nodes join)"
@@ -126,12 +135,17 @@ def _start(attempt: dict[str, Any]) -> list[Finding]:
     return [warn("start", seen, "a corpus that takes minutes", "Give one command many inputs, not one each.")]
 
 
-def _before_first(timeline: dict[str, Any] | None) -> float | None:
-    """Seconds until the first slot with encoded audio."""
-    if not timeline or not any(timeline.get("audio_s", {}).get("encode", [])):
+def _before_first(timeline: dict[str, Any] | None, series: str = "audio_s") -> float | None:
+    """Seconds until the first slot in which the encode pool finished audio ("busy_s": worked)."""
+    slots = (timeline or {}).get(series, {}).get("encode", [])
+    if timeline is None or not any(slots):
         return None
-    slots = timeline["audio_s"]["encode"]
-    return timeline["slot_s"] * next(number for number, audio_s in enumerate(slots) if audio_s)
+    return timeline["slot_s"] * next(number for number, value in enumerate(slots) if value)
+
+
+def _memory(stages: dict[str, Any]) -> list[Finding]:
+    peaks = [f"{name} {stages[name]['peak_memory_mb']:,.0f} MB" for name in STAGES if name in stages]
+    return [ok("memory", f"a process at its peak: {', '.join(peaks)}")] if peaks else []
 
 
 def _settings(record: dict[str, Any]) -> list[Finding]:

@@ -7,9 +7,9 @@
               blocks               what one driver hands out
     seconds = start + audio / rate + drain
 
-`wall` and `cpu` are seconds for a second of audio. `start`: until the first call of an actor. `drain`: the first and
-the last block are alone in the pipeline, so the stages beside the bottleneck add the time of one block.
-Not in it: left context of recordings longer than a chunk, and measuring agreement with fp32 in half precision.
+`wall` and `cpu` are seconds for a second of audio. `start`: until the first call of an actor, and the end of Ray.
+`drain`: the first and the last block are alone in the pipeline, so the stages beside the bottleneck add the time of one
+block. Not in it: left context of recordings longer than a chunk, and measuring agreement with fp32 in half precision.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from pipeline.doctor.cost import Measured
 
 RAY_S = 11.0
 """Seconds of a command beside its actors' own start: imports, a local Ray, a worker for each actor, the end of both.
-Measured on 2 cores."""
+Measured on 2 idle cores; on busy ones it takes as much longer as other work does."""
 BLOCKS_A_SECOND = 60.0
 """Blocks that one driver hands out, measured on 2 cores (README, "On a cluster")."""
 BYTES_A_SECOND = 4 * 24_000
@@ -62,8 +62,8 @@ def predict(audio_s: float, measured: Measured, resources: Resources, cores: flo
     pools = {stage: measured.of(stage, pool.threads) for stage, pool in resources.pools.items()}
     beside = [cost.wall_s for stage, cost in pools.items() if stage != bottleneck] + [measured.of("read").wall_s]
     drain = min(block_s(resources), audio_s) * sum(beside)
-    rate = allowed[bottleneck]
-    return Prediction(audio_s, RAY_S + measured.start_s + audio_s / rate + drain, rate, bottleneck, allowed)
+    rate, start = allowed[bottleneck], RAY_S / measured.share_of_cores + measured.start_s
+    return Prediction(audio_s, start + audio_s / rate + drain, rate, bottleneck, allowed)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from actors.bench.variants import model_folder
 from actors.checkpoint import DEMO_FOLDER
 from pipeline.cluster.resources import Resources
 from pipeline.doctor.advise import best_settings, config_file, plan_text
-from pipeline.doctor.cost import Measured
+from pipeline.doctor.cost import ALONE, Measured
 from pipeline.doctor.finding import Finding, change, ok, warn
 from pipeline.doctor.machine import Machine, examine
 from pipeline.doctor.memory import host_available
@@ -23,8 +23,6 @@ from pipeline.settings import Settings
 DEMO = "the demo model"
 HOURS = (1.0, 1000.0)
 """Of audio, where none are named."""
-ALONE = 0.85
-"""Share of the cores that a trial should get."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster.resources import allot
-from pipeline.doctor.cost import Cost, Measured
+from pipeline.doctor.cost import ALONE, Cost, Measured
 from pipeline.doctor.machine import Machine
 from pipeline.doctor.predict import predict
-from pipeline.doctor.report import ALONE, Wanted, _concluded, _of_trial, in_words, on_gpus
+from pipeline.doctor.report import Wanted, _concluded, _of_trial, in_words, on_gpus
 from pipeline.settings import Settings
 from tests.helpers.commands import speak, voxmill
 

@@ -43,6 +43,7 @@ def named(found: list[Finding], check: str) -> Finding:
 def test_a_busy_gpu() -> None:
     found = diagnose(record(0.3, 0.95), 1)
     assert {one.level for one in found} == {"ok"}
+    assert named(found, "memory").seen == "a process at its peak: read 500 MB, encode 500 MB, write 500 MB"
     used = named(found, "GPU used")
     assert (
         used.seen
@@ -71,6 +72,15 @@ def test_readers_keep_the_gpu_waiting() -> None:
 def test_a_writer_keeps_the_gpu_waiting() -> None:
     found = named(diagnose(record(0.1, 0.3, 0.1, write=0.99), 1), "bottleneck")
     assert (found.level, "output.waves=tar" in found.advice) == ("change", True)
+
+
+def test_a_worker_with_one_call_is_not_busy_all_the_time() -> None:
+    run = record(0.2, 0.3)
+    run["attempts"][0]["stages"]["write"] |= {"calls": 1, "busy_s": 0.5, "waited_s": 0.0}
+    found = named(diagnose(run, 1), "bottleneck")
+    assert "write 0% busy" in found.seen
+    run["attempts"][0]["timeline"] = {"slot_s": 10.0, "audio_s": {}, "busy_s": {"encode": [0.0] * 60 + [5.0] * 40}}
+    assert named(diagnose(run, 1), "GPU used").seen.startswith("75% of the time of 1 GPUs")  # 300 of 400 s
 
 
 def test_every_stage_waits() -> None:
