@@ -51,7 +51,7 @@ def examine(settings: Settings, clips: Path, out: str, hours: float | None) -> M
         *check_device_memory(gpus),
         check_half_precision(gpus, settings.precision, cpu_has_bf16()),
         check_features(torch.backends.cpu.get_cpu_capability()),
-        check_cores(cores, local_cpus()),
+        *([check_cores(cores, local_cpus())] if cluster == local else []),
         check_threads(cores),
         check_memory(available, limit, resources.readers if resources and cluster == local else 1),
         check_shared_memory(available, shared_memory()),

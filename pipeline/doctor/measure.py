@@ -54,6 +54,11 @@ class Trial:
     seconds: float
     spawned: float  # time.time() when the process of this trial was started
 
+    def seconds_of(self, stage: str) -> float:
+        """The part of `seconds` that `stage` has."""
+        whole = sum(SHARES[one] for one in ("read", "write", *self.threads))
+        return self.seconds * SHARES[stage] / whole
+
 
 def measure(trial: Trial) -> dict[str, Any]:
     """`costs`, and `start_s` of an actor; of two pools, which start together, that of the slower one."""
@@ -65,7 +70,7 @@ def measure(trial: Trial) -> dict[str, Any]:
         pool = _pool(part, trial)
         loaded_s = time.perf_counter() - begun
         for threads in counts:
-            cost, result, first_s = _calls(pool, part, block, threads, trial.seconds * SHARES[part] / len(counts))
+            cost, result, first_s = _calls(pool, part, block, threads, trial.seconds_of(part) / len(counts))
             costs.append(cost)
             late_s.append(loaded_s + first_s)
             if trial.device == "cpu" and cost.share < ALONE:
@@ -112,7 +117,7 @@ def _read(trial: Trial) -> tuple[list[pa.Table], list[Cost]]:
 
     rows = [row for row in read() if row["audio"][0].is_valid]  # one clip is broken on purpose
     seconds = sum(map(audio_s, rows))
-    return rows, [cost_of("read", 1, repeated(read, trial.seconds * SHARES["read"]), seconds)]
+    return rows, [cost_of("read", 1, repeated(read, trial.seconds_of("read")), seconds)]
 
 
 def _write(trial: Trial, block: pa.Table) -> Cost:
@@ -120,7 +125,7 @@ def _write(trial: Trial, block: pa.Table) -> Cost:
     block = _block([block.slice(row, 1) for row in range(len(block))], trial.block_s)
     with scratch(trial.out) as (fs, folder):
         write = _writer(trial, fs, folder)
-        times = repeated(lambda: write(block), trial.seconds * SHARES["write"])
+        times = repeated(lambda: write(block), trial.seconds_of("write"))
     return cost_of("write", 1, times, audio_s(block))
 
 

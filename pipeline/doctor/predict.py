@@ -73,16 +73,17 @@ class Fleet:
     gpus: int
     rate: float  # times real time
     hours: float
-    cores: float  # that must read and write beside the GPUs
+    cores: float | None  # that must read and write beside the GPUs; None: not measured
 
 
-def fleet(audio_s: float, gpus: int, each: float, measured: Measured, resources: Resources) -> Fleet:
+def fleet(audio_s: float, gpus: int, each: float, measured: Measured | None, resources: Resources) -> Fleet:
     """GPUs that do `each` times real time, as far as one driver feeds them, and the cores that they need."""
     rate = min(gpus * each, BLOCKS_A_SECOND * block_s(resources))
-    host = sum(measured.of(stage).cpu_s for stage in ("read", "write"))
-    if measured.device == "cuda":
-        host += sum(measured.of(stage).cpu_s for stage in resources.pools)
-    return Fleet(gpus, rate, audio_s / rate / 3600, rate * host)
+    cores = None
+    if measured is not None:
+        stages = ("read", "write", *(resources.pools if measured.device == "cuda" else ()))
+        cores = rate * sum(measured.of(stage).cpu_s for stage in stages)
+    return Fleet(gpus, rate, audio_s / rate / 3600, cores)
 
 
 def speed_of_a_gpu(measured: Measured, resources: Resources) -> float | None:

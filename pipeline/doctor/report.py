@@ -55,12 +55,23 @@ def report(settings: Settings, wanted: Wanted, tell: Callable[[str], object]) ->
     machine = examine(settings, wanted.clips, wanted.out, wanted.hours)
     findings, measured = list(machine.findings), None
     if wanted.seconds and machine.resources is not None:
-        try:
-            measured = _measured(settings, wanted, machine, tell)
-            findings.append(_of_trial(measured, settings.model))
-        except VoxmillError as error:
-            findings.append(change("benchmark", str(error), "clips that pass all stages", "See the findings above."))
+        measured, finding = _benchmark(settings, wanted, machine, tell)
+        findings.append(finding)
     return _concluded(settings, wanted, machine, findings, measured)
+
+
+def _benchmark(
+    settings: Settings, wanted: Wanted, machine: Machine, tell: Callable[[str], object]
+) -> tuple[Measured | None, Finding]:
+    """What was measured, if this machine can, and the finding about it."""
+    if machine.resources is not None and machine.resources.device == "cuda" and not machine.gpus:
+        seen = "not run: the GPUs are in other machines of the cluster"
+        return None, warn("benchmark", seen, "a GPU here", "Run `voxmill doctor` on a node that has one.")
+    try:
+        measured = _measured(settings, wanted, machine, tell)
+    except VoxmillError as error:
+        return None, change("benchmark", str(error), "clips that pass all stages", "See the findings above.")
+    return measured, _of_trial(measured, settings.model)
 
 
 def _measured(settings: Settings, wanted: Wanted, machine: Machine, tell: Callable[[str], object]) -> Measured:
@@ -97,18 +108,18 @@ def _concluded(
     resources = machine.resources
     config = config_file(resources, on_cluster) if resources else "none: the pools do not fit"
     plan = plan_text(resources) if resources else "none"
-    if measured is None or resources is None or machine.cluster is None:
-        return Report(findings, config, plan, measured, None, {}, [])
-    cores = (machine.cluster["CPU"] if on_cluster else machine.cores) * measured.share_of_cores
     audio_s = [hours * 3600 for hours in ([wanted.hours] if wanted.hours else HOURS)]
+    on_others = on_gpus(audio_s[-1], wanted, measured, resources) if resources else []
+    if measured is None or resources is None or machine.cluster is None:
+        return Report(findings, config, plan, None, None, {}, on_others)
+    cores = (machine.cluster["CPU"] if on_cluster else machine.cores) * measured.share_of_cores
     runs = [predict(one, measured, resources, cores, machine.cluster.get("GPU", 0.0)) for one in audio_s]
     better: dict[str, int] = {}
     if measured.share_of_cores >= ALONE:
         found = best_settings(settings, machine.cluster, measured, cores, host_available())
         better = found[0] if found else {}
         findings += [_of_settings(better, found[1].rate / runs[-1].rate)] if found else []
-    lines = [in_words(one, measured) for one in runs]
-    lines += on_gpus(audio_s[-1], wanted, measured, resources)
+    lines = [*(in_words(one, measured) for one in runs), *on_others]
     return Report(findings, config, plan, measured, runs[-1], better, lines)
 
 
@@ -138,18 +149,19 @@ WHAT = {
 }
 
 
-def on_gpus(audio_s: float, wanted: Wanted, measured: Measured, resources: Resources) -> list[str]:
+def on_gpus(audio_s: float, wanted: Wanted, measured: Measured | None, resources: Resources) -> list[str]:
     """Predictions for GPUs, from the speed of one that was measured or given; else a sentence, if one was asked for."""
-    each = wanted.gpu_speed or speed_of_a_gpu(measured, resources)
+    each = wanted.gpu_speed or (speed_of_a_gpu(measured, resources) if measured else None)
     if each is None:
         asked = wanted.gpus is not None
         why = "GPUs: no figure, there is none here to measure. Run `voxmill doctor` on one, or give --gpu-speed X."
         return [why] if asked else []
     one = fleet(audio_s, wanted.gpus or 1, each, measured, resources)
     source = "given" if wanted.gpu_speed else "measured"
+    cores = "" if one.cores is None else f", beside {max(1, math.ceil(one.cores))} cores that read and write"
     return [
         f"{audio_s / 3600:,.10g} h of audio by {one.gpus} GPUs of {each:,.0f}x real time ({source}): "
-        f"{_time(one.hours * 3600)}, beside {max(1, math.ceil(one.cores))} cores that read and write"
+        f"{_time(one.hours * 3600)}{cores}"
     ]
 
 

@@ -10,7 +10,7 @@ from pipeline.cluster.resources import allot
 from pipeline.doctor.cost import ALONE, Cost, Measured
 from pipeline.doctor.machine import Machine
 from pipeline.doctor.predict import predict
-from pipeline.doctor.report import Wanted, _concluded, _of_trial, in_words, on_gpus
+from pipeline.doctor.report import Wanted, _benchmark, _concluded, _of_trial, in_words, on_gpus
 from pipeline.settings import Settings
 from tests.helpers.commands import speak, voxmill
 
@@ -94,3 +94,13 @@ def test_whose_speeds_these_are() -> None:
     assert _of_trial(measured("the demo model"), "a/b").level == "warn"
     busy = _of_trial(measured("a/b", ALONE - 0.1), "a/b")
     assert (busy.level, "an idle machine" in busy.expected) == ("warn", True)
+
+
+def test_gpus_of_other_machines_are_not_measured(tmp_path: Path) -> None:
+    resources = allot(Settings(), {"CPU": 4.0, "GPU": 8.0}, ("encode", "decode"))
+    machine = Machine([], None, {"CPU": 4.0, "GPU": 8.0}, resources, 4.0, 0)
+    measured, finding = _benchmark(Settings(), wanted(tmp_path), machine, print)
+    assert (measured, finding.level) == (None, "warn")
+    report = _concluded(Settings(ray_address="auto"), wanted(tmp_path, 1000.0, 8, 250.0), machine, [finding], None)
+    assert report.config == "configs/cluster.yaml"
+    assert report.predictions == ["1,000 h of audio by 8 GPUs of 250x real time (given): 30.0 min"]

@@ -41,6 +41,12 @@ def test_shards_are_written_too(trial: Trial, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_time_is_divided_among_the_stages_that_run(trial: Trial) -> None:
+    for threads in (trial.threads, {"encode": trial.threads["encode"]}):
+        one = replace(trial, threads=threads)
+        assert sum(one.seconds_of(stage) for stage in ("read", "write", *threads)) == pytest.approx(trial.seconds)
+
+
 def rows(*seconds: float) -> list[pa.Table]:
     return [pa.table({"id": [f"{number}"], "num_samples": [round(24_000 * s)]}) for number, s in enumerate(seconds)]
 
@@ -66,10 +72,10 @@ def test_the_process_of_a_trial(small_model: Path, tmp_path: Path) -> None:
     settings = Settings()
     resources = allot(settings, {"CPU": 2.0}, ("encode", "decode"))
     found = run_trial(Place(CLIPS, str(tmp_path), "small", small_model), settings, resources, 2.0, 2.0)
-    assert [(one.stage, one.threads) for one in found.costs] == [
-        ("read", 1),
-        *(("encode", 1), ("encode", 2), ("decode", 1), ("decode", 2)),
-        ("write", 1),
-    ]
+    measured = [(one.stage, one.threads) for one in found.costs]
+    assert [one for one in measured if one[1] == 1] == [("read", 1), ("encode", 1), ("decode", 1), ("write", 1)]
+    alone = [("encode", 2), ("decode", 2)]  # not where others use the cores
+    assert {one for one in measured if one[1] == 2} <= set(alone)
+    assert found.start_s > 0
     with pytest.raises(VoxmillError, match="No model folder"):
         run_trial(Place(CLIPS, str(tmp_path), "none", tmp_path / "none"), settings, resources, 2.0, 2.0)

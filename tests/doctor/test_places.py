@@ -106,6 +106,16 @@ def test_no_cluster_is_asked_without_an_address(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
+def test_a_cluster_that_answers() -> None:
+    from tests.helpers.faults.nodes import cluster
+
+    with cluster() as nodes:
+        found, resources = check_ray(nodes.address, {})
+        assert (found.level, (resources or {}).get("CPU")) == ("ok", 2.0)
+        assert f"{nodes.address}: 1 nodes, 2 CPUs, 0 GPUs" in found.seen
+
+
+@pytest.mark.slow
 def test_an_address_without_an_answer() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
