@@ -32,7 +32,7 @@ def diagnose(record: dict[str, Any], gpus_here: int = 0) -> list[Finding]:
     return [
         _speed(record, attempt),
         _device(record, stages, attempt, gpus_here),
-        _bottleneck(record, stages, active(attempt)),
+        _bottleneck(record, stages, attempt),
         *_memory(stages),
         *_start(attempt),
         *_settings(record),
@@ -49,14 +49,14 @@ def busy_share(stage: dict[str, Any], active_s: float) -> float:
     """Of the time of a stage's workers, the part inside their calls.
 
     A worker's wait before its first call and after its last is not recorded: a stage had one worker's time at least,
-    which is `active_s`, the seconds of the run from the first call of the encode pool on.
+    which is `active_s`, the seconds of the run from its first call on.
     """
     return stage["busy_s"] / max(stage["busy_s"] + stage["waited_s"], active_s, 1e-9)
 
 
-def active(attempt: dict[str, Any]) -> float:
-    """Seconds of an attempt after its start, as far as that is known."""
-    return attempt["wall_s"] - (_before_first(attempt.get("timeline"), "busy_s") or 0.0)
+def active(attempt: dict[str, Any], stage: str = "encode") -> float:
+    """Seconds of an attempt from the first work of `stage` on, as far as that is known."""
+    return attempt["wall_s"] - (_before_first(attempt.get("timeline"), "busy_s", stage) or 0.0)
 
 
 def _gpus(record: dict[str, Any], stages: dict[str, Any]) -> float:
@@ -88,13 +88,15 @@ def _device(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, A
     return make("GPU used", seen, f"{BUSY:.0%} or more", "See the bottleneck below; fewer GPUs would do the same.")
 
 
-def _bottleneck(record: dict[str, Any], stages: dict[str, Any], active_s: float) -> Finding:
+def _bottleneck(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, Any]) -> Finding:
     """Why is it slow? The stage that has no room left, and what gives it more."""
     if not stages:
         return warn("bottleneck", "not recorded", "times of the stages", "Run it with this version of voxmill.")
-    shares = {name: busy_share(stages[name], active_s) for name in STAGES if name in stages}
+    shares = {name: busy_share(stages[name], active(attempt, name)) for name in STAGES if name in stages}
     seen = ", ".join(f"{name} {share:.0%} busy ({stages[name]['workers']})" for name, share in shares.items())
     full = max(shares, key=lambda name: shares[name])
+    if shares[full] < BUSY and attempt["wall_s"] < START_S:
+        return warn("bottleneck", f"{seen}: too short a run to tell", "minutes", "Look at a run of more audio.")
     if shares[full] < BUSY:
         advice = "Larger blocks on GPUs (--set chunk.block_mb=64); for a large corpus several runs with --shard."
         return warn("bottleneck", f"{seen}: every stage waits", "one that is busy: the driver hands out blocks", advice)
@@ -135,9 +137,9 @@ def _start(attempt: dict[str, Any]) -> list[Finding]:
     return [warn("start", seen, "a corpus that takes minutes", "Give one command many inputs, not one each.")]
 
 
-def _before_first(timeline: dict[str, Any] | None, series: str = "audio_s") -> float | None:
-    """Seconds until the first slot in which the encode pool finished audio ("busy_s": worked)."""
-    slots = (timeline or {}).get(series, {}).get("encode", [])
+def _before_first(timeline: dict[str, Any] | None, series: str = "audio_s", stage: str = "encode") -> float | None:
+    """Seconds until the first slot in which `stage` finished audio ("busy_s": worked)."""
+    slots = (timeline or {}).get(series, {}).get(stage, [])
     if timeline is None or not any(slots):
         return None
     return timeline["slot_s"] * next(number for number, value in enumerate(slots) if value)

@@ -79,13 +79,21 @@ def test_a_worker_with_one_call_is_not_busy_all_the_time() -> None:
     run["attempts"][0]["stages"]["write"] |= {"calls": 1, "busy_s": 0.5, "waited_s": 0.0}
     found = named(diagnose(run, 1), "bottleneck")
     assert "write 0% busy" in found.seen
-    run["attempts"][0]["timeline"] = {"slot_s": 10.0, "audio_s": {}, "busy_s": {"encode": [0.0] * 60 + [5.0] * 40}}
-    assert named(diagnose(run, 1), "GPU used").seen.startswith("75% of the time of 1 GPUs")  # 300 of 400 s
+    late = [0.0] * 60 + [5.0] * 40
+    run["attempts"][0]["timeline"] = {
+        "slot_s": 10.0,
+        "audio_s": {},
+        "busy_s": {"encode": late, "write": [0.0] * 99 + [1]},
+    }
+    found = diagnose(run, 1)
+    assert named(found, "GPU used").seen.startswith("75% of the time of 1 GPUs")  # 300 of 400 s
+    assert "write 5% busy" in named(found, "bottleneck").seen  # 0.5 of 10 s
 
 
 def test_every_stage_waits() -> None:
     found = named(diagnose(record(0.3, 0.4), 1), "bottleneck")
     assert (found.level, "every stage waits" in found.seen) == ("warn", True)
+    assert "too short a run" in named(diagnose(record(0.003, 0.004, wall_s=20.0), 1), "bottleneck").seen
 
 
 def test_the_cpu_was_used_though_a_gpu_is_there() -> None:
