@@ -132,9 +132,10 @@ def in_words(run: Prediction, measured: Measured) -> str:
     """A prediction in a sentence."""
     hours = run.audio_s / 3600
     model = "" if measured.model != DEMO else " with the demo model, which is faster than the official one"
+    busy = "" if measured.share_of_cores >= ALONE else " (measured on a busy machine: not to be trusted)"
     return (
         f"{hours:,.10g} h of audio here: {_time(run.seconds)}{model}, {run.rate:,.1f}x real time; "
-        f"the bottleneck is {WHAT.get(run.bottleneck, run.bottleneck)}"
+        f"the bottleneck is {WHAT.get(run.bottleneck, run.bottleneck)}{busy}"
     )
 
 

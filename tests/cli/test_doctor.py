@@ -76,6 +76,7 @@ def test_predictions_in_words(tmp_path: Path) -> None:
     assert "with the demo model, which is faster than the official one" in demo
     busy = _concluded(Settings(), wanted(tmp_path), machine, [], measured("full-size", 0.5))
     assert (busy.better, len(busy.predictions)) == ({}, 2)
+    assert all("busy machine" in line for line in busy.predictions)
 
 
 def test_no_figure_of_a_gpu_is_invented(tmp_path: Path) -> None:
