@@ -69,6 +69,13 @@ MAY_IMPORT = {
     "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
     "pipeline.export": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.run", "pipeline.storage"},
     "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
+    "pipeline.doctor": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.bench", "actors.checkpoint", "actors.codec", "actors.device", "actors.pools"),
+        *("pipeline.audio", "pipeline.cluster", "pipeline.loading", "pipeline.read", "pipeline.run"),
+        *("pipeline.sources", "pipeline.storage"),
+    },
     "pipeline.job": {
         *ENGINE,
         *LEAVES,
@@ -111,7 +118,7 @@ MAY_IMPORT = {
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
 RAY = (
     *("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.waves"),
-    "pipeline.cluster",
+    *("pipeline.cluster", "pipeline.doctor"),
 )
 MAX_FLOORS = 8
 
