@@ -4,30 +4,29 @@ Of each stage the record has `busy_s`, the seconds that its workers were inside 
 between them, added up over the workers. A stage that is busy while the next one waits is the bottleneck.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.doctor.finding import Finding, Level, change, ok, warn
+from pipeline.run.stage_times import SHORT_S, active_s, before_first, busy_shares, main_attempt
+from pipeline.schema import STAGES
 
-STAGES = ("read", "encode", "decode", "waves", "write")
 BUSY = 0.8
 """Share of its time from which on a stage has no room left."""
 IDLE = 0.5
 """Share of its time below which a stage mostly waits."""
-START_SHARE = 0.3
+SHORT_SHARE = 0.3
 """Of the run before the first audio is encoded, from which on the start is what takes long."""
-START_S = 60.0
-"""A run shorter than this mostly starts: Ray, PyTorch and the weights take 10 to 30 s."""
 MANY_FAILURES = 0.05
 CONTEXT_SHARE = 0.3
 
 
 def diagnose(record: dict[str, Any], gpus_here: int = 0) -> list[Finding]:
     """Findings about the attempt with the most audio. `gpus_here`: GPUs of the machine that asks."""
-    attempts = [one for one in record.get("attempts", []) if one.get("audio_s")]
-    if not attempts:
+    attempt = main_attempt(record.get("attempts", []))
+    if not attempt:
         seen = "no attempt that committed audio is recorded"
         return [warn("run", seen, "a run that has ended", "Ask again when it has, or `voxmill show RUN`.")]
-    attempt = max(attempts, key=lambda one: one["audio_s"])
     stages = attempt.get("stages") or {}
     return [
         _speed(record, attempt),
@@ -40,23 +39,9 @@ def diagnose(record: dict[str, Any], gpus_here: int = 0) -> list[Finding]:
     ]
 
 
-def _speed(record: dict[str, Any], attempt: dict[str, Any]) -> Finding:
+def _speed(record: dict[str, Any], attempt: Mapping[str, Any]) -> Finding:
     seen = f"{attempt['audio_s'] / 3600:,.2f} h of audio in {attempt['wall_s']:,.0f} s"
     return ok("speed", f"{seen}: {attempt['times_real_time']:,.1f}x real time on {record['device']}")
-
-
-def busy_share(stage: dict[str, Any], active_s: float) -> float:
-    """Of the time of a stage's workers, the part inside their calls.
-
-    A worker's wait before its first call and after its last is not recorded: a stage had one worker's time at least,
-    which is `active_s`, the seconds of the run from its first call on.
-    """
-    return stage["busy_s"] / max(stage["busy_s"] + stage["waited_s"], active_s, 1e-9)
-
-
-def active(attempt: dict[str, Any], stage: str = "encode") -> float:
-    """Seconds of an attempt from the first work of `stage` on, as far as that is known."""
-    return attempt["wall_s"] - (_before_first(attempt.get("timeline"), "busy_s", stage) or 0.0)
 
 
 def _gpus(record: dict[str, Any], stages: dict[str, Any]) -> float:
@@ -67,7 +52,7 @@ def _gpus(record: dict[str, Any], stages: dict[str, Any]) -> float:
     )
 
 
-def _device(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, Any], gpus_here: int) -> Finding:
+def _device(record: dict[str, Any], stages: dict[str, Any], attempt: Mapping[str, Any], gpus_here: int) -> Finding:
     """Is my GPU really used?"""
     if record["device"] != "cuda":
         if gpus_here:
@@ -78,7 +63,7 @@ def _device(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, A
         return warn("GPU used", "not recorded", "times of the stages", "Run it with this version of voxmill.")
     pools = [stages[stage] for stage in ("encode", "decode") if stage in stages]
     gpus = _gpus(record, stages)
-    share = sum(pool["busy_s"] for pool in pools) / max(gpus * active(attempt), 1e-9)
+    share = sum(pool["busy_s"] for pool in pools) / max(gpus * active_s(attempt), 1e-9)
     peaks = [pool["peak_device_mb"] for pool in pools if pool.get("peak_device_mb")]
     memory = f"; at most {max(peaks):,.0f} MB of its memory in a process" if peaks else ""
     seen = f"{share:.0%} of the time of {gpus:g} GPUs was inside calls of the pools{memory}"
@@ -88,14 +73,14 @@ def _device(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, A
     return make("GPU used", seen, f"{BUSY:.0%} or more", "See the bottleneck below; fewer GPUs would do the same.")
 
 
-def _bottleneck(record: dict[str, Any], stages: dict[str, Any], attempt: dict[str, Any]) -> Finding:
+def _bottleneck(record: dict[str, Any], stages: dict[str, Any], attempt: Mapping[str, Any]) -> Finding:
     """Why is it slow? The stage that has no room left, and what gives it more."""
     if not stages:
         return warn("bottleneck", "not recorded", "times of the stages", "Run it with this version of voxmill.")
-    shares = {name: busy_share(stages[name], active(attempt, name)) for name in STAGES if name in stages}
+    shares = busy_shares(attempt)
     seen = ", ".join(f"{name} {share:.0%} busy ({stages[name]['workers']})" for name, share in shares.items())
     full = max(shares, key=lambda name: shares[name])
-    if shares[full] < BUSY and attempt["wall_s"] < START_S:
+    if shares[full] < BUSY and attempt["wall_s"] < SHORT_S:
         return warn("bottleneck", f"{seen}: too short a run to tell", "minutes", "Look at a run of more audio.")
     if shares[full] < BUSY:
         advice = "Larger blocks on GPUs (--set chunk.block_mb=64); for a large corpus several runs with --shard."
@@ -123,26 +108,18 @@ def _more_of(name: str, record: dict[str, Any], stages: dict[str, Any]) -> tuple
     return "the CPU is what limits", f"{without}a GPU; `voxmill doctor` says if other {name}.threads are faster."
 
 
-def _start(attempt: dict[str, Any]) -> list[Finding]:
+def _start(attempt: Mapping[str, Any]) -> list[Finding]:
     """A run that is mostly its start."""
-    before, wall_s = _before_first(attempt.get("timeline")), attempt["wall_s"]
+    before, wall_s = before_first(attempt.get("timeline")), attempt["wall_s"]
     if before is None:
-        late = wall_s < START_S
+        late = wall_s < SHORT_S
         seen = f"the whole run took {wall_s:.0f} s, and Ray, PyTorch and the weights take 10 to 30 s of any run"
     else:
-        late = before > START_SHARE * wall_s
+        late = before > SHORT_SHARE * wall_s
         seen = f"{before:.0f} of {wall_s:.0f} s passed before any audio was encoded"
     if not late:
         return []
     return [warn("start", seen, "a corpus that takes minutes", "Give one command many inputs, not one each.")]
-
-
-def _before_first(timeline: dict[str, Any] | None, series: str = "audio_s", stage: str = "encode") -> float | None:
-    """Seconds until the first slot in which `stage` finished audio ("busy_s": worked)."""
-    slots = (timeline or {}).get(series, {}).get(stage, [])
-    if timeline is None or not any(slots):
-        return None
-    return timeline["slot_s"] * next(number for number, value in enumerate(slots) if value)
 
 
 def _memory(stages: dict[str, Any]) -> list[Finding]:

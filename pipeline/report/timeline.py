@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.bottleneck import STAGES, busy_share
+from pipeline.run.stage_times import main_attempt
+from pipeline.schema import STAGES
 
 SUMMED = ("calls", "busy_s", "waited_s", "audio_s", "resample_s")
 HIGHEST = ("workers", "nodes", "peak_memory_mb", "peak_device_mb")
@@ -37,11 +38,10 @@ def stage_sums(attempts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any
 
 
 def course(attempts: Sequence[Mapping[str, Any]]) -> Course | None:
-    """Of the longest attempt that recorded its timeline; None where none did."""
-    recorded = [attempt for attempt in attempts if (attempt.get("timeline") or {}).get("audio_s")]
-    if not recorded:
+    """Of the attempt with the most audio; None where it did not record its timeline."""
+    attempt = main_attempt(attempts)
+    if not (attempt.get("timeline") or {}).get("audio_s"):
         return None
-    attempt = max(recorded, key=lambda one: one["wall_s"])
     timeline, stages = attempt["timeline"], attempt.get("stages") or {}
     slot_s = timeline["slot_s"]
     slots = max(map(len, timeline["audio_s"].values()))
@@ -72,11 +72,6 @@ def totals(summary: Mapping[str, Any]) -> dict[str, float]:
     wall_s = sum(attempt["wall_s"] for attempt in attempts)
     audio_s = sum(attempt.get("audio_s", attempt["times_real_time"] * attempt["wall_s"]) for attempt in attempts)
     return {"wall_s": wall_s, "audio_s": audio_s, "times_real_time": audio_s / wall_s if wall_s else 0.0}
-
-
-def busy_shares(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """`busy_share` by stage."""
-    return {name: busy_share(stage) for name, stage in stages.items()}
 
 
 def gpus(summary: Mapping[str, Any]) -> float:

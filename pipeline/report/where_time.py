@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.report.bottleneck import bottleneck, busy_share
+from pipeline.report.bottleneck import bottleneck
 from pipeline.report.plots import lines
 from pipeline.report.section import Picture, Section, Table
 from pipeline.report.timeline import Course, course, stage_sums
 from pipeline.report.words import seconds
+from pipeline.run.stage_times import busy_shares, main_attempt
 
 MOST_ATTEMPTS = 20
 
@@ -17,16 +18,24 @@ MOST_ATTEMPTS = 20
 def where_time(summary: Mapping[str, Any]) -> Section:
     """Says "not recorded" for runs that are older than the recording of stages."""
     attempts = summary.get("attempts", [])
-    stages, over_time = stage_sums(attempts), course(attempts)
+    stages, over_time, longest = stage_sums(attempts), course(attempts), main_attempt(attempts)
+    shares = busy_shares(longest)
     tables = [_attempts(attempts)] if attempts else []
     if stages:
         head = ("stage", "workers", "nodes", "busy", "waited", "busy share", "audio", "memory, most", "device, most")
-        tables.insert(0, Table("Stages, all attempts together", head, [_stage(*stage) for stage in stages.items()]))
+        tables.insert(
+            0,
+            Table(
+                "Stages, all attempts together",
+                head,
+                [_stage(name, stage, shares.get(name)) for name, stage in stages.items()],
+            ),
+        )
     pictures = _pictures(over_time) if over_time else []
     notes = [] if over_time or not stages else ["The course over time is not recorded in this run."]
     if over_time and len(attempts) > 1:
-        notes.append("The pictures show the longest attempt.")
-    return Section("time", "Where the time went", [bottleneck(stages)], pictures=pictures, tables=tables, notes=notes)
+        notes.append("Pictures and busy shares are of the attempt with the most audio.")
+    return Section("time", "Where the time went", [bottleneck(longest)], pictures=pictures, tables=tables, notes=notes)
 
 
 def _pictures(found: Course) -> list[Picture]:
@@ -58,7 +67,7 @@ def _pictures(found: Course) -> list[Picture]:
     return pictures
 
 
-def _stage(name: str, stage: Mapping[str, Any]) -> tuple[str, ...]:
+def _stage(name: str, stage: Mapping[str, Any], busy: float | None) -> tuple[str, ...]:
     resampling = f" ({seconds(stage['resample_s'])} resampling)" if stage.get("resample_s") else ""
     return (
         name,
@@ -66,7 +75,7 @@ def _stage(name: str, stage: Mapping[str, Any]) -> tuple[str, ...]:
         str(stage.get("nodes", "")),
         seconds(stage["busy_s"]) + resampling,
         seconds(stage["waited_s"]),
-        f"{busy_share(stage):.0%}",
+        "" if busy is None else f"{busy:.0%}",
         seconds(stage.get("audio_s", 0.0)),
         _mb(stage.get("peak_memory_mb")),
         _mb(stage.get("peak_device_mb")),

@@ -69,10 +69,10 @@ def timed_attempt() -> dict[str, Any]:
 
     def stage(busy_s: float, **more: float) -> dict[str, float | None]:
         given = {"workers": 2, "nodes": 1, "calls": 4, "audio_s": 60.0, "peak_memory_mb": 700.0, "peak_device_mb": None}
-        return {**given, "busy_s": busy_s, "waited_s": 20.0 - busy_s, **more}
+        return {**given, "busy_s": busy_s, "waited_s": 200.0 - busy_s, **more}
 
-    stages = {"read": stage(4.0, resample_s=1.0), "encode": stage(19.0, peak_device_mb=900.0), "write": stage(1.0)}
+    stages = {"read": stage(40.0, resample_s=10.0), "encode": stage(190.0, peak_device_mb=900.0), "write": stage(10.0)}
     series = {name: [1.0, 2.0, 3.0] for name in stages}
     timeline = {"slot_s": 3.0, "audio_s": series, "busy_s": series}
-    times = {"started": "2026-01-01T00:00:00+00:00", "wall_s": 10.0, "audio_s": 60.0, "times_real_time": 6.0}
+    times = {"started": "2026-01-01T00:00:00+00:00", "wall_s": 100.0, "audio_s": 60.0, "times_real_time": 0.6}
     return {**times, "stages": stages, "timeline": timeline}
