@@ -30,7 +30,7 @@ from pipeline.agreement import agreement, warnings
 from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import RemoteLedger, keeper
 from pipeline.cluster.load import load_codec
-from pipeline.cluster.progress import Tally, phase, watch
+from pipeline.cluster.progress import Tally, one_line, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
@@ -99,7 +99,7 @@ def tokenize(
     paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
     part = parse_shard(shard) if shard is not None else None
     refuse_limit(limit)
-    with contextlib.ExitStack() as held:
+    with one_line(quiet), contextlib.ExitStack() as held:
         with phase("start", quiet):
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)
         with phase("plan", quiet):

@@ -45,8 +45,12 @@ MAY_IMPORT = {
     },
     "actors.demo": {*ENGINE, "actors.checkpoint", "actors.qwen", "actors.random_model"},
     # what every room of pipeline may know
-    "pipeline": {"pipeline.export", "pipeline.flow", "pipeline.loading", "pipeline.run", "pipeline.version"},
+    "pipeline": {
+        *("pipeline.export", "pipeline.flow", "pipeline.loading", "pipeline.notebook", "pipeline.run"),
+        "pipeline.version",
+    },
     "pipeline.version": set(),
+    "pipeline.notebook": set(),
     "pipeline.errors": ENGINE,
     "pipeline.schema": {*ENGINE, "actors.pools"},
     "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
@@ -58,9 +62,14 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
     },
-    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.loading", "pipeline.storage", "pipeline.view"},
+    "pipeline.view": {*ENGINE, "pipeline.storage"},
     "pipeline.export": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.run", "pipeline.storage"},
-    "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
+    "pipeline.cluster": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.checkpoint", "actors.codec", "pipeline.notebook", "pipeline.storage"),
+    },
     "pipeline.job": {
         *ENGINE,
         *LEAVES,
