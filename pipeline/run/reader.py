@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import pandas
 
     from pipeline.loading import Sound
+    from pipeline.run.listening import Listening
     from pipeline.run.token_layouts import Layout
     from pipeline.run.torch_dataset import RecordingsDataset
-    from pipeline.run.listening import Listening
 
 INDEX = ["id", "chunk", "chunks", "num_samples"]
 
