@@ -67,7 +67,7 @@ def read_original(segment: Segment, duration_s: float) -> np.ndarray:
         raise UnreadableAudio(f"it lies inside a container, {source}. Give it as a file: run.listen(id, original=FILE)")
     if duration_s > FIRST_S:
         end_s = (start_s or 0.0) + FIRST_S
-    return load_audio(source, segment.channel, start_s, end_s)
+    return load_audio(source, segment.channel, start_s, end_s)[: round(FIRST_S * SAMPLE_RATE)]
 
 
 def read_wave(open_wave: OpenWave) -> tuple[np.ndarray | None, str]:

@@ -1,5 +1,6 @@
 """A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pipeline.run.torch_dataset import RecordingsDataset
 
 INDEX = ["id", "chunk", "chunks", "num_samples"]
+FIRST_SHOWN = 5
+"""Recordings that a notebook shows of a run."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,10 @@ class Run:
         return f"Run({redact(self.location)!r}, {len(self)} recordings)"
 
     def _repr_html_(self) -> str:
-        from pipeline.view.shown import SHOWN, show_run
+        from pipeline.view.shown import show_run
 
-        names = [name for name in self.dataset().schema.names if name not in CODES_SCHEMA.names]
-        parts = self._parts[:1]
-        rows = [read_part(self.fs, part, CODES_SCHEMA, [*SHOWN, "chunk", *names]) for part in parts]
-        first = pa.concat_tables(rows).filter(pc.field("chunk") == 0).drop_columns("chunk") if rows else pa.table({})
-        return show_run(self.location, self.summary(), len(self), self.failures(), first)
+        first = itertools.islice(self, FIRST_SHOWN)
+        return show_run(self.location, self.summary(), len(self), self.failures(), [vars(one) for one in first])
 
     def __len__(self) -> int:
         """Recordings that have all their chunks."""
@@ -198,13 +198,13 @@ class Run:
     def listen(self, id_: str, original: "Sound | None" = None) -> "Listening":
         """A recording before and after the codec, to hear and to see in a notebook: its first 15 s.
 
-        `original`: where it is now, as `load_audio` takes it; by default it is read from the recorded source. Raises
-        KeyError if the run has no codes of `id_`; what cannot be read is said in the result's `problems`.
+        `original`: where its source is now, as `load_audio` takes it; by default the recorded location. Raises KeyError
+        if the run has no codes of `id_`; what cannot be read is said in the result's `problems`.
         """
         from pipeline.run.listening import Segment, listen
 
         found = self[id_]
-        segment = Segment(original or found.source, found.start_s, found.end_s, found.channel)
+        segment = Segment(found.source if original is None else original, found.start_s, found.end_s, found.channel)
         return listen(id_, found.duration_s, segment, found.open_wave)
 
     def dataset(self) -> ds.Dataset:

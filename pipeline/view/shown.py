@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,6 @@ from pipeline.storage.location import redact
 from pipeline.view.html import FIRST_S, recording_html, run_html
 
 MOST_REASONS = 10
-FIRST_RECORDINGS = 5
-SHOWN = ("id", "duration_s", "source_rate", "source_channels", "source")
-"""Columns of the table of first recordings; the columns that came with the input follow."""
 
 
 def show_recording(fields: Mapping[str, Any], wave: np.ndarray | None, missing: str) -> str:
@@ -32,8 +29,14 @@ def show_recording(fields: Mapping[str, Any], wave: np.ndarray | None, missing: 
     return recording_html(fields["id"], facts, wave, shown, duration_s, missing)
 
 
-def show_run(location: str, summary: Mapping[str, Any], recordings: int, failures: pa.Table, first: pa.Table) -> str:
-    """`summary`: run.json, {} without one; `recordings`: how many are whole; `first`: rows of some of them."""
+def show_run(
+    location: str,
+    summary: Mapping[str, Any],
+    recordings: int,
+    failures: pa.Table,
+    first: Sequence[Mapping[str, Any]],
+) -> str:
+    """`summary`: run.json, {} without one; `recordings`: how many are whole; `first`: fields of some, by name."""
     facts: dict[str, object] = {"recordings": f"{recordings:,}"}
     if counts := summary.get("counts"):
         facts |= {"audio": _length(counts["audio_s"]), "frames": f"{counts['frames']:,}"}
@@ -62,18 +65,20 @@ def _reasons(failures: pa.Table) -> list[dict[str, object]]:
     ]
 
 
-def _first(rows: pa.Table) -> list[dict[str, object]]:
-    names = {"duration_s": "seconds", "source_rate": "Hz", "source_channels": "channels"}
+def _first(recordings: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """A row each; columns that came with the input are last."""
+    carried = dict.fromkeys(name for one in recordings for name in one["carried"])
     return [
-        {names.get(name, name): _cell(name, value) for name, value in row.items()}
-        for row in rows.slice(0, FIRST_RECORDINGS).to_pylist()
+        {
+            "id": one["id"],
+            "seconds": f"{one['num_samples'] / SAMPLE_RATE:.2f}",
+            "Hz": one["source_rate"],
+            "channels": one["source_channels"],
+            "source": _near(one["source"]) + _cut_of(one),
+            **{name: one["carried"].get(name, "") for name in carried},
+        }
+        for one in recordings
     ]
-
-
-def _cell(name: str, value: Any) -> object:
-    if name == "source":
-        return _near(value)
-    return f"{value:.2f}" if name == "duration_s" else value
 
 
 def _near(location: str) -> str:

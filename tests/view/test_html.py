@@ -100,13 +100,22 @@ def test_a_silent_sample(tmp_path: Path) -> None:
 
 
 def test_a_run(tmp_path: Path) -> None:
-    rows = [coded_row(f"{number}.wav", 2400) for number in range(9)]
+    far = pa.array([2**62], pa.timestamp("us"))  # that Python cannot hold
+    rows = [coded_row(f"{number}.wav", 2400, recorded=far) for number in range(9)]
     failed = [failed_row("x", "NotAudio"), failed_row("y", "TruncatedAudio"), failed_row("z", "TruncatedAudio")]
-    write_parts(pa.concat_tables([*rows, *failed]), LOCAL, str(tmp_path))
+    write_parts(pa.concat_tables([*rows, *failed], promote_options="permissive"), LOCAL, str(tmp_path))
     counts = {"recordings": 9, "failures": 3, "frames": 18, "audio_s": 0.9, "skipped": 0}
     save(LOCAL, str(tmp_path), run_record(counts=counts, warnings=["low <agreement>"], agreement_with_fp32=[0.5] * 16))
     tags = Tags(open_run(tmp_path)._repr_html_())
-    for said in ("complete", "0.9 s", "1.0 times real time", "demo, sha256 000000000000", "low <agreement>", "50.00%"):
+    for said in (
+        "complete",
+        "0.9 s",
+        "1.0 times real time",
+        "demo, sha256 000000000000",
+        "low <agreement>",
+        "50.00%",
+        "out of range",
+    ):
         assert said in tags.text
     assert tags.text.index("TruncatedAudio") < tags.text.index("NotAudio")  # the most frequent reason comes first
     assert ("y is broken" in tags.text, "z is broken" in tags.text) == (True, False)
