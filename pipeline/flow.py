@@ -30,8 +30,10 @@ from pipeline.agreement import agreement, warnings
 from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import RemoteLedger, keeper
 from pipeline.cluster.load import load_codec
-from pipeline.cluster.progress import Tally, one_line, phase, watch
+from pipeline.cluster.meter import Meter
+from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
+from pipeline.cluster.spent import Spent, tell, timed
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
@@ -57,7 +59,7 @@ from pipeline.run.run_json import read_run_file, save
 from pipeline.run.transient import lasting
 from pipeline.run.write import write_failures, write_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
-from pipeline.schema import FAILURES_SCHEMA, SKIP
+from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.limit import refuse_limit
@@ -177,8 +179,8 @@ def execute(
     bounded: bool = True,
     avoid: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Run the graph; returns what this attempt committed, what its containers held by the numbers of their tasks, and
-    which nodes were `shaky`. Nodes to `avoid` read nothing as long as there are others.
+    """Run the graph; returns what this attempt committed, what its containers held by the numbers of their tasks, which
+    nodes were `shaky`, and where the time went. Nodes to `avoid` read nothing as long as there are others.
 
     Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
     an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
@@ -188,15 +190,16 @@ def execute(
     parts: dict[str, str | None] = {}
     held: dict[int, list[str]] = {}
     bad_nodes: frozenset[str] = frozenset()
+    times: dict[str, Any] = {}
     samples = undecoded = 0
     if planned.tasks:
-        tally, census = keeper(Tally), keeper(Census)
+        meter, census = keeper(Meter, list(job.resources.pools)[-1]), keeper(Census)
         containers = keeper(Held) if not all(task.listed for task in planned.tasks) else None
         with (
             data_context(job.resources.block_bytes),
-            watch(lambda: ray.get(tally.get.remote()), planned.recordings, quiet),
+            watch(lambda: ray.get(meter.counts.remote()), planned.recordings, quiet),
         ):
-            rows = graph(job, planned, partial, tally, containers, census, avoid)
+            rows = graph(job, planned, partial, meter, containers, census, avoid)
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
@@ -207,9 +210,11 @@ def execute(
                     refuse_excess(ray.get(census.get.remote()), job.settings.max_failures, planned.recordings)
         held = ray.get(containers.get.remote()) if containers else {}
         bad_nodes = shaky(ray.get(census.get.remote()))
+        times = ray.get(meter.record.remote())
     wall_s = round(time.monotonic() - start, 3)
     counts = {"samples": samples, "undecoded": undecoded}
-    return {"started": started, "wall_s": wall_s, **counts, "parts": parts, "held": held, "shaky": bad_nodes}
+    found = {"parts": parts, "held": held, "shaky": bad_nodes}
+    return {"started": started, "wall_s": wall_s, **counts, **found, **times}
 
 
 def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
@@ -217,8 +222,8 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
 
     What a store or a network did not give is read again once, by another node where there is one. Where settling takes
     a recording away (an earlier attempt's writer came late with another version of it), all that was found is compared
-    anew. What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
-        misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up.
+    anew. What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up, but for its "stages" and
+    "timeline", which stay those of the first reading.
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
@@ -250,7 +255,7 @@ def graph(
     job: Job,
     planned: Plan,
     partial: dict[str, frozenset[int]],
-    tally: Any,
+    meter: Any,
     containers: Any,
     census: Any,
     avoid: frozenset[str],
@@ -261,7 +266,7 @@ def graph(
     attempts, stall_s = RemoteLedger(keeper(Ledger)), job.settings.stall_s
     seen = probes(planned.tasks, job.settings.input.access)
     home = ray.get_runtime_context().get_node_id()
-    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, home)
+    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, meter, home)
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(
@@ -278,7 +283,7 @@ def graph(
             "attempts": attempts,
             "stall_s": stall_s,
             "keep_context": reconstruct,
-            "report": functools.partial(_report, None if reconstruct else tally, census, "encode"),
+            "report": functools.partial(_report, meter, census, "encode"),
         },
         batch_format="pyarrow",
         **pools["encode"].arguments(),
@@ -290,28 +295,28 @@ def graph(
                 "load": functools.partial(load_codec, job.codec("decode")),
                 "attempts": attempts,
                 "stall_s": stall_s,
-                "report": functools.partial(_report, tally, census, "decode"),
+                "report": functools.partial(_report, meter, census, "decode"),
             },
             batch_format="pyarrow",
             **pools["decode"].arguments(),
         )
         if job.waves.layout == "tar":  # a block a part: whole parts' worth of waves would not fit in memory
             return rows.map_batches(
-                write_parts_and_shards,
+                functools.partial(timed, write_parts_and_shards, meter, "write"),
                 fn_args=(job.fs, job.run, job.waves.format, resources.rows_per_part, job.check_lock),
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=0.5,
             )
         rows = rows.map_batches(
-            write_waves,
+            functools.partial(timed, write_waves, meter, "waves"),
             fn_args=(job.fs, f"{job.run}/{WAVES}", job.check_lock, job.waves.format),
             batch_format="pyarrow",
             num_cpus=0.5,
         )
     # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory.
     return rows.map_batches(
-        write_parts,
+        functools.partial(timed, write_parts, meter, "write"),
         fn_args=(job.fs, job.run, job.check_lock),
         batch_size=resources.rows_per_part,
         batch_format="pyarrow",
@@ -352,18 +357,13 @@ class Recordings(Datasource):
         return sum(task.bytes for task in self.tasks)
 
 
-def _report(tally: Any, census: Any, stage: str, rows: pa.Table) -> None:
-    """Tell the census, and of the last pool the tally, what a pool has finished: the last chunk counts a recording."""
-    counts = Counts()
+def _report(meter: Any, census: Any, stage: str, rows: pa.Table, busy_s: float) -> None:
+    """Tell census and meter what a pool has finished."""
+    counts, spent = Counts(), Spent()
     counts.see(rows, stage)
     census.add.remote(this_place(stage), counts)
-    if tally is None:
-        return
-    skipped = pc.fill_null(pc.equal(rows["stage"], SKIP), False)
-    failed = pc.and_not(rows["stage"].is_valid(), skipped)
-    last = pc.equal(pc.add(rows["chunk"], 1), rows["chunks"])
-    done = pc.sum(pc.or_(pc.and_not(pc.fill_null(last, False), failed), skipped)).as_py() or 0
-    tally.add.remote(done, pc.sum(rows["num_samples"]).as_py() or 0, pc.sum(failed).as_py())
+    spent.see(rows, stage, busy_s)
+    tell(meter, stage, spent)
 
 
 def make_waves(job: Job, out: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import functools
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +11,19 @@ import pyarrow as pa
 import ray
 
 from actors.watchdog import limited
+from pipeline.audio.resample import seconds_resampling
 from pipeline.cluster.keeper import RemoteLedger
 from pipeline.cluster.load import refuse_other_packages
+from pipeline.cluster.spent import Spent, tell
 from pipeline.run.bound import Counts, Place
 from pipeline.sources.isolation import isolated
 from pipeline.sources.probe import Probes, refuse_blind_node
 from pipeline.sources.task import ReadTask
 
-FAILURES_A_REPORT = 100
-"""What a reader counts before its task is over: a node that fails everything is soon known."""
+TELL_EVERY_S = 1.0
+"""What a reader has done is told before its task is over: a node that fails everything is soon known."""
+SEEN = ["id", "chunk", "chunks", "num_samples", "stage", "error", "message"]
+"""Columns that census and meter look at."""
 Read = Callable[..., Iterator[pa.Table]]
 """(the task, find=how its recordings are found) -> their rows."""
 
@@ -48,6 +53,7 @@ class Terms:
     containers: Any  # a `Held` in a keeper; None where all tasks are `listed`
     probes: Probes
     census: Any  # a `run.bound.Census` in a keeper
+    meter: Any  # a `cluster.meter.Meter` in a keeper
     home: str  # the driver's node, which needs no probe
 
 
@@ -60,19 +66,44 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
     if ray.get_runtime_context().get_node_id() != terms.home:
         refuse_blind_node(terms.probes, task.access)
     ids: dict[str, None] = {}
-    counts, listed = Counts(), task.listed
+    teller, listed = Teller(terms), task.listed
     find = functools.partial(isolated, name=f"read {number}", attempts=terms.attempts)
-    for rows in watched(read(task, find=find), terms):
+    for rows, busy_s in watched(read(task, find=find), terms):
         if not listed:
             ids.update(dict.fromkeys(rows["id"].to_pylist()))
-        counts.see(rows, "read")
-        if counts.failures >= FAILURES_A_REPORT:
-            terms.census.add.remote(this_place("read"), counts)
-            counts = Counts()
+        teller.see(rows, busy_s)
         yield rows
-    terms.census.add.remote(this_place("read"), counts)
+    teller.tell()
     if not listed:
         ray.get(terms.containers.set.remote(number, list(ids)))  # waits: a report that came late would be none
+
+
+class Teller:
+    """Tells census and meter what a reader has done, once a second: a recording a message would cost more than it."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms, self.told = terms, time.monotonic()
+        self.rows: list[pa.Table] = []
+        self.busy_s, self.resampled_s = 0.0, seconds_resampling()
+
+    def see(self, rows: pa.Table, busy_s: float) -> None:
+        """Rows that were read in `busy_s`."""
+        self.rows.append(rows.select(SEEN))  # not the audio
+        self.busy_s += busy_s
+        if time.monotonic() - self.told >= TELL_EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """All that was not told yet."""
+        self.told, resampled_s = time.monotonic(), seconds_resampling()
+        counts, spent = Counts(), Spent(resample_s=resampled_s - self.resampled_s)
+        if self.rows:
+            rows = pa.concat_tables(self.rows)
+            counts.see(rows, "read")
+            spent.see(rows, "read", self.busy_s)
+        self.terms.census.add.remote(this_place("read"), counts)
+        tell(self.terms.meter, "read", spent)
+        self.rows, self.busy_s, self.resampled_s = [], 0.0, resampled_s
 
 
 def this_place(stage: str) -> Place:
@@ -81,12 +112,13 @@ def this_place(stage: str) -> Place:
     return Place(f"{platform.node()} ({node_id[:8]})", stage, node_id)
 
 
-def watched(rows: Iterator[pa.Table], terms: Terms) -> Iterator[pa.Table]:
-    """`rows`; ends the process where the next one is not heard of for `stall_s`. That Ray takes its time between two
-    rows, which is how it slows readers down, does not count."""
+def watched(rows: Iterator[pa.Table], terms: Terms) -> Iterator[tuple[pa.Table, float]]:
+    """`rows`, and the seconds that each took; ends the process where the next one is not heard of for `stall_s`. That
+    Ray takes its time between two rows, which is how it slows readers down, does not count."""
     while True:
+        start = time.monotonic()
         with limited(terms.stall_s, terms.attempts.note_last):
             found = next(rows, None)
         if found is None:
             return
-        yield found
+        yield found, time.monotonic() - start

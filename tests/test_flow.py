@@ -88,6 +88,13 @@ def test_run_json_says_what_was_done(run: Run, small_model: Path) -> None:
     assert summary["versions"]["ray"].startswith("2.60")
     assert summary["parts"].keys() == {path.name for path in Path(run.location, "codes").iterdir()}
     assert summary["counts"]["frames"] == sum(len(recording.codes) for recording in run)
+    (attempt,) = summary["attempts"]
+    assert attempt["stages"].keys() == {"read", "encode", "decode", "waves", "write"}
+    for stage in attempt["stages"].values():
+        assert stage["audio_s"] == pytest.approx(attempt["audio_s"], abs=0.01)
+        assert stage["busy_s"] > 0
+        assert stage["peak_memory_mb"] > 50
+    assert 0 < attempt["stages"]["read"]["resample_s"] < attempt["stages"]["read"]["busy_s"]
 
 
 def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) -> None:

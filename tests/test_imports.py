@@ -96,7 +96,11 @@ MAY_IMPORT = {
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
     },
     "pipeline.loading": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
-    "pipeline.read_task": {*ENGINE, *LEAVES, "actors.watchdog", "pipeline.cluster", "pipeline.run", "pipeline.sources"},
+    "pipeline.read_task": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.watchdog", "pipeline.audio", "pipeline.cluster", "pipeline.run", "pipeline.sources"),
+    },
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")

@@ -11,8 +11,8 @@ from actors.errors import RecordingError
 CODES_TYPE = pa.list_(pa.list_(pa.int16(), NUM_CODEBOOKS))
 """codes int16 [F, K] of one chunk, as one Parquet cell."""
 
-Report = Callable[[pa.Table], None] | None
-"""Called with every finished block; for progress only."""
+Report = Callable[[pa.Table, float], None] | None
+"""Called with every finished block, and the seconds that it took."""
 
 
 def failure(stage: str, error: RecordingError) -> dict[str, str]:

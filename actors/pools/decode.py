@@ -1,5 +1,6 @@
 """Rows with codes -> rows with waves: the callable class of the decode pool."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -27,6 +28,7 @@ class DecodeCodes:
 
         Rows of failed recordings pass through; codes that cannot be decoded become a failure row.
         """
+        start = time.monotonic()
         samples = rows["num_samples"].to_pylist()
         given = {
             row: (before, found)
@@ -48,5 +50,5 @@ class DecodeCodes:
                 waves[row] = to_pcm16(wave[len(before) * FRAME_SAMPLES :][: samples[row]])
         table = mark_failures(rows, failures, "decode").drop_columns(["context_codes"])
         if self.report is not None:
-            self.report(table)
+            self.report(table, time.monotonic() - start)
         return table.append_column("wave", waves_array(waves))

@@ -1,5 +1,6 @@
 """Chunk rows -> rows with codes: the callable class of the encode pool."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -33,6 +34,7 @@ class EncodeChunks:
         Codes of the left context are computed and dropped, or kept as "context_codes" for the decode pool. A chunk that
         cannot be encoded becomes a failure row; its batch mates are not affected.
         """
+        start = time.monotonic()
         audio = chunks["audio"].combine_chunks()
         rows = [index for index, failed in enumerate(chunks["stage"].is_valid().to_pylist()) if not failed]
         waves = [audio[index].values.to_numpy() for index in rows]
@@ -52,5 +54,5 @@ class EncodeChunks:
         table = table.append_column("duration_s", pa.array([s and s / SAMPLE_RATE for s in samples], pa.float64()))
         table = table.append_column("codes", codes_array(kept))
         if self.report is not None:
-            self.report(table)
+            self.report(table, time.monotonic() - start)
         return table.append_column("context_codes", codes_array(dropped)) if self.keep_context else table

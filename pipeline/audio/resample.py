@@ -10,7 +10,9 @@ stream that begins elsewhere gives the whole's bits only if its blocks fall wher
 
 import functools
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import soxr
@@ -81,6 +83,27 @@ def output_length(samples: int, rate: int) -> int:
     return math.ceil(samples * (SAMPLE_RATE / rate))
 
 
+_seconds = 0.0
+
+
+def seconds_resampling() -> float:
+    """What this process has spent so far in `Resampler`, the mean over channels included."""
+    return _seconds
+
+
+def _clocked(call: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    @functools.wraps(call)
+    def clocked(*given: Any) -> np.ndarray:
+        global _seconds
+        start = time.perf_counter()
+        try:
+            return call(*given)
+        finally:
+            _seconds += time.perf_counter() - start
+
+    return clocked
+
+
 class Resampler:
     """The state of one stream from `rate` Hz to mono at 24 kHz, as `resample` describes it."""
 
@@ -90,6 +113,7 @@ class Resampler:
             None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
         )
 
+    @_clocked
     def feed(self, block: np.ndarray) -> np.ndarray:
         """float32 [n, channels] -> float32 [m], what is ready; m may be 0."""
         wave = mono(block)
@@ -98,6 +122,7 @@ class Resampler:
         self.given += len(resampled)
         return resampled
 
+    @_clocked
     def flush(self) -> np.ndarray:
         """float32 [m]: the rest, once the last block was fed."""
         length = output_length(self.samples, self.rate)

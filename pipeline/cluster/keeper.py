@@ -10,10 +10,10 @@ NOTE_S = 10.0
 """Time-out for a last word: a process that ends itself does not wait for a driver that is gone."""
 
 
-def keeper(kind: type) -> Any:
-    """An actor that keeps one `kind()` for the pools to tell and to ask; it takes no CPU, and stays by the driver."""
+def keeper(kind: type, *arguments: Any) -> Any:
+    """An actor that keeps `kind(*arguments)`, which workers tell and ask; it takes no CPU, and stays by the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote()
+    return ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote(*arguments)
 
 
 @dataclass

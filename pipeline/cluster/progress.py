@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from actors.contract import SAMPLE_RATE
 from pipeline.notebook import Line, in_notebook
@@ -28,22 +28,6 @@ class Counts:
     recordings: int = 0
     samples: int = 0  # at 24 kHz
     failures: int = 0
-
-
-@dataclass
-class Tally:
-    """Sums counts, in an actor of its own: the pools add, the driver reads."""
-
-    counts: Counts = field(default_factory=Counts)
-
-    def add(self, recordings: int, samples: int, failures: int) -> None:
-        """Called by the pools after every block."""
-        now = self.counts
-        self.counts = Counts(now.recordings + recordings, now.samples + samples, now.failures + failures)
-
-    def get(self) -> Counts:
-        """Called by the driver."""
-        return self.counts
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """RUN/run.json -> a validated dict. A damaged one is an error that names the key; `salvage` keeps the valid keys."""
 
 import json
+import re
 from typing import Any, Literal
 
 import pydantic
@@ -26,6 +27,10 @@ DERIVED: dict[str, Any] = {
 }
 """Keys that can be restored from the parts or by the next attempt, and their value until then. The other keys are known
 to the first attempt only."""
+
+
+_NUMBERS = re.compile(r"\[\n[-+.,\s\deE]+\]")
+"""A list of numbers over several lines, which no string holds: in JSON their line ends are escaped."""
 
 
 class _Section(pydantic.BaseModel):
@@ -171,5 +176,6 @@ def _damaged(run: str, faults: dict[str, str]) -> OutputError:
 
 def save(fs: FileSystem, run: str, record: dict[str, Any]) -> None:
     """Replace run.json atomically. Raises OutputError if the folder cannot be written."""
-    content = json.dumps(record, indent=2, ensure_ascii=False).encode()
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    content = _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text).encode()
     write_whole(fs, f"{run}/{RUN_FILE}", lambda file: file.write(content))

@@ -1,5 +1,6 @@
 """Jobs submitted to two nodes of `ray start`: what is sent, what must be installed, codes equal to a local run."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -8,7 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ from ray.util.state import list_nodes
 from ray.util.state.exception import ServerUnavailable
 
 from pipeline import open_run, tokenize
+from tests.cluster.test_metrics import asked
 from tests.helpers.rows import tone
 
 pytestmark = pytest.mark.slow
@@ -74,6 +78,7 @@ class Cluster:
     folder: Path
     token: str = field(default_factory=lambda: f"VOXMILL_TEST={uuid.uuid4().hex}")
     ports: list[int] = field(default_factory=lambda: free_ports(4))
+    exports: list[int] = field(default_factory=lambda: free_ports(2))  # for Prometheus, of the two nodes
     started: int = 0
 
     @property
@@ -153,8 +158,10 @@ def cluster() -> Iterator[Cluster]:
         names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
         ports = [f"--{name}={port}" for name, port in zip(names, cluster.ports, strict=True)]
         try:
-            cluster.start("a", "--head", "--num-cpus=2", "--num-gpus=0", *ports)
-            cluster.start("b", f"--address={cluster.address}", "--num-cpus=0", "--num-gpus=1")
+            often = {"RAY_metrics_report_interval_ms": "500"}
+            exports = [f"--metrics-export-port={port}" for port in cluster.exports]
+            cluster.start("a", "--head", "--num-cpus=2", "--num-gpus=0", exports[0], *ports, **often)
+            cluster.start("b", f"--address={cluster.address}", "--num-cpus=0", "--num-gpus=1", exports[1], **often)
             yield cluster
         finally:
             cluster.end()
@@ -230,10 +237,33 @@ def test_a_submitted_job_makes_the_codes_of_a_local_run(
 def test_a_driver_brings_its_code_and_names_its_model_by_path(
     cluster: Cluster, checkout: Path, corpus: Path, small_model: Path, tmp_path: Path
 ) -> None:
-    done = direct(cluster, checkout, small_model, corpus, tmp_path / "run")
+    with scraped(cluster) as exposed:
+        done = direct(cluster, checkout, small_model, corpus, tmp_path / "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(open_run(tmp_path / "run")) == len(list((tmp_path / "run" / "wav").iterdir())) == 8
     check_marks(marks_of(tmp_path / "marks"), cluster)
+    assert asked().keys() <= exposed
+
+
+@contextlib.contextmanager
+def scraped(cluster: Cluster) -> Iterator[set[str]]:
+    """The names of voxmill's metrics that any node exposed while inside, as Prometheus would ask for them."""
+    names: set[str] = set()
+    stop = threading.Event()
+
+    def scrape() -> None:
+        while not stop.wait(0.2):
+            for port in cluster.exports:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                    names.update(re.findall(r"^(ray_voxmill_\w+)\{", answer.read().decode(), re.MULTILINE))
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    try:
+        yield names
+    finally:
+        stop.set()
+        thread.join()
 
 
 def direct(cluster: Cluster, code: Path, model: Path, corpus: Path, out: Path) -> subprocess.CompletedProcess[str]:
