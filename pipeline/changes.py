@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.run.commit import Done
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.run.parts import read_part
-from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
+from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
 from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
@@ -113,8 +113,8 @@ class Files:
         self.hashes = hashes[self.order]
 
     def find(self, rows: pa.Table) -> np.ndarray:
-        """The number in `units` of each committed row, or of the file that it is a channel of; -1 where it has none."""
-        at = self._find(rows["id"])
+        """The number in `units` of each committed row, or of the file that it is of; -1 where it has none."""
+        at = self._find(_spoken(rows))
         return np.where(at >= 0, at, self._find(_files_of(rows)))
 
     def _find(self, ids: pa.ChunkedArray) -> np.ndarray:
@@ -131,7 +131,8 @@ class Files:
         here = pc.equal(units["source"], rows["source"]).to_numpy()
         same = np.ones(len(units), bool)
         for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
-            same &= pc.equal(pc.fill_null(units[f"@{name}"], unset), pc.fill_null(rows[name], unset)).to_numpy()
+            bound = pc.if_else(rows["stretches"].is_valid(), None, rows[name])  # a stretch is of what has no bounds
+            same &= pc.equal(pc.fill_null(units[f"@{name}"], unset), pc.fill_null(bound, unset)).to_numpy()
         same &= _same_channel(units["@id"], units["@channel"], rows)
         told = [pc.equal(units[f"@{name}"], rows[f"source_{name}"]) for name in ("size", "version")]
         for row in np.flatnonzero(~(here & same & pc.fill_null(pc.and_(*told), False).to_numpy())).tolist():
@@ -144,15 +145,23 @@ class Files:
                 changed.add(before["id"], was, now)
 
 
+def _spoken(rows: pa.Table) -> pa.ChunkedArray:
+    """The ids of committed rows; of a stretch of speech, of what it is a stretch of."""
+    stretch = rows["stretches"].is_valid()
+    return pc.if_else(stretch, spoken_ids(rows["id"]), rows["id"]) if pc.any(stretch).as_py() else rows["id"]
+
+
 def _files_of(rows: pa.Table) -> pa.ChunkedArray:
-    """The ids of committed rows; of the channel of a file of which each is a recording, the file's."""
-    return pc.if_else(pc.fill_null(pc.greater(rows["channel"], EACH), False), file_ids(rows["id"]), rows["id"])
+    """As `_spoken`; of the channel of a file of which each is a recording, the file's."""
+    ids = _spoken(rows)
+    return pc.if_else(pc.fill_null(pc.greater(rows["channel"], EACH), False), file_ids(ids), ids)
 
 
 def _same_channel(ids: pa.ChunkedArray, channels: pa.ChunkedArray, rows: pa.Table) -> np.ndarray:
     """bool [n]: whether rows are of the `channels` that units of `ids` ask for, or one of several where it is each."""
-    apart = pc.and_(pc.equal(pc.fill_null(channels, -1), EACH), pc.not_equal(ids, rows["id"]))
-    alike = pc.and_(pc.equal(pc.fill_null(channels, -1), pc.fill_null(rows["channel"], -1)), pc.equal(ids, rows["id"]))
+    own = _spoken(rows)
+    apart = pc.and_(pc.equal(pc.fill_null(channels, -1), EACH), pc.not_equal(ids, own))
+    alike = pc.and_(pc.equal(pc.fill_null(channels, -1), pc.fill_null(rows["channel"], -1)), pc.equal(ids, own))
     return pc.or_(apart, alike).to_numpy()
 
 
@@ -200,7 +209,7 @@ class Shards:
     def compare_members(self, rows: pa.Table, changed: Changes, lone: set[bytes]) -> None:
         """Add rows of other content that have the id of a member of the only container: `lone`, hashes."""
         (shard,) = self.places.values()
-        hashes = id_hashes(rows["id"] if shard.channel != EACH else _files_of(rows)).tolist()
+        hashes = id_hashes(_spoken(rows) if shard.channel != EACH else _files_of(rows)).tolist()
         for hash_, row in zip(hashes, rows.to_pylist(), strict=True):
             if hash_ in lone and not self.has(row, shard):
                 changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp, channel=shard.channel))

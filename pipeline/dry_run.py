@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.audio.duration import header_seconds
-from pipeline.audio.length import Lengths
+from pipeline.audio.length import ANY, Lengths
 from pipeline.changes import refuse_inside
 from pipeline.errors import RecordingError
 from pipeline.run.commit import committed, outcomes
@@ -87,7 +87,9 @@ def dry_run(
     if before is not None:
         refuse_other_shard(run, before, record)
     rules = chosen.input
-    whole = discover_all(paths, rules.column, rules.access, root=rules.root, channel=rules.channel)
+    whole = discover_all(
+        paths, rules.column, rules.access, root=rules.root, channel=rules.channel, vad=rules.finds_speech
+    )
     found = of_shard(whole, part)
     again = other_bounds(before, record)
     done = None if before is None else committed(fs, run, with_skipped=not again).ids
@@ -122,7 +124,8 @@ def _preview(
     if len(known) == len(seconds) or len(sampled):
         missing = len(seconds) - len(known)
         about = round((known.sum() + (missing * sampled.mean() if missing else 0.0)) / 3600, 4)
-    lengths = Lengths(settings.input.min_s, settings.input.max_s)
+    bounds = settings.input
+    lengths = ANY if bounds.finds_speech else Lengths(bounds.min_s, bounds.max_s)  # they are of the stretches
     return Preview(
         files=len(files),
         containers=_containers(planned),

@@ -65,6 +65,14 @@ class Skipped(RecordingError):
     """Shorter than `input.min_s`, or longer than `input.max_s`: left out on purpose, no failure."""
 
 
+class NoSpeech(Skipped):
+    """`input.vad` finds no speech in it: left out, no failure."""
+
+
+class OtherStretches(RecordingError):
+    """Stretches of its speech are committed that are not found now: those that are would overlap them."""
+
+
 class DuplicateId(RecordingError):
     """A second recording of the same id inside one container."""
 

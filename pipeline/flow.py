@@ -27,8 +27,9 @@ from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
+from pipeline.audio.speech import engine
 from pipeline.changes import changes, refuse_inside, to_redo
-from pipeline.cluster.keeper import RemoteLedger, keeper
+from pipeline.cluster.keeper import Kept, RemoteLedger, keep
 from pipeline.cluster.load import load_codec
 from pipeline.cluster.meter import Meter
 from pipeline.cluster.progress import one_line, phase, watch
@@ -116,6 +117,7 @@ def tokenize(
 def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     """Ray, and the lock of the run at `out`, both until `held` is closed."""
     stages = ("encode", "decode") if settings.reconstruct else ("encode",)
+    engine(settings.input.vad)
     model = find_model(settings.model)  # before Ray starts, which takes seconds
     held.enter_context(session(settings))
     job = prepare(settings, model, out, ray.cluster_resources(), stages)
@@ -130,7 +132,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     record, rules = describe(job, paths), job.settings.input
     before = None if overwrite else resume(job.fs, job.run, record)
     refuse_inside(paths, rules.schemes, job.fs, job.run)
-    whole = discover_all(paths, rules.column, rules.access, root=rules.root, channel=rules.channel)
+    whole = discover_all(
+        paths, rules.column, rules.access, root=rules.root, channel=rules.channel, vad=rules.finds_speech
+    )
     found = of_shard(whole, job.shard)
     for note in () if quiet else found.notes:
         print(f"voxmill: {note}", file=sys.stderr)
@@ -193,13 +197,14 @@ def execute(
     times: dict[str, Any] = {}
     samples = undecoded = 0
     if planned.tasks:
-        meter, census = keeper(Meter, list(job.resources.pools)[-1]), keeper(Census)
-        containers = keeper(Held) if not all(task.listed for task in planned.tasks) else None
+        last = list(job.resources.pools)[-1]
+        kept = keep(meter=functools.partial(Meter, last), census=Census, containers=Held, ledger=Ledger)
+        meter, census = kept["meter"], kept["census"]
         with (
             data_context(job.resources.block_bytes),
-            watch(lambda: ray.get(meter.counts.remote()), planned.recordings, quiet),
+            watch(lambda: meter.ask("counts"), planned.recordings, quiet),
         ):
-            rows = graph(job, planned, partial, meter, containers, census, avoid)
+            rows = graph(job, planned, partial, kept, avoid)
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for written in cast(pa.Table, block).to_pylist():
                     samples += written["samples"]
@@ -207,10 +212,8 @@ def execute(
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
                 if bounded:
-                    refuse_excess(ray.get(census.get.remote()), job.settings.max_failures, planned.recordings)
-        held = ray.get(containers.get.remote()) if containers else {}
-        bad_nodes = shaky(ray.get(census.get.remote()))
-        times = ray.get(meter.record.remote())
+                    refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings)
+        held, bad_nodes, times = kept["containers"].ask("get"), shaky(census.ask("get")), meter.ask("record")
     wall_s = round(time.monotonic() - start, 3)
     counts = {"samples": samples, "undecoded": undecoded}
     found = {"parts": parts, "held": held, "shaky": bad_nodes}
@@ -255,15 +258,14 @@ def graph(
     job: Job,
     planned: Plan,
     partial: dict[str, frozenset[int]],
-    meter: Any,
-    containers: Any,
-    census: Any,
+    kept: Mapping[str, Kept],
     avoid: frozenset[str],
 ) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
     read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
-    attempts, stall_s = RemoteLedger(keeper(Ledger)), job.settings.stall_s
+    attempts, stall_s = RemoteLedger(kept["ledger"]), job.settings.stall_s
+    meter, census, containers = kept["meter"], kept["census"], kept["containers"]
     seen = probes(planned.tasks, job.settings.input.access)
     home = ray.get_runtime_context().get_node_id()
     terms = Terms(job.packages, attempts, stall_s, containers, seen, census, meter, home)
@@ -357,11 +359,11 @@ class Recordings(Datasource):
         return sum(task.bytes for task in self.tasks)
 
 
-def _report(meter: Any, census: Any, stage: str, rows: pa.Table, busy_s: float) -> None:
+def _report(meter: Kept, census: Kept, stage: str, rows: pa.Table, busy_s: float) -> None:
     """Tell census and meter what a pool has finished."""
     counts, spent = Counts(), Spent()
     counts.see(rows, stage)
-    census.add.remote(this_place(stage), counts)
+    census.tell("add", this_place(stage), counts)
     spent.see(rows, stage, busy_s)
     tell(meter, stage, spent)
 

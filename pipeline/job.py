@@ -11,9 +11,10 @@ from pyarrow.fs import FileSystem
 from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
 from pipeline.audio.length import Lengths
+from pipeline.audio.speech import engine
 from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
-from pipeline.cluster.versions import ON_WORKERS, installed, versions
+from pipeline.cluster.versions import FOR_SPEECH, ON_WORKERS, installed, versions
 from pipeline.read import Reading
 from pipeline.run.layout import WaveKind
 from pipeline.settings import Settings
@@ -36,6 +37,7 @@ class Job:
     model: str  # "demo", a hub id or an absolute folder: every machine finds its own copy
     sha256: str  # of the weights; every actor must load the same
     packages: dict[str, str | None]  # versions that every actor must have
+    vad: str | None  # what finds the stretches of speech, and its version
     chunk_samples: int
     context_samples: int
     fs: FileSystem
@@ -90,13 +92,16 @@ def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float]
     """Everything that can be refused is refused here, before a file is made. `model`: its folder on this machine."""
     fs, run = locate(out, settings.input.schemes)
     context_s = settings.chunk.context_s
+    vad = engine(settings.input.vad)
+    used = FOR_SPEECH if vad else ()
     context_frames = exact_context_frames(model) if context_s is None else round(context_s * FRAME_RATE)
     return Job(
         settings=settings,
         resources=allot(settings, cluster, stages),
         model=name_anywhere(settings.model),
         sha256=fingerprint(model),
-        packages={name: version for name, version in installed().items() if name in ON_WORKERS},
+        packages={name: version for name, version in installed().items() if name in (*ON_WORKERS, *used)},
+        vad=vad,
         chunk_samples=settings.chunk.length_samples,
         context_samples=context_frames * FRAME_SAMPLES,
         fs=fs,
@@ -119,6 +124,7 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
         "device": job.resources.device,
         "resampler": f"soxr {soxr.__version__} HQ",
         "track": settings.input.track,
+        "vad": job.vad,
         "chunk": {"samples": job.chunk_samples, "context_samples": job.context_samples},
         "shard": None if job.shard is None else str(job.shard),
         "limit": job.limit,

@@ -14,9 +14,18 @@ from pipeline.audio.cut_views import Wanted, cut_views
 from pipeline.audio.decode import Audio, OpenFile, open_audio, open_file
 from pipeline.audio.length import ANY, Lengths
 from pipeline.audio.resample import output_length, resample_from, start_before
+from pipeline.audio.speech import stretches_of
 from pipeline.audio.views import Piece, View
-from pipeline.errors import EmptyAudio, RecordingError, Skipped, UnexpectedError, UnreadableAudio
-from pipeline.schema import CHUNK_SCHEMA, EACH, SKIP, channel_id
+from pipeline.errors import (
+    EmptyAudio,
+    NoSpeech,
+    OtherStretches,
+    RecordingError,
+    Skipped,
+    UnexpectedError,
+    UnreadableAudio,
+)
+from pipeline.schema import CHUNK_SCHEMA, EACH, SKIP, channel_id, spoken_ids, stretch_id
 from pipeline.sources.formats import files
 from pipeline.sources.split import shareable
 from pipeline.sources.task import InputRecording, Range, ReadTask
@@ -42,6 +51,11 @@ class Reading:
         return {**chosen, "beat": beat}
 
 
+KEEP_BYTES = 128 << 20
+"""Of decoded samples, so that the second pass over a file whose speech was looked for need not decode it again: 35
+minutes of mono at 16 kHz."""
+
+
 Rows = Iterator[tuple[InputRecording, dict[str, Any]]]
 """A recording, and the columns of a row of it but those that are carried."""
 
@@ -58,9 +72,10 @@ def read_chunks(
     Chunks in `partial`, by the recording's id, are committed already.
     """
     schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
-    done = frozenset(task.done.to_pylist() if EACH in (task.channel, *_channels(task)) else ())
+    done = frozenset(task.done.to_pylist() if task.vad or EACH in (task.channel, *_channels(task)) else ())
+    spoken = _stretches(task.done) if task.vad else None
     for items in find(task):
-        file = SourceFile(items, how, done, partial)
+        file = SourceFile(items, how, done, partial, spoken)
         for item, values in file.rows():
             yield _row(schema, item.carried | values)
 
@@ -69,10 +84,21 @@ def _channels(task: ReadTask) -> set[int | None]:
     return set() if task.listed else set(task.units["@channel"].unique().to_pylist())
 
 
+def _stretches(done: pa.Array) -> dict[str, set[str]]:
+    """Of the ids `done` those of stretches of speech, by the id of what they are stretches of."""
+    found: dict[str, set[str]] = {}
+    for own, id_ in zip(spoken_ids(done).to_pylist(), done.to_pylist(), strict=True):
+        if own != id_:
+            found.setdefault(own, set()).add(id_)
+    return found
+
+
 class SourceFile:
     """A file that is opened once, or again where its recordings are too long: what it was, it must be each time.
 
-    `items` are the recordings in it. Of those of which each channel is one, the channels in `done` are left out.
+    `items` are the recordings in it. Of those of which each channel is one, the channels in `done` are left out. With
+    `spoken`, the stretches of speech in these are the recordings, but for those in `done`; it holds the committed ones,
+    by the id of what they are stretches of.
     """
 
     def __init__(
@@ -81,23 +107,31 @@ class SourceFile:
         how: Reading,
         done: frozenset[str] = frozenset(),
         partial: Mapping[str, frozenset[int]] | None = None,
+        spoken: Mapping[str, set[str]] | None = None,
     ) -> None:
         self.item, self.how, self.done, self.stamp = items[0], how, done, items[0].stamp
         self.left = {item.id: item for item in items}  # until its last row
+        self.channels: int | None = None  # of the file, once it is open
+        self.spoken = spoken  # None, too, once the stretches are found
+        self.stretches: dict[str, int] = {}  # how many there are beside a stretch, itself too
         self.skip = {} if partial is None else dict(partial)  # chunks that are committed, or came
         self.chunks: dict[str, int] = {}  # how many the recordings have whose chunks did not all come
 
     def rows(self) -> Rows:
         """The chunks of all recordings, and of those that fail a row that says why."""
         try:
-            yield from self._outside()
+            if self.spoken is None:
+                yield from self._outside()
             if self.item.range is not None:
                 for chunk, chunks, audio in range_chunks(self, self.item.range):
                     yield self._chunk(self.item, chunk, chunks, audio.rate, audio.channels)
                 return
             while self.left:
-                with self.file() as file, open_file(file, self.item.name, **self.how.rules) as opened:
+                keep = 0 if self.spoken is None else KEEP_BYTES
+                with self.file() as file, open_file(file, self.item.name, keep=keep, **self.how.rules) as opened:
+                    self.channels = opened.channels
                     self.left = dict(self._each_channel(opened.channels))
+                    yield from self._speech(opened)
                     yield from self._pass(opened)
         except RecordingError as error:
             yield from self._fail(error)
@@ -114,6 +148,31 @@ class SourceFile:
                     yield name, replace(item, id=name, channel=channel)
             if item.channel != EACH:
                 yield id_, item
+
+    def _speech(self, opened: OpenFile) -> Rows:
+        """Put the stretches of speech in the place of what is left. Rows of what has none, or cannot be heard."""
+        if self.spoken is None:
+            return
+        spoken, items, self.spoken = self.spoken, list(self.left.values()), None
+        for number, stretches, error in stretches_of(opened, [item.channel for item in items]):
+            item, name = items[number], self.item.name
+            del self.left[item.id]
+            found = {stretch_id(item.id, *bounds): bounds for bounds in stretches}
+            lost = sorted(spoken.get(item.id, set()) - found.keys())
+            if error is None and lost:
+                error = OtherStretches(
+                    f"{name}: {len(lost)} stretches of it are committed that are not found now, first {lost[0]!r}."
+                    " Finish the run on machines of the kind that began it, or give --out a new folder."
+                )
+            elif error is None and not found:
+                error = NoSpeech(f"{name}: no speech is found in it. Set input.vad=none to tokenize all of it.")
+            if error is not None:
+                yield self._failed(item, error)
+                continue
+            for id_, (start_s, end_s) in found.items():
+                if id_ not in self.done:
+                    self.left[id_] = replace(item, id=id_, start_s=start_s, end_s=end_s)
+                    self.stretches[id_] = len(found)
 
     def _outside(self) -> Rows:
         """Rows of the segments whose bounds already say that their lengths are not wanted."""
@@ -179,7 +238,8 @@ class SourceFile:
             yield self._failed(item, error)
 
     def _failed(self, item: InputRecording, error: RecordingError) -> tuple[InputRecording, dict[str, Any]]:
-        return item, self.known(item) | failure(SKIP if isinstance(error, Skipped) else "read", error)
+        why = failure(SKIP if isinstance(error, Skipped) else "read", error)
+        return item, {**self.known(item), "source_channels": self.channels, **why}
 
     def known(self, item: InputRecording) -> dict[str, Any]:
         """Id and fingerprint of a recording, as far as they are known."""
@@ -192,6 +252,7 @@ class SourceFile:
             "start_s": item.start_s or None,
             "end_s": item.end_s,
             "channel": item.channel,
+            "stretches": self.stretches.get(item.id),
         }
 
     @contextlib.contextmanager

@@ -5,14 +5,13 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import ray
 
 from actors.watchdog import limited
 from pipeline.audio.resample import seconds_resampling
-from pipeline.cluster.keeper import RemoteLedger
+from pipeline.cluster.keeper import Kept, RemoteLedger
 from pipeline.cluster.load import refuse_other_packages
 from pipeline.cluster.spent import Spent, tell
 from pipeline.run.bound import Counts, Place
@@ -50,10 +49,10 @@ class Terms:
     packages: Mapping[str, str | None]  # versions that a node must have
     attempts: RemoteLedger
     stall_s: float
-    containers: Any  # a `Held` in a keeper; None where all tasks are `listed`
+    containers: Kept  # a `Held`; not told where all tasks are `listed`
     probes: Probes
-    census: Any  # a `run.bound.Census` in a keeper
-    meter: Any  # a `cluster.meter.Meter` in a keeper
+    census: Kept  # a `run.bound.Census`
+    meter: Kept  # a `cluster.meter.Meter`
     home: str  # the driver's node, which needs no probe
 
 
@@ -66,16 +65,16 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
     if ray.get_runtime_context().get_node_id() != terms.home:
         refuse_blind_node(terms.probes, task.access)
     ids: dict[str, None] = {}
-    teller, listed = Teller(terms), task.listed
+    teller = Teller(terms)
     find = functools.partial(isolated, name=f"read {number}", attempts=terms.attempts)
     for rows, busy_s in watched(read(task, find=find), terms):
-        if not listed:
+        if not task.listed:
             ids.update(dict.fromkeys(rows["id"].to_pylist()))
         teller.see(rows, busy_s)
         yield rows
     teller.tell()
-    if not listed:
-        ray.get(terms.containers.set.remote(number, list(ids)))  # waits: a report that came late would be none
+    if not task.listed:
+        terms.containers.ask("set", number, list(ids))  # waits: a report that came late would be none
 
 
 class Teller:
@@ -101,7 +100,7 @@ class Teller:
             rows = pa.concat_tables(self.rows)
             counts.see(rows, "read")
             spent.see(rows, "read", self.busy_s)
-        self.terms.census.add.remote(this_place("read"), counts)
+        self.terms.census.tell("add", this_place("read"), counts)
         tell(self.terms.meter, "read", spent)
         self.rows, self.busy_s, self.resampled_s = [], 0.0, resampled_s
 

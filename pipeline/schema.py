@@ -1,5 +1,7 @@
 """The Arrow schemas of the rows that the stages pass to each other."""
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +15,7 @@ FINGERPRINT_SCHEMA = pa.schema(
         ("start_s", pa.float64()),  # of a segment, as asked for; null: from the beginning
         ("end_s", pa.float64()),  # null: to the end
         ("channel", pa.int32()),  # from 1; null: the mean over all; EACH: in failures of the whole file
+        ("stretches", pa.int32()),  # of speech in the file, or in its channel, of which this is one; null: it is none
     ]
 )
 """What a recording was read from. With the id it says whether a planned recording is one that is committed."""
@@ -29,6 +32,24 @@ def channel_id(id_: str, channel: int) -> str:
 def file_ids(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Of what may be a `channel_id` the file's id; any other id as it is."""
     return pc.replace_substring_regex(ids, r"@ch[1-9][0-9]*$", "")
+
+
+def stretch_id(id_: str, start_s: float, end_s: float) -> str:
+    """The id of a stretch of speech of `id_`, to the millisecond: as of a manifest's segment, before its channel."""
+    begin, end = (f"{seconds:.3f}".rstrip("0").rstrip(".") for seconds in (start_s, end_s))
+    file, mark, channel = id_.rpartition("@ch") if re.search(r"@ch[1-9][0-9]*$", id_) else (id_, "", "")
+    return f"{file}#{begin}-{end}{mark}{channel}"
+
+
+def spoken_ids(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Of what may be a `stretch_id` the id of what it is a stretch of; any other id as it is."""
+    return pc.replace_substring_regex(ids, r"#[0-9.]+-[0-9.]+(@ch[1-9][0-9]*)?$", r"\1")
+
+
+def parents(ids: pa.Array) -> pa.Array:
+    """The ids of all that recordings of these `ids` may be a stretch or a channel of."""
+    spoken = spoken_ids(ids)
+    return pa.concat_arrays([file_ids(ids), spoken, file_ids(spoken)])
 
 
 CHUNK_SCHEMA = pa.schema(
@@ -71,6 +92,7 @@ FAILURES_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         *FINGERPRINT_SCHEMA,
+        ("source_channels", pa.int32()),  # null where the file could not be opened
         ("stage", pa.string()),
         ("error", pa.string()),
         ("message", pa.string()),
@@ -79,7 +101,7 @@ FAILURES_SCHEMA = pa.schema(
 """One row of RUN/failures/part-*.parquet, and of RUN/skipped/part-*.parquet."""
 
 SKIP = "skip"
-"""The "stage" of a recording that the settings leave out (`input.min_s`, `input.max_s`): no failure."""
+"""The "stage" of a recording that the settings leave out (`input.min_s`, `input.max_s`, `input.vad`): no failure."""
 
-MAY_LACK = frozenset(FINGERPRINT_SCHEMA.names) - {"source"}
+MAY_LACK = frozenset([*FINGERPRINT_SCHEMA.names, "source_channels"]) - {"source"}
 """Columns that are null in parts without them: those of other writers, say."""

@@ -38,6 +38,7 @@ class Input(_Section):
     track: Count | None = None
     root: str | None = None
     channels: Literal["mean", "split"] | Count = "mean"
+    vad: Literal["none", "silero"] = "none"
     allow_truncated: bool = False
     max_recording_s: Positive = 86_400.0
     min_s: Annotated[float, Field(ge=0)] | None = None
@@ -59,6 +60,10 @@ class Input(_Section):
         if isinstance(self.channels, int):
             return self.channels
         return 0 if self.channels == "split" else None  # schema.EACH, whose import takes long
+
+    @property
+    def finds_speech(self) -> bool:
+        return self.vad != "none"
 
     @pydantic.model_validator(mode="after")
     def _some_length(self) -> "Input":

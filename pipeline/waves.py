@@ -17,7 +17,7 @@ from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
 from actors.pools.arrow import CODES_TYPE, codes_array
 from actors.pools.decode import DecodeCodes
 from actors.pools.isolate import Ledger
-from pipeline.cluster.keeper import RemoteLedger, keeper
+from pipeline.cluster.keeper import RemoteLedger, keep
 from pipeline.cluster.load import Decoding, load_codec
 from pipeline.cluster.session import data_context
 from pipeline.run.layout import FILES, SHARD, WaveKind, long_shard, shards
@@ -62,7 +62,7 @@ def decode_codes(
         DecodeCodes,
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, how.codec),
-            "attempts": RemoteLedger(keeper(Ledger)),
+            "attempts": RemoteLedger(keep(ledger=Ledger)["ledger"]),
             "stall_s": how.stall_s,
         },
         batch_format="pyarrow",

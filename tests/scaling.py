@@ -22,7 +22,7 @@ from ray import cloudpickle
 
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, frame_count
 from pipeline import flow, tokenize
-from pipeline.cluster.keeper import keeper
+from pipeline.cluster.keeper import keep
 
 BLOCK_S = 11.0
 """Audio of a block: scheduling costs the same for blocks of any size, and two cores must read for eight GPUs."""
@@ -55,7 +55,7 @@ class SleepingCodec:
         """Waves float32 [T] -> zeros int16 [F, 16]."""
         begin = time.monotonic()
         time.sleep(self.call_s)
-        self.clock.add.remote(self.name, begin, time.monotonic())
+        self.clock.tell("add", self.name, begin, time.monotonic())
         return [np.zeros((frame_count(len(wave)), NUM_CODEBOOKS), np.int16) for wave in waves]
 
     def decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
@@ -66,7 +66,7 @@ class SleepingCodec:
 
 def measure(folder: Path, gpus: int, call_s: float, calls: int, settings: dict[str, Any]) -> dict[str, float]:
     """One run over `calls` blocks a GPU."""
-    clock = keeper(Clock)
+    clock = keep(clock=Clock)["clock"]
     real, flow.load_codec = flow.load_codec, functools.partial(_sleeping, call_s, clock)  # type: ignore[assignment]
     manifest = folder / f"{gpus}-{calls}.jsonl"
     rows = [json.dumps({"id": f"r{number}", "audio": str(folder / "clip.wav")}) for number in range(gpus * calls)]
@@ -84,7 +84,7 @@ def measure(folder: Path, gpus: int, call_s: float, calls: int, settings: dict[s
     finally:
         flow.load_codec = real
     assert run.summary()["counts"]["recordings"] == len(rows)
-    return figures(ray.get(clock.get.remote()), gpus) | {
+    return figures(clock.ask("get"), gpus) | {
         "wall_s": time.monotonic() - started,
         "driver_s_per_block": (time.process_time() - cpu_s) / len(rows),
     }

@@ -17,7 +17,7 @@ from actors.checkpoint import find_model
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.cluster.connect import clean_start, join
-from pipeline.cluster.keeper import RemoteLedger, keeper
+from pipeline.cluster.keeper import RemoteLedger, keep
 from pipeline.cluster.load import load_codec
 from pipeline.cluster.session import data_context
 from pipeline.cluster.versions import OWN_CODE, installed, refuse
@@ -99,7 +99,7 @@ def test_an_actor_refuses_other_packages(job: Job) -> None:
 
 
 def test_a_reader_refuses_other_packages(job: Job) -> None:
-    terms = Terms({"soxr": "99.0"}, RemoteLedger(None), 0.0, None, {}, None, "")
+    terms = Terms({"soxr": "99.0"}, RemoteLedger(None), 0.0, None, {}, None, None, "")
     rows = read_task(lambda task, find: iter([]), terms, 0, None)  # before any task is read
     with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, .* is on {platform.node()}"):
         next(rows)
@@ -115,7 +115,7 @@ def test_what_an_actor_refuses_reaches_the_user(job: Job, small_model: Path, tmp
         EncodeChunks,
         fn_constructor_kwargs={
             "load": functools.partial(load_codec, wrong.codec("encode")),
-            "attempts": RemoteLedger(keeper(Ledger)),
+            "attempts": RemoteLedger(keep(ledger=Ledger)["ledger"]),
         },
         batch_format="pyarrow",
         **job.resources.pools["encode"].arguments(),

@@ -52,15 +52,16 @@ class Cutter:
         assert context_samples % FRAME_SAMPLES == 0, "contexts begin on a frame"
         self.lengths, self.index, self.filled = (chunk_samples, context_samples), first, 0
         self.context = context_of(first, *self.lengths)
-        self.audio = np.empty(self.context + chunk_samples, np.float32)  # becomes memory as it is filled
+        self.parts: list[np.ndarray] = []  # context and chunk so far: joined once, and not at all where it is one
 
     def feed(self, block: np.ndarray) -> Iterator[Chunk]:
         """float32 [m] -> the chunks that are full now. Iterate to the end."""
         while len(block):
-            part, block = block[: len(self.audio) - self.filled], block[len(self.audio) - self.filled :]
-            self.audio[self.filled : self.filled + len(part)] = part
+            room = self.context + self.lengths[0] - self.filled
+            part, block = block[:room], block[room:]
+            self.parts.append(part.copy() if len(block) else part)  # chunks share no memory
             self.filled += len(part)
-            if self.filled == len(self.audio):
+            if len(part) == room:
                 yield self._chunk()
                 self._next()
 
@@ -71,11 +72,13 @@ class Cutter:
 
     def _chunk(self) -> Chunk:
         begin = self.index * self.lengths[0] // FRAME_SAMPLES
-        return Chunk(self.index, begin, self.filled - self.context, self.context, self.audio[: self.filled])
+        if len(self.parts) > 1:
+            self.parts = [np.concatenate(self.parts)]
+        return Chunk(self.index, begin, self.filled - self.context, self.context, self.parts[0])
 
     def _next(self) -> None:
         """Begin a chunk behind the one that is full: it has that one's end as its context."""
         self.index += 1
         self.context = self.filled = context_of(self.index, *self.lengths)
-        seen, self.audio = self.audio, np.empty(self.context + self.lengths[0], np.float32)
-        self.audio[: self.context] = seen[len(seen) - self.context :]
+        (seen,) = self.parts
+        self.parts = [seen[len(seen) - self.context :].copy()] if self.context else []

@@ -102,7 +102,7 @@ class _Cutting:
     @property
     def held_bytes(self) -> int:
         """Of samples that are here; 0 of a view that is only counted."""
-        filling = self.stream[1].filled if self.stream is not None else 0
+        filling = self.stream[0].waiting + self.stream[1].filled if self.stream is not None else 0
         return 4 * (filling + sum(len(chunk.audio) for chunk in self.waiting))
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.audio.ffmpeg import Source, open_compressed
 from pipeline.audio.guarded import Guarded
+from pipeline.audio.kept import kept
 from pipeline.audio.truncation import missing_end
 from pipeline.audio.views import Piece, Rules, View, read_views, stretch
 from pipeline.audio.wav import Wav, read_header, wav_blocks
@@ -62,7 +63,8 @@ class OpenFile:
     samples: int | None  # per channel, where that is known for certain before they are decoded
     likely: int | None  # per channel, as the header has it, which may be wrong
     read: Callable[[Sequence[View]], Iterator[Piece]]
-    """The `Piece`s of the views, as `views.read_views` gives them; errors say the recording's name. Call it once."""
+    """The `Piece`s of the views, as `views.read_views` gives them; errors say the recording's name. Call it again only
+    once all are there."""
 
     def length(self, view: View) -> int | None:
         """Samples of a view at `rate`, where that is known before they are decoded."""
@@ -91,11 +93,13 @@ def open_file(
     allow_truncated: bool = False,
     max_recording_s: float = 86_400.0,
     track: int | None = None,
+    keep: int = 0,
     beat: Callable[[], None] = lambda: None,
 ) -> Iterator[OpenFile]:
     """Open `file`, a seekable binary stream; WAV in a FileIO is mapped. `beat` is called for each block.
 
-    `track`: which audio track of a container with several, from 1; None: the default one, else the first.
+    `track`: which audio track of a container with several, from 1; None: the default one, else the first. `keep`: what
+    was read from the beginning to the end is not decoded again, if it takes no more bytes than these.
 
     Every problem is a RecordingError that begins with `name` and says what was seen, what was expected, what to change:
     raised here, or the `error` of a piece. When a view is over without one, it is known to be whole (unless
@@ -109,6 +113,7 @@ def open_file(
             source = stack.enter_context(_source(stream, isinstance(file, io.FileIO), allow_truncated, track))
             if source.rate not in RATES or not 0 < source.channels <= MAX_CHANNELS:
                 raise UnsupportedAudio(f"it has {source.rate} Hz and {source.channels} channels")
+            source = kept(source, keep) if keep else source
         except RecordingError as error:
             raise _named(name, error, stream) from error
         if stream.error is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -29,6 +29,12 @@ _HEADERLESS = {"mp3", "aac"}  # demuxers that find frames even in noise
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # how tags of MP3 files begin
 _FLAC_FRAME_SAMPLES = 65_535
 """The most samples of one FLAC frame."""
+
+_KINDS = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+"""FFmpeg's formats of samples; planar ones end in p."""
+
+READ_BYTES = 1 << 18
+"""What FFmpeg asks a stream for at a time: each time is a call of Python."""
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +68,7 @@ def open_compressed(stream: BinaryIO, block_values: int, track: int | None = Non
             stream,
             mode="r",
             metadata_errors="ignore",
+            buffer_size=READ_BYTES,
             options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},
         )
     except (av.FFmpegError, UnicodeError) as error:
@@ -122,18 +129,26 @@ def _frames(
     container: av.container.InputContainer, track: av.AudioStream, resumed: bool = False
 ) -> Iterator[av.AudioFrame]:
     """As `_decoded`, the last one without the padding of its encoder. Only MP4 tells: by the last packet's duration."""
+    if "mp4" not in container.format.name:
+        return _decoded(container, track, resumed)
+    packet: list[av.Packet] = []
+    return _without_padding(_decoded(container, track, resumed, packet), packet)
+
+
+def _without_padding(frames: Iterator[av.AudioFrame], packet: list[av.Packet]) -> Iterator[av.AudioFrame]:
     held = None
     try:
-        for frame, samples in _decoded(container, track, resumed):
+        for frame in frames:
             if held is not None:
-                yield held[0]
-            held = frame, samples
-    except (TruncatedAudio, UnsupportedAudio):
+                yield held
+            held = frame
+    except TruncatedAudio:
         if held is not None:
-            yield held[0]
+            yield held
         raise
     if held is not None:
-        yield _cut(*held)
+        duration, base = packet[0].duration, packet[0].time_base
+        yield _cut(held, round(duration * base * held.sample_rate)) if duration and base else held
 
 
 def _cut(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
@@ -148,35 +163,36 @@ def _cut(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
 
 
 def _decoded(
-    container: av.container.InputContainer, track: av.AudioStream, resumed: bool
-) -> Iterator[tuple[av.AudioFrame, int]]:
-    """Frames, all of one rate and layout, from the start or (`resumed`) from where a seek went; and of each the samples
-    that its packet says it has.
+    container: av.container.InputContainer, track: av.AudioStream, resumed: bool, of: list[av.Packet] | None = None
+) -> Iterator[av.AudioFrame]:
+    """Frames, from the start or (`resumed`) from where a seek went; `of` holds the packet of the last that was given.
 
     Raises TruncatedAudio where one is broken, or the end is missing.
     """
-    kind, broken, refused = None, None, b""
+    some, broken, refused = False, None, b""
     end = None if resumed else 0
-    flac, mp4 = container.format.name == "flac", "mp4" in container.format.name
-    packets, decodes = container.demux(track), decoder(track)
-    while packet := _next(packets):
-        try:
-            frames = decodes.decode(packet)
-        except av.FFmpegError as error:
-            if not bytes(packet).startswith(_TAGS):  # these stand where files were joined
-                broken, refused = error, bytes(packet)
-            continue
-        for frame in frames:
-            if broken is not None and kind is not None:
-                raise TruncatedAudio(f"a decoder broke in the middle ({_reason(broken)})") from broken
-            kind = kind or (frame.sample_rate, frame.layout.name, frame.format.name)
-            if kind != (frame.sample_rate, frame.layout.name, frame.format.name):
-                raise UnsupportedAudio(f"it changes from {kind} to {frame.sample_rate, frame.layout.name} on its way")
-            if flac and end is not None and frame.pts is not None and frame.pts > end:
-                raise TruncatedAudio(f"{frame.pts - end} samples are missing after sample {end}")
-            end = frame.samples + (frame.pts if frame.pts is not None else end or 0)
-            told_s = packet.duration * packet.time_base if mp4 and packet.duration and packet.time_base else None
-            yield frame, frame.samples if told_s is None else round(told_s * frame.sample_rate)
+    flac, decode = container.format.name == "flac", decoder(track).decode
+    try:
+        for packet in container.demux(track):
+            try:
+                frames = decode(packet)
+            except av.FFmpegError as error:
+                if not bytes(packet).startswith(_TAGS):  # these stand where files were joined
+                    broken, refused = error, bytes(packet)
+                continue
+            for frame in frames:
+                if broken is not None and some:
+                    raise TruncatedAudio(f"a decoder broke in the middle ({_reason(broken)})") from broken
+                if flac:
+                    if end is not None and frame.pts is not None and frame.pts > end:
+                        raise TruncatedAudio(f"{frame.pts - end} samples are missing after sample {end}")
+                    end = frame.samples + (frame.pts if frame.pts is not None else end or 0)
+                if of is not None:
+                    of[:] = [packet]
+                some = True
+                yield frame
+    except av.FFmpegError as error:
+        raise TruncatedAudio(f"it breaks off ({_reason(error)})") from error
     if broken is not None and not _is_rest(container.format.name, refused):
         if not flac or not refused or _crc16(refused) != 0:
             raise TruncatedAudio(f"a decoder broke at its end ({_reason(broken)})") from broken
@@ -189,13 +205,6 @@ def _decoded(
 def _is_rest(container: str, refused: bytes) -> bool:
     """Whether what no decoder took at the end is no part of the sound: sox counts a WAV's pad byte as samples."""
     return (container in _HEADERLESS and not parse(refused)) or (container == "wav" and len(refused) == 1)
-
-
-def _next(packets: Iterator[av.Packet]) -> av.Packet | None:
-    try:
-        return next(packets, None)
-    except av.FFmpegError as error:
-        raise TruncatedAudio(f"it breaks off ({_reason(error)})") from error
 
 
 def _crc16(data: bytes) -> int:
@@ -213,38 +222,43 @@ def _crc16(data: bytes) -> int:
 
 
 def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.ndarray]:
-    """Frames -> float32 [n, channels], n <= `block_samples`; what was decoded before a break is delivered before it."""
-    held: list[np.ndarray] = []
-    samples, channels, broken = 0, 0, None
+    """Frames -> float32 [n, channels], n <= `block_samples`; what was decoded before a break is delivered before it.
+
+    Raises UnsupportedAudio where rate or channels change.
+    """
+    fifo, broken = av.AudioFifo(), None  # joins frames in C: an array a frame takes as long as decoding MP3
     try:
         for frame in frames:
-            held.append(frame.to_ndarray())  # as decoded: one conversion a block is much cheaper than one a frame
-            samples, channels = samples + frame.samples, frame.layout.nb_channels
-            if samples >= block_samples:
-                joined, held, samples = to_float(held, channels), [], 0
-                yield from (joined[at : at + block_samples] for at in range(0, len(joined), block_samples))
+            frame.pts = None  # else frames must follow each other by their times
+            try:
+                fifo.write(frame)
+            except ValueError:
+                before, now = ((one.sample_rate, one.layout.name, one.format.name) for one in (fifo, frame))
+                raise UnsupportedAudio(f"it changes from {before} to {now} on its way") from None
+            while fifo.samples >= block_samples:
+                yield to_float(cast(av.AudioFrame, fifo.read(block_samples)))
     except (TruncatedAudio, UnsupportedAudio) as error:
         broken = error
-    if held:
-        yield to_float(held, channels)
+    if fifo.samples:
+        yield to_float(cast(av.AudioFrame, fifo.read()))
     if broken is not None:
         raise broken
 
 
-def to_float(frames: list[np.ndarray], channels: int) -> np.ndarray:
-    """Frames as PyAV gives them, planar [channels, n] or packed [1, n * channels] -> float32 [n, channels], C order.
-
-    Integers become [-1, 1) as in soundfile.
-    """
-    wave = frames[0] if len(frames) == 1 else np.concatenate(frames, axis=1)
-    wave = wave.T if len(wave) == channels else wave.reshape(-1, channels)
-    bits = 8 * wave.itemsize
-    kind = wave.dtype.kind
+def to_float(frame: av.AudioFrame) -> np.ndarray:
+    """A frame, planar or packed -> float32 [n, channels], C order. Integers become [-1, 1) as in soundfile."""
+    kind, channels = np.dtype(_KINDS[frame.format.name.removesuffix("p")]), frame.layout.nb_channels
+    in_a_plane = 1 if frame.format.is_planar else channels
+    wave = np.empty((frame.samples, channels), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported as such
-        wave = np.ascontiguousarray(wave, np.float32)
-    if kind == "u":
-        wave = wave - np.float32(128)
-    return wave if kind == "f" else wave * np.float32(2.0 ** (1 - bits))
+        for number, plane in enumerate(frame.planes):
+            values = np.frombuffer(cast(Any, plane), kind, frame.samples * in_a_plane)
+            wave[:, number : number + in_a_plane] = values.reshape(-1, in_a_plane)
+    if kind.kind == "u":
+        wave -= np.float32(128)
+    if kind.kind != "f":
+        wave *= np.float32(2.0 ** (1 - 8 * kind.itemsize))
+    return wave
 
 
 def _reason(error: Exception) -> str:

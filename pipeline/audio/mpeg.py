@@ -4,9 +4,11 @@ These streams have no container: only frames that follow each other without a ga
 last frame's length tells that it is cut.
 """
 
+import math
 from typing import BinaryIO, NamedTuple
 
 _SEARCH = 1 << 16  # bytes after the tags in which the first frame must begin
+_TAILS = (1 << 13, 1 << 17)  # bytes: many frames; many frames before a tag with a picture
 _CHAIN = 3  # frames in a row that are no accident
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # Hz, by version bits
 _LOW_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -45,10 +47,10 @@ def parse(head: bytes) -> Frame | None:
     return Frame((72 if layer == 3 and version != 3 else 144) * bits // hz + padding, (version, layer, rate))
 
 
-def _chain(data: bytes, begin: int) -> tuple[int, int]:
-    """(frames in a row from `begin`, where the last of them ends: past the end of `data` if it is cut)."""
+def _chain(data: bytes, begin: int, most: float = math.inf) -> tuple[int, int]:
+    """(frames in a row from `begin`, at `most` so many; where the last ends: past the end of `data` if it is cut)."""
     count, position, kind = 0, begin, None
-    while (frame := parse(data[position : position + 7])) and kind in (None, frame.kind):
+    while count < most and (frame := parse(data[position : position + 7])) and kind in (None, frame.kind):
         count, position, kind = count + 1, position + frame.length, frame.kind
     return count, position
 
@@ -66,24 +68,33 @@ def first_frame(stream: BinaryIO) -> int | None:
     data = stream.read(_SEARCH)
     at = data.find(b"\xff")
     while at >= 0:
-        count, end = _chain(data, at)
+        count, end = _chain(data, at, _CHAIN)
         if count >= _CHAIN or (at == 0 and count and len(data) < _SEARCH and end >= len(data)):
             return begin + at
         at = data.find(b"\xff", at + 1)
     return None
 
 
-def missing_tail(tail: bytes) -> str | None:
-    """Whether the last frame in the last bytes of a stream is cut, in words. Tags after the frames are no cut."""
-    at = tail.find(b"\xff")
-    while at >= 0:
-        count, end = _chain(tail, at)
-        if count >= _CHAIN or (at == 0 and count and end >= len(tail)):
-            if end > len(tail):
-                return f"its last frame lacks {end - len(tail)} bytes"
-            return "its last frame is cut inside its header" if 0 < len(tail) - end < 7 and tail[end] == 0xFF else None
-        at = tail.find(b"\xff", at + 1)
+def missing_tail(stream: BinaryIO, begin: int, size: int) -> str | None:
+    """Whether the last frame of a stream of `size` bytes, with frames from `begin` on, is cut, in words. Tags after the
+    frames are no cut."""
+    for length in _TAILS:
+        stream.seek(max(begin, size - length))
+        tail = stream.read(length)
+        at = tail.find(b"\xff")
+        while at >= 0:
+            count, end = _chain(tail, at)
+            if count >= _CHAIN or (at == 0 and count and end >= len(tail)):
+                return _missing(tail, end)
+            at = tail.find(b"\xff", at + 1)
     return None
+
+
+def _missing(tail: bytes, end: int) -> str | None:
+    """What lacks at the end of a stream whose last frame ends at `end` of its `tail`."""
+    if end > len(tail):
+        return f"its last frame lacks {end - len(tail)} bytes"
+    return "its last frame is cut inside its header" if 0 < len(tail) - end < 7 and tail[end] == 0xFF else None
 
 
 def xing_bytes(frame: bytes) -> int:

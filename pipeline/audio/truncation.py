@@ -10,7 +10,6 @@ from typing import BinaryIO, NamedTuple
 from pipeline.audio import ends, sphere
 from pipeline.audio.mpeg import first_frame, missing_tail, xing_bytes
 
-_TAIL = 1 << 17  # bytes: many MPEG frames
 _MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # each byte's bits in the other order
 _MATROSKA_INSIDE = {0x18538067, 0x1F43B675}  # Segment, Cluster: walked into where their length is not written
 _STREAMED_AIFF = 0x7F000000  # sizes from here on are what streaming writers put
@@ -65,7 +64,7 @@ def _mpeg(stream: BinaryIO, size: int) -> str | None:
     if begin is None:
         return None
     promised = begin + xing_bytes(_read(stream, begin, 2048))
-    return _fewer(promised, size) if promised > size else missing_tail(_read(stream, max(begin, size - _TAIL), _TAIL))
+    return _fewer(promised, size) if promised > size else missing_tail(stream, begin, size)
 
 
 def _ogg(stream: BinaryIO, size: int) -> Missing | None:

@@ -1,5 +1,6 @@
-"""One object in an actor of its own, beside the driver, that the pools tell and ask."""
+"""Objects in an actor beside the driver, which the workers tell and ask: one actor, for each costs a process."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,27 +11,54 @@ NOTE_S = 10.0
 """Time-out for a last word: a process that ends itself does not wait for a driver that is gone."""
 
 
-def keeper(kind: type, *arguments: Any) -> Any:
-    """An actor that keeps `kind(*arguments)`, which workers tell and ask; it takes no CPU, and stays by the driver."""
+class _Keeper:
+    """The actor."""
+
+    def __init__(self, kinds: Mapping[str, Callable[[], Any]]) -> None:
+        self.kept = {name: make() for name, make in kinds.items()}
+
+    def call(self, name: str, method: str, *arguments: Any) -> Any:
+        return getattr(self.kept[name], method)(*arguments)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One of the objects, from any process."""
+
+    actor: Any
+    name: str
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        """Call a method, and do not wait. What one process tells comes in its order."""
+        self.actor.call.remote(self.name, method, *arguments)
+
+    def ask(self, method: str, *arguments: Any, timeout_s: float | None = None) -> Any:
+        """Call a method, and wait for what it returns."""
+        return ray.get(self.actor.call.remote(self.name, method, *arguments), timeout=timeout_s)
+
+
+def keep(**kinds: Callable[[], Any]) -> dict[str, Kept]:
+    """Name -> an object as its function makes it, in an actor that takes no CPU and stays by the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote(*arguments)
+    actor = ray.remote(_Keeper).options(num_cpus=0, scheduling_strategy=here).remote(kinds)
+    return {name: Kept(actor, name) for name in kinds}
 
 
 @dataclass
 class RemoteLedger:
     """`actors.pools.isolate.Ledger` in a keeper, as the pools call it."""
 
-    actor: Any
+    ledger: Kept
     last: str = ""  # begun in this process
 
     def begin(self, key: str) -> list[str]:
         """How each process ended that began `key` and did not come through since."""
         self.last = key
-        return ray.get(self.actor.begin.remote(key))
+        return self.ledger.ask("begin", key)
 
     def note(self, key: str, how: str) -> None:
         """The process that began `key` last is about to end itself; `how` says why. Waits until it is noted."""
-        ray.get(self.actor.note.remote(key, how), timeout=NOTE_S)
+        self.ledger.ask("note", key, how, timeout_s=NOTE_S)
 
     def note_last(self, how: str) -> None:
         """`note` of what this process began last."""
@@ -38,4 +66,4 @@ class RemoteLedger:
 
     def end(self, key: str) -> None:
         """`key` came through."""
-        self.actor.end.remote(key)
+        self.ledger.tell("end", key)

@@ -7,7 +7,7 @@ from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.cluster import versions
-from pipeline.cluster.versions import installed, refuse
+from pipeline.cluster.versions import FOR_SPEECH, installed, refuse
 from pipeline.errors import ClusterError
 
 ANSWER_S = 600.0
@@ -18,7 +18,7 @@ def same_everywhere(other_nodes: bool = False) -> None:
     """Compare the packages and code of every live node, or only of the `other_nodes`, with this process's.
 
     Raises a ClusterError that names package, version wanted, version seen and node. Workers of nodes that join later
-    compare their packages themselves.
+    compare their packages themselves, and those that read with input.vad also FOR_SPEECH.
     """
     here = ray.get_runtime_context().get_node_id() if other_nodes else None
     nodes = {
@@ -27,7 +27,8 @@ def same_everywhere(other_nodes: bool = False) -> None:
         if node["Alive"] and node["NodeID"] != here
     }
     if nodes:
-        refuse(installed(), _answers(nodes))
+        wanted = {name: version for name, version in installed().items() if name not in FOR_SPEECH}
+        refuse(wanted, _answers(nodes))
 
 
 def _answers(nodes: Mapping[str, str]) -> dict[str, dict[str, str | None]]:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import ray
 
 from actors.contract import SAMPLE_RATE
+from pipeline.cluster.keeper import Kept
 from pipeline.schema import SKIP
 
 
@@ -68,13 +69,15 @@ class Spent:
         self.peak_device_mb = max(devices, default=None)
 
 
-def tell(meter: Any, stage: str, spent: Spent) -> None:
+def tell(meter: Kept, stage: str, spent: Spent) -> None:
     """Tell the meter what this process spent on `stage`; does not wait."""
     spent.peak_memory_mb, spent.peak_device_mb = _peak_memory_mb(), _peak_device_mb()
-    meter.add.remote(Worker(stage, ray.get_runtime_context().get_node_id(), os.getpid()), spent)
+    meter.tell("add", Worker(stage, ray.get_runtime_context().get_node_id(), os.getpid()), spent)
 
 
-def timed(call: Callable[..., pa.Table], meter: Any, stage: str, rows: pa.Table, *given: Any, **named: Any) -> pa.Table:
+def timed(
+    call: Callable[..., pa.Table], meter: Kept, stage: str, rows: pa.Table, *given: Any, **named: Any
+) -> pa.Table:
     """`call(rows, ...)`, of which the meter is told as work of `stage`."""
     start = time.monotonic()
     result = call(rows, *given, **named)

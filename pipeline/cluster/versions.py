@@ -26,6 +26,8 @@ PACKAGES = (
 """Packages that can change the codes: run.json records their versions."""
 ON_WORKERS = (*(name for name in PACKAGES if name not in {"voxmill", "ray"}), "pydantic", "fsspec")
 """Distributions whose versions must be the driver's on every worker. Ray itself compares those of Ray and Python."""
+FOR_SPEECH = ("silero-vad", "onnxruntime")
+"""The same, of runs with `input.vad`: other versions may find other stretches."""
 CODE = ("pipeline", "actors")
 """The packages that are sent to the workers of a cluster, with the demo checkpoint."""
 OWN_CODE = "voxmill's code"
@@ -38,13 +40,13 @@ def versions() -> dict[str, str]:
 
 
 def installed() -> dict[str, str | None]:
-    """The version of each of ON_WORKERS (None: not installed) in this process, and a hash of voxmill's code.
+    """The version of each of ON_WORKERS and FOR_SPEECH (None: not installed) here, and a hash of voxmill's code.
 
     Sent to workers by value, so it uses only the standard library. The local part of a version is dropped: nodes
     without a GPU may have PyTorch's CPU build.
     """
     found: dict[str, str | None] = {}
-    for name in ON_WORKERS:
+    for name in (*ON_WORKERS, *FOR_SPEECH):
         try:
             found[name] = importlib.metadata.version(name).partition("+")[0]
         except importlib.metadata.PackageNotFoundError:

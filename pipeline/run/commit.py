@@ -17,7 +17,7 @@ from pipeline.run.shards import delete_orphans, delete_shard, follow_part, is_pa
 from pipeline.run.transient import may_pass
 from pipeline.run.write import part_name, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves
-from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
+from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.storage.atomic import UNFINISHED
 from pipeline.storage.text import id_hashes
 
@@ -30,42 +30,53 @@ class Done:
     partial: dict[str, frozenset[int]]  # long recordings of which only these chunks are committed
 
 
+PLACE = ["channel", "source_channels", "stretches"]
+"""Columns that say where in its file a recording is."""
 NOTHING = Done(pa.array([], pa.large_string()), {})
 """What a new run holds."""
 
 
 def committed(fs: FileSystem, run: str, with_skipped: bool = True) -> Done:
-    """Read ids, chunks and channels, nothing else, of every part. Raises OutputError for a part that is none.
+    """Read ids, chunks and PLACE, nothing else, of every part. Raises OutputError for a part that is none.
 
-    A file of which each channel is a recording counts as one, too, once all of them are there.
+    A file of which each channel, or each stretch of speech, is a recording counts as one, too, once all are there.
     """
-    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", "channel", "source_channels"])
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", *PLACE])
     failures = _others(fs, run, FAILURES, *([SKIPPED] if with_skipped else []))
-    failed = failures["id"]
+    failed, (partial, whole) = failures["id"], _long_ones(rows)
+    short = rows.filter(pc.equal(rows["chunks"], 1))["id"]
+    files = whole_files(_of_whole(rows, partial.keys() - whole), failures)
+    ids = _long([*short.chunks, pa.array(whole, pa.string()), *failed.chunks, files])
+    finished = set(whole) | set(failed.to_pylist() if partial else [])
+    return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
+
+
+def _long_ones(rows: pa.Table) -> tuple[dict[str, set[int]], list[str]]:
+    """The chunks that are there of recordings of several, and the ids of those that have all."""
     long = rows.filter(pc.greater(rows["chunks"], 1))
     partial: dict[str, set[int]] = {}
     counts: dict[str, int] = {}
     for row in long.to_pylist():
         partial.setdefault(row["id"], set()).add(row["chunk"])
         counts[row["id"]] = row["chunks"]
-    whole = [id_ for id_, chunks in partial.items() if len(chunks) == counts[id_]]
-    short = rows.filter(pc.equal(rows["chunks"], 1))["id"]
+    return partial, [id_ for id_, chunks in partial.items() if len(chunks) == counts[id_]]
+
+
+def _of_whole(rows: pa.Table, partial: set[str]) -> pa.Table:
+    """A row of each recording that has all its chunks: that is not in `partial`."""
     firsts = rows.filter(pc.equal(rows["chunk"], 0))
-    of_whole = firsts.filter(pc.invert(pc.is_in(firsts["id"], pa.array(partial.keys() - whole, pa.string()))))
-    ids = _long([*short.chunks, pa.array(whole, pa.string()), *failed.chunks, whole_files(of_whole, failures)])
-    finished = set(whole) | set(failed.to_pylist() if partial else [])
-    return Done(ids, {id_: frozenset(chunks) for id_, chunks in partial.items() if id_ not in finished})
+    return firsts.filter(pc.invert(pc.is_in(firsts["id"], pa.array(partial, pa.string()))))
 
 
 def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
-    """The ids of files of which each channel is a recording, all of them in codes or in failures.
+    """The ids of files of which each channel or stretch of speech is a recording, all of them in codes or in failures.
 
-    `coded`: id, channel and source_channels of a row of each whole recording; `failed`: id and channel. The codes tell
-    how many channels there are; of a file without any, those that failed must be all from 1 on.
+    Id and PLACE of a row of each: `coded`, whole recordings, and `failed`. Where no row tells how many channels a file
+    has (they are of an older version), those that failed must be all from 1 on.
     """
-    names = ["id", "channel", "source_channels"]
-    unknown = pa.nulls(len(failed), pa.int32())
-    rows = pa.concat_tables([coded.select(names), failed.select(names[:2]).append_column(names[2], unknown)])
+    rows = pa.concat_tables([one.select(["id", *PLACE]) for one in (coded, failed)])
+    spoken = _all_spoken(rows)
+    rows = pa.concat_tables([rows.filter(rows["stretches"].is_null()), spoken])
     rows = rows.filter(pc.greater(rows["channel"], EACH))
     files = file_ids(rows["id"])
     apart = pc.equal(pc.binary_join_element_wise(files, rows["channel"].cast(pa.string()), "@ch"), rows["id"])
@@ -74,7 +85,24 @@ def whole_files(coded: pa.Table, failed: pa.Table) -> pa.Array:
         [("channel", "count_distinct"), ("channel", "max"), ("source_channels", "max")]
     )
     expected = pc.max_element_wise(found["channel_max"], found["source_channels_max"])
-    return found.filter(pc.equal(found["channel_count_distinct"], expected))["file"].combine_chunks()
+    whole = found.filter(pc.equal(found["channel_count_distinct"], expected))["file"]
+    return pa.concat_arrays([*spoken["id"].chunks, *whole.chunks, pa.array([], pa.string())])
+
+
+def _whole_files(fs: FileSystem, run: str) -> np.ndarray:
+    """The hashes of `whole_files` of a run."""
+    rows = _read(fs, parts(fs, run, CODES), ["id", "chunk", "chunks", *PLACE])
+    partial, whole = _long_ones(rows)
+    return id_hashes(whole_files(_of_whole(rows, partial.keys() - whole), _others(fs, run, FAILURES, SKIPPED)))
+
+
+def _all_spoken(rows: pa.Table) -> pa.Table:
+    """What has all its stretches of speech among `rows`, a row each with its own id."""
+    rows = rows.filter(rows["stretches"].is_valid())
+    rows = rows.append_column("stretch", rows["id"]).set_column(0, "id", spoken_ids(rows["id"]))
+    found = rows.group_by("id").aggregate([("stretch", "count_distinct"), *((name, "max") for name in PLACE)])
+    found = found.filter(pc.equal(found["stretch_count_distinct"], found["stretches_max"]))
+    return found.select(["id", *(f"{name}_max" for name in PLACE)]).rename_columns(["id", *PLACE])
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,8 @@ def settle(fs: FileSystem, run: str) -> Settled:
     stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
     chunks loses its codes and keeps one failure: the first that no other attempt would cure (`transient.may_pass`),
     else the first. A skip counts as a failure here, after those. Chunks of different fingerprints are never joined: the
-    recording loses all of them, and is missing then.
+    recording loses all of them, and is missing then. A file all of whose channels or stretches of speech are there has
+    no failure of its own: a reader before the last one may not have reached it.
     """
     coded, failed = _keys(fs, run, CODES, ["chunk", "chunks", PRINT]), _keys(fs, run, FAILURES, [PASSING])
     first = _first(coded["hash"], coded["chunk"])
@@ -100,7 +129,8 @@ def settle(fs: FileSystem, run: str) -> Settled:
     prints = coded["hash"][_first(coded["hash"], coded[PRINT])]
     mixed = prints[np.isin(np.arange(len(prints)), _first(prints), invert=True)]
     whole = np.setdiff1d(ids[counts == coded["chunks"][first][rows]], mixed)
-    failing = np.isin(failed["hash"], whole, invert=True)
+    files = _whole_files(fs, run) if len(failed["hash"]) else whole[:0]
+    failing = np.isin(failed["hash"], np.concatenate([whole, files]), invert=True)
     lost = np.isin(coded["hash"], np.concatenate([failed["hash"][failing], mixed]))
     kept = np.zeros(len(coded["hash"]), bool)
     kept[first] = True
@@ -277,10 +307,10 @@ def _long(ids: list[pa.Array]) -> pa.Array:
 
 
 def _others(fs: FileSystem, run: str, *folders: str) -> pa.Table:
-    """id and channel of all in FAILURES or SKIPPED, in order. Reads all columns: damage is reported before a run."""
+    """Id and PLACE of all in FAILURES or SKIPPED, in order. Reads all columns: damage is reported before a run."""
     paths = [path for folder in folders for path in parts(fs, run, folder)]
     tables = [read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
-    return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", "channel"])
+    return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables]).select(["id", *PLACE])
 
 
 def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[str], pa.Table]) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ SAME = (
     ("precision",),
     ("resampler",),
     ("track",),
+    ("vad",),
     ("chunk",),
     *(("settings", "input", name) for name in BOUNDS),
 )

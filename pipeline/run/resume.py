@@ -11,8 +11,8 @@ from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, RUN_FILE, SKIPPED, S
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
 
-DECIDES_CODES = ("model", "attention", "precision", "resampler", "track", "chunk")
-"""The keys of run.json that must not change within a run: other values would give other codes."""
+DECIDES_CODES = ("model", "attention", "precision", "resampler", "track", "vad", "chunk")
+"""The keys of run.json that must not change within a run: other values would give other codes, or other recordings."""
 
 
 LACKS_WAVES = "lacks_waves"

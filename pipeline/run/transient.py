@@ -8,7 +8,7 @@ from pyarrow.fs import FileSystem
 from pipeline.errors import UnreadableAudio
 from pipeline.run.layout import FAILURES, parts
 from pipeline.run.parts import read_part
-from pipeline.schema import FAILURES_SCHEMA, file_ids
+from pipeline.schema import FAILURES_SCHEMA, parents
 
 BROKEN = "cannot be read ("
 """What `storage.translate.errors_as` and the decoder say of a silent server, a broken connection, a stale mount."""
@@ -30,5 +30,5 @@ def lasting(fs: FileSystem, run: str, done: pa.Array) -> pa.Array:
         rows = read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names)
         passing += rows.filter(may_pass(rows))["id"].cast(pa.large_string()).chunks
     ids = pa.concat_arrays(passing)
-    ids = pa.concat_arrays([ids, file_ids(ids)])  # a file is not done where one of its channels is not
+    ids = pa.concat_arrays([ids, parents(ids)])  # a file is not done where a part of it is not
     return done.filter(pc.invert(pc.is_in(done, value_set=ids))) if len(ids) else done

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from pipeline.schema import EACH, file_ids
+from pipeline.schema import EACH, file_ids, spoken_ids
 from pipeline.sources.discover import discover
 from pipeline.sources.expand import expand
 from pipeline.sources.formats import suffixes
@@ -40,6 +40,7 @@ class Discovered:
     access: Access
     notes: list[str]  # how inputs were understood, for the user
     channel: int | None  # of what no manifest says it: as "@channel" in UNIT_SCHEMA
+    vad: bool = False  # stretches of speech are the recordings
 
     @property
     def prefixed(self) -> bool:
@@ -54,10 +55,11 @@ def discover_all(
     *,
     root: str | None = None,
     channel: int | None = None,
+    vad: bool = False,
 ) -> Discovered:
     """What `inputs` hold. `column` names the path (or audio) column of manifests and Parquet shards; relative paths of
     manifests start at `root`, by default at the manifest's folder. `channel`, as "@channel" in UNIT_SCHEMA, is of every
-    recording of which no manifest says another.
+    recording of which no manifest says another. `vad`: the recordings are the stretches of speech in what is found.
 
     Raises InputError: a missing path, no audio, a scheme that is not allowed, two recordings of one id, columns that do
     not fit together.
@@ -77,10 +79,12 @@ def discover_all(
     if channel is not None:
         found = [_of_channel(one, channel) for one in found]
         refuse_channel_ids(found)
+    if vad:
+        refuse_segments(found)
     notes = [note for one in found for note in one.notes]
     if len(notes) > MAX_NOTES:
         notes = [*notes[:MAX_NOTES], f"and {len(notes) - MAX_NOTES:,} more of this kind"]
-    return Discovered(found, carried, passed_over, runs, column, access, notes, channel)
+    return Discovered(found, carried, passed_over, runs, column, access, notes, channel, vad)
 
 
 def unify(found: Sequence[Found]) -> pa.Schema:
@@ -152,6 +156,28 @@ def refuse_channel_ids(found: Sequence[Found]) -> None:
                     f"the recording {one!r} has the id that a channel of {file!r} gets under input.channels=split:"
                     " give one of them another id"
                 )
+
+
+def refuse_segments(found: Sequence[Found]) -> None:
+    """Where stretches of speech become recordings, a segment of a manifest is an InputError, and so is a recording that
+    has the id of such a stretch of another one."""
+    tables = [one.units for one in found if one.kind == "files"]
+    ids = pa.chunked_array([chunk for table in tables for chunk in table["@id"].chunks], pa.string())
+    for table in tables:
+        given = table.filter(pc.or_(pc.is_valid(table["@start_s"]), pc.is_valid(table["@end_s"])))
+        if len(given):
+            raise InputError(
+                f"the manifest gives the times of {len(given):,} segments, first of {given['@id'][0].as_py()!r}, and"
+                " input.vad finds them itself: set input.vad=none, or leave the times out of the manifest"
+            )
+    alike = ids.filter(pc.not_equal(spoken_ids(ids), ids))
+    owners = [spoken_ids(alike), file_ids(spoken_ids(alike))]
+    clash = alike.filter(pc.or_(*(pc.is_in(one, value_set=ids.combine_chunks()) for one in owners)))
+    if len(clash):
+        raise InputError(
+            f"the recording {clash[0].as_py()!r} has an id as stretches of speech in another recording get under"
+            " input.vad: give one of them another id"
+        )
 
 
 def _named(one: Found) -> pa.Table:

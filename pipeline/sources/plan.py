@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import file_ids
+from pipeline.schema import file_ids, parents, spoken_ids
 from pipeline.sources.formats import FORMATS, recordings
 from pipeline.sources.found import Found
 from pipeline.sources.inputs import Discovered, discover_all, has_split
@@ -38,7 +38,7 @@ class Plan:
 
     tasks: list[ReadTask]
     carried: pa.Schema  # as in Discovered
-    recordings: int | None  # to read; None where only opening a tar shard, or a file for its channels, would tell
+    recordings: int | None  # to read; None where only opening a tar shard, or a file (its channels, its speech), tells
     passed_over: Counter[str]  # as in Discovered
     skipped: int  # files that are committed already; containers skip theirs while they are read
     cut: bool = False  # a limit left recordings out; of containers, it may have
@@ -51,11 +51,12 @@ def plan(
     access: Access = DEFAULT,
     root: str | None = None,
     channel: int | None = None,
+    vad: bool = False,
     done: pa.Array | pa.ChunkedArray | None = None,
     **how: Any,
 ) -> Plan:
     """`discover_all`, then `divide` with `how`."""
-    return divide(discover_all(inputs, column, access, root=root, channel=channel), done, **how)
+    return divide(discover_all(inputs, column, access, root=root, channel=channel, vad=vad), done, **how)
 
 
 def divide(
@@ -85,7 +86,7 @@ def divide(
     fresh = units["files"].num_rows
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
-    if chunk_samples is not None:
+    if chunk_samples is not None and not inputs.vad:
         units["files"], ranges = share(units["files"], target, chunk_samples, max_recording_s, inputs.access)
         shared = [ranges.slice(row, 1) for row in range(ranges.num_rows)]
     pieces: list[tuple[Kind, pa.Table]] = [("files", piece) for piece in shared]
@@ -98,15 +99,15 @@ def divide(
         committed = Committed(known, inputs.prefixed)
         tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
     counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in found]
-    number = None if None in counts else sum(count or 0 for count in counts) - skipped
+    number = None if None in counts or inputs.vad else sum(count or 0 for count in counts) - skipped
     if chosen.cut:
-        number = fresh if not chosen.limits and not has_split(units["files"]) else None
+        number = fresh if not (chosen.limits or inputs.vad or has_split(units["files"])) else None
     return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
 
 
 def task_of(inputs: Discovered, kind: Kind, units: pa.Table, limit: int | None = None) -> ReadTask:
     """A task that reads `units`, nothing of which is committed."""
-    how = (inputs.prefixed, inputs.column, inputs.access, inputs.channel, limit)
+    how = (inputs.prefixed, inputs.column, inputs.access, inputs.channel, limit, inputs.vad)
     return ReadTask(kind, units, inputs.carried, pa.array([], pa.large_string()), *how)
 
 
@@ -119,7 +120,8 @@ def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) 
     """What of `planned` is not in `done`, the ids of committed recordings.
 
     `held`: of a task that is not `listed`, by its number, the ids that its reader came across. A container is read
-    again where one of them is missing, or where no reader came to its end; so is a file that is split into channels.
+    again where one of them is missing, or where no reader came to its end; so is a file that is split into channels or
+    stretches of speech.
     """
     known = np.unique(id_hashes(done))
     committed: Committed | None = None
@@ -128,7 +130,7 @@ def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) 
         ids = pa.array(held.get(number, []), pa.string())
         lost = ids.filter(pa.array(np.isin(id_hashes(ids), known, invert=True)))
         if task.kind == "files":
-            hashes, of_lost = id_hashes(task.units["@id"]), id_hashes(file_ids(lost))
+            hashes, of_lost = id_hashes(task.units["@id"]), id_hashes(parents(lost))
             missing = np.isin(hashes, known, invert=True) | np.isin(hashes, of_lost)
             task = replace(task, units=task.units.filter(pa.array(missing)))
         if task.listed and len(task.units):
@@ -211,15 +213,17 @@ class Committed:
 
     def __init__(self, ids: pa.Array, prefixed: bool) -> None:
         self.ids, self.prefixed = ids.take(pc.sort_indices(ids)), prefixed
-        of_channels = self.ids.filter(pc.match_substring_regex(self.ids, r"@ch\d+$"))
-        self.channels = pa.table({"id": of_channels, "file": file_ids(of_channels)})
+        inside = self.ids.filter(pc.match_substring_regex(self.ids, r"(@ch\d+|#[0-9.]+-[0-9.]+)$"))
+        spoken = spoken_ids(inside)
+        self.inside = pa.table({"id": inside, "file": file_ids(inside), "spoken": spoken, "whole": file_ids(spoken)})
 
     def within(self, task: ReadTask) -> pa.Array:
-        """Those of channels of the task's files; or those of recordings in its containers, and of the containers where
-        they failed as a whole."""
+        """Those of channels and speech of the task's files; or those of recordings in its containers, and of the
+        containers where they failed as a whole."""
         if task.kind == "files":
-            here = pc.is_in(self.channels["file"], task.units["@id"].cast(pa.large_string()).combine_chunks())
-            return self.channels.filter(here)["id"].combine_chunks()
+            files = task.units["@id"].cast(pa.large_string()).combine_chunks()
+            file, spoken, whole = (pc.is_in(self.inside[name], files) for name in ("file", "spoken", "whole"))
+            return self.inside.filter(pc.or_(file, pc.or_(spoken, whole)))["id"].combine_chunks()
         if not self.prefixed:
             return self.ids
         ranges = []

@@ -60,11 +60,12 @@ class ReadTask:
     access: Access  # how they are opened
     channel: int | None = None  # of the recordings in containers: as "@channel"
     limit: int | None = None  # of containers: only so many recordings, in their order, committed ones counted
+    vad: bool = False  # stretches of speech are the recordings, not what `units` say
 
     @property
     def listed(self) -> bool:
         """Whether `units` are its recordings; else only reading it tells how many there are, and `done` those read."""
-        return self.kind == "files" and not pc.any(pc.equal(self.units["@channel"], EACH)).as_py()
+        return self.kind == "files" and not self.vad and not pc.any(pc.equal(self.units["@channel"], EACH)).as_py()
 
     def __getstate__(self) -> dict[str, Any]:
         """On the driver `units` and `done` are views of one large table, and pickling a view sends all of it: copy."""

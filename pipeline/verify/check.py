@@ -51,7 +51,9 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
     if inputs:
         chosen = (run_settings(evidence.summary) if evidence.summary else Settings()).input
         shard, limit = ((evidence.summary or {}).get(key) for key in ("shard", "limit"))
-        found = discover_all(inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel)
+        found = discover_all(
+            inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel, vad=chosen.finds_speech
+        )
         found = of_shard(found, parse_shard(shard) if shard else None)
         ids = planned_ids(found, limit)
         problems += bounded(unaccounted(evidence, ids))

@@ -21,7 +21,7 @@ from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
 from pipeline.run.reader import open_run
 from pipeline.run.run_json import recorded_inputs, run_settings
-from pipeline.schema import file_ids
+from pipeline.schema import parents
 from pipeline.settings import Pool
 from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
@@ -84,11 +84,17 @@ def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.string()))))
     rules = job.settings.input
     planned = plan(
-        inputs, done=others, column=rules.column, access=rules.access, root=rules.root, channel=rules.channel
+        inputs,
+        done=others,
+        column=rules.column,
+        access=rules.access,
+        root=rules.root,
+        channel=rules.channel,
+        vad=rules.finds_speech,
     )
     rows = evidence.rows.filter(pc.is_in(evidence.rows["id"], value_set=pa.array(chosen, pa.string())))
     containers = {source.rpartition("::")[0] for source in rows["source"].to_pylist()}
-    wanted = {*chosen, *file_ids(pa.array(chosen, pa.string())).to_pylist()}  # of a channel, the file
+    wanted = {*chosen, *parents(pa.array(chosen, pa.string())).to_pylist()}  # of a channel or a stretch, the file
     return replace(planned, tasks=[_narrow(task, wanted, containers) for task in planned.tasks])
 
 

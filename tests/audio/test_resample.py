@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pipeline.audio.resample
 from pipeline.audio.resample import (
     _PERIODS,
+    AT_ONCE,
     WARM_UP,
     mono,
     output_length,
@@ -71,6 +73,10 @@ def test_equals_librosa_bit_for_bit(rate: int, samples: int) -> None:
     assert len(whole) == output_length(samples, rate)
     np.testing.assert_array_equal(whole, expected)
     np.testing.assert_array_equal(joined(resample(iter([wave[: samples // 3], wave[samples // 3 :]]), rate)), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.audio.resample, "AT_ONCE", samples // 2)  # longer than that: a stream
+        blocks = iter([wave[: samples // 3], wave[samples // 3 :]])
+        np.testing.assert_array_equal(joined(resample(blocks, rate)), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -79,10 +85,14 @@ def test_equals_librosa_bit_for_bit(rate: int, samples: int) -> None:
     samples=st.integers(1, 30_000),
     channels=st.integers(1, 12),
     cuts=st.lists(st.integers(0, 30_000), max_size=30),
+    at_once=st.sampled_from([0, 3_000, AT_ONCE]),
 )
-def test_cuts_change_nothing(rate: int, samples: int, channels: int, cuts: list[int]) -> None:
+def test_cuts_change_nothing(rate: int, samples: int, channels: int, cuts: list[int], at_once: int) -> None:
     wave = noise(samples, channels, seed=rate)
-    np.testing.assert_array_equal(joined(resample(cut_at(wave, cuts), rate)), upstream(wave, rate))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.audio.resample, "AT_ONCE", at_once)
+        resampled = joined(resample(cut_at(wave, cuts), rate))
+    np.testing.assert_array_equal(resampled, upstream(wave, rate))
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])

@@ -53,6 +53,7 @@ def coded_row(id_: str, samples: int, chunk: int = 0, chunks: int = 1, first_fra
         "start_s": None,
         "end_s": None,
         "channel": None,
+        "stretches": None,
         "chunk": chunk,
         "chunks": chunks,
         "first_frame": first_frame,

@@ -111,6 +111,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         ({"attention": "window"}, r"attention is 'full' in .*one and 'window' in .*two"),
         ({"precision": "bf16"}, "precision is 'fp32' in .*'bf16'"),
         ({"resampler": "soxr 0.3 HQ"}, "resampler is 'soxr HQ' in .*'soxr 0.3 HQ'"),
+        ({"vad": "silero-vad 6.2.3"}, "vad is None in .*'silero-vad 6.2.3'"),
         (
             {"model": {"id": "demo", "revision": None, "sha256": "1" * 64}},
             f"model.sha256 is '{'0' * 64}' in .*{'1' * 64}",

@@ -223,6 +223,16 @@ def test_what_remains_of_channels(corpus: Path) -> None:
     assert list(found(remaining(planned, pa.array(lost), {}))) == ["b.wav"]
 
 
+def test_channels_of_a_segment(tmp_path: Path) -> None:
+    """Their ids look like those of stretches of speech."""
+    path = jsonl(tmp_path / "m.jsonl", {"path": "a.wav", "start_s": 1, "end_s": 2})
+    (task,) = plan([path], channel=EACH, done=pa.array(["a.wav#1-2@ch1", "a.wav@ch1"])).tasks
+    assert task.done.to_pylist() == ["a.wav#1-2@ch1"]
+    held = {0: ["a.wav#1-2@ch1", "a.wav#1-2@ch2"]}
+    left = remaining(plan([path], channel=EACH), pa.array(["a.wav#1-2@ch1", "a.wav#1-2"]), held)
+    assert [row["id"] for row in unread(left)] == ["a.wav#1-2"]
+
+
 def test_two_recordings_of_one_id_are_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "m.jsonl", {"path": "a.wav"}, {"path": "a.wav", "channel": 2})
     assert len(read(plan([path]))) == 2
