@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from actors.contract import SAMPLE_RATE
+
 if TYPE_CHECKING:
     import pandas
 
-SUMS = ["num_frames", "num_samples", "duration_s"]
+SUMS = ["num_frames", "num_samples"]
 OF_CHUNKS = ["chunk", "first_frame"]
 
 
@@ -16,5 +18,6 @@ def frame_of(rows: pa.Table) -> "pandas.DataFrame":
     frame = rows.to_pandas()
     if (frame["chunks"] > 1).any():
         frame[SUMS] = frame.groupby("id", sort=False)[SUMS].transform("sum")
+        frame["duration_s"] = frame["num_samples"] / SAMPLE_RATE
     frame["channel"] = frame["channel"].astype("Int32")  # null: the mean of all
     return frame[frame["chunk"] == 0].drop(columns=OF_CHUNKS).reset_index(drop=True)
