@@ -39,6 +39,7 @@ from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
 from pipeline.read_task import Held, Terms, read_task, this_place
+from pipeline.report import at_end
 from pipeline.run.bound import Census, Counts, refuse_excess, shaky
 from pipeline.run.commit import (
     NOTHING,
@@ -417,3 +418,5 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     )
     if not planned.cut:  # else only the first recordings are there
         mark(job.fs, job.run, complete=True)
+    if rules.report:
+        at_end.report_at_end(out, attempt["wall_s"])
