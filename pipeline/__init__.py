@@ -3,6 +3,7 @@
 
 from typing import TYPE_CHECKING
 
+from pipeline.notebook import in_notebook, quiet_imports
 from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pipeline.run.reader import open_run
 
 __all__ = ["__version__", "export_run", "load_audio", "merge", "open_run", "tokenize", "write_report"]
+
+if in_notebook():
+    quiet_imports()  # before anything imports Ray
 
 
 def __getattr__(name: str) -> object:

@@ -32,7 +32,7 @@ from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import Kept, RemoteLedger, keep
 from pipeline.cluster.load import load_codec
 from pipeline.cluster.meter import Meter
-from pipeline.cluster.progress import phase, watch
+from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import Spent, tell, timed
 from pipeline.errors import NotCommitted
@@ -103,7 +103,7 @@ def tokenize(
     paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
     part = parse_shard(shard) if shard is not None else None
     refuse_limit(limit)
-    with contextlib.ExitStack() as held:
+    with one_line(quiet), contextlib.ExitStack() as held:
         with phase("start", quiet):
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)
         with phase("plan", quiet):

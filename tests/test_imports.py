@@ -47,14 +47,12 @@ MAY_IMPORT = {
     "actors.demo": {*ENGINE, "actors.checkpoint", "actors.measures", "actors.qwen", "actors.random_model"},
     # what every room of pipeline may know
     "pipeline": {
-        "pipeline.export",
-        "pipeline.flow",
-        "pipeline.loading",
-        "pipeline.report",
+        *("pipeline.export", "pipeline.flow", "pipeline.loading", "pipeline.notebook", "pipeline.report"),
         "pipeline.run",
         "pipeline.version",
     },
     "pipeline.version": set(),
+    "pipeline.notebook": set(),
     "pipeline.errors": ENGINE,
     "pipeline.schema": {*ENGINE, "actors.pools"},
     "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
@@ -66,9 +64,14 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
     },
-    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.loading", "pipeline.storage", "pipeline.view"},
+    "pipeline.view": {*ENGINE, "pipeline.storage"},
     "pipeline.export": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.run", "pipeline.storage"},
-    "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
+    "pipeline.cluster": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.checkpoint", "actors.codec", "pipeline.notebook", "pipeline.storage"),
+    },
     "pipeline.doctor": {
         *ENGINE,
         *LEAVES,
