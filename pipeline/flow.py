@@ -418,5 +418,4 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     )
     if not planned.cut:  # else only the first recordings are there
         mark(job.fs, job.run, complete=True)
-    if rules.report:
-        at_end.report_at_end(out, attempt["wall_s"])
+    at_end.report_at_end(out, attempt["wall_s"], rules.report)

@@ -25,7 +25,7 @@ def no_reports() -> Iterator[None]:
     """Runs in this process write no page at their end: it takes seconds, and hundreds of tests read none. Those of the
     report put it back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.report.at_end.report_at_end", lambda location, wall_s: None)
+        patch.setattr("pipeline.report.at_end.report_at_end", lambda location, wall_s, wanted: None)
         yield
 
 

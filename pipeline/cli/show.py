@@ -50,8 +50,8 @@ def result_text(run: Run) -> str:
     if counts.get("skipped"):
         paths.append(("skipped", f"{location}/{SKIPPED}/"))
     paths.append(("settings", f"{location}/run.json"))
-    if run.fs.get_file_info(f"{run.path}/{REPORT_FILE}").type == FileType.File:
-        paths.append(("report", f"{location}/{REPORT_FILE}"))
+    there = run.fs.get_file_info(f"{run.path}/{REPORT_FILE}").type == FileType.File
+    paths.append(("report", f"{location}/{REPORT_FILE}" if there else f"voxmill report {location}"))
     if summary["state"] == "limited":
         paths.append(
             ("not all", f"the first {summary['limit']:,} recordings; the same command without --limit goes on")

@@ -1,13 +1,21 @@
 """The end of a run -> its page, in a bounded time; a report that fails is a warning, never the run's failure."""
 
 import sys
+from typing import Literal
 
 OF_WALL = 0.02
-"""Share of a run's time that hearing a sample may take. The page itself takes about 5 s of CPU more for any run."""
+"""Share of a run's time that its page may take, and as much again the sample of it that is heard."""
+PAGE_S = 5.0
+"""What a page without a sample takes of any run: imports, pictures, six recordings (CPU seconds, measured)."""
 
 
-def report_at_end(location: str, wall_s: float) -> None:
-    """Write the page of the run at `location`, which took `wall_s`; matplotlib is imported only here."""
+def report_at_end(location: str, wall_s: float, wanted: Literal["auto"] | bool = True) -> None:
+    """Write the page of the run at `location`, which took `wall_s`, if it is `wanted`; "auto": if it is that cheap.
+
+    matplotlib is imported only here.
+    """
+    if not wanted or (wanted == "auto" and PAGE_S > OF_WALL * wall_s):
+        return
     try:
         from pipeline.report.write import write_report
 

@@ -60,9 +60,9 @@ def _pictures(found: Course) -> list[Picture]:
         )
     if found.queued_s:
         most = ", ".join(f"{stage} {seconds(values.max())}" for stage, values in found.queued_s.items())
-        queued = lines(
-            x, {s: v / 60 for s, v in found.queued_s.items()}, (name, "minutes of audio"), f"Longest queues: {most}"
-        )
+        scale, label = (60, "minutes") if max(v.max() for v in found.queued_s.values()) > 120 else (1, "seconds")
+        waiting = {s: v / scale for s, v in found.queued_s.items()}
+        queued = lines(x, waiting, (name, f"{label} of audio"), f"Longest queues: {most}")
         pictures.append(Picture(queued, "Audio that waits before a stage: what the stage before has finished more."))
     return pictures
 

@@ -101,6 +101,10 @@ def test_a_run_writes_its_page_and_a_failing_one_is_a_warning(
     monkeypatch.setattr(at_end, "report_at_end", report_at_end)
     corpus = speak(tmp_path / "corpus", {"a.wav": 1.0, "b.wav": 0.5})
     options = {"model": str(small_model), "reconstruct": False, "quiet": True}
+    tokenize(corpus, tmp_path / "run", **options)  # takes too little time for a page
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert f"voxmill report {tmp_path}/run" in result_text(open_run(tmp_path / "run"))
+    monkeypatch.setattr(at_end, "PAGE_S", 0.0)
     tokenize(corpus, tmp_path / "run", **options, settings={"output.report": False})
     assert not (tmp_path / "run" / "report.html").exists()
     tokenize(corpus, tmp_path / "run", **options)
