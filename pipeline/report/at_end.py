@@ -14,7 +14,7 @@ def report_at_end(location: str, wall_s: float, wanted: Literal["auto"] | bool =
 
     matplotlib is imported only here.
     """
-    if not wanted or (wanted == "auto" and PAGE_S > OF_WALL * wall_s):
+    if not wanted or (wanted == "auto" and OF_WALL * wall_s < PAGE_S):
         return
     try:
         from pipeline.report.write import write_report

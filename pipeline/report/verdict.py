@@ -44,7 +44,7 @@ def _counted(corpus: Corpus) -> str:
     return (
         f"{plural(corpus.accounted, 'recording')} = {corpus.recordings:,} with codes + {corpus.failed:,} failed + "
         f"{corpus.skipped:,} skipped, counted in the parts of this run. {hours(corpus.hours)} of audio have codes; "
-        "how long failed and skipped ones are is not known."
+        "the length of failed and skipped ones is not known."
     )
 
 
