@@ -280,10 +280,6 @@ class Run:
         )
 
 
-def _wave(fs: FileSystem, path: str) -> str | None:
-    return path if fs.get_file_info(path).type == FileType.File else None
-
-
 def _find_parts(fs: FileSystem, path: str) -> list[str]:
     """The parts of a run, or `path` itself if it is a file, or the Parquet files of any other folder."""
     if fs.get_file_info(path).type == FileType.File:
