@@ -2,8 +2,7 @@
 
     python -m pipeline.bench.peers NAME AUDIO OUT MODEL DEVICE PRECISION THREADS
 
-Codes are written as the way likes (`pipeline.bench.codes` reads them). A recording that upstream's loader cannot read
-is left out, with its reason on stderr.
+`pipeline.bench.codes` reads the codes. What upstream's loader cannot read is left out, with its reason on stderr.
 """
 
 import json
