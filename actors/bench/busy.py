@@ -10,9 +10,9 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from actors.bench.compare import seconds_of
-from actors.bench.limits import timed
-from actors.bench.speed import PARTS, items_of
-from actors.bench.subject import Size, Subject
+from actors.bench.limits import launch_count, timed
+from actors.bench.speed import items_of
+from actors.bench.subject import PARTS, Size, Subject, keep
 from actors.bench.trace import traced
 
 KERNELS = 8
@@ -20,25 +20,33 @@ KERNELS = 8
 
 
 def busy(subject: Subject, size: Size) -> dict[str, Any]:
-    """{part: figures} of a usual call whose shapes were seen before; on a CPU its operators stand for kernels."""
-    figures = {}
+    """{part: figures} of a usual call whose shapes were seen before."""
+    figures: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
     for part in PARTS:
-        codec = subject.load(parts=part)
-        items = items_of(codec, part, size.call_s[0], size, 6)
-        call = partial(getattr(codec, part), items)
-        call()
-        figures[part] = profiled(subject.device, call, seconds_of(part, items)) | {"memory": codec.memory()}
-        del codec, call
-        plain = subject.load(parts=part, accelerate="none")  # what a graph replays is not seen by a trace
-        launched = traced(partial(getattr(plain, part), items), subject.device.type)
-        audio_s = seconds_of(part, items)
-        figures[part]["operators_per_s"] = len(launched) / audio_s
-        figures[part]["moved_bytes_per_s"] = sum(one.moved for one in launched) / audio_s
+        keep(figures, part, left_out, partial(busy_in, subject, part, size))
+    return figures | {"left_out": left_out}
+
+
+def busy_in(subject: Subject, part: str, size: Size) -> dict[str, Any]:
+    """Of one part: time on the device, launches, memory, kernels; operators and bytes from a trace."""
+    codec = subject.load(parts=part)
+    items = items_of(codec, part, size.call_s[0], size, 6)
+    call, audio_s = partial(getattr(codec, part), items), seconds_of(part, items)
+    call()
+    figures = profiled(subject.device, call, audio_s) | {"memory": codec.memory()}
+    plain = subject.load(parts=part, accelerate="none")  # a trace does not see what a graph replays
+    launched = traced(partial(getattr(plain, part), items), subject.device.type)
+    figures["operators_per_s"] = len(launched) / audio_s
+    figures["moved_bytes_per_s"] = sum(one.moved for one in launched) / audio_s
     return figures
 
 
 def profiled(device: torch.device, call: Callable[[], object], audio_s: float) -> dict[str, Any]:
-    """`busy`: time with a kernel or a copy on the device, over a call's time without the profiler."""
+    """`busy`: time with a kernel or a copy on the device, over the time of a call without the profiler.
+
+    On a CPU PyTorch's operators stand for kernels, and launches are not counted.
+    """
     wall_s = statistics.median(timed(device, call) for _ in range(3))
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=activities) as found:
@@ -46,11 +54,10 @@ def profiled(device: torch.device, call: Callable[[], object], audio_s: float) -
     kind = DeviceType.CUDA if device.type == "cuda" else DeviceType.CPU
     events = [event for event in found.events() if event.device_type == kind]
     on_device_s = covered((event.time_range.start, event.time_range.end) for event in events) / 1e6
-    figures = {"wall_s": wall_s, "on_device_s": on_device_s, "busy": on_device_s / wall_s}
+    figures = {"wall_s": wall_s, "on_device_s": on_device_s, "busy": on_device_s / wall_s, "kernels": longest(events)}
     if device.type == "cuda":
-        launches = sum(event.count for event in found.key_averages() if "Launch" in event.key)
-        figures |= {"launches": launches, "launches_per_s": launches / audio_s}
-    return figures | {"kernels": longest(events)}
+        figures["launches_per_s"] = launch_count(found) / audio_s
+    return figures
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:
@@ -63,9 +70,10 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 def longest(events: Iterable[Any]) -> dict[str, float]:
-    """Name -> seconds of the kernels that take longest together."""
+    """Name -> seconds of the kernels that take longest together; of a CPU's operators without those inside them."""
     seconds: dict[str, float] = {}
     for event in events:
-        own = event.self_cpu_time_total if event.device_type == DeviceType.CPU else event.self_device_time_total
-        seconds[event.name] = seconds.get(event.name, 0.0) + own / 1e6
+        on_cpu = event.device_type == DeviceType.CPU
+        own_us = event.self_cpu_time_total if on_cpu else event.time_range.elapsed_us()
+        seconds[event.name] = seconds.get(event.name, 0.0) + own_us / 1e6
     return dict(sorted(seconds.items(), key=lambda one: -one[1])[:KERNELS])

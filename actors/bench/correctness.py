@@ -1,16 +1,16 @@
-"""A checkpoint and clips -> how far codes equal upstream's, those of other company, those of streams, those of parts."""
+"""A checkpoint and clips -> how far codes equal upstream's, those of other company, of streams, of a part alone."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from actors.bench.audio import fresh_clips, long_clip
-from actors.bench.compare import Arrays, decibels, equal_codes, first_seconds, padded
+from actors.bench.compare import Arrays, decibels, equal_codes, first_seconds, padded, seconds_of
 from actors.bench.limits import timed
-from actors.bench.subject import Size, Subject
+from actors.bench.subject import Size, Subject, keep
 from actors.bench.variants import CLIP_BY_CLIP, one_variant
-from actors.codec import Codec
-from actors.contract import SAMPLE_RATE, frame_count
+from actors.contract import FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from actors.device import exact
 
 PIECE = 4_000
@@ -18,42 +18,52 @@ PIECE = 4_000
 
 
 def correctness(subject: Subject, size: Size) -> dict[str, Any]:
-    """Each precision against upstream and against itself in other company; streams against calls, in fp32."""
+    """Each precision against upstream in fp32 without TF32, on the same device."""
     waves = fresh_clips(size.compared_s, 1, size.longest_s)
     truth, sound = upstream_results(subject, waves, size.decoded_s)
-    precisions = {}
+    found: dict[str, Any] = {"seconds": seconds_of("encode", waves), "precisions": {}, "left_out": {}}
     for precision in subject.precisions:
-        codec = subject.load(precision)
-        precisions[precision] = against(codec, waves, truth, sound) | company(codec, waves, size.alone)
-        del codec  # one at a time on the device
-    streams = against_calls(subject.load("fp32", attention="window"), waves[0])
-    return {"seconds": sum(map(len, waves)) / SAMPLE_RATE, "precisions": precisions, "streams": streams}
+        call = partial(against_upstream, subject, precision, waves, (truth, sound))
+        keep(found["precisions"], precision, found["left_out"], call)
+    return found
 
 
 def upstream_results(subject: Subject, waves: Arrays, decoded_s: float) -> tuple[Arrays, Arrays]:
-    """Upstream's codes of each padded clip alone, in fp32 without TF32, and its waves of the first of them."""
+    """Upstream's codes of each padded clip alone, and its waves of the first of these codes."""
     upstream = one_variant(subject.folder, subject.device, CLIP_BY_CLIP, "all")
     with exact():
         truth = [codes.astype(np.int16) for codes in upstream.encode([padded(wave) for wave in waves])]
         return truth, upstream.decode(first_seconds(truth, decoded_s))
 
 
-def against(codec: Codec, waves: Arrays, truth: Arrays, sound: Arrays) -> dict[str, Any]:
-    """The engine's codes of `waves` beside `truth`; its waves of the first of `truth` beside `sound`."""
+def against_upstream(
+    subject: Subject, precision: str, waves: Arrays, expected: tuple[Arrays, Arrays]
+) -> dict[str, Any]:
+    """The engine's codes of `waves`, and its waves of the first of the expected codes, beside `expected`."""
+    codec, (truth, sound) = subject.load(precision), expected
     codes, decoded = codec.encode(waves), codec.decode(truth[: len(sound)])
-    per_codebook = (np.concatenate(codes) == np.concatenate(truth)).mean(0).tolist()
     same_length = [wave[: len(other)] for wave, other in zip(decoded, sound, strict=True)]
     return equal_codes(codes, truth) | {
-        "per_codebook": per_codebook,
+        "per_codebook": (np.concatenate(codes) == np.concatenate(truth)).mean(0).tolist(),
         "decibels": decibels(same_length, sound),
         "overflows": codec.overflows,
     }
 
 
-def company(codec: Codec, waves: Arrays, alone: int) -> dict[str, float]:
-    """Share of codes equal to those of one call: called again, in another order, and the first `alone` clips alone."""
-    codes, order = codec.encode(waves), np.random.default_rng(0).permutation(len(waves))
-    shuffled = codec.encode([waves[index] for index in order])
+def company(subject: Subject, size: Size) -> dict[str, Any]:
+    """Share of codes that stay equal where only other clips of the call change, by precision."""
+    waves = fresh_clips(size.compared_s, 3, size.longest_s)
+    found: dict[str, Any] = {"precisions": {}, "left_out": {}}
+    for precision in subject.precisions:
+        call = partial(in_other_company, subject, precision, waves, size.alone)
+        keep(found["precisions"], precision, found["left_out"], call)
+    return found
+
+
+def in_other_company(subject: Subject, precision: str, waves: Arrays, alone: int) -> dict[str, float]:
+    """Beside the codes of one call: called again, in another order, and the first `alone` clips alone."""
+    codec, order = subject.load(precision, parts="encode"), np.random.default_rng(0).permutation(len(waves))
+    codes, shuffled = codec.encode(waves), codec.encode([waves[index] for index in order])
     back = [shuffled[place] for place in np.argsort(order)]
     singles = [codec.encode([wave])[0] for wave in waves[:alone]]
     return {
@@ -63,8 +73,9 @@ def company(codec: Codec, waves: Arrays, alone: int) -> dict[str, float]:
     }
 
 
-def against_calls(codec: Codec, wave: np.ndarray) -> dict[str, float]:
-    """A stream's codes of `wave` beside those of one call, and a stream's audio of these codes beside one call's."""
+def streams(subject: Subject, size: Size) -> dict[str, float]:
+    """In fp32: a stream's codes beside those of one call, and a stream's audio of these codes beside one call's."""
+    codec, wave = subject.load("fp32", attention="window"), fresh_clips(size.compared_s, 1, size.longest_s)[0]
     encoder, decoder, codes = codec.stream_encoder(), codec.stream_decoder(), codec.encode([wave])[0]
     pieces = [encoder.feed(wave[start : start + PIECE]) for start in range(0, len(wave), PIECE)]
     played = [decoder.feed(codes[start : start + 3]) for start in range(0, len(codes), 3)]
@@ -72,15 +83,19 @@ def against_calls(codec: Codec, wave: np.ndarray) -> dict[str, float]:
 
 
 def long_recording(subject: Subject, size: Size) -> dict[str, Any]:
-    """One long recording in one call under each attention policy: speed, memory, and whether its start is encoded as
-    that start alone is, which is what a causal codec promises."""
-    wave, found = long_clip(size.long_s), {}
-    start = wave[: frame_count(round(size.compared_s / 2 * SAMPLE_RATE)) * 1920]
+    """One long recording in one call under each attention policy."""
+    wave = long_clip(size.long_s)
+    start = wave[: frame_count(round(size.compared_s / 2 * SAMPLE_RATE)) * FRAME_SAMPLES]
+    found: dict[str, Any] = {"seconds": size.long_s, "attention": {}, "left_out": {}}
     for attention in ("full", "window"):
-        codec = subject.load(attention=attention, parts="encode")
-        alone, results = codec.encode([start])[0], []
-        seconds = timed(subject.device, lambda codec=codec, results=results: results.extend(codec.encode([wave])))
-        found[attention] = {"times_real": size.long_s / seconds, "memory": codec.memory()}
-        found[attention] |= {"start_equal": equal_codes([results[0][: len(alone)]], [alone])["equal"]}
-        del codec
-    return {"seconds": size.long_s, "attention": found}
+        keep(found["attention"], attention, found["left_out"], partial(in_one_call, subject, attention, wave, start))
+    return found
+
+
+def in_one_call(subject: Subject, attention: str, wave: np.ndarray, start: np.ndarray) -> dict[str, Any]:
+    """Speed and memory; and whether `start` is encoded the same alone, as by a causal codec it is."""
+    codec = subject.load(attention=attention, parts="encode")
+    alone, whole = codec.encode([start])[0], []
+    seconds = timed(subject.device, lambda: whole.extend(codec.encode([wave])))
+    same = equal_codes([whole[0][: len(alone)]], [alone])["equal"]
+    return {"times_real": seconds_of("encode", [wave]) / seconds, "start_equal": same, "memory": codec.memory()}

@@ -18,17 +18,17 @@ PACKAGES = ("torch", "transformers", "qwen-tts", "numpy", "triton")
 
 def environment(subject: Subject, size: Size) -> dict[str, Any]:
     """Names, versions, memory and rates."""
-    device, rates = subject.device, {}
-    for precision in subject.precisions:
-        rates[precision] = product_rate(device, PRECISIONS[precision])
-    found = {
+    device, types = subject.device, {name: PRECISIONS[name] for name in subject.precisions}
+    found: dict[str, Any] = {
         "versions": versions(),
-        "product_flops": rates,
+        "product_flops": {name: product_rate(device, dtype) for name, dtype in types.items()},
         "copied_bytes_per_s": device_copy_rate(device),
-        "attention": {precision: attention_kernels(device, PRECISIONS[precision]) for precision in subject.precisions},
+        "attention": {name: attention_kernels(device, dtype) for name, dtype in types.items()},
     }
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
+        about = torch.cuda.get_device_properties(device)
+        found |= {"gpu": about.name, "capability": f"{about.major}.{about.minor}", "sms": about.multi_processor_count}
         found |= {"from_host_bytes_per_s": copy_rate(device), "free_bytes": free, "total_bytes": total}
     return found
 

@@ -52,7 +52,12 @@ def launches(call: Callable[[], object]) -> int:
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         call()
-    return sum(event.count for event in profile.key_averages() if "Launch" in event.key)
+    return launch_count(profile)
+
+
+def launch_count(found: torch.profiler.profile) -> int:
+    """Launches of kernels and of graphs in a profile of a CUDA device."""
+    return sum(event.count for event in found.key_averages() if "Launch" in event.key)
 
 
 def _wait(device: torch.device) -> None:

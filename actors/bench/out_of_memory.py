@@ -15,7 +15,7 @@ from actors.codec import Codec
 def out_of_memory(subject: Subject, size: Size) -> dict[str, Any]:
     """fp32 codes with all memory, with half of what the call needed beside the weights, and with all of it again.
 
-    On a CPU, whose memory is not limited here, the same calls run without a limit.
+    On a CPU, whose memory is not limited, the same calls run without a limit.
     """
     codec = subject.load("fp32", parts="encode", tile_batch=max(size.batches), accelerate="none")
     waves = fresh_clips(size.compared_s, 9, size.longest_s)
@@ -24,7 +24,7 @@ def out_of_memory(subject: Subject, size: Size) -> dict[str, Any]:
         got = codec.encode(waves)
     after = codec.encode(waves)
     return {
-        "fewer_tiles": (tiles_at_once(codec) or 0) < max(size.batches),
+        "limited": subject.device.type == "cuda",
         "tiles_before": max(size.batches),
         "tiles_after": tiles_at_once(codec),
         "equal": equal_codes(got, want)["equal"],

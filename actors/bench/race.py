@@ -19,7 +19,7 @@ from actors.bench.peak import peak_in_own_process
 from actors.bench.variants import Variant, all_variants
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, SAMPLE_RATE
 from actors.device import PRECISIONS, exact, memory, reset_peak
-from actors.errors import DeviceOutOfMemory
+from actors.errors import VoxmillError
 
 DECODE_S = 60.0
 """Seconds of audio that are decoded: decoding takes ten times the work of encoding."""
@@ -71,7 +71,7 @@ def race(
         reset_peak(device)
         try:
             figures[one.name] = equality(part, one.run(part, items), truth)
-        except (RuntimeError, DeviceOutOfMemory) as error:
+        except (RuntimeError, VoxmillError) as error:
             left_out[f"{part}: {one.name}"] = f"{type(error).__name__}: {error}".splitlines()[0]
             continue
         if device.type == "cuda":

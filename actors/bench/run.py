@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 
 from actors.bench.audio import made_clips, read_clips
 from actors.bench.busy import busy
-from actors.bench.correctness import correctness, long_recording
+from actors.bench.correctness import company, correctness, long_recording, streams
 from actors.bench.environment import environment, machine
 from actors.bench.gates import verdicts
 from actors.bench.out_of_memory import out_of_memory
@@ -29,10 +30,14 @@ from actors.device import choose_device, choose_precision
 from actors.errors import SettingsError
 
 Step = Callable[[Subject, Size], dict[str, Any]]
+Told = Callable[[dict[str, Any]], None]
+"""Given the result so far, after every step."""
 
 PLAN: dict[str, Step] = {
     "environment": environment,
     "correctness": correctness,
+    "company": company,
+    "streams": streams,
     "speed": speed,
     "busy": busy,
     "reader": reader,
@@ -55,38 +60,59 @@ def run_bench(
     clips: int = 32,
     peaks: bool = True,
     steps: Sequence[str] = (),
-    budget_s: float | None = None,
-    size: Size | None = None,
-    told: Callable[[dict[str, Any]], None] = lambda result: None,
+    told: Told = lambda result: None,
 ) -> dict[str, Any]:
     """The figures of every step, and the verdict; `table` prints them.
 
     `model`: "full-size" (the official sizes, seeded random weights), or as in Codec.load. `precisions`: fp32, fp16,
     bf16, each also with an acceleration (fp16/graphs); none: `default_precisions`. `audio`: a folder of audio files, of
     which the first `clips` are used beside upstream; None: synthetic signals. `rounds`, `peaks`: see `beside_upstream`.
-    `steps`: names in PLAN, or RACE; none: all. `budget_s`, `size`: None: those of the device. `told` is given the
-    result so far after every step. Raises InputError, ModelError, DeviceError, SettingsError before the first step.
+    `steps`: names in PLAN, or RACE; none: all. Raises InputError, ModelError, DeviceError, SettingsError before the
+    first step.
     """
     place = choose_device(device)
     wanted = list(precisions) or default_precisions(place)
     names = tuple(dict.fromkeys(["fp32", *(choose_precision(one.partition("/")[0], place) for one in wanted)]))
     waves = made_clips(clips) if audio is None else read_clips(Path(audio), clips)
-    asked = _asked(steps)
+    asked = asked_for(steps)
     with model_folder(model) as folder:
-        subject = Subject(folder, place, names)
-        plan = PLAN | {RACE: lambda s, _: beside_upstream(s.folder, s.device, wanted, waves, rounds, peaks)}
-        result = {"model": model, "date": date.today().isoformat(), "machine": machine(place)}
-        result |= {"size": (size or size_for(place))._asdict(), "steps": {}, "errors": {}, "seconds": {}}
-        start = time.monotonic()
-        for name in asked:
-            spent, budget = time.monotonic() - start, budget_s or BUDGET_S[place.type]
-            if spent > budget:
-                result["errors"][name] = f"not begun: {spent:.0f} s were spent, of {budget:.0f} s"
-            else:
-                _measure(name, plan[name], (subject, size or size_for(place)), result)
-            result["gates"] = verdicts(result["steps"], result["errors"], place.type == "cuda")
-            told(result)
+        whole = PLAN | {RACE: lambda s, size: beside_upstream(s.folder, s.device, wanted, waves, rounds, peaks)}
+        about = {"model": model, "date": date.today().isoformat(), "machine": machine(place)}
+        given = Subject(folder, place, names), size_for(place)
+        return run_plan({name: whole[name] for name in asked}, given, about, told, BUDGET_S[place.type])
+
+
+def run_plan(
+    plan: dict[str, Step], given: tuple[Subject, Size], about: dict[str, Any], told: Told, budget_s: float
+) -> dict[str, Any]:
+    """`about`, and "steps", "errors" and "seconds" by step, and "gates"."""
+    (subject, size), start = given, time.monotonic()
+    steps: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    result = about | {"size": size._asdict(), "gates": [], "steps": steps, "errors": errors, "seconds": seconds}
+    for name, step in plan.items():
+        began = time.monotonic()
+        if began - start > budget_s:
+            errors[name] = f"not begun: {began - start:.0f} s were spent, of {budget_s:.0f} s"
+        else:
+            measure(name, partial(step, subject, size), steps, errors)
+        seconds[name] = time.monotonic() - began
+        gc.collect()  # codecs of the step
+        if subject.device.type == "cuda":
+            torch.cuda.empty_cache()
+        result["gates"] = verdicts(steps, errors, subject.device.type == "cuda")
+        told(result)
     return result
+
+
+def measure(name: str, step: Callable[[], dict[str, Any]], steps: dict[str, Any], errors: dict[str, str]) -> None:
+    """The step's figures into `steps`, or its error into `errors`: the other steps still tell something."""
+    try:
+        steps[name] = step()
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        errors[name] = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def passed(result: dict[str, Any]) -> bool:
@@ -94,23 +120,10 @@ def passed(result: dict[str, Any]) -> bool:
     return all(row["verdict"] != "failed" for row in result["gates"])
 
 
-def _asked(steps: Sequence[str]) -> list[str]:
+def asked_for(steps: Sequence[str]) -> list[str]:
+    """The steps in the plan's order; none: all of them. Raises SettingsError."""
     known = [*PLAN, RACE]
     unknown = [name for name in steps if name not in known]
     if unknown:
         raise SettingsError(f"There is no step {unknown[0]!r}; there are {', '.join(known)}.")
     return [name for name in known if name in steps] if steps else known
-
-
-def _measure(name: str, step: Step, given: tuple[Subject, Size], result: dict[str, Any]) -> None:
-    """The step's figures, or the text of its error, into `result`."""
-    start = time.monotonic()
-    try:
-        result["steps"][name] = step(*given)
-    except Exception as error:  # whatever it is, it is noted, and the other steps still tell something
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        result["errors"][name] = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
-    result["seconds"][name] = time.monotonic() - start
-    gc.collect()  # codecs of the step
-    if given[0].device.type == "cuda":
-        torch.cuda.empty_cache()

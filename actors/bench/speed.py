@@ -2,30 +2,29 @@
 were never seen against the same ones again."""
 
 import statistics
+from functools import partial
 from typing import Any
 
 from actors.bench.audio import codes_like, fresh_clips
 from actors.bench.compare import Arrays, seconds_of
 from actors.bench.limits import timed
-from actors.bench.subject import Size, Subject
+from actors.bench.subject import PARTS, Size, Subject, keep
 from actors.codec import Codec
 
-PARTS = ("encode", "decode")
 DEFAULT = "default"
-"""The row of what a user gets who sets nothing; gates ask for this one."""
+"""What a user gets who sets nothing: gates are about this setup."""
 
 
 def speed(subject: Subject, size: Size) -> dict[str, Any]:
-    """{part: {setup: figures}}. A setup that cannot run here has its error in "left_out"."""
-    figures: dict[str, Any] = {part: {} for part in PARTS}
-    left_out = {}
-    for name, call_s, options in setups(size):
-        for part in PARTS:
-            try:
-                figures[part][name] = row(subject, part, call_s, size, options)
-            except RuntimeError as error:  # no compiler; no memory for the largest batch: the others are measured
-                left_out[f"{part}: {name}"] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return figures | {"left_out": left_out}
+    """{part: {setup: figures}}; setups that cannot run here are in "left_out"."""
+    figures: dict[str, Any] = {"left_out": {}}
+    for part in PARTS:
+        figures[part] = {}
+        left_out: dict[str, str] = {}
+        for name, call_s, options in setups(size):
+            keep(figures[part], name, left_out, partial(row, subject, part, call_s, size, options))
+        figures["left_out"] |= {f"{part}: {name}": why for name, why in left_out.items()}
+    return figures
 
 
 def setups(size: Size) -> list[tuple[str, float, dict[str, Any]]]:
@@ -42,14 +41,13 @@ def row(subject: Subject, part: str, call_s: float, size: Size, options: dict[st
     codecs: list[Codec] = []
     load_s = timed(subject.device, lambda: codecs.append(subject.load(parts=part, **options)))
     codec, run = codecs[0], getattr(codecs[0], part)
-    first = items_of(codec, part, call_s, size, 0)
-    first_s = timed(subject.device, lambda: run(first))
+    first_s = timed(subject.device, partial(run, items_of(codec, part, call_s, size, 0)))
     fresh, again = [], []
     for seed in range(1, size.calls + 1):
         items = items_of(codec, part, call_s, size, seed)
-        audio_s = seconds_of(part, items)
-        fresh.append(audio_s / timed(subject.device, lambda items=items: run(items)))
-        again.append(audio_s / min(timed(subject.device, lambda items=items: run(items)) for _ in range(2)))
+        times = [timed(subject.device, partial(run, items)) for _ in range(3)]
+        fresh.append(seconds_of(part, items) / times[0])
+        again.append(seconds_of(part, items) / min(times[1:]))
     figures = {"times_real": statistics.median(fresh), "again": statistics.median(again)}
     figures["fresh_to_again"] = statistics.median(one / other for one, other in zip(fresh, again, strict=True))
     return figures | {"load_s": load_s, "first_call_s": first_s}

@@ -1,15 +1,19 @@
 """What the plan measures, and how much of it: a checkpoint on a device, and the sizes that suit the device."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from actors.codec import Codec
+from actors.errors import VoxmillError
+
+PARTS = ("encode", "decode")
 
 
 class Subject(NamedTuple):
-    """`precisions`: fp32 first, then the others that the device computes."""
+    """`precisions`: fp32 first, then the others that are asked for."""
 
     folder: Path
     device: torch.device
@@ -38,9 +42,17 @@ class Size(NamedTuple):
 ON_CUDA = Size(35, 300, 60, 24, 3600, (350, 2800), (8, 16, 32, 64, 128), ("none", "graphs", "compile"), 5, 24)
 """350 s are a block of 32 MiB as the pipeline hands it over, 2,800 s one of 256 MiB."""
 ON_CPU = Size(2.5, 5, 2, 2, 12, (3,), (2,), ("none",), 2, 4)
-"""Seconds of audio: what is measured is that the plan runs, and that codes are equal."""
+"""Seconds of audio: enough to compare codes, and to run every line of the plan."""
 
 
 def size_for(device: torch.device) -> Size:
     """The size that the plan has on a device."""
     return ON_CUDA if device.type == "cuda" else ON_CPU
+
+
+def keep(figures: dict[str, Any], name: str, left_out: dict[str, str], call: Callable[[], dict[str, Any]]) -> None:
+    """`figures[name] = call()`. What cannot run here (no compiler, no memory) is noted in `left_out`: the rest runs."""
+    try:
+        figures[name] = call()
+    except (RuntimeError, VoxmillError) as error:
+        left_out[name] = f"{type(error).__name__}: {error}"

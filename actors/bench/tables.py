@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from actors.bench.subject import PARTS
 from actors.bench.variants import CLIP_BY_CLIP, IN_LISTS
 
 Found = dict[str, Any]
@@ -13,14 +14,19 @@ def table(result: Found) -> str:
     blocks = [_verdict(result["gates"])]
     for name, found in result["steps"].items():
         blocks += [f"**{name}** ({result['seconds'][name]:.0f} s)", *WRITERS[name](found)]
-        blocks += [f"Left out: {one}: {why}" for one, why in found.get("left_out", {}).items()]
+        blocks += [f"Left out: {one}: {cell(why)}" for one, why in found.get("left_out", {}).items()]
     return "\n\n".join([*blocks, *[f"Not measured: {name}: {why}" for name, why in result["errors"].items()]])
 
 
 def rows_of(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """The first line of a text, as it can stand in a table."""
+    return text.partition("\n")[0].replace("|", "\\|")
 
 
 def _verdict(gates: Sequence[Found]) -> str:
@@ -33,6 +39,8 @@ def _verdict(gates: Sequence[Found]) -> str:
 
 def _environment(found: Found) -> list[str]:
     rows = [[name, str(value)] for name, value in found["versions"].items() if value is not None]
+    if "gpu" in found:
+        rows += [["gpu", f"{found['gpu']}, capability {found['capability']}, {found['sms']} multiprocessors"]]
     rows += [[f"product, {name}", f"{rate / 1e12:,.2f} TFLOP/s"] for name, rate in found["product_flops"].items()]
     rows += [["copy within the device", f"{found['copied_bytes_per_s'] / 1e9:,.0f} GB/s read and written"]]
     if "total_bytes" in found:
@@ -43,15 +51,22 @@ def _environment(found: Found) -> list[str]:
 
 
 def _correctness(found: Found) -> list[str]:
-    titles = ["precision", "codes equal to upstream's", "of codebook 0", "dB to upstream", "again", "in another order"]
-    keys = ("equal", "equal_first", "again", "in_another_order", "alone")
     rows = []
     for name, row in found["precisions"].items():
-        equal, first, *company = (f"{row[key]:.3%}" for key in keys)
-        rows.append([name, equal, first, f"{row['decibels']:.0f}", *company, str(row["overflows"])])
-    streams = found["streams"]
-    line = f"Streams beside calls, fp32: {streams['equal']:.3%} of codes, {streams['decibels']:.0f} dB."
-    return [rows_of([*titles, "alone", "overflows"], rows), line]
+        rows.append([name, f"{row['equal']:.3%}", f"{row['equal_first']:.3%}", f"{row['decibels']:.0f}"])
+        rows[-1].append(str(row["overflows"]))
+    titles = [f"{found['seconds']:,.0f} s", "codes equal to upstream's", "of codebook 0", "dB to upstream", "overflows"]
+    return [rows_of(titles, rows)]
+
+
+def _company(found: Found) -> list[str]:
+    keys = ("again", "in_another_order", "alone")
+    rows = [[name, *(f"{row[key]:.3%}" for key in keys)] for name, row in found["precisions"].items()]
+    return [rows_of(["codes equal", "called again", "in another order", "alone"], rows)]
+
+
+def _streams(found: Found) -> list[str]:
+    return [f"A stream beside one call, fp32: {found['equal']:.3%} of codes equal, {found['decibels']:.0f} dB."]
 
 
 def _long(found: Found) -> list[str]:
@@ -65,7 +80,7 @@ def _long(found: Found) -> list[str]:
 
 def _speed(found: Found) -> list[str]:
     blocks = []
-    for part in ("encode", "decode"):
+    for part in PARTS:
         rows = []
         for name, row in found[part].items():
             speeds = [f"{row[key]:,.1f}" for key in ("times_real", "again")]
@@ -76,13 +91,16 @@ def _speed(found: Found) -> list[str]:
 
 
 def _busy(found: Found) -> list[str]:
-    titles = ["", "busy", "launches a second of audio", "operators", "MB moved", "longest kernels"]
     rows = []
-    for part, row in found.items():
-        launches = f"{row['launches_per_s']:,.1f}" if "launches_per_s" in row else ""
-        counts = [launches, f"{row['operators_per_s']:,.1f}", f"{row['moved_bytes_per_s'] / 1e6:,.1f}"]
-        longest = ", ".join(f"{name[:40]} {seconds * 1e3:.1f} ms" for name, seconds in list(row["kernels"].items())[:3])
-        rows.append([part, f"{row['busy']:.0%}", *counts, longest])
+    for part in PARTS:
+        row = found.get(part)
+        if row is not None:
+            launches = f"{row['launches_per_s']:,.1f}" if "launches_per_s" in row else "not counted on a CPU"
+            counts = [launches, f"{row['operators_per_s']:,.1f}", f"{row['moved_bytes_per_s'] / 1e6:,.1f}"]
+            memory = row["memory"].get("device_peak", row["memory"]["host_peak_rss"])
+            longest = ", ".join(f"{name[:48]} {seconds * 1e3:.1f} ms" for name, seconds in row["kernels"].items())
+            rows.append([part, f"{row['busy']:.0%}", *counts, f"{memory / 2**30:.2f} GiB", longest])
+    titles = ["a second of audio", "busy", "launches", "operators", "MB moved", "peak memory", "longest of a call"]
     return [rows_of(titles, rows)]
 
 
@@ -96,6 +114,8 @@ def _reader(found: Found) -> list[str]:
 
 
 def _out_of_memory(found: Found) -> list[str]:
+    if not found["limited"]:
+        return ["Memory is not limited on a CPU: the same calls ran with all of it."]
     titles = ["tiles at once", "after memory ran out", "codes equal", "equal after it"]
     counts = [str(found["tiles_before"]), str(found["tiles_after"])]
     return [rows_of(titles, [[*counts, f"{found['equal']:.3%}", f"{found['equal_after']:.3%}"]])]
@@ -125,6 +145,8 @@ def _beside(part: str, rows: Found) -> str:
 WRITERS: dict[str, Callable[[Found], list[str]]] = {
     "environment": _environment,
     "correctness": _correctness,
+    "company": _company,
+    "streams": _streams,
     "speed": _speed,
     "busy": _busy,
     "reader": _reader,
