@@ -98,8 +98,8 @@ def run_plan(
         else:
             measure(name, partial(step, subject, size), steps, errors)
         seconds[name] = time.monotonic() - began
-        gc.collect()  # codecs of the step
         if subject.device.type == "cuda":
+            gc.collect()  # codecs of the step, whose graphs hold device memory
             torch.cuda.empty_cache()
         result["gates"] = verdicts(steps, errors, subject.device.type == "cuda")
         told(result)

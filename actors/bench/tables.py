@@ -32,8 +32,8 @@ def cell(text: str) -> str:
 def _verdict(gates: Sequence[Found]) -> str:
     rows = []
     for gate in gates:
-        measured = "" if gate["measured"] is None else f"{gate['measured']:,.5g}"
-        rows.append([gate["gate"], f"{gate['least']:,.4g}", measured, gate["verdict"], gate["why"]])
+        measured = "" if gate["measured"] is None else f"{gate['measured']:,.6g}"
+        rows.append([gate["gate"], f"{gate['least']:,.6g}", measured, gate["verdict"], gate["why"]])
     return rows_of(["gate", "at least", "measured", "verdict", "why"], rows)
 
 
@@ -95,11 +95,13 @@ def _busy(found: Found) -> list[str]:
     for part in PARTS:
         row = found.get(part)
         if row is not None:
-            launches = f"{row['launches_per_s']:,.1f}" if "launches_per_s" in row else "not counted on a CPU"
-            counts = [launches, f"{row['operators_per_s']:,.1f}", f"{row['moved_bytes_per_s'] / 1e6:,.1f}"]
+            host = ["not asked on a CPU", "not counted on a CPU"]  # the device is the host, and waits for nobody
+            if "launches_per_s" in row:
+                host = [f"{row['busy']:.0%}", f"{row['launches_per_s']:,.1f}"]
+            counts = [*host, f"{row['operators_per_s']:,.1f}", f"{row['moved_bytes_per_s'] / 1e6:,.1f}"]
             memory = row["memory"].get("device_peak", row["memory"]["host_peak_rss"])
             longest = ", ".join(f"{name[:48]} {seconds * 1e3:.1f} ms" for name, seconds in row["kernels"].items())
-            rows.append([part, f"{row['busy']:.0%}", *counts, f"{memory / 2**30:.2f} GiB", longest])
+            rows.append([part, *counts, f"{memory / 2**30:.2f} GiB", longest])
     titles = ["a second of audio", "busy", "launches", "operators", "MB moved", "peak memory", "longest of a call"]
     return [rows_of(titles, rows)]
 
