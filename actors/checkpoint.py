@@ -19,10 +19,11 @@ DEMO_FOLDER = Path(__file__).parent / "demo_checkpoint"
 FULL_SIZE_FOLDER = Path(__file__).parent / "full_size_config"
 
 
-def find_model(model: str) -> Path:
+def find_model(model: str, fetch: bool = True) -> Path:
     """The local folder of `model`: "demo" (bundled), a folder, or a hub id, fetched at the pinned revision.
 
-    Raises ModelError that names every missing file, or, where the hub cannot be reached, the two ways out.
+    `fetch` False: of a hub id only what is in the local cache, without asking the hub. Raises ModelError that names
+    every missing file, or, where the hub cannot be reached, the two ways out.
     """
     if model == "demo":
         folder = DEMO_FOLDER
@@ -31,7 +32,7 @@ def find_model(model: str) -> Path:
     elif model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise ModelError(f"No model folder at {model!r}. Give a folder that holds {', '.join(FILES)}, or a hub id.")
     else:
-        folder = _fetch(model)
+        folder = _fetch(model, fetch)
     _check_folder(folder)
     return folder
 
@@ -48,14 +49,14 @@ def _folder(model: str) -> Path | None:
     return Path(path) if model and os.path.isdir(path) else None  # False, too, for a NUL or a name that is too long
 
 
-def _fetch(model: str) -> Path:
-    """Download (or find in the hub's cache) the files of a hub id; safetensors only, no code."""
+def _fetch(model: str, fetch: bool) -> Path:
+    """Download (or only find in the hub's cache) the files of a hub id; safetensors only, no code."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     revision = OFFICIAL_REVISION if model == OFFICIAL_MODEL else None
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES), local_files_only=not fetch))
     except HFValidationError as error:
         raise ModelError(f"{model!r} is neither a folder nor a hub id: {error}") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

@@ -1,10 +1,10 @@
-"""Settings -> device, precision and size of tile batches; memory figures."""
+"""Settings -> device and precision; the way to compute on it; memory figures."""
 
 import contextlib
 import resource
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,11 +13,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from actors.errors import DeviceError
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
-MAX_TILE_BATCH = 64
-"""Upper limit of tiles at once: about two minutes of audio, which bounds the device memory of a call."""
-FREE_SHARE = 0.4
-"""Share of the free device memory for tiles: leaves room for another actor on the same device."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -103,24 +98,6 @@ def exact(allow_tf32: bool = False) -> Iterator[None]:
     finally:
         products.fp32_precision, convolutions.fp32_precision = before
         products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction = reduced
-
-
-def tile_batch(free: int, one: int, most: int = MAX_TILE_BATCH) -> int:
-    """How many tiles of `one` bytes each fit into FREE_SHARE of the `free` bytes: a power of two in 1..most."""
-    fit = max(1, int(free * FREE_SHARE) // max(one, 1))
-    return min(most, 1 << (fit.bit_length() - 1))
-
-
-def measured_batch(device: torch.device, run_one: Callable[[], object]) -> int:
-    """`tile_batch` of a CUDA device; runs one tile to measure its memory."""
-    with torch.inference_mode(), current(device):
-        run_one()  # a warm-up: workspaces of libraries do not count as the tile's
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        run_one()
-        one = torch.cuda.max_memory_allocated(device) - before
-        torch.cuda.empty_cache()
-        return tile_batch(torch.cuda.mem_get_info(device)[0], one)
 
 
 def memory(device: torch.device) -> dict[str, int]:

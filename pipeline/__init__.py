@@ -1,18 +1,23 @@
 """voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `merge` joins some, `open_run` and
-`export_run` read one, `load_audio` reads audio as a run does."""
+`export_run` read one, `write_report` makes a page of it, `load_audio` reads audio as a run does."""
 
 from typing import TYPE_CHECKING
 
+from pipeline.notebook import in_notebook, quiet_imports
 from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pipeline.export.export_run import export_run
     from pipeline.flow import tokenize
     from pipeline.loading import load_audio
+    from pipeline.report.write import write_report
     from pipeline.run.merge import merge
     from pipeline.run.reader import open_run
 
-__all__ = ["__version__", "export_run", "load_audio", "merge", "open_run", "tokenize"]
+__all__ = ["__version__", "export_run", "load_audio", "merge", "open_run", "tokenize", "write_report"]
+
+if in_notebook():
+    quiet_imports()  # before anything imports Ray
 
 
 def __getattr__(name: str) -> object:
@@ -37,4 +42,8 @@ def __getattr__(name: str) -> object:
         from pipeline.export.export_run import export_run
 
         return export_run
+    if name == "write_report":
+        from pipeline.report.write import write_report
+
+        return write_report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -32,13 +32,14 @@ from pipeline.changes import changes, refuse_inside, to_redo
 from pipeline.cluster.keeper import Kept, RemoteLedger, keep
 from pipeline.cluster.load import load_codec
 from pipeline.cluster.meter import Meter
-from pipeline.cluster.progress import phase, watch
+from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import Spent, tell, timed
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import read_chunks
 from pipeline.read_task import Held, Terms, read_task, this_place
+from pipeline.report import at_end
 from pipeline.run.bound import Census, Counts, refuse_excess, shaky
 from pipeline.run.commit import (
     NOTHING,
@@ -102,7 +103,7 @@ def tokenize(
     paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
     part = parse_shard(shard) if shard is not None else None
     refuse_limit(limit)
-    with contextlib.ExitStack() as held:
+    with one_line(quiet), contextlib.ExitStack() as held:
         with phase("start", quiet):
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)
         with phase("plan", quiet):
@@ -417,3 +418,4 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     )
     if not planned.cut:  # else only the first recordings are there
         mark(job.fs, job.run, complete=True)
+    at_end.report_at_end(out, attempt["wall_s"], rules.report)

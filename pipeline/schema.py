@@ -100,6 +100,9 @@ FAILURES_SCHEMA = pa.schema(
 )
 """One row of RUN/failures/part-*.parquet, and of RUN/skipped/part-*.parquet."""
 
+STAGES = ("read", "encode", "decode", "waves", "write")
+"""In the order of the dataflow. "waves": WAVs as files of their own; shards of them are written by "write"."""
+
 SKIP = "skip"
 """The "stage" of a recording that the settings leave out (`input.min_s`, `input.max_s`, `input.vad`): no failure."""
 

@@ -109,6 +109,7 @@ class Output(_Section):
     wave_format: Literal["wav", "flac"] = "wav"
     agreement_s: Annotated[float, Field(ge=0)] = 20.0
     agreement_min: Annotated[float, Field(ge=0, le=1)] = 0.9
+    report: Literal["auto"] | bool = "auto"
 
 
 class Settings(_Section):

@@ -20,6 +20,15 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_random_checkpoint(tmp_path_factory.mktemp("small-model"), small_config())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_reports() -> Iterator[None]:
+    """Runs in this process write no page at their end: it takes seconds, and hundreds of tests read none. Those of the
+    report put it back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.report.at_end.report_at_end", lambda location, wall_s, wanted: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """A Ray of 2 CPUs that every end-to-end test of a worker shares; nothing of it is left behind."""

@@ -43,10 +43,16 @@ MAY_IMPORT = {
         *ENGINE,
         *("actors.checkpoint", "actors.codec", "actors.device", "actors.qwen", "actors.random_model"),
     },
-    "actors.demo": {*ENGINE, "actors.checkpoint", "actors.qwen", "actors.random_model"},
+    "actors.measures": ENGINE,
+    "actors.demo": {*ENGINE, "actors.checkpoint", "actors.measures", "actors.qwen", "actors.random_model"},
     # what every room of pipeline may know
-    "pipeline": {"pipeline.export", "pipeline.flow", "pipeline.loading", "pipeline.run", "pipeline.version"},
+    "pipeline": {
+        *("pipeline.export", "pipeline.flow", "pipeline.loading", "pipeline.notebook", "pipeline.report"),
+        "pipeline.run",
+        "pipeline.version",
+    },
     "pipeline.version": set(),
+    "pipeline.notebook": set(),
     "pipeline.errors": ENGINE,
     "pipeline.schema": {*ENGINE, "actors.pools"},
     "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
@@ -58,9 +64,21 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
     },
-    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
+    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.loading", "pipeline.storage", "pipeline.view"},
+    "pipeline.view": {*ENGINE, "pipeline.storage"},
     "pipeline.export": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.run", "pipeline.storage"},
-    "pipeline.cluster": {*ENGINE, *LEAVES, "actors.checkpoint", "actors.codec", "pipeline.storage"},
+    "pipeline.cluster": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.checkpoint", "actors.codec", "pipeline.notebook", "pipeline.storage"),
+    },
+    "pipeline.doctor": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.bench", "actors.checkpoint", "actors.codec", "actors.device", "actors.pools"),
+        *("pipeline.audio", "pipeline.cluster", "pipeline.loading", "pipeline.read", "pipeline.run"),
+        *("pipeline.sources", "pipeline.storage"),
+    },
     "pipeline.job": {
         *ENGINE,
         *LEAVES,
@@ -86,6 +104,12 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
     },
+    "pipeline.report": {
+        *ENGINE,
+        *LEAVES,
+        *("actors.checkpoint", "actors.measures", "actors.pools"),
+        *("pipeline.loading", "pipeline.run", "pipeline.sources", "pipeline.storage"),
+    },
     "pipeline.loading": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.storage"},
     "pipeline.read_task": {
         *ENGINE,
@@ -97,7 +121,7 @@ MAY_IMPORT = {
 COMPOSERS = ("pipeline.flow", "pipeline.reconstruct", "pipeline.verify", "pipeline.cli", "pipeline.__main__")
 RAY = (
     *("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.waves"),
-    "pipeline.cluster",
+    *("pipeline.cluster", "pipeline.doctor"),
 )
 MAX_FLOORS = 8
 
@@ -145,7 +169,8 @@ def without(packages: list[str], module: str) -> str:
 
 
 def test_importing_the_interface_is_cheap() -> None:
-    code = "import sys; from pipeline import open_run; print({'ray', 'torch', 'transformers'} & set(sys.modules))"
+    heavy = {"ray", "torch", "transformers", "matplotlib"}
+    code = f"import sys; from pipeline import open_run; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

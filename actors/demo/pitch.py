@@ -49,11 +49,6 @@ def compare_pitch(output: np.ndarray, target: np.ndarray) -> PitchErrors:
     return PitchErrors(share(off | missed | added, everything), share(off | missed, said), share(off, both))
 
 
-def level_db(wave: np.ndarray) -> float:
-    """Root mean square of a wave in dBFS (full scale: 1), -200 for digital silence."""
-    return float(20 * np.log10(max(1e-10, np.sqrt(np.mean(np.square(wave, dtype=np.float64))))))
-
-
 def quiet_noise(seconds: float = 4.0, level: float = -60.0, seed: int = 0) -> np.ndarray:
     """White noise float32 [T] of `level` dBFS: the loudest that counts as silence."""
     noise = np.random.default_rng(seed).normal(0, 10 ** (level / 20), int(seconds * SAMPLE_RATE))

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
-from actors.demo.losses import log_mel_distance, magnitudes
-from actors.demo.pitch import compare_pitch, level_db, pitch, quiet_noise
+from actors.demo.pitch import compare_pitch, pitch, quiet_noise
 from actors.demo.speech import read_clips, read_speech
+from actors.measures import distance, intelligibility, level_db, magnitudes, si_sdr
 from actors.qwen import load_upstream
 
 COUNTS = (1, 2, 4, 8, 16)
@@ -47,25 +47,6 @@ def first_codebooks(tokenizer: Any, count: int) -> Any:
     for layer in [*quantizer.rvq_first.vq.layers, *quantizer.rvq_rest.vq.layers][count:]:
         layer._codebook.embedding_sum.data.zero_()
     return deaf
-
-
-def distance(output: np.ndarray, target: np.ndarray) -> float:
-    """Multi-scale log-mel distance of waves [T]."""
-    return log_mel_distance(*(torch.from_numpy(np.ascontiguousarray(wave))[None] for wave in (output, target))).item()
-
-
-def intelligibility(output: np.ndarray, target: np.ndarray) -> float:
-    """STOI, 0..1."""
-    from pystoi import stoi
-
-    return float(stoi(target, output, SAMPLE_RATE))
-
-
-def si_sdr(output: np.ndarray, target: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB."""
-    output, target = (wave.astype(np.float64) - wave.mean() for wave in (output, target))
-    wanted = (output @ target) / (target @ target) * target
-    return float(10 * np.log10((wanted @ wanted) / ((output - wanted) @ (output - wanted))))
 
 
 def like_noise(wave: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -28,7 +28,6 @@ from actors.demo.fit_network import fit_network, hold
 from actors.demo.losses import (
     PATCH_BANDS,
     PATCH_HOP,
-    log_mel_distance,
     low_band_loss,
     patches,
     reconstruction_loss,
@@ -42,6 +41,7 @@ from actors.demo.network import (
     waveform,
 )
 from actors.demo.speech import draw_batch, read_speech
+from actors.measures import log_mel_distance
 
 CROP = (4, 12)
 """(clips, codec frames) of a training batch: short, the waveform stack is what costs."""

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from actors.demo.losses import PATCH_BANDS, magnitudes
+from actors.demo.losses import PATCH_BANDS
 from actors.demo.lowvoice import NUMBERS, pass_low_voice
+from actors.measures import magnitudes
 
 STEP = 50
 """Hz between tones, and latents a second."""

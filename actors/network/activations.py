@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ Activation = Callable[[Tensor, Tensor], object]
 
 def elu(x: Tensor, out: Tensor) -> None:
     """The encoder's activation."""
-    torch.ops.aten.elu.out(x, out=out)
+    _write(torch.ops.aten.elu, x, out=out)
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Snake:
     def __call__(self, x: Tensor, out: Tensor) -> None:
         """Writes the activation of x into `out`, which may be x."""
         wave = (x * self.rate).sin_().mul_(self.root)
-        torch.addcmul(x, wave, wave, out=out)
+        _write(torch.ops.aten.addcmul, x, wave, wave, out=out)
 
 
 def snake(weights: Weights, channels: int) -> Snake:
@@ -38,3 +39,11 @@ def snake(weights: Weights, channels: int) -> Snake:
     rate = weights.read("alpha", channels).exp()
     root = (1.0 / (weights.read("beta", channels).exp() + 1e-9)).sqrt()
     return Snake(weights.placed(rate), weights.placed(root))
+
+
+def _write(operation: Any, *inputs: Tensor, out: Tensor) -> None:
+    """The operation's result in `out`, in one pass. torch.compile refuses a strided `out=`, and fuses the copy."""
+    if torch.compiler.is_compiling():
+        out.copy_(operation(*inputs))
+    else:
+        operation.out(*inputs, out=out)

@@ -47,14 +47,14 @@ def band(steps: int, seen: int, window: int | None, device: torch.device) -> Ten
     return mask if window is None else mask & (distance < window)
 
 
-def rotary(start: int, stop: int, inverse_frequency: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [stop - start, D] of positions start..stop - 1; angles in fp32 as upstream, cast to `dtype`."""
-    positions = torch.arange(start, stop, device=inverse_frequency.device).float()
-    angles = (positions[:, None] * inverse_frequency).repeat(1, 2)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+def rotary(positions: Tensor, inverse_frequency: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """For `rotate`: cosine and signed sine [S, D] of positions [S]; angles in fp32 as upstream, cast to `dtype`."""
+    angles = positions.float()[:, None] * inverse_frequency
+    cosine, sine = angles.cos(), angles.sin()
+    return torch.cat((cosine, cosine), 1).to(dtype), torch.cat((-sine, sine), 1).to(dtype)
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotate x [B, heads, S, D] by the angles [S, D] of its positions."""
-    first, second = x.chunk(2, -1)
-    return x * cosine + torch.cat((-second, first), -1) * sine
+    """Rotate x [..., D] in place by angles of its steps, of shapes that x can be multiplied with."""
+    swapped = x.roll(x.shape[-1] // 2, -1)
+    return x.mul_(cosine).add_(swapped.mul_(sine))

@@ -7,17 +7,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from actors.config import DecoderConfig
 from actors.contract import FRAME_SAMPLES
 from actors.network.attention import Past
 from actors.network.layers import Conv, Size, conv, linear
+from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
 from actors.network.quantizer import Dequantizer, dequantizer
-from actors.network.transformer import Norm, Transformer, decoder_transformer, rms_norm
+from actors.network.rows import Rows, rms_norm
+from actors.network.transformer import Transformer, decoder_transformer
 from actors.network.upsampling import Convolutions, convolutions
 from actors.network.weights import Weights
-from actors.tiling.run_tiles import Span, Tiled
+from actors.tiling.run_tiles import Span, Tiled, Way
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import left_reach
 from actors.tiling.transfer import fetched
@@ -31,7 +32,7 @@ class Decoder:
     first: Conv
     into: tuple[Tensor, Tensor]
     transformer: Transformer
-    norm: Norm
+    norm: Rows
     out_of: tuple[Tensor, Tensor]
     convolutions: Convolutions
 
@@ -46,16 +47,28 @@ class Decoder:
         return left_reach(self.convolutions.reaches)
 
     def latents(self, codes: Tensor) -> Tensor:
-        """Codes of whole recordings int [B, F, K], padded with any codes -> latents [B, F, D]."""
+        """Codes of whole recordings int [B, F, K] -> latents [B, F, D]."""
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
-        x = F.linear(self.first(x), *self.into)
-        return F.linear(self.norm(self.transformer(x)), *self.out_of)
+        return self._last(self.transformer(self._into(self.first(x))))
+
+    def packed(self, codes: Tensor, where: Pack) -> Tensor:
+        """The same of all recordings of a pack: codes [rows, K], any in the padding -> latents [rows, D]."""
+        x = in_blocks(self.dequantize, where.block, codes)
+        x[where.blank] = 0  # what the convolution sees before a recording
+        seen = self.first.seen(where.first, where.blank)
+        x = in_blocks(lambda rows: self._into(self.first.packed(x, rows)), where.block, seen)
+        return in_blocks(self._last, where.block, self.transformer.packed(x, where.attention, where.block))
 
     def resume(self, codes: Tensor, carried: Carried, pasts: list[Past | None], position: int) -> Tensor:
         """The next codes int [B, F, K] of streams, from frame `position` on -> latents [B, F, D]."""
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
-        x = F.linear(self.first(x, carried), *self.into)
-        return F.linear(self.norm(self.transformer.resume(x, pasts, position)), *self.out_of)
+        return self._last(self.transformer.resume(self._into(self.first(x, carried)), pasts, position))
+
+    def _into(self, x: Tensor) -> Tensor:
+        return F.linear(x, *self.into)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return F.linear(self.norm(x), *self.out_of)
 
 
 def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
@@ -77,12 +90,7 @@ def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) ->
     frames = [len(one) for one in codes]
     if not any(frames):
         return [np.empty(0, np.float32)] * len(codes)
-    found: dict[int, Tensor] = {}
-    for part in tiled.alike(frames):
-        padded = pad_sequence([torch.from_numpy(codes[index].astype(np.int64)) for index in part], batch_first=True)
-        latents = decoder.latents(padded.to(tiled.way.device))
-        found |= {index: one[: frames[index]] for index, one in zip(part, latents, strict=True)}
-    rows = torch.cat([found[index] for index in sorted(found)]) if len(found) > 1 else found.popitem()[1]
+    rows = latent_rows(decoder, tiled.way, np.concatenate(codes), frames)
     finite = torch.ones((), dtype=torch.bool, device=tiled.way.device)
 
     def load(spans: Sequence[Span]) -> Iterator[Tensor]:
@@ -96,3 +104,14 @@ def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) ->
     flat = fetched(checked(tiled.pieces(load, frames)), sum(frames), tiled.way.device).reshape(-1)
     waves = np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES)
     return list(waves) if finite.item() else [wave if np.isfinite(wave).all() else None for wave in waves]
+
+
+def latent_rows(decoder: Decoder, way: Way, codes: np.ndarray, frames: Sequence[int]) -> Tensor:
+    """codes int [rows, K] of recordings, laid end to end -> latents [at least as many rows, D] on the device."""
+    if way.batch is None:
+        given = torch.from_numpy(codes.astype(np.int64)).to(way.device).split([one for one in frames if one])
+        return torch.cat([decoder.latents(one[None])[0] for one in given])
+    where = pack(frames, 1, decoder.transformer.window, BLOCK_FRAMES[way.device.type], way.device)
+    given = np.zeros((where.frames, codes.shape[1]), np.int64)
+    given[: len(codes)] = codes
+    return decoder.packed(torch.from_numpy(given).to(way.device), where)

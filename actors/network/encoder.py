@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from actors.config import STEPS, EncoderConfig
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, frame_count
 from actors.network.activations import elu
 from actors.network.layers import Conv, Size, conv
+from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
 from actors.network.quantizer import Quantizer, quantizer
 from actors.network.transformer import Transformer, mimi_transformer
 from actors.network.weights import Weights
-from actors.tiling.run_tiles import Tiled, joined
+from actors.tiling.run_tiles import Load, Tiled, joined
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach, left_reach, whole
 from actors.tiling.transfer import audio_rows
@@ -80,20 +80,30 @@ class Encoder:
         """Frames of left context with which a tile of the convolutions is exact."""
         return whole(left_reach(self.convolutions.reaches), FRAME_SAMPLES)
 
-    def codes(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of whole recordings [B, F, STEPS * D], padded with zeros -> codes int16 [B, F, K], and bool [B]:
-        whether all was finite. Half precision may overflow, and NaN would give code 0."""
+    def codes(self, features: Tensor) -> Tensor:
+        """Features of whole recordings [B, F, STEPS * D] -> codes int16 [B, F, K]; -1 where they were not finite."""
         batch, frames, _ = features.shape
         steps = self.transformer(features.unflatten(2, (STEPS, -1)).flatten(1, 2)).float()
         left = steps[:, :1].expand(-1, self.down.left, -1)
-        codes, finite = [], torch.ones(batch, dtype=torch.bool, device=features.device)
+        codes = []
         for start in range(0, frames, QUANTIZE_FRAMES):
             piece = steps[:, start * STEPS : (start + QUANTIZE_FRAMES) * STEPS]
             latents = self.down(piece, {self.down: left})
             left = piece[:, piece.shape[1] - self.down.left :]
-            codes.append(self.quantizer.encode(latents.flatten(0, 1)).unflatten(0, (batch, -1)))
-            finite &= latents.isfinite().flatten(1).all(1)
-        return torch.cat(codes, 1), finite
+            codes.append(self._quantized(latents.flatten(0, 1)).unflatten(0, (batch, -1)))
+        return torch.cat(codes, 1)
+
+    def packed(self, features: Tensor, where: Pack) -> Tensor:
+        """The same of all recordings of a pack: [rows, STEPS * D] -> codes int16 [rows, K]."""
+        steps = features.unflatten(1, (STEPS, -1)).flatten(0, 1)
+        steps = self.transformer.packed(steps, where.attention, where.block * STEPS).float()
+        seen = self.down.seen(where.first, None)
+        return in_blocks(lambda rows: self._quantized(self.down.packed(steps, rows)), where.block, seen)
+
+    def _quantized(self, latents: Tensor) -> Tensor:
+        """Half precision may overflow, and NaN would give code 0: -1 tells it without another copy to the host."""
+        codes = self.quantizer.encode(latents)
+        return codes.masked_fill_(~latents.isfinite().all(1, keepdim=True), -1)
 
 
 def encoder(weights: Weights, config: EncoderConfig, window: int | None) -> Encoder:
@@ -136,14 +146,18 @@ def _unit(weights: Weights, config: EncoderConfig, width: int, dilation: int) ->
 def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """waves float32 [T] each -> codes int16 [F, K] each; None where the precision overflowed."""
     frames = [frame_count(len(wave)) for wave in waves]
-    codes: list[np.ndarray | None] = [np.empty((0, NUM_CODEBOOKS), np.int16)] * len(waves)
     if not any(frames):
-        return codes
-    rows = tiled.pieces(audio_rows(waves, frames, tiled.way), frames)
-    features = joined(rows, sum(frames)).split(frames)
-    parts = tiled.alike(frames)
-    found = [encoder.codes(pad_sequence([features[index] for index in part], batch_first=True)) for part in parts]
-    for part, (of_part, finite) in zip(parts, found, strict=True):
-        for index, one, good in zip(part, of_part.cpu().numpy(), finite.tolist(), strict=True):
-            codes[index] = one[: frames[index]] if good else None
-    return codes
+        return [np.empty((0, NUM_CODEBOOKS), np.int16)] * len(waves)
+    found = encode_rows(encoder, tiled, audio_rows(waves, frames, tiled.way), frames).cpu().numpy()
+    parts = np.split(found, np.cumsum(frames))[:-1]
+    return [part if (part >= 0).all() else None for part in parts]
+
+
+def encode_rows(encoder: Encoder, tiled: Tiled, load: Load, frames: Sequence[int]) -> Tensor:
+    """Frames of recordings, laid end to end -> their codes int16 [rows, K] on the device; -1 after an overflow."""
+    pieces, total = tiled.pieces(load, frames), sum(frames)
+    if tiled.way.batch is None:
+        features = joined(pieces, total).split([one for one in frames if one])
+        return torch.cat([encoder.codes(one[None])[0] for one in features])
+    where = pack(frames, STEPS, encoder.transformer.window, BLOCK_FRAMES[tiled.way.device.type], tiled.way.device)
+    return encoder.packed(joined(pieces, where.frames), where)[:total]

@@ -41,7 +41,7 @@ def extend(layer: "Conv | UpConv", x: Tensor, carried: Carried | None, activatio
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """A causal convolution. `weight` [out, in / groups, kernel], or [kernel * in, out] where it runs as a product."""
+    """A causal convolution. `weight` [out, in / groups, 1, kernel], or [out, kernel * in] if it runs as a product."""
 
     weight: Tensor
     bias: Tensor | None
@@ -73,6 +73,19 @@ class Conv:
         image = x.transpose(1, 2).unsqueeze(2)  # [B, C, 1, T] with the strides of channels_last
         y = F.conv2d(image, self.weight, self.bias, (1, self.stride), 0, (1, self.dilation), self.groups)
         return y.squeeze(2).transpose(1, 2)
+
+    def seen(self, first: Tensor, blank: int | None) -> Tensor:
+        """Rows [N, kernel] of its input that each row of its output sees, in a pack whose recordings start in the rows
+        `first` [N] of the output. Before a recording: row `blank`, or (None) the recording's first row again."""
+        start = first[:, None] * self.stride
+        rows = torch.arange(len(first), device=first.device)[:, None] * self.stride
+        rows = rows + torch.arange(-self.left, self.kernel - self.left, device=first.device)
+        return torch.maximum(rows, start) if blank is None else rows.masked_fill_(rows < start, blank)
+
+    def packed(self, x: Tensor, seen: Tensor) -> Tensor:
+        """x [M, in] and rows of it [N, kernel] -> [N, out]: a product, whose speed does not depend on new lengths."""
+        weight = self.weight if self.as_product else self.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x.index_select(0, seen.flatten()).view(len(seen), -1), weight, self.bias)
 
 
 class Size(NamedTuple):

@@ -3,7 +3,6 @@
 Both of the codec's transformers: Mimi's (layer norm, GELU) and the decoder's (RMS norm, gated SiLU).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,33 +11,43 @@ from torch import Tensor
 
 from actors.config import DecoderConfig, EncoderConfig
 from actors.network.attention import SEGMENT, Past, attend, rotary, rotate
+from actors.network.pack import Attention, in_blocks
+from actors.network.rows import Rows, gated_silu_mlp, gelu_mlp, layer_norm, rms_norm
 from actors.network.weights import Weights
 
-Norm = Callable[[Tensor], Tensor]
+Angles = tuple[Tensor, Tensor]
+"""Cosine and signed sine [S, head], see `rotary`."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """Weights of one layer; `qkv` [3 * heads * head, D] holds the three projections stacked."""
 
-    norm: Norm
+    norm: Rows
     qkv: Tensor
     out: Tensor
     scale: Tensor
-    mlp_norm: Norm
-    mlp: Callable[[Tensor], Tensor]
+    mlp_norm: Rows
+    mlp: Rows
     mlp_scale: Tensor
 
-    def __call__(
-        self, x: Tensor, angles: tuple[Tensor, Tensor], window: int | None, past: Past | None
-    ) -> tuple[Tensor, Past]:
-        """One segment x [B, S, D]; `angles` cosine and sine [S, head]. Returns x and the past of the next segment."""
-        head = angles[0].shape[1]
-        heads = F.linear(self.norm(x), self.qkv).unflatten(2, (3, -1, head))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each [B, heads, S, head]
-        attended, past = attend(rotate(query, *angles), rotate(key, *angles), value, window, past)
-        x = torch.addcmul(x, F.linear(attended.transpose(1, 2).flatten(2), self.out), self.scale)
-        return torch.addcmul(x, self.mlp(self.mlp_norm(x)), self.mlp_scale), past
+    def heads(self, x: Tensor, angles: Angles) -> Tensor:
+        """x [..., S, D] -> query, key, both rotated, and value [..., S, 3, heads, head]."""
+        cosine, sine = angles
+        qkv = F.linear(self.norm(x), self.qkv).unflatten(-1, (3, -1, cosine.shape[1]))
+        rotate(qkv[..., :2, :, :], cosine[:, None, None], sine[:, None, None])
+        return qkv
+
+    def rest(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows attention; x and attended [..., S, D]."""
+        x = torch.addcmul(x, F.linear(attended, self.out), self.scale)
+        return torch.addcmul(x, self.mlp(self.mlp_norm(x)), self.mlp_scale)
+
+    def __call__(self, x: Tensor, angles: Angles, window: int | None, past: Past | None) -> tuple[Tensor, Past]:
+        """One segment x [B, S, D]. Returns x and the past of the next segment."""
+        query, key, value = self.heads(x, angles).permute(2, 0, 3, 1, 4)  # each [B, heads, S, head]
+        attended, past = attend(query, key, value, window, past)
+        return self.rest(x, attended.transpose(1, 2).flatten(2)), past
 
 
 @dataclass(frozen=True)
@@ -51,20 +60,32 @@ class Transformer:
 
     def __call__(self, x: Tensor, segment: int = SEGMENT) -> Tensor:
         """x [B, T, D] -> [B, T, D], in place: layer by layer, each in segments."""
+        angles = [part.split(segment) for part in self._angles(0, x.shape[1], x.dtype)]
         for layer in self.layers:
             past = None
-            for start in range(0, x.shape[1], segment):
-                piece = x[:, start : start + segment]
-                angles = rotary(start, start + piece.shape[1], self.inverse_frequency, x.dtype)
-                piece[:], past = layer(piece, angles, self.window, past)
+            for piece, cosine, sine in zip(x.split(segment, 1), *angles, strict=True):
+                piece[:], past = layer(piece, (cosine, sine), self.window, past)
+        return x
+
+    def packed(self, x: Tensor, attention: Attention, block: int) -> Tensor:
+        """Steps x [rows, D] of a pack -> [rows, D]."""
+        angles = rotary(attention.positions, self.inverse_frequency, x.dtype)
+        mask = attention.mask(x.dtype)
+        for layer in self.layers:
+            qkv = in_blocks(lambda *part, layer=layer: layer.heads(part[0], part[1:]), block, x, *angles)
+            x = in_blocks(layer.rest, block, x, attention(qkv, mask))
         return x
 
     def resume(self, x: Tensor, pasts: list[Past | None], position: int) -> Tensor:
         """The next steps x [B, S, D] of a stream, from `position` on -> [B, S, D]. Updates `pasts`."""
-        angles = rotary(position, position + x.shape[1], self.inverse_frequency, x.dtype)
+        angles = self._angles(position, position + x.shape[1], x.dtype)
         for index, layer in enumerate(self.layers):
             x, pasts[index] = layer(x, angles, self.window, pasts[index])
         return x
+
+    def _angles(self, start: int, stop: int, dtype: torch.dtype) -> Angles:
+        positions = torch.arange(start, stop, device=self.inverse_frequency.device)
+        return rotary(positions, self.inverse_frequency, dtype)
 
 
 def mimi_transformer(weights: Weights, config: EncoderConfig, window: int | None) -> Transformer:
@@ -76,7 +97,7 @@ def mimi_transformer(weights: Weights, config: EncoderConfig, window: int | None
             config,
             layer_norm(below.at("input_layernorm"), size, eps),
             layer_norm(below.at("post_attention_layernorm"), size, eps),
-            _gelu(below.at("mlp"), size, wide),
+            gelu_mlp(below.at("mlp"), size, wide),
         )
         for below in map(weights.at("layers").at, range(config.num_hidden_layers))
     ]
@@ -92,16 +113,14 @@ def decoder_transformer(weights: Weights, config: DecoderConfig) -> Transformer:
             config,
             rms_norm(below.at("input_layernorm"), size, eps),
             rms_norm(below.at("post_attention_layernorm"), size, eps),
-            _gated_silu(below.at("mlp"), size, wide),
+            gated_silu_mlp(below.at("mlp"), size, wide),
         )
         for below in map(weights.at("layers").at, range(config.num_hidden_layers))
     ]
     return Transformer(layers, _inverse_frequency(config).to(weights.device), config.sliding_window)
 
 
-def _layer(
-    weights: Weights, config: EncoderConfig | DecoderConfig, norm: Norm, mlp_norm: Norm, mlp: Callable[[Tensor], Tensor]
-) -> Layer:
+def _layer(weights: Weights, config: EncoderConfig | DecoderConfig, norm: Rows, mlp_norm: Rows, mlp: Rows) -> Layer:
     size, inner = config.hidden_size, config.num_attention_heads * config.head_dim
     attention = weights.at("self_attn")
     qkv = torch.cat([attention.at(name).read("weight", inner, size) for name in ("q_proj", "k_proj", "v_proj")])
@@ -120,31 +139,3 @@ def _inverse_frequency(config: EncoderConfig | DecoderConfig) -> Tensor:
     """fp32 [head / 2]: radians a step of each pair of a head's channels, as in transformers' default of RoPE."""
     exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
     return 1.0 / config.rope_theta**exponents
-
-
-def layer_norm(weights: Weights, size: int, eps: float) -> Norm:
-    """Layer norm over the last dimension."""
-    weight, bias = weights.get("weight", size), weights.get("bias", size)
-    return lambda x: F.layer_norm(x, weight.shape, weight, bias, eps)
-
-
-def rms_norm(weights: Weights, size: int, eps: float) -> Norm:
-    """Root-mean-square norm, its statistics in fp32."""
-    weight = weights.get("weight", size)
-
-    def norm(x: Tensor) -> Tensor:
-        wide = x.float()
-        return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
-
-    return norm
-
-
-def _gelu(weights: Weights, size: int, wide: int) -> Callable[[Tensor], Tensor]:
-    up, down = weights.at("fc1").get("weight", wide, size), weights.at("fc2").get("weight", size, wide)
-    return lambda x: F.linear(F.gelu(F.linear(x, up)), down)
-
-
-def _gated_silu(weights: Weights, size: int, wide: int) -> Callable[[Tensor], Tensor]:
-    gate, up = weights.at("gate_proj").get("weight", wide, size), weights.at("up_proj").get("weight", wide, size)
-    down = weights.at("down_proj").get("weight", size, wide)
-    return lambda x: F.linear(F.silu(F.linear(x, gate)).mul_(F.linear(x, up)), down)

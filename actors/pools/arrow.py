@@ -42,9 +42,14 @@ def codes_array(codes: list[np.ndarray | None]) -> pa.ListArray:
     return pa.ListArray.from_arrays(offsets, frames, type=CODES_TYPE, mask=mask)
 
 
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """The column as one array; `combine_chunks` copies even a single chunk."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def codes_arrays(column: pa.ChunkedArray) -> list[np.ndarray | None]:
     """The inverse of `codes_array`: one int16 [F, 16] view (read-only) a row, None for null."""
-    rows = column.combine_chunks()
+    rows = one_array(column)
     return [row.values.flatten().to_numpy().reshape(-1, NUM_CODEBOOKS) if row.is_valid else None for row in rows]
 
 

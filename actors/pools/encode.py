@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE, Engine, frame_count
-from actors.pools.arrow import Report, codes_array, mark_failures
+from actors.pools.arrow import Report, codes_array, mark_failures, one_array
 from actors.pools.isolate import Attempts, isolate
 
 
@@ -35,7 +35,7 @@ class EncodeChunks:
         cannot be encoded becomes a failure row; its batch mates are not affected.
         """
         start = time.monotonic()
-        audio = chunks["audio"].combine_chunks()
+        audio = one_array(chunks["audio"])
         rows = [index for index, failed in enumerate(chunks["stage"].is_valid().to_pylist()) if not failed]
         waves = [audio[index].values.to_numpy() for index in rows]
         keys = [f"encode {chunks['id'][row]} {chunks['chunk'][row]}" for row in rows]

@@ -20,7 +20,7 @@ from torch import Tensor
 from actors.errors import DeviceOutOfMemory
 from actors.tiling.cuda_graphs import Graphs
 from actors.tiling.stack import Carried, Stack
-from actors.tiling.tiles import Tile, batches, buckets, cut, offsets, rows_kept, rows_read
+from actors.tiling.tiles import Tile, batches, cut, offsets, rows_kept, rows_read
 
 log = logging.getLogger("voxmill")
 
@@ -56,12 +56,6 @@ class Tiled:
                 yield from _carrying(self.stack, load, recording, self.way.tile)
         else:
             yield from _batching(self.stack, load, frames, self.halo, self.way)
-
-    def alike(self, frames: Sequence[int]) -> list[list[int]]:
-        """Groups of recordings for the transformer: of similar length, together as long as a batch of tiles."""
-        if self.way.batch is None:
-            return [[index] for index, length in enumerate(frames) if length]
-        return buckets(frames, self.way.batch * (self.halo + self.way.tile))
 
     def within_memory(self, call: Callable[[], Result]) -> Result:
         """`call()`, repeated with half the batch while device memory runs out. At one tile: DeviceOutOfMemory."""
@@ -119,7 +113,7 @@ def _indices(
 
 
 def joined(parts: Iterable[Tensor], total: int) -> Tensor:
-    """Pieces [rows, width] -> one tensor [total, width]."""
+    """Pieces [rows, width] -> one tensor [total, width]; rows beyond those of all pieces are 0."""
     out: Tensor | None = None
     row = 0
     for part in parts:
@@ -128,4 +122,5 @@ def joined(parts: Iterable[Tensor], total: int) -> Tensor:
         out[row : row + len(part)] = part
         row += len(part)
     assert out is not None, "no rows"
+    out[row:] = 0
     return out

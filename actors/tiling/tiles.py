@@ -85,18 +85,3 @@ def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     """Consecutive groups of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def buckets(lengths: Sequence[int], budget: int, waste: float = 0.125) -> list[list[int]]:
-    """Groups of indices of similar length: padding to a group's longest stays under `waste`, its area under `budget`.
-
-    An item longer than `budget` is a group of its own. Empty items are left out.
-    """
-    groups: list[list[int]] = []
-    for index in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: (-lengths[i], i)):
-        longest = lengths[groups[-1][0]] if groups else 0
-        if groups and lengths[index] >= longest * (1 - waste) and longest * (len(groups[-1]) + 1) <= budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups

@@ -20,13 +20,17 @@ def audio_rows(waves: Sequence[np.ndarray], frames: Sequence[int], way: Way) -> 
     first = offsets(frames)
 
     def fill(low: int, high: int, out: np.ndarray) -> None:
-        out.fill(0)
+        flat, written = out.reshape(-1), 0
         for index in range(bisect.bisect_right(first, low) - 1, len(waves)):
             if first[index] >= high:
                 break
             start = max(low, first[index])
             piece = waves[index][(start - first[index]) * FRAME_SAMPLES : (high - first[index]) * FRAME_SAMPLES]
-            out.reshape(-1)[(start - low) * FRAME_SAMPLES :][: len(piece)] = piece
+            at = (start - low) * FRAME_SAMPLES
+            flat[written:at] = 0  # the end of the frame that the one before did not fill
+            flat[at : at + len(piece)] = piece
+            written = at + len(piece)
+        flat[written:] = 0
 
     def load(spans: Sequence[Span]) -> Iterator[Tensor]:
         if way.device.type == "cuda":
@@ -43,7 +47,7 @@ def _filled(fill: Fill, span: Span) -> Tensor:
 
 
 def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterator[Tensor]:
-    """Yields the rows of one span while those of the next are being copied."""
+    """Yields the rows of one span; those of the next are filled and copied while these are computed."""
     stream = torch.cuda.Stream(way.device)
     largest = max(high - low for low, high in spans)
     buffers = [torch.empty(largest, width, pin_memory=True) for _ in range(2)]
@@ -63,13 +67,13 @@ def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterat
     ahead = start(0)
     for number in range(len(spans)):
         rows, arrived = ahead, copied[number % 2]
-        if number + 1 < len(spans):
-            ahead = start(number + 1)
         compute = torch.cuda.current_stream(way.device)
         assert arrived is not None
         compute.wait_event(arrived)
         rows.record_stream(compute)
-        yield rows
+        yield rows  # what is computed of them has been launched when this goes on
+        if number + 1 < len(spans):
+            ahead = start(number + 1)
 
 
 def fetched(parts: Iterable[Tensor], total: int, device: torch.device) -> np.ndarray:

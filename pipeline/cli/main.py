@@ -1,8 +1,8 @@
-"""The command `voxmill`: tokenize, retry, check, merge, decode, show, export, demo, bench, stream.
+"""The command `voxmill`: tokenize, retry, check, merge, decode, show, report, doctor, export, demo, bench, stream.
 
 Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
-could be tokenized, or check found problems; 2 a user's mistake, one message; 3 failures under --strict; 130 stopped by
-Ctrl-C.
+could be tokenized, or check or doctor found problems; 2 a user's mistake, one message; 3 failures under --strict; 130
+stopped by Ctrl-C.
 """
 
 import os
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
+from pipeline.cli.report import report
 from pipeline.cli.stream import stream
 from pipeline.errors import VoxmillError
 
@@ -30,6 +32,8 @@ app = typer.Typer(
 
 app.add_typer(stream, name="stream")
 app.command()(export)
+app.command()(report)
+app.command()(doctor)
 
 NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, INTERRUPTED = 1, 1, 2, 3, 130
 

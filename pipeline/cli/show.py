@@ -5,13 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 import pyarrow.compute as pc
+from pyarrow.fs import FileType
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from actors.contract import FRAME_RATE
 from pipeline.errors import InputError
-from pipeline.run.layout import CODES, FAILURES, SKIPPED, WAVES
+from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, SKIPPED, WAVES
 from pipeline.run.live import Live
 from pipeline.run.reader import Run
 from pipeline.sources.passed_over import in_words
@@ -49,6 +50,8 @@ def result_text(run: Run) -> str:
     if counts.get("skipped"):
         paths.append(("skipped", f"{location}/{SKIPPED}/"))
     paths.append(("settings", f"{location}/run.json"))
+    there = run.fs.get_file_info(f"{run.path}/{REPORT_FILE}").type == FileType.File
+    paths.append(("report", f"{location}/{REPORT_FILE}" if there else f"voxmill report {location}"))
     if summary["state"] == "limited":
         paths.append(
             ("not all", f"the first {summary['limit']:,} recordings; the same command without --limit goes on")

@@ -11,9 +11,8 @@ from typing import Any
 from pipeline.cluster.metrics import Metrics
 from pipeline.cluster.progress import Counts
 from pipeline.cluster.spent import Spent, Worker
+from pipeline.schema import STAGES
 
-STAGES = ("read", "encode", "decode", "waves", "write")
-"""In the order of the dataflow. "waves": WAVs as files of their own; shards of them are written by "write"."""
 MAX_SLOTS = 120
 """Slots of a timeline; in a longer run each is twice as long, and so on."""
 FIRST_SLOT_S = 1.0

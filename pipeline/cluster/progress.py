@@ -1,7 +1,7 @@
 """What a run is doing: counts from the workers -> a progress bar in a terminal or notebook; in a log, plain lines.
 
-A log has a line at the start of each phase (start, plan, read, finish) and one every LOG_EVERY_S, even where nothing
-moves: who reads it sees that the run lives.
+A notebook has one line for a run, from its first phase to its last counts. A log has a line at the start of each phase
+(start, plan, read, finish) and one every LOG_EVERY_S, even where nothing moves: who reads it sees that the run lives.
 """
 
 import contextlib
@@ -9,11 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from actors.contract import SAMPLE_RATE
+from pipeline.notebook import Line, in_notebook
 
 LOG_EVERY_S = 30.0
+MOVE_EVERY_S = 0.25
+_LINE: ContextVar[Line | None] = ContextVar("line", default=None)
+"""What `one_line` shows; None where it does not apply."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,30 @@ class Counts:
 
 
 @contextlib.contextmanager
+def one_line(quiet: bool = False) -> Iterator[None]:
+    """Inside, in a notebook, phases and counts share one line of the cell's output; it ends with the last counts."""
+    line, start = Line() if in_notebook() and not quiet else None, time.monotonic()
+    before = _LINE.set(line)
+    try:
+        yield
+    finally:
+        _LINE.reset(before)
+    if line:
+        says, share = line.counts or ("nothing was left to do", None)
+        line.show(f"{says}; done in {time.monotonic() - start:.0f} s", share)
+
+
+@contextlib.contextmanager
 def phase(name: str, quiet: bool = False) -> Iterator[None]:
-    """While inside, a log says so; a terminal shows nothing, for the phases beside "read" are short there."""
+    """While inside, a log or a notebook says so; a terminal shows nothing: the phases beside "read" are short there."""
+    line, start = _LINE.get(), time.monotonic()
+    if line:
+        with _beside(_move, line, lambda: (f"{name}: {time.monotonic() - start:.0f} s", None), False):
+            yield
+        return
     if quiet or _interactive():
         yield
         return
-    start = time.monotonic()
     _say(name)
     with _beside(_log, name, lambda: f"{time.monotonic() - start:.0f} s so far"):
         yield
@@ -43,19 +66,24 @@ def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> 
     if quiet:
         yield
         return
+    line, start = _LINE.get(), time.monotonic()
+
+    def counts() -> tuple[str, float | None]:
+        found = ask()
+        done = found.recordings + found.failures
+        of = f" of {total:,}" if total is not None else ""
+        return f"{done:,}{of} recordings, {_describe(found, start)}", min(1.0, done / total) if total else None
+
+    if line:
+        with _beside(_move, line, counts, True):
+            yield
+        return
     if _interactive():
         with _beside(_show_bar, ask, total):
             yield
         return
-    start = time.monotonic()
-
-    def counts() -> str:
-        found = ask()
-        of = f" of {total:,}" if total is not None else ""
-        return f"{found.recordings + found.failures:,}{of} recordings, {_describe(found, start)}"
-
     _say("read")
-    with _beside(_log, "read", counts):
+    with _beside(_log, "read", lambda: counts()[0]):
         yield
 
 
@@ -73,7 +101,7 @@ def _beside(show: Callable[..., None], *arguments: object) -> Iterator[None]:
 
 
 def _interactive() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return sys.stderr.isatty()
 
 
 def _say(what: str) -> None:
@@ -85,12 +113,19 @@ def _log(name: str, state: Callable[[], str], stop: threading.Event) -> None:
         _say(f"{name}: {state()}")
 
 
+def _move(line: Line, state: Callable[[], tuple[str, float | None]], keep: bool, stop: threading.Event) -> None:
+    """Show `state` until `stop`, and once more then."""
+    while not stop.wait(MOVE_EVERY_S):
+        line.show(*state(), keep=keep)
+    line.show(*state(), keep=keep)
+
+
 def _show_bar(ask: Callable[[], Counts], total: int | None, stop: threading.Event) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rest]}"), TimeRemainingColumn())
-    console = Console(stderr="ipykernel" not in sys.modules)
+    console = Console(stderr=True)
     start = time.monotonic()
     with Progress(TextColumn("recordings"), *columns, console=console, refresh_per_second=4) as progress:
         bar = progress.add_task("", total=total, rest="starting")
@@ -104,4 +139,5 @@ def _show_bar(ask: Callable[[], Counts], total: int | None, stop: threading.Even
 def _describe(counts: Counts, start: float) -> str:
     audio_s = counts.samples / SAMPLE_RATE
     speed = audio_s / max(time.monotonic() - start, 1e-9)
-    return f"{audio_s / 3600:.2f} h audio, {speed:.1f}x real time, {counts.failures} failures"
+    length = f"{audio_s / 3600:.2f} h" if audio_s >= 3600 else f"{audio_s:.0f} s"
+    return f"{length} audio, {speed:.1f}x real time, {counts.failures} failures"

@@ -1,6 +1,7 @@
 """Settings and what Ray has -> how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,11 @@ class PoolPlan:
             "num_gpus": self.gpus or None,
             "max_task_retries": MAX_TASK_RETRIES,
         }
+
+
+def local_cpus() -> int:
+    """CPUs of a local Ray: those of the machine; on one core, readers and pools take turns."""
+    return max(2, os.cpu_count() or 1)
 
 
 def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]) -> Resources:

@@ -15,6 +15,7 @@ from ray.util.annotations import RayDeprecationWarning
 from pipeline import errors
 from pipeline.cluster.connect import clean_start, join
 from pipeline.cluster.nodes import same_everywhere
+from pipeline.cluster.resources import local_cpus
 from pipeline.errors import DeviceError, VoxmillError
 from pipeline.settings import Settings
 
@@ -51,7 +52,7 @@ def _start_local() -> None:
     with clean_start():
         ray.init(
             address="local",
-            num_cpus=max(2, os.cpu_count() or 1),  # on one core, readers and pools take turns
+            num_cpus=local_cpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

@@ -1,7 +1,7 @@
 """The id of a recording -> its reconstruction: a path, or an open member of a shard. Needs only pyarrow."""
 
 import io
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +58,14 @@ class Waves:
             path = self._others.shard_of(id_) or path
             entry = self._index(path).get(id_)
         return None if entry is None else self._open(path, entry)
+
+    def open(self, id_: str, part: str) -> BinaryIO | None:
+        """What `find` finds, as an open file, also where it is in no file system of this machine."""
+        found = self.find(id_, part)
+        if isinstance(found, str):
+            with errors_as(found, OutputError):
+                return cast(BinaryIO, self.fs.open_input_file(found))
+        return cast(BinaryIO | None, found)
 
     def _index(self, path: str) -> dict[str, Entry]:
         if path not in self._read:

@@ -7,7 +7,17 @@ from typing import Any
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
-from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, RUN_FILE, SKIPPED, SUCCESS_FILE, WAVES, wave_kind
+from pipeline.run.layout import (
+    CODES,
+    FAILURES,
+    LOCK_FILE,
+    REPORT_FILE,
+    RUN_FILE,
+    SKIPPED,
+    SUCCESS_FILE,
+    WAVES,
+    wave_kind,
+)
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
 
@@ -118,6 +128,8 @@ def clear(fs: FileSystem, run: str) -> None:
     if fs.get_file_info(f"{run}/{RUN_FILE}").type != FileType.File:
         return
     mark(fs, run, complete=False)
+    if fs.get_file_info(f"{run}/{REPORT_FILE}").type == FileType.File:
+        fs.delete_file(f"{run}/{REPORT_FILE}")
     for folder in (CODES, FAILURES, SKIPPED, WAVES):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from actors.checkpoint import DEMO_FOLDER
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
-from actors.demo.quality import decode, distance, encode, first_codebooks, intelligibility, like_noise
+from actors.demo.quality import decode, encode, first_codebooks, like_noise
+from actors.measures import distance, intelligibility
 from actors.qwen import load_upstream
 from pipeline.cli.demo import CLIPS
 

@@ -1,4 +1,4 @@
-"""Devices, precisions, sizes of batches, figures of memory."""
+"""Devices, precisions, figures of memory."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from actors.device import choose_device, choose_precision, exact, memory, tile_batch
+from actors.device import choose_device, choose_precision, exact, memory
 from pipeline.errors import DeviceError
 
 CPU = torch.device("cpu")
@@ -37,13 +37,6 @@ def test_cuda_that_is_not_there(name: str) -> None:
 def test_cuda_of_a_number_that_is_not_there() -> None:
     with pytest.raises(DeviceError, match="count from cuda:0"):
         choose_device("cuda:99")
-
-
-@pytest.mark.parametrize(
-    ("free", "one", "batch"), [(0, 100, 1), (249, 100, 1), (500, 100, 2), (1900, 100, 4), (10**12, 100, 64), (10, 0, 4)]
-)
-def test_batch_fits_into_a_share_of_free_memory(free: int, one: int, batch: int) -> None:
-    assert tile_batch(free, one) == batch
 
 
 @pytest.fixture

@@ -29,21 +29,22 @@ def changed(model: Path, folder: Path, name: str, change: Callable[[Tensor], obj
 
 
 @pytest.fixture
-def half(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Codec]:
+def half(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Codec]:
     """Loads a codec in fp16 on the CPU, which is refused elsewhere: its convolutions are slow."""
 
-    def load(model: Path) -> Codec:
+    def load(model: Path, tile_batch: int | None = None) -> Codec:
         with monkeypatch.context() as patch:
             patch.setattr(actors.codec, "choose_precision", lambda name, device: name)
-            return Codec.load(str(model), "cpu", "fp16")
+            return Codec.load(str(model), "cpu", "fp16", tile_s=0.16, tile_batch=tile_batch)
 
     return load
 
 
+@pytest.mark.parametrize("tile_batch", [None, 2])
 def test_codes_of_what_overflows_are_those_of_fp32(
-    small_model: Path, tmp_path: Path, half: Callable[[Path], Codec]
+    small_model: Path, tmp_path: Path, half: Callable[..., Codec], tile_batch: int | None
 ) -> None:
-    codec = half(changed(small_model, tmp_path / "model", LOUD, lambda weight: weight.mul_(3e4)))
+    codec = half(changed(small_model, tmp_path / "model", LOUD, lambda weight: weight.mul_(3e4)), tile_batch)
     exact = Codec.load(str(codec.folder), "cpu", "fp32")
     loud, quiet = noise(5760), 1e-3 * noise(3000)
     codes = codec.encode([quiet, loud, quiet])
@@ -55,7 +56,7 @@ def test_codes_of_what_overflows_are_those_of_fp32(
 
 
 def test_the_wave_of_codes_that_overflow_is_that_of_fp32(
-    small_model: Path, tmp_path: Path, half: Callable[[Path], Codec]
+    small_model: Path, tmp_path: Path, half: Callable[..., Codec]
 ) -> None:
     codec = half(changed(small_model, tmp_path / "model", ENTRY, lambda entries: entries[7].mul_(1e7)))
     exact = Codec.load(str(codec.folder), "cpu", "fp32")

@@ -27,12 +27,13 @@ from pipeline import open_run, tokenize
 from tests.cluster.test_metrics import asked
 from tests.helpers.rows import tone
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 GIVE_UP_S = 240
 NODE = ["--block", "--node-ip-address=127.0.0.1", "--object-store-memory=200000000", "--disable-usage-stats"]
 CONFIG = ["--config", str(ROOT / "configs" / "cluster.yaml"), "--precision", "fp32", "--set", "input.task_mb=0.1"]
+CONFIG += ["--set", "output.report=false"]
 
 MARKS = """
 

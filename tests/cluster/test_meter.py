@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from pipeline.cluster.meter import MAX_SLOTS, STAGES, Meter
+from pipeline.cluster.meter import MAX_SLOTS, Meter
 from pipeline.cluster.spent import Spent, Worker
 from pipeline.run.run_json import save
+from pipeline.schema import STAGES
 
 HERE = [Worker("read", "a", 1), Worker("read", "b", 1), Worker("encode", "a", 2)]
 

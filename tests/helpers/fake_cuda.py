@@ -1,7 +1,7 @@
 """The network's parts on fake CUDA tensors: PyTorch checks devices, types and shapes, and computes nothing.
 
 `python -m tests.helpers.fake_cuda GUARD` prints, as JSON, what kernels each path through the network launched: names,
-types and shapes. A process of its own, since the guard changes what "cuda" means in it.
+types, shapes and bytes. A process of its own, since the guard changes what "cuda" means in it.
 """
 
 import ctypes
@@ -12,29 +12,27 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import cpp_extension
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from actors.config import CodecConfig
 from actors.device import PRECISIONS
-from actors.network.decoder import Decoder, decoder
-from actors.network.encoder import Encoder, encoder
+from actors.network.decoder import Decoder, decoder, latent_rows
+from actors.network.encoder import Encoder, encode_rows, encoder
 from actors.network.weights import Weights
 from actors.random_model import save_random_checkpoint, small_config
 from actors.read_config import read_config
 from actors.stream import StreamDecoder, StreamEncoder
-from actors.tiling.run_tiles import Tiled, Way, joined
+from actors.tiling.run_tiles import Load, Tiled, Way, joined
+from tests.helpers.trace import traced
 
 CUDA = torch.device("cuda", 0)
 FRAMES = [3, 60, 27, 0, 1]
 """Of the recordings of a call: shorter than a tile, several tiles, exactly one, none, one frame."""
-Launch = tuple[str, str, list[list[int]]]
-"""Kernel, type of its result, shapes of its tensors."""
 
 
 def build_guard(folder: Path) -> Path:
@@ -62,27 +60,6 @@ def build_guard(folder: Path) -> Path:
     return library
 
 
-class Log(TorchDispatchMode):
-    """Notes what is launched on the device. Views and allocations are no launches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.launches: list[Launch] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        first = result[0] if isinstance(result, (tuple, list)) and result else result
-        if (
-            isinstance(first, Tensor)
-            and first.device.type == "cuda"
-            and not func.is_view
-            and "empty" not in func.__name__
-        ):
-            shapes = [list(one.shape) for one in args if isinstance(one, Tensor)]
-            self.launches.append((func.__name__, str(first.dtype).removeprefix("torch."), shapes))
-        return result
-
-
 class Blank(Weights):
     """Weights of the right shapes, whatever the file holds."""
 
@@ -103,30 +80,25 @@ def paths(config: CodecConfig) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         yield f"stream decode {name}", lambda d=to_audio, w=way, c=config: streamed_audio(d, w, c)
 
 
+def on_device(width: int, way: Way) -> Load:
+    """Rows that are on the device already."""
+    return lambda spans: (torch.empty(high - low, width, device=CUDA, dtype=way.dtype) for low, high in spans)
+
+
 def encoded(weights: Encoder, way: Way) -> Tensor:
     """As `encode_waves`, from samples on the device on."""
     tiled = Tiled(weights.convolutions, weights.halo, way)
-    rows = tiled.pieces(
-        lambda spans: (torch.empty(b - a, weights.row, device=CUDA, dtype=way.dtype) for a, b in spans), FRAMES
-    )
-    features = joined(rows, sum(FRAMES)).split(FRAMES)
-    for part in tiled.alike(FRAMES):
-        codes, finite = weights.codes(torch.nn.utils.rnn.pad_sequence([features[i] for i in part], batch_first=True))
-        assert codes.dtype == torch.int16
-        assert finite.device.type == "cuda"
+    codes = encode_rows(weights, tiled, on_device(weights.row, way), FRAMES)
+    assert codes.dtype == torch.int16
     return codes
 
 
 def decoded(weights: Decoder, way: Way) -> Tensor:
     """As `decode_codes`, to samples on the device."""
+    latents = latent_rows(weights, way, np.zeros((sum(FRAMES), 16), np.int16), FRAMES)
+    assert (latents.dtype, latents.device) == (way.dtype, CUDA)
     tiled = Tiled(weights.convolutions, weights.halo, way)
-    for part in tiled.alike(FRAMES):
-        latents = weights.latents(torch.empty(len(part), FRAMES[part[0]], 16, dtype=torch.int64, device=CUDA))
-        assert latents.dtype == way.dtype
-    rows = tiled.pieces(
-        lambda spans: (torch.empty(b - a, weights.row, device=CUDA, dtype=way.dtype) for a, b in spans), FRAMES
-    )
-    return joined(rows, sum(FRAMES))
+    return joined(tiled.pieces(on_device(weights.row, way), FRAMES), sum(FRAMES))
 
 
 def streamed_codes(weights: Encoder, way: Way) -> Tensor:
@@ -146,7 +118,7 @@ def streamed_audio(weights: Decoder, way: Way, config: CodecConfig) -> Tensor:
 
 
 def main() -> None:
-    """Each path's launches as JSON: {name: [[kernel, type, shapes], ...]}."""
+    """Each path's launches as JSON: {name: [[kernel, type, shapes, bytes], ...]}."""
     if torch.version.cuda is None:
         ctypes.CDLL(sys.argv[1], mode=ctypes.RTLD_GLOBAL)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,10 +126,9 @@ def main() -> None:
     launches = {}
     with FakeTensorMode(), torch.inference_mode():
         for name, call in paths(config):
-            with Log() as log:
-                result = call()
-            assert result.device.type == "cuda", name
-            launches[name] = log.launches
+            results: list[Tensor] = []
+            launches[name] = traced(lambda call=call, results=results: results.append(call()), "cuda")
+            assert results[0].device.type == "cuda", name
     print(json.dumps(launches))
 
 

@@ -31,5 +31,8 @@ def test_iterating_makes_no_request_for_each_recording(caplog: pytest.LogCapture
         caplog.clear()
         assert found["0"].wave == "runs/200/wav/0.wav"
         assert found["1"].wave is None
+        with found["0"].open_wave() as file:
+            assert file.read() == b"RIFF"
+        assert found["1"].open_wave() is None
         assert len(caplog.records) > 0
     assert asked[1] <= asked[0] + 2  # of the larger part, which may take more than one

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from actors.contract import SAMPLE_RATE
-from actors.demo.pitch import compare_pitch, level_db, quiet_noise
+from actors.demo.pitch import compare_pitch, quiet_noise
 from actors.demo.speech import read_clips
+from actors.measures import level_db
 from pipeline.cli.demo import CLIPS
 
 UNVOICED = float("nan")

@@ -14,11 +14,12 @@ from actors.demo import codebooks, fit_network, start_encoder
 from actors.demo import train as script
 from actors.demo.codebooks import fit_codebooks, quantize, set_codebook
 from actors.demo.filter_bank import BANDS, filter_bank
-from actors.demo.losses import PATCH_BANDS, log_mel_distance, low_band_loss, patches
+from actors.demo.losses import PATCH_BANDS, low_band_loss, patches
 from actors.demo.network import HIGH, LOW, branches, build_network, decoder_latents, latents, waveform
-from actors.demo.quality import codebook_use, decode, encode, si_sdr
+from actors.demo.quality import codebook_use, decode, encode
 from actors.demo.speech import draw_batch, read_speech
 from actors.demo.vocoder import frequencies, set_bank, start_vocoder, tones, wanted
+from actors.measures import log_mel_distance, si_sdr
 from actors.qwen import load_upstream
 from pipeline.errors import InputError
 

@@ -52,7 +52,7 @@ def test_rotary_is_upstreams(small_model: Path, start: int, stop: int) -> None:
     expected = apply_rotary_pos_emb(query, key, cosine, sine)
     frequency = encoder_of(small_model).transformer.inverse_frequency
     assert torch.equal(frequency, module.inv_freq)
-    angles = rotary(start, stop, frequency, torch.float32)
+    angles = rotary(torch.arange(start, stop), frequency, torch.float32)
     assert torch.equal(angles[0], cosine[0])
     assert torch.equal(rotate(query, *angles), expected[0])
     assert torch.equal(rotate(key, *angles), expected[1])

@@ -99,6 +99,18 @@ def test_a_gpu_gives_the_cpus_codes(small_model: Path, accelerate: str, precisio
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("attention", ["full", "window"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_company_and_order_change_no_code_on_a_gpu(small_model: Path, precision: str, attention: str) -> None:
+    waves = [noise(samples, seed=samples) for samples in (1, 30_000, 200_000, 1921, 777_777, 300_000)]
+    codec = Codec.load(str(small_model), "cuda", precision, attention)
+    together, turned = codec.encode(waves), codec.encode(waves[::-1])[::-1]
+    for wave, one, other in zip(waves, together, turned, strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, codec.encode([wave])[0])
+
+
+@pytest.mark.gpu
 def test_two_codecs_share_a_gpu(small_model: Path) -> None:
     first, second = (Codec.load(str(small_model), "cuda") for _ in range(2))
     codes = random_codes(60)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from actors.tiling.tiles import Reach, batches, buckets, cut, left_reach, offsets, rows_kept, rows_read, whole
+from actors.tiling.tiles import Reach, batches, cut, left_reach, offsets, rows_kept, rows_read, whole
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=6)
 CONVS = st.builds(Reach, kernel=st.integers(1, 7), stride=st.just(1), dilation=st.integers(1, 3))
@@ -44,16 +44,6 @@ def test_whole_units(samples: int, units: int) -> None:
 def test_offsets_and_batches() -> None:
     assert offsets([3, 0, 2]) == [0, 3, 3, 5]
     assert list(batches([1, 2, 3], 2)) == [[1, 2], [3]]
-
-
-@given(st.lists(st.integers(0, 300), max_size=20), st.integers(1, 500))
-def test_buckets_hold_each_once_and_waste_little(lengths: list[int], budget: int) -> None:
-    groups = buckets(lengths, budget)
-    assert sorted(index for group in groups for index in group) == [i for i, length in enumerate(lengths) if length]
-    for group in groups:
-        longest = max(lengths[index] for index in group)
-        assert len(group) == 1 or longest * len(group) <= budget
-        assert all(lengths[index] >= longest * 0.875 for index in group)
 
 
 def _run(layers: list[Reach], x: torch.Tensor) -> torch.Tensor:

@@ -77,6 +77,7 @@ def driver(
 ) -> contextlib.AbstractContextManager[Driver]:
     """`voxmill tokenize`, `in_session`."""
     arguments = ["tokenize", str(inputs), "--out", str(run), "--model", str(model)]
+    arguments += ["--set", "output.report=false"]  # it takes seconds, and nothing here reads it
     for key, value in options.items():
         arguments += ["--set", f"{key}={value}"]
     return in_session([sys.executable, "-m", "pipeline", *arguments], env or {})

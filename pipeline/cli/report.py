@@ -1,0 +1,17 @@
+"""`voxmill report`: a run -> RUN/report.html."""
+
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="A run, or a folder of Parquet with its schema.")],
+    sample: Annotated[int, typer.Option(min=0, help="Recordings that are read again at most.", metavar="N")] = 200,
+    seconds: Annotated[float, typer.Option(min=0, help="Time for reading them again at most.", metavar="S")] = 30.0,
+    seed: Annotated[int, typer.Option(help="Another one draws another sample.", metavar="N")] = 0,
+) -> None:
+    """Write one page on a run: verdict, time, corpus, codebooks, quality, failures, players."""
+    from pipeline.report.write import write_report
+
+    print(write_report(run, sample, seconds, seed))

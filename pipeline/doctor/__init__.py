@@ -1,0 +1,1 @@
+"""`voxmill doctor`: what of this machine, or in the record of a run, must be changed; how long a corpus will take."""

@@ -1,0 +1,62 @@
+"""Ray -> a finding: importable, the cluster at an address reachable, its nodes alike; and its resources.
+
+The cluster is asked by a process of its own, which is ended where no answer comes: joining one has no time-out.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from pipeline.doctor.finding import Finding, change, ok
+from pipeline.storage.location import redact
+
+ANSWER_S = 90.0
+"""Time-out: to join a cluster takes seconds, and its nodes may have to unpack voxmill's code first."""
+CHILD = "pipeline.doctor.ask_cluster"
+
+
+def check_ray(address: str | None, local: dict[str, float], answer_s: float = ANSWER_S) -> tuple[Finding, dict | None]:
+    """The finding, and the resources that a run would have (None: it could not start).
+
+    `address`: of a cluster; None: a run starts a local Ray, with the resources `local`. Starts no Ray.
+    """
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is None:
+        return ok("Ray", f"{ray.__version__}; no address: a run starts a local one of {_in_words(local)}"), local
+    text, name = ask(address, answer_s), redact(address)
+    if text is None:
+        seen = f"{name} takes connections, but no cluster answered within {answer_s:g} s"
+        return change("Ray", seen, "the address of a Ray head (HOST:6379, or auto on one of its nodes)", _ADVICE), None
+    found = json.loads(text)
+    if "error" in found:
+        return change("Ray", found["error"], "a cluster that answers, all its nodes alike", _ADVICE), None
+    seen = f"{ray.__version__}; {name}: {found['nodes']} nodes, {_in_words(found['resources'])}"
+    return ok("Ray", seen), found["resources"]
+
+
+_ADVICE = "Check --ray-address, that the head runs (`ray status` there), and that its port is open."
+
+
+def _in_words(resources: dict[str, float]) -> str:
+    return f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+
+
+def ask(address: str, answer_s: float) -> str | None:
+    """What the child says, a line of JSON; None: it was ended after `answer_s`. Nothing of it is left."""
+    command = [sys.executable, "-m", CHILD, address]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        out, err = child.communicate(timeout=answer_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    if out.strip():
+        return out.strip().splitlines()[-1]
+    return json.dumps({"error": err.strip().splitlines()[-1] if err.strip() else f"exit code {child.returncode}"})

@@ -1,0 +1,50 @@
+"""The CPU's features, the cores that this process may use, its thread settings -> findings."""
+
+import math
+import os
+import platform
+from pathlib import Path
+
+from pipeline.doctor.finding import Finding, change, ok, warn
+
+FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "bf16": "avx512_bf16", "AMX": "amx_tile"}
+"""What PyTorch's CPU kernels use, by the flag in /proc/cpuinfo."""
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def check_features(capability: str, cpuinfo: Path = CPUINFO) -> Finding:
+    """`capability`: `torch.backends.cpu.get_cpu_capability()`, the kernels that PyTorch chose."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags, name = values.get("flags", "").split(), values.get("model name", platform.processor() or "a CPU")
+    there = ", ".join(f"{title} {'yes' if flag in flags else 'no'}" for title, flag in FEATURES.items())
+    seen = f"{name}: {there}; PyTorch uses {capability}"
+    if flags and "avx2" not in flags:
+        return warn("CPU features", seen, "AVX2", "The codec's CPU pools are slow here: use a GPU or a newer CPU.")
+    if "avx2" in flags and capability in ("DEFAULT", "NO AVX"):
+        return change("CPU features", seen, "AVX2 or AVX512", "Unset ATEN_CPU_CAPABILITY.")
+    return ok("CPU features", seen)
+
+
+def check_cores(cores: float, counted: int) -> Finding:
+    """`cores`: that this process may use. `counted`: the CPUs that a local Ray counts, whatever the limit is."""
+    seen = f"{cores:g} usable, {counted} counted by a local Ray"
+    if counted < 2 * cores:
+        return ok("cores", seen)
+    fit = max(1, math.floor(cores))
+    advice = f"--set input.readers={fit} --set encode.threads={fit} --set decode.threads={fit}, or raise the limit."
+    expected = "as many as Ray counts: else too many readers share them (affinity or a control group limits this)"
+    return (warn if cores < 2 and counted == 2 else change)("cores", seen, expected, advice)
+
+
+def check_threads(cores: float, omp: str | None = None) -> Finding:
+    """OMP_NUM_THREADS against `cores`. CPU pools set their threads themselves; other processes follow the variable."""
+    omp = os.environ.get("OMP_NUM_THREADS") if omp is None else omp
+    if not omp:
+        return ok("OMP_NUM_THREADS", "not set; the pools set their own threads")
+    number = omp.split(",")[0]
+    if not number.isdecimal() or not int(number):
+        return change("OMP_NUM_THREADS", repr(omp), "a number above 0", "Unset it.")
+    if int(number) > math.ceil(cores):
+        return warn("OMP_NUM_THREADS", omp, f"at most {math.ceil(cores)}, the usable cores", "Lower it, or unset it.")
+    return ok("OMP_NUM_THREADS", f"{omp}; the pools set their own threads")

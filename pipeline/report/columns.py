@@ -1,0 +1,123 @@
+"""RUN/codes, failures and skipped -> a `Corpus` and a sample of recordings: one pass over a few columns.
+
+Memory grows with the corpus by 16 bytes a recording, which finding doubles takes, and with the number of chunks of long
+recordings.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem
+
+from actors.contract import SAMPLE_RATE
+from pipeline.report.corpus import Corpus
+from pipeline.run.layout import FAILURES, SKIPPED, parts
+from pipeline.run.parts import read_part
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.text import id_hashes
+
+PLACE = ["id", "source", "start_s", "end_s", "channel"]
+KEPT = [*PLACE, "chunks", "num_samples", "source_rate", "source_channels"]
+"""Columns of a sample; `num_samples` is that of the first chunk."""
+COLUMNS = [*KEPT, "chunk", "num_frames"]
+EXAMPLES = 4
+"""Failures that are kept for each reason."""
+SUFFIX = r"\.(?P<suffix>[A-Za-z0-9]{1,8})$"
+ROW = "::row [0-9]+$"
+"""How a source ends that is a row of a table."""
+
+
+def read_columns(fs: FileSystem, run: str, paths: Sequence[str], sample: int, seed: int = 0) -> tuple[Corpus, pa.Table]:
+    """The corpus: the parts of codes `paths`, and the failures and skipped ones of `run`; and a sample of recordings.
+
+    The sample has `sample` of them (all, where there are no more), in an order that only `seed` decides; its columns
+    are KEPT and "part", the path of its part of codes. Raises OutputError for a damaged part.
+    """
+    corpus, hashes, long = Corpus(), [np.empty(0, "S16")], []
+    drawn = CODES_SCHEMA.empty_table().select(KEPT).append_column("part", pa.array([], pa.string()))
+    ranks = np.empty(0, np.uint64)
+    for path in paths:
+        rows = read_part(fs, path, CODES_SCHEMA, COLUMNS)
+        firsts = rows.filter(pc.equal(rows["chunk"], 0))
+        hashes.append(id_hashes(firsts["id"]))
+        named = firsts.select(KEPT).append_column("part", pa.array([path] * len(firsts), pa.string()))
+        drawn, ranks = _draw(drawn, ranks, named, _ranks(hashes[-1], seed), sample)
+        _count(corpus, rows)
+        long.append(rows.filter(pc.greater(rows["chunks"], 1)).select(["id", "chunks", "num_samples"]))
+    _count_long(corpus, long)
+    hashes += _not_coded(fs, run, corpus)
+    corpus.doubles = _doubles(np.concatenate(hashes))
+    return corpus, drawn
+
+
+def _ranks(hashes: np.ndarray, seed: int) -> np.ndarray:
+    """A number for each id, uint64 [n]: another seed orders them otherwise, and nothing else does."""
+    halves = np.ascontiguousarray(hashes).view(np.uint64).reshape(-1, 2)
+    return (halves[:, 0] ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15) ^ halves[:, 1]
+
+
+def _draw(
+    kept: pa.Table, ranks: np.ndarray, more: pa.Table, more_ranks: np.ndarray, sample: int
+) -> tuple[pa.Table, np.ndarray]:
+    """Of both tables the rows with the `sample` lowest ranks, in that order."""
+    every = np.concatenate([ranks, more_ranks])
+    first = np.argsort(every, kind="stable")[:sample]
+    return pa.concat_tables([kept, more]).take(pa.array(first)).combine_chunks(), every[first]
+
+
+def _count(corpus: Corpus, rows: pa.Table) -> None:
+    corpus.chunks += len(rows)
+    corpus.samples += pc.sum(rows["num_samples"]).as_py() or 0
+    corpus.frames += pc.sum(rows["num_frames"]).as_py() or 0
+    short = rows.filter(pc.equal(rows["chunks"], 1))["num_samples"].to_numpy()
+    corpus.recordings += len(short)
+    corpus.see_lengths(short)
+    kinds = {"rate": rows["source_rate"], "channels": rows["source_channels"], "format": _suffixes(rows["source"])}
+    first = pc.cast(pc.equal(rows["chunk"], 0), pa.int64())
+    for kind, values in kinds.items():
+        table = pa.table({"value": values, "first": first, "samples": rows["num_samples"]})
+        seen = corpus.by.setdefault(kind, {})
+        for row in table.group_by("value").aggregate([("first", "sum"), ("samples", "sum")]).to_pylist():
+            count, hours = seen.get(str(row["value"]), (0, 0.0))
+            more = row["samples_sum"] / SAMPLE_RATE / 3600
+            seen[str(row["value"])] = (count + row["first_sum"], hours + more)
+
+
+def _suffixes(sources: pa.ChunkedArray) -> pa.ChunkedArray:
+    """ "flac" of "a.tar::b.FLAC", "parquet" of "x.parquet::row 17", "none" of a source without one."""
+    found = pc.extract_regex(pc.replace_substring_regex(sources, ROW, ""), SUFFIX)
+    return pc.fill_null(pc.utf8_lower(pc.struct_field(found, "suffix")), "none")
+
+
+def _count_long(corpus: Corpus, tables: list[pa.Table]) -> None:
+    if not tables:
+        return
+    long = pa.concat_tables(tables).group_by(["id", "chunks"]).aggregate([("num_samples", "sum"), ("id", "count")])
+    whole = long.filter(pc.equal(long["id_count"], pc.cast(long["chunks"], pa.int64())))
+    corpus.recordings += len(whole)
+    corpus.partial += len(long) - len(whole)
+    corpus.see_lengths(whole["num_samples_sum"].to_numpy())
+
+
+def _not_coded(fs: FileSystem, run: str, corpus: Corpus) -> Iterator[np.ndarray]:
+    """Count failures and skipped ones; yields the hashes of their ids."""
+    for folder in (FAILURES, SKIPPED):
+        for path in parts(fs, run, folder):
+            rows = read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names)
+            yield id_hashes(rows["id"])
+            if folder == SKIPPED:
+                corpus.skipped += len(rows)
+                continue
+            for row in rows.select(["id", "stage", "error", "message"]).to_pylist():
+                reason = (row["stage"], row["error"])
+                corpus.failures[reason] += 1
+                examples = corpus.examples.setdefault(reason, [])
+                if len(examples) < EXAMPLES:
+                    examples.append({"id": row["id"], "message": row["message"] or ""})
+
+
+def _doubles(hashes: np.ndarray) -> int:
+    """How many of them equal one before."""
+    return len(hashes) - len(np.unique(hashes))

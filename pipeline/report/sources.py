@@ -1,0 +1,99 @@
+"""Rows of a sample -> the first seconds of each recording as its source holds it now, and of its reconstruction."""
+
+import contextlib
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from actors.contract import SAMPLE_RATE
+from pipeline.errors import VoxmillError
+from pipeline.loading import Sound, load_audio
+from pipeline.run.find_waves import Waves
+from pipeline.sources.formats import recordings
+from pipeline.sources.plan import plan
+from pipeline.sources.task import InputRecording
+from pipeline.storage.translate import errors_as
+
+LONGEST_S = 20.0
+"""What is measured of each recording at most: its beginning."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording of the sample. Both waves float32 [T] at 24 kHz."""
+
+    id: str
+    source_rate: int  # Hz
+    original: np.ndarray
+    decoded: np.ndarray | None  # of the same length; None: the run has no reconstruction of it
+
+
+def listen(rows: Sequence[dict[str, Any]], waves: Waves, column: str | None) -> Iterator[Heard | None]:
+    """Each row of a sample, those of one container together; None for one that cannot be read any more.
+
+    `column`: of the audio in Parquet shards (`input.column`).
+    """
+    containers: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        container, inside, _ = row["source"].rpartition("::")
+        if inside:
+            containers.setdefault(container, []).append(row)
+        else:
+            yield _heard(row, functools.partial(str, row["source"]), waves)
+    for container, members in containers.items():
+        yield from _members(container, members, waves, column)
+
+
+def _members(
+    container: str, rows: Sequence[dict[str, Any]], waves: Waves, column: str | None
+) -> Iterator[Heard | None]:
+    """Those of a tar, a zip or a table; reads no further than the last of them."""
+    wanted: dict[str, list[dict[str, Any]]] = {}  # a member may be several recordings, a channel each
+    for row in rows:
+        wanted.setdefault(row["source"], []).append(row)
+    try:
+        for found in itertools.chain.from_iterable(map(recordings, plan([container], column=column).tasks)):
+            for row in wanted.pop(found.source, []):
+                yield _heard(row, functools.partial(_content, found), waves)
+            if not wanted:
+                return
+    except VoxmillError:  # it is gone, or another one
+        pass
+    yield from [None] * sum(map(len, wanted.values()))
+
+
+def _content(found: InputRecording) -> bytes:
+    with found.open() as file:
+        return file.read()
+
+
+def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves) -> Heard | None:
+    start_s, length_s = row["start_s"], row["num_samples"] / SAMPLE_RATE
+    whole = row["chunks"] == 1 and length_s <= LONGEST_S
+    end_s = row["end_s"] if whole else (start_s or 0.0) + min(length_s, LONGEST_S)
+    try:
+        original = load_audio(sound(), channel=row["channel"], start_s=start_s, end_s=end_s)
+        decoded = _decoded(row, waves)
+    except VoxmillError:  # gone, changed, or of credentials that are not known here: the sample shrinks
+        return None
+    length = len(original) if decoded is None else min(len(original), len(decoded))
+    return Heard(row["id"], row["source_rate"], original[:length], None if decoded is None else decoded[:length])
+
+
+def _decoded(row: dict[str, Any], waves: Waves) -> np.ndarray | None:
+    found = waves.find(row["id"], row["part"])
+    if found is None:
+        return None
+    path = found if isinstance(found, str) else found.name
+    file = waves.fs.open_input_file(found) if isinstance(found, str) else found
+    with errors_as(path, VoxmillError), contextlib.closing(file):
+        try:
+            return soundfile.read(file, frames=math.ceil(LONGEST_S * SAMPLE_RATE), dtype="float32")[0]
+        except soundfile.LibsndfileError as error:
+            raise VoxmillError(f"{path}: {error}") from None

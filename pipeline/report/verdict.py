@@ -1,0 +1,108 @@
+"""run.json and what the parts hold -> the verdict: what is there, is it all and once, how fast, made how."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from actors.contract import SAMPLE_RATE
+from pipeline.report.corpus import Corpus
+from pipeline.report.section import Fold, Section, Table
+from pipeline.report.timeline import gpus, totals
+from pipeline.report.words import hours, listed, plural, seconds, share
+from pipeline.settings import Settings
+from pipeline.storage.location import redact
+
+MOST_WARNINGS = 20
+
+
+def verdict(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> Section:
+    """`complete`: _SUCCESS is there, so the audit at the end of the run has passed."""
+    folds = [Fold("Versions", list(summary.get("versions", {}).items()))] if summary.get("versions") else []
+    return Section(
+        "verdict",
+        _headline(corpus, summary, complete),
+        [_counted(corpus), _once(corpus, complete)],
+        summary.get("warnings", [])[:MOST_WARNINGS],
+        _tiles(corpus, summary),
+        tables=[Table("How it was made", ("", ""), _made(summary))],
+        folds=folds,
+    )
+
+
+def _headline(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> str:
+    if corpus.doubles:
+        return f"{plural(corpus.doubles, 'id')} more than once: run voxmill check"
+    if not complete:
+        limited = summary.get("state") == "limited"
+        return "The first recordings, as --limit asked" if limited else "Not complete: the same command goes on"
+    if not corpus.recordings:
+        return "Complete, and no recording has codes"
+    failed = f"{share(corpus.failed, corpus.accounted)} failed"
+    return f"Complete, {failed}" if corpus.failed else "Complete, without failures"
+
+
+def _counted(corpus: Corpus) -> str:
+    return (
+        f"{plural(corpus.accounted, 'recording')} = {corpus.recordings:,} with codes + {corpus.failed:,} failed + "
+        f"{corpus.skipped:,} skipped, counted in the parts of this run. {hours(corpus.hours)} of audio have codes; "
+        "the length of failed and skipped ones is not known."
+    )
+
+
+def _once(corpus: Corpus, complete: bool) -> str:
+    double = f"{plural(corpus.doubles, 'id')} more than once" if corpus.doubles else "No id is there twice"
+    partial = f", {plural(corpus.partial, 'long recording')} without all chunks" if corpus.partial else ""
+    if complete:
+        return f"{double}{partial}, and the run's audit found every input exactly once."
+    return f"{double}{partial}. The run is not complete: its audit has not compared the inputs with the parts."
+
+
+def _tiles(corpus: Corpus, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    total = totals(summary)
+    tiles = [
+        (hours(corpus.hours), "of audio with codes"),
+        (f"{corpus.recordings:,}", "recordings"),
+        (f"{corpus.failed:,}", f"failures ({share(corpus.failed, corpus.accounted)})"),
+    ]
+    if total["wall_s"]:
+        tiles += [(f"{total['times_real_time']:,.1f}x", "real time"), (seconds(total["wall_s"]), "of processing")]
+    devices = gpus(summary)
+    if devices and total["wall_s"]:
+        tiles.append((hours(total["audio_s"] / 3600 / (total["wall_s"] / 3600 * devices)), "of audio per GPU hour"))
+    return tiles
+
+
+def _made(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values; the command is not recorded, so what it was told is shown instead."""
+    if not summary:
+        return [("run.json", "none: these are bare parts")]
+    model, chunk = summary["model"], summary["chunk"]
+    revision = f" at revision {model['revision']}" if model.get("revision") else ""
+    attempts = summary.get("attempts", [])
+    return [
+        ("inputs", listed([redact(one) for one in summary["inputs"]])),
+        ("model", f"{redact(model['id'])}{revision}"),
+        ("sha256 of its weights", model["sha256"]),
+        ("precision, device", f"{summary['precision']} on {summary['device']}"),
+        ("attention", summary["attention"]),
+        ("resampler", summary["resampler"]),
+        (
+            "chunks",
+            f"{chunk['samples'] / SAMPLE_RATE:g} s, with {chunk['context_samples'] / SAMPLE_RATE:g} s of context",
+        ),
+        *((key, str(summary[key])) for key in ("shard", "limit") if summary.get(key) is not None),
+        ("settings that are not the defaults", ", ".join(changed_settings(summary["settings"])) or "none"),
+        ("attempts", f"{len(attempts)}, the first started {attempts[0]['started']}" if attempts else "none finished"),
+    ]
+
+
+def changed_settings(settings: Mapping[str, Any]) -> list[str]:
+    """ "precision=fp32", "chunk.length_s=60", ...: those that differ from this version's defaults."""
+    usual = dict(_flat(Settings().model_dump(mode="json")))
+    return [f"{key}={redact(str(value))}" for key, value in _flat(settings) if usual.get(key) != value]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+    return pairs

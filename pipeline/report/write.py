@@ -1,0 +1,70 @@
+"""A run on disk -> RUN/report.html: exact figures from the columns, the others from a sample, in bounded time."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyarrow.fs import FileType
+
+from actors.checkpoint import codebook_size
+from pipeline.report.codebooks import CodebookUse, read_codes
+from pipeline.report.codes_section import codes_section
+from pipeline.report.columns import read_columns
+from pipeline.report.corpus import Corpus
+from pipeline.report.corpus_section import corpus_section
+from pipeline.report.exactness import agreement_section, seams_section
+from pipeline.report.failures_section import failures_section
+from pipeline.report.page import render
+from pipeline.report.quality_section import quality_section
+from pipeline.report.section import Section
+from pipeline.report.survey import Survey, survey
+from pipeline.report.verdict import verdict
+from pipeline.report.where_time import where_time
+from pipeline.run.find_waves import Waves
+from pipeline.run.layout import REPORT_FILE, SUCCESS_FILE
+from pipeline.run.reader import open_run
+from pipeline.storage.atomic import write_whole
+from pipeline.storage.location import redact
+from pipeline.version import __version__
+
+SAMPLE = 200
+"""Recordings that are heard, unless the time is over before."""
+SECONDS = 30.0
+"""For hearing them, where nothing else is said."""
+
+
+def write_report(location: str | Path, sample: int = SAMPLE, seconds: float = SECONDS, seed: int = 0) -> str:
+    """Write the page of the run at `location`, a folder or URI; returns where it is.
+
+    `sample` recordings at most, drawn by `seed`, are read again from their sources, for `seconds` at most (but six of
+    them in any case). Raises InputError where there is no run, OutputError where it is damaged or cannot be written.
+    """
+    begin_s = time.monotonic()
+    run = open_run(location)
+    summary = run.summary()
+    complete = run.fs.get_file_info(f"{run.path}/{SUCCESS_FILE}").type == FileType.File
+    corpus, rows = read_columns(run.fs, run.path, run.paths, sample, seed)
+    settings = summary.get("settings", {})
+    use = read_codes(run.fs, run.paths, codebook_size(settings.get("model", "")), seed)
+    heard = survey(rows, Waves(run.fs, run.path), settings.get("input", {}).get("column"), seconds, seed)
+    sections = [verdict(corpus, summary, complete), where_time(summary), *_contents(corpus, heard, use, summary)]
+    written = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
+    took_s = time.monotonic() - begin_s
+    footer = f"voxmill {__version__}. Made in {took_s:.1f} s. The page holds all that it shows: nothing is fetched."
+    page = render(redact(str(location)), written, sections, heard.players, footer).encode()
+    path = f"{run.path}/{REPORT_FILE}"
+    write_whole(run.fs, path, lambda file: file.write(page))
+    return f"{redact(run.location)}/{REPORT_FILE}"
+
+
+def _contents(corpus: Corpus, heard: Survey, use: CodebookUse | None, summary: dict[str, Any]) -> list[Section]:
+    """The sections on what the run holds, in their order."""
+    return [
+        corpus_section(corpus, heard),
+        codes_section(use),
+        agreement_section(summary),
+        seams_section(corpus, summary),
+        quality_section(heard),
+        failures_section(corpus),
+    ]

@@ -1,0 +1,131 @@
+"""The checks of what a run reads and writes: the model, the decoders, the place of the run, the cluster."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from actors.contract import OFFICIAL_MODEL, OFFICIAL_REVISION
+from pipeline.cli.demo import CLIPS
+from pipeline.doctor.cluster import check_ray
+from pipeline.doctor.decoders import check_decoders, one_of_each
+from pipeline.doctor.disk import check_disk, check_space, check_speed
+from pipeline.doctor.model import check_model
+
+
+def test_a_whole_model(small_model: Path) -> None:
+    found, folder = check_model(str(small_model))
+    assert (found.level, folder) == ("ok", small_model)
+    assert check_model("full-size")[0].level == "ok"
+
+
+def test_a_model_without_a_weight(small_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_model, tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    name = next(one for one in weights if one.startswith("decoder."))
+    del weights[name]
+    save_file(weights, folder / "model.safetensors")
+    found, whole = check_model(str(folder))
+    assert (found.level, whole) == ("change", None)
+    assert f"{name} is missing" in found.seen
+
+
+def test_a_model_of_another_config(small_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_model, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    config["encoder_config"]["pad_mode"] = "replicate"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "encoder_config.pad_mode is 'replicate'" in check_model(str(folder))[0].seen
+    (folder / "config.json").unlink()
+    assert "lacks config.json" in check_model(str(folder))[0].seen
+    assert check_model(str(tmp_path / "nowhere"))[0].level == "change"
+
+
+def test_a_hub_id_that_is_not_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found, folder = check_model(OFFICIAL_MODEL)
+    assert (found.level, folder) == ("warn", None)
+    assert found.advice.startswith(f"hf download {OFFICIAL_MODEL} --revision {OFFICIAL_REVISION} config.json")
+
+
+def test_decoders(tmp_path: Path) -> None:
+    found = check_decoders(CLIPS)
+    assert [one.level for one in found] == ["ok"]
+    assert all(name in found[0].seen for name in ("wav", "flac", "ogg", "mp3", "m4a"))
+    for name, path in one_of_each(CLIPS).items():
+        shutil.copy(path, tmp_path / f"clip{name}")
+    (tmp_path / "clip.ogg").write_bytes(b"no audio at all")
+    assert [(one.check, one.level) for one in check_decoders(tmp_path)] == [("decoder of .ogg", "change")]
+
+
+def test_a_disk(tmp_path: Path) -> None:
+    place = tmp_path / "not" / "there" / "yet"
+    assert [one.level for one in check_disk(str(place), None, True)] == ["ok", "ok"]
+    assert list(tmp_path.iterdir()) == []
+    found = check_space(str(place), 1e9, True)
+    assert (found.level, "--no-reconstruct" in found.advice) == ("change", True)
+    assert found.expected == "173,790,000.0 GB for 1,000,000,000 hours"
+    assert check_space(str(place), 1.0, True).level == "ok"
+
+
+def test_a_place_that_cannot_be_written() -> None:
+    assert check_speed("/proc/1/nothing", 1000).level == "change"
+    assert check_disk("nonsense://bucket/run", None, True)[0].level == "change"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk(small_disk: Path) -> None:
+    assert check_space(str(small_disk), None, False).level == "change"
+    found = check_speed(str(small_disk))
+    assert (found.level, "No space left" in found.seen) == ("change", True)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_no_cluster_is_asked_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    found, resources = check_ray(None, {"CPU": 8.0, "GPU": 1.0})
+    assert (found.level, resources) == ("ok", {"CPU": 8.0, "GPU": 1.0})
+    assert "8 CPUs, 1 GPUs" in found.seen
+
+
+@pytest.mark.slow
+def test_a_cluster_that_answers() -> None:
+    from tests.helpers.faults.nodes import cluster
+
+    with cluster() as nodes:
+        found, resources = check_ray(nodes.address, {})
+        assert (found.level, (resources or {}).get("CPU")) == ("ok", 2.0)
+        assert f"{nodes.address}: 1 nodes, 2 CPUs, 0 GPUs" in found.seen
+
+
+@pytest.mark.slow
+def test_an_address_without_an_answer() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    found, resources = check_ray(closed, {})
+    assert (found.level, resources) == ("change", None)
+    assert f"No Ray cluster answers at '{closed}'" in found.seen
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        found, resources = check_ray(f"127.0.0.1:{silent.getsockname()[1]}", {}, answer_s=6.0)
+        assert (found.level, resources) == ("change", None)
+        assert "no cluster answered within 6 s" in found.seen
+        assert time.monotonic() - start < 12

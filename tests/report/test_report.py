@@ -1,0 +1,145 @@
+"""The page of a run: complete, escaped, self-contained; written by the command, and at the end of a run."""
+
+import json
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from pyarrow.fs import LocalFileSystem
+
+from pipeline import open_run, tokenize, write_report
+from pipeline.cli.show import result_text
+from pipeline.errors import OutputError
+from pipeline.report import at_end
+from pipeline.report.at_end import report_at_end
+from pipeline.report.quality import measures
+from pipeline.run.write import write_parts
+from tests.export_speed import fabricate
+from tests.helpers.commands import speak, voxmill
+from tests.helpers.reported import HOSTILE, finished, hostile_failure, reported_run, timed_attempt
+
+SECTIONS = ["verdict", "time", "corpus", "codes", "agreement", "seams", "quality", "failures", "players"]
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a page holds, and whether its elements are closed as they were opened."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text())
+        assert self.path == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        self.path += [] if tag in VOID else [tag]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.path.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_a_page_shows_all_sections_and_fetches_nothing(tmp_path: Path) -> None:
+    ids = [f"spk/{number}.wav" for number in range(8)] + [f"{HOSTILE}$x_1$.wav"]
+    run = reported_run(
+        tmp_path,
+        ids,
+        [hostile_failure()],
+        attempts=[timed_attempt()],
+        agreement_with_fp32=[0.94] * 16,
+        warnings=["odd"],
+    )
+    page = Page(Path(write_report(run)))
+    assert [one["id"] for one in page.all("section")] == SECTIONS
+    assert "Complete, 10% failed" in page.text
+    assert "10 recordings = 9 with codes + 1 failed + 0 skipped" in page.text
+    assert "the run's audit found every input exactly once" in page.text
+    assert "The bottleneck is encode: its 2 workers were busy 95% of the time" in page.text
+    assert "94.00% of the codes of codebook 0" in page.text
+    assert "0" * 64 in page.text  # the checkpoint's hash
+    assert "model=demo" not in page.text  # the settings of this record are the defaults
+    pictures = [attributes for attributes in page.all("svg") if attributes["role"] == "img"]
+    assert all(attributes["aria-label"] for attributes in pictures)
+    assert len(pictures) == len(page.all("figure")) == 3 + 8 + 6 + 1 + len(measures())
+    players = page.all("audio")
+    assert len(players) == 2 * 9
+    assert all("controls" in one and one["aria-label"] for one in players)
+    assert not page.all("script")
+    assert f"{HOSTILE} & more" in page.text  # shown as text
+    links = [
+        value for _, attributes in page.found for key, value in attributes.items() if key.endswith(("href", "src"))
+    ]
+    assert links
+    assert all(str(link).startswith(("#", "data:")) for link in links)
+    assert "http" not in (run / "report.html").read_text().replace("data:", "")
+
+
+def test_a_run_without_codes_and_one_that_is_not_complete(tmp_path: Path) -> None:
+    write_parts(hostile_failure(), LocalFileSystem(), str(tmp_path / "run"))
+    run = finished(tmp_path / "run", attempts=[])
+    assert "Complete, and no recording has codes" in Page(Path(write_report(run))).text
+    (run / "_SUCCESS").unlink()
+    assert "Not complete: the same command goes on" in Page(Path(write_report(run))).text
+
+
+@pytest.mark.usefixtures("runs_in_process")
+def test_a_run_writes_its_page_and_a_failing_one_is_a_warning(
+    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(at_end, "report_at_end", report_at_end)
+    corpus = speak(tmp_path / "corpus", {"a.wav": 1.0, "b.wav": 0.5})
+    options = {"model": str(small_model), "reconstruct": False, "quiet": True}
+    tokenize(corpus, tmp_path / "run", **options)  # takes too little time for a page
+    assert not (tmp_path / "run" / "report.html").exists()
+    assert f"voxmill report {tmp_path}/run" in result_text(open_run(tmp_path / "run"))
+    monkeypatch.setattr(at_end, "PAGE_S", 0.0)
+    tokenize(corpus, tmp_path / "run", **options, settings={"output.report": False})
+    assert not (tmp_path / "run" / "report.html").exists()
+    tokenize(corpus, tmp_path / "run", **options)
+    assert "2 recordings = 2 with codes" in Page(tmp_path / "run" / "report.html").text
+    assert f"report    {tmp_path}/run/report.html" in result_text(open_run(tmp_path / "run"))
+
+    def fails(location: str, seconds: float) -> str:
+        raise OutputError(f"no room for {seconds} s")
+
+    monkeypatch.setattr("pipeline.report.write.write_report", fails)
+    capsys.readouterr()
+    run = tokenize(corpus, tmp_path / "run", **options, overwrite=True)
+    assert run.summary()["state"] == "complete"
+    assert "warning: the report could not be written (OutputError: no room for" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "report.html").exists()  # the page of the deleted run is gone with it
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = reported_run(tmp_path, ["a.wav"])
+    assert voxmill("report", run, "--sample", 0) == 0
+    assert "nothing is said of sound" in (run / "report.html").read_text()
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+    assert voxmill("report", tmp_path / "nothing") == 2
+    (run / "run.json").write_text(json.dumps({"state": 3}))
+    assert voxmill("report", run) == 2
+
+
+@pytest.mark.slow
+def test_a_large_run_takes_seconds_and_little_room(tmp_path: Path) -> None:
+    fabricate(tmp_path / "run", 20_000)
+    run = finished(tmp_path / "run")
+    begin_s = time.process_time()
+    page = Page(Path(write_report(run)))
+    assert time.process_time() - begin_s < 12  # 60 s of 100,000 recordings
+    assert (run / "report.html").stat().st_size < 10 << 20
+    assert "20,000 recordings = 20,000 with codes" in page.text
+    assert "None of 200 sampled sources could be read again" in page.text
+    assert "200,000 frames" in page.text
