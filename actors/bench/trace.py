@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-BY_SHAPE = ("conv", "linear", "mm", "addmm", "matmul", "bmm", "scaled_dot_product_attention")
 GATHERS = ("index", "index_select", "embedding_bag")
 WRITERS = ("copy_", "fill_", "zero_")
 
@@ -45,11 +44,6 @@ def traced(call: Callable[[], object], device: str = "cpu") -> list[Launch]:
     with _Noted(device) as noted:
         call()
     return noted.launches
-
-
-def kernels_of(call: Callable[[], object]) -> set[str]:
-    """Products, convolutions and attention of one call with their shapes: libraries choose their algorithm by shape."""
-    return {f"{one.name} {one.shapes}" for one in traced(call) if one.name.startswith(BY_SHAPE)}
 
 
 def _moved(name: str, given: list[Tensor], result: Tensor) -> int:

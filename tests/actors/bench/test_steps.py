@@ -107,10 +107,9 @@ def test_a_trace_counts_bytes() -> None:
 
 def test_a_slow_reader_is_what_bounds_the_speed() -> None:
     blocks = [[np.zeros(24_000, np.float32)]] * 4
-    slow = fed(lambda block: None, blocks, 20.0)
+    slow = fed(lambda block: None, blocks, 5.0)
     fast = fed(lambda block: time.sleep(0.02), blocks, float("inf"))
-    assert slow <= 20.5
-    assert 25 < fast <= 50
+    assert slow < 8 < fast <= 50
 
 
 def test_the_least_rate_that_is_enough() -> None:
