@@ -97,6 +97,7 @@ def test_run_json_says_what_was_done(run: Run, small_model: Path) -> None:
     assert 0 < attempt["stages"]["read"]["resample_s"] < attempt["stages"]["read"]["busy_s"]
 
 
+@pytest.mark.slow
 def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()

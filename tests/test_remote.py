@@ -60,6 +60,7 @@ def test_s3_in_and_out(s3: tuple[str, str], small_model: Path, local: Run) -> No
     assert len(open_run(out)) == 2
 
 
+@pytest.mark.usefixtures("runs_in_process")
 def test_http_in(tmp_path: Path, small_model: Path, local: Run) -> None:
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(CLIPS))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -114,6 +114,7 @@ def test_a_node_that_fails_alone_stops_the_run() -> None:
         refuse_excess(counted(a=(1000, 501), b=(100, 9), c=(50, 0)), None, None)
 
 
+@pytest.mark.slow
 def test_a_run_stops_and_goes_on(tmp_path: Path, small_model: Path, local_ray: None) -> None:
     inputs = tmp_path / "in"
     inputs.mkdir()
