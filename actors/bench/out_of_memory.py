@@ -41,11 +41,12 @@ def limited(device: torch.device, used: dict[str, int]) -> Iterator[None]:
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info(device)[1]
     room = (used["device_peak"] - used["device_allocated"]) / 2
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + room) / total, device)
+    number = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(device) + room) / total, number)
     try:
         yield
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
+        torch.cuda.set_per_process_memory_fraction(1.0, number)
 
 
 def tiles_at_once(codec: Codec) -> int | None:

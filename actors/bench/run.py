@@ -8,7 +8,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,23 +95,28 @@ def run_plan(
         if began - start > budget_s:
             errors[name] = f"not begun: {began - start:.0f} s were spent, of {budget_s:.0f} s"
         else:
-            measure(name, partial(step, subject, size), steps, errors)
+            measure(name, step, given, result)
         seconds[name] = time.monotonic() - began
-        if subject.device.type == "cuda":
-            gc.collect()  # codecs of the step, whose graphs hold device memory
-            torch.cuda.empty_cache()
         result["gates"] = verdicts(steps, errors, subject.device.type == "cuda")
         told(result)
     return result
 
 
-def measure(name: str, step: Callable[[], dict[str, Any]], steps: dict[str, Any], errors: dict[str, str]) -> None:
-    """The step's figures into `steps`, or its error into `errors`: the other steps still tell something."""
+def measure(name: str, step: Step, given: tuple[Subject, Size], result: dict[str, Any]) -> None:
+    """The step's figures into "steps", or its error into "errors": the other steps still tell something."""
     try:
-        steps[name] = step()
+        free(given[0].device)
+        result["steps"][name] = step(*given)
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        errors[name] = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+        result["errors"][name] = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def free(device: torch.device) -> None:
+    """Give back the device memory of the steps before. Raises where the device is broken."""
+    if device.type == "cuda":
+        gc.collect()  # their codecs, whose graphs hold memory
+        torch.cuda.empty_cache()
 
 
 def passed(result: dict[str, Any]) -> bool:

@@ -68,7 +68,7 @@ def speeds(steps: dict[str, Any]) -> None:
 
 @pytest.mark.gpu
 def test_every_step_runs_on_a_gpu(small_model: Path) -> None:
-    given = Subject(small_model, torch.device("cuda", 0), ("fp32", "fp16", "bf16")), ON_CPU._replace(batches=(64,))
+    given = Subject(small_model, torch.device("cuda"), ("fp32", "fp16", "bf16")), ON_CPU._replace(batches=(64,))
     result = run_plan(PLAN, given, {}, lambda result: None, 600)
     assert result["errors"] == {}
     assert all(not step.get("left_out") for step in result["steps"].values())
