@@ -1,10 +1,10 @@
-"""A folder of audio files, or a number -> clips float32 [T] at 24 kHz."""
+"""A folder of audio files, or a number -> clips float32 [T] at 24 kHz; codes of as many frames."""
 
 from pathlib import Path
 
 import numpy as np
 
-from actors.contract import SAMPLE_RATE
+from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE, frame_count
 from actors.errors import InputError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -34,3 +34,39 @@ def made_clips(count: int, longest_s: float = 12.0) -> list[np.ndarray]:
         level = np.repeat(rng.random(quarters), SAMPLE_RATE // 4)
         clips.append((0.2 * level * rng.standard_normal(len(level))).astype(np.float32))
     return clips
+
+
+def fresh_clips(total_s: float, seed: int, longest_s: float) -> list[np.ndarray]:
+    """Noise of together `total_s` or little more; other lengths for every seed, so that no shape was seen before.
+
+    Lengths as in LibriSpeech: a median of 6.3 s, at least 1.3 s. The level changes five times a second.
+    """
+    rng, noise = np.random.default_rng(seed), _noise(min(longest_s, 60.0))
+    clips, held = [], 0.0
+    while held < total_s:
+        seconds = float(np.clip(rng.lognormal(np.log(6.3), 0.6), 1.3, longest_s)) * rng.uniform(0.8, 1.0)
+        clips.append(_levelled(noise, round(seconds * SAMPLE_RATE), rng))
+        held += seconds
+    return clips
+
+
+def long_clip(seconds: float) -> np.ndarray:
+    """One recording of noise."""
+    return _levelled(_noise(60.0), round(seconds * SAMPLE_RATE), np.random.default_rng(0))
+
+
+def codes_like(waves: list[np.ndarray], size: int, seed: int) -> list[np.ndarray]:
+    """Random codes below `size`, int16 [F, 16], of as many frames as the waves have."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, size, (frame_count(len(wave)), NUM_CODEBOOKS), np.int16) for wave in waves]
+
+
+def _noise(seconds: float) -> np.ndarray:
+    return 0.3 * np.random.default_rng(0).standard_normal(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def _levelled(noise: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """`samples` of noise, repeated where there is less of it, in another level every 0.2 s."""
+    step = SAMPLE_RATE // 5
+    level = np.repeat(rng.random(samples // step + 1, np.float32), step)[:samples]
+    return level * np.resize(noise, samples)

@@ -33,6 +33,13 @@ def copy_rate(device: torch.device) -> float:
     return host.numel() / min(timed(device, lambda: there.copy_(host, non_blocking=True)) for _ in range(5))
 
 
+def device_copy_rate(device: torch.device) -> float:
+    """Bytes/s read and written by a copy within the device's memory, larger than its caches."""
+    source = torch.zeros(1 << (30 if device.type == "cuda" else 26), dtype=torch.uint8, device=device)
+    there = torch.zeros_like(source)
+    return 2 * source.numel() / min(timed(device, lambda: there.copy_(source)) for _ in range(5))
+
+
 def flops(call: Callable[[], object]) -> int:
     """FLOP of the products and convolutions of one call: two per multiplication."""
     with FlopCounterMode(display=False) as counter:
@@ -45,7 +52,12 @@ def launches(call: Callable[[], object]) -> int:
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         call()
-    return sum(event.count for event in profile.key_averages() if "Launch" in event.key)
+    return launch_count(profile)
+
+
+def launch_count(found: torch.profiler.profile) -> int:
+    """Launches of kernels and of graphs in a profile of a CUDA device."""
+    return sum(event.count for event in found.key_averages() if "Launch" in event.key)
 
 
 def _wait(device: torch.device) -> None:

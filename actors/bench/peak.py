@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actors.bench.variants import Arrays, one_variant
+from actors.bench.compare import Arrays
+from actors.bench.variants import one_variant
 from actors.device import memory
 
 

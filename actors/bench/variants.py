@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from actors.bench.compare import Arrays
 from actors.checkpoint import find_model
 from actors.codec import Codec
-from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
+from actors.contract import SAMPLE_RATE
 from actors.device import cpu_has_bf16, host_free
 from actors.errors import DeviceError
 
@@ -25,8 +26,6 @@ ENGINE = "voxmill, "
 LIST_BYTES = 19.5
 """Bytes that upstream's encoder holds per sample of a list and per filter of its first layer: measured as 16.3 GB for
 32 clips padded to 17.2 s, with 64 filters."""
-
-Arrays = list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,6 @@ def one_variant(folder: Path, device: torch.device, name: str, part: str) -> Var
     if name.startswith(ENGINE):
         return _engine(folder, device, name.removeprefix(ENGINE), part)
     return _upstream(_load_upstream(folder, device), name)
-
-
-def padded(wave: np.ndarray) -> np.ndarray:
-    """Zero-padded to whole frames, as voxmill pads every recording."""
-    return np.pad(wave, (0, -len(wave) % FRAME_SAMPLES))
 
 
 def _engine(folder: Path, device: torch.device, precision: str, part: str) -> Variant:

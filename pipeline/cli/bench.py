@@ -25,15 +25,23 @@ def engine(
     audio: Annotated[
         str | None, typer.Option(help="A folder of clips; synthetic signals by default.", metavar="DIR")
     ] = None,
+    steps: Annotated[
+        list[str] | None, typer.Option("--step", help="Only this one; may be repeated.", metavar="NAME")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Benchmark the engine against upstream: speed, memory, agreement. No Ray. Subcommands: read, pipeline."""
+    """Measure what the engine promises: codes, speed, memory, beside upstream. No Ray. Exits with 1 where one fails.
+
+    Subcommands, with options of their own: read, pipeline.
+    """
     if context.invoked_subcommand is not None:
         return
-    from actors.bench.run import run_bench, table
+    from actors.bench.run import passed, run_bench, table, teller
 
-    result = run_bench(model, device, precisions or (), audio)
-    _show(result, table(result), json_file)
+    result = run_bench(model, device, precisions or (), audio, steps=steps or (), told=teller(json_file))
+    print(table(result))
+    if not passed(result):
+        raise typer.Exit(1)
 
 
 @bench.command("read")

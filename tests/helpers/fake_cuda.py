@@ -19,6 +19,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import cpp_extension
 
+from actors.bench.trace import traced
 from actors.config import CodecConfig
 from actors.device import PRECISIONS
 from actors.network.decoder import Decoder, decoder, latent_rows
@@ -28,7 +29,6 @@ from actors.random_model import save_random_checkpoint, small_config
 from actors.read_config import read_config
 from actors.stream import StreamDecoder, StreamEncoder
 from actors.tiling.run_tiles import Load, Tiled, Way, joined
-from tests.helpers.trace import traced
 
 CUDA = torch.device("cuda", 0)
 FRAMES = [3, 60, 27, 0, 1]

@@ -1,134 +1,109 @@
-"""The benchmark: every variant of a small model is measured, compared and printed."""
+"""The command: all steps in one run; a step that breaks, and a budget that is spent, lose no other step."""
 
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
-from actors.bench.audio import made_clips, read_clips
-from actors.bench.limits import flops, product_rate, timed
-from actors.bench.peak import peak_in_own_process
-from actors.bench.run import equality, first_seconds, race, run_bench, table
-from actors.bench.variants import CLIP_BY_CLIP, IN_LISTS, Variant, all_variants, in_lists
-from pipeline.errors import InputError
+from actors.bench.run import PLAN, RACE, asked_for, passed, run_plan
+from actors.bench.subject import ON_CPU, Size, Subject
+from actors.bench.tables import table
+from actors.bench.variants import CLIP_BY_CLIP, IN_LISTS
+from actors.errors import SettingsError
 
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    rng = np.random.default_rng(0)
-    for index, (seconds, rate) in enumerate([(0.5, 16_000), (1.3, 48_000), (0.2, 8_000)]):
-        wave = 0.1 * rng.standard_normal((round(seconds * rate), 1 + index % 2))
-        soundfile.write(folder / f"{index}.flac", wave, rate)
-    return folder
+WITHOUT = """
+import sys; sys.modules.update(dict.fromkeys(["ray", "pipeline", "pydantic", "typer", "av"]))
+from actors.bench.__main__ import main; sys.exit(main())
+"""
 
 
 @pytest.mark.slow
-def test_every_variant_is_measured(small_model: Path, clips: Path, tmp_path: Path) -> None:
+def test_one_command_measures_all(small_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    command = ["-m", "actors.bench", "--model", str(small_model), "--device", "cpu", "--precision", "fp32"]
-    options = ["--audio", str(clips), "--json", str(out), "--rounds", "1", "--clips", "2", "--no-peaks"]
-    printed = subprocess.run([sys.executable, *command, *options], check=True, capture_output=True, text=True).stdout
+    options = ["--model", str(small_model), "--device", "cpu", "--precision", "fp32", "--json", str(out)]
+    command = [sys.executable, "-c", WITHOUT, *options, "--rounds", "1", "--clips", "2", "--no-peaks"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
-    assert result["encoded"]["clips"] == 2
-    assert result["encoded"]["seconds"] == pytest.approx(1.8, abs=0.01)
-    assert set(result["machine"]) == {"device", "threads", "torch", "cpu"}
-    for part in ("encode", "decode"):
-        rows = result["figures"][part]
+    assert result["errors"] == {}
+    assert list(result["steps"]) == [*PLAN, RACE]
+    assert all(not step.get("left_out") for step in result["steps"].values())
+    assert done.stdout.strip() == table(result)
+    assert passed(result)
+    asked = [row for row in result["gates"] if row["verdict"] != "not asked on a CPU"]
+    assert [row["verdict"] for row in asked] == ["passed"] * 3
+    assert set(result["machine"]) == {"device", "threads", "cores", "torch", "cpu"}
+    beside_upstream(result["steps"][RACE])
+    speeds(result["steps"])
+
+
+def beside_upstream(found: dict[str, Any]) -> None:
+    """Every variant is measured, and upstream differs where its padding differs."""
+    for rows in found["figures"].values():
         assert list(rows) == [CLIP_BY_CLIP, IN_LISTS, "voxmill, fp32"]
         for row in rows.values():
             assert len(row["seconds"]) == 1
             assert row["times_real"] > 0
             assert 0 < row["flops"] / row["product_flops"] < 1.5
-    assert result["figures"]["encode"]["voxmill, fp32"]["equal"] >= 0.999
-    assert result["figures"]["encode"][CLIP_BY_CLIP]["equal"] < 1  # its last frames: it pads at another place
-    assert result["figures"]["decode"]["voxmill, fp32"]["decibels"] >= 90
-    assert result["left_out"] == {}
-    assert printed.strip() == table(result)
-    assert table(result).count("voxmill, fp32") == 2
+    assert found["figures"]["encode"]["voxmill, fp32"]["equal"] >= 0.999
+    assert found["figures"]["encode"][CLIP_BY_CLIP]["equal"] < 1  # its last frames: it pads at another place
+    assert found["figures"]["decode"]["voxmill, fp32"]["decibels"] >= 90
 
 
-def test_peak_of_a_process_of_its_own(small_model: Path) -> None:
-    codes = np.zeros((5, 16), np.int16)
-    peak = peak_in_own_process(small_model, "decode", "voxmill, fp32", [codes])
-    assert 100e6 < peak < 4e9
+def speeds(steps: dict[str, Any]) -> None:
+    """Every setup has its figures, for both parts."""
+    for part in ("encode", "decode"):
+        assert list(steps["speed"][part]) == ["default", "2 tiles at once", "accelerate none"]
+        assert all(value > 0 for row in steps["speed"][part].values() for value in row.values())
+        assert steps["busy"][part]["operators_per_s"] > 0
+        assert steps["busy"][part]["moved_bytes_per_s"] > 4 * 24_000
+    for row in steps["long recording"]["attention"].values():
+        assert row["start_equal"] >= 0.999
 
 
-def test_a_folder_without_audio(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No audio under"):
-        run_bench(audio=str(tmp_path), device="cpu")
+@pytest.mark.gpu
+def test_every_step_runs_on_a_gpu(small_model: Path) -> None:
+    given = Subject(small_model, torch.device("cuda"), ("fp32", "fp16", "bf16")), ON_CPU._replace(batches=(64,))
+    result = run_plan(PLAN, given, {}, lambda result: None, 600)
+    assert result["errors"] == {}
+    assert all(not step.get("left_out") for step in result["steps"].values())
+    assert result["steps"]["out of memory"]["limited"]
+    print(table(result))
 
 
-def test_clips_are_resampled_to_mono(clips: Path) -> None:
-    found = read_clips(clips, 9)
-    assert [len(wave) for wave in found] == [12_000, 31_200, 4_800]
-    assert all(wave.dtype == np.float32 and wave.ndim == 1 for wave in found)
+def test_a_step_that_breaks_loses_no_other() -> None:
+    def broken(subject: Subject, size: Size) -> dict[str, Any]:
+        return {"rate": 1 / (size.calls - size.calls)}
+
+    told: list[list[str]] = []
+    given = Subject(Path(), torch.device("cpu"), ("fp32",)), ON_CPU
+    plan = {"correctness": broken, "streams": lambda subject, size: {"equal": 1.0}}
+    result = run_plan(plan, given, {}, lambda so_far: told.append(list(so_far["seconds"])), 60)
+    assert list(result["errors"]) == ["correctness"]
+    assert result["errors"]["correctness"].startswith("ZeroDivisionError: division by zero (test_run.py, line ")
+    assert result["steps"] == {"streams": {"equal": 1.0}}
+    assert told == [["correctness"], ["correctness", "streams"]]
+    assert not passed(result)
+    rows = {row["gate"]: row["verdict"] for row in result["gates"]}
+    assert rows["fp32 codes equal upstream's"] == "failed"
+    assert rows["fp32 codes of a stream equal a call's"] == "passed"
 
 
-def test_made_clips_are_the_same_each_time() -> None:
-    first, second = made_clips(5), made_clips(5)
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert all(24_000 <= len(wave) <= 12 * 24_000 and wave.dtype == np.float32 for wave in first)
+def test_no_step_begins_once_the_budget_is_spent() -> None:
+    given = Subject(Path(), torch.device("cpu"), ("fp32",)), ON_CPU
+    plan: Any = {"correctness": lambda subject, size: time.sleep(0.1) or {}, "late": lambda subject, size: {}}
+    result = run_plan(plan, given, {}, lambda so_far: None, 0.05)
+    assert list(result["steps"]) == ["correctness"]
+    assert result["errors"]["late"].startswith("not begun: ")
 
 
-def test_equality_of_codes_and_of_waves() -> None:
-    truth = np.zeros((4, 16), np.int16)
-    found = truth.copy()
-    found[0, :2] = 1
-    assert equality("encode", [found[:1], found[1:]], [truth]) == {"equal": 62 / 64, "equal_first": 0.75}
-    wave = np.ones(100, np.float32)
-    assert equality("decode", [wave * 1.01], [wave])["decibels"] == pytest.approx(40, abs=0.01)
-
-
-def test_the_first_seconds() -> None:
-    codes = [np.zeros((frames, 16)) for frames in (100, 100, 100)]
-    assert len(first_seconds(codes, 1)) == 1
-    assert len(first_seconds(codes, 8.5)) == 2
-    assert len(first_seconds(codes, 999)) == 3
-
-
-def test_lists_of_a_size() -> None:
-    sizes: list[int] = []
-    call = in_lists(lambda items: sizes.append(len(items)) or items, 2)
-    assert call([1, 2, 3, 4, 5]) == [1, 2, 3, 4, 5]  # type: ignore[list-item]
-    assert sizes == [2, 2, 1]
-
-
-def test_what_cannot_run_is_left_out_and_said() -> None:
-    codes = np.zeros((4, 16), np.int16)
-
-    def refuse(items: list[np.ndarray]) -> list[np.ndarray]:
-        raise RuntimeError("no compiler found\nmore")
-
-    def encode(items: list[np.ndarray]) -> list[np.ndarray]:
-        torch.ones(8, 8) @ torch.ones(8, 8)
-        return [codes]
-
-    variants = [Variant(CLIP_BY_CLIP, "fp32", encode, encode), Variant("voxmill, fp32", "fp32", refuse, refuse)]
-    left_out: dict[str, str] = {}
-    wave = np.zeros(4 * 1920, np.float32)
-    rows = race(variants, "encode", ([wave], [codes]), (torch.device("cpu"), 1), left_out)
-    assert list(rows) == [CLIP_BY_CLIP]
-    assert left_out == {"encode: voxmill, fp32": "RuntimeError: no compiler found"}
-    assert "Left out: encode: voxmill, fp32: RuntimeError: no compiler found" in table(
-        {"figures": {"encode": rows}, "left_out": left_out}
-    )
-
-
-def test_lists_that_would_not_fit_into_memory_are_left_out(small_model: Path) -> None:
-    hours = 24_000 * 3600 * 1000
-    variants, left_out = all_variants(small_model, torch.device("cpu"), [], hours)
-    assert [one.name for one in variants] == [CLIP_BY_CLIP]
-    assert "GiB are free" in left_out[IN_LISTS]
-
-
-def test_limits() -> None:
-    left = torch.ones(8, 16)
-    assert flops(lambda: left @ left.T) == 2 * 8 * 16 * 8
-    assert timed(torch.device("cpu"), lambda: None) < 1
-    assert product_rate(torch.device("cpu"), torch.float32) > 1e8
+def test_steps_keep_the_plans_order() -> None:
+    assert asked_for(()) == [*PLAN, RACE]
+    assert asked_for((RACE, "speed", "company")) == ["company", "speed", RACE]
+    with pytest.raises(SettingsError, match=r"no step 'sped'; there are environment, "):
+        asked_for(("sped",))

@@ -10,9 +10,9 @@ from collections import Counter
 import pytest
 import torch
 
+from actors.bench.trace import Launch
 from actors.contract import FRAME_RATE
 from tests.helpers.fake_cuda import FRAMES, build_guard
-from tests.helpers.trace import Launch
 
 pytestmark = pytest.mark.slow
 PRODUCTS = ("conv2d", "linear", "addmm", "scaled_dot_product_attention", "embedding_bag")
