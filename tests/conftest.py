@@ -9,7 +9,7 @@ import pytest
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray would write a token under the home directory
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")  # two workers, two cores
 
 
 @pytest.fixture(scope="session")

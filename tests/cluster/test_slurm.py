@@ -47,7 +47,6 @@ def test_bash_takes_it_and_usage_is_said(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_an_array_and_a_merge(tmp_path: Path, small_model: Path, commands: dict[str, str]) -> None:
     out = tmp_path / "out"
     options = ["--model", small_model, "--set", "reconstruct=false"]

@@ -60,8 +60,7 @@ def test_no_run(tmp_path: Path) -> None:
         retry(tmp_path)
 
 
-@pytest.mark.usefixtures("local_ray")
-@pytest.mark.slow
+@pytest.mark.usefixtures("runs_in_process")
 def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) -> None:
     corpus, out = tmp_path / "corpus", tmp_path / "run"
     corpus.mkdir()
@@ -70,7 +69,7 @@ def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) 
     shutil.copytree(corpus, tmp_path / "whole")
     (corpus / "cut.wav").write_bytes((corpus / "cut.wav").read_bytes()[:-1000])
     (corpus / "text.wav").write_text("not audio")
-    tokenize(corpus, out, model=str(small_model), settings={"encode.threads": 1}, quiet=True)
+    tokenize(corpus, out, model=str(small_model), reconstruct=False, quiet=True)
     good = {path: path.stat().st_mtime_ns for path in (out / "codes").iterdir()}
 
     with pytest.raises(InputError, match=r"'TooLong'.*1 TruncatedAudio|'TooLong'.*1 NotAudio"):
@@ -87,7 +86,7 @@ def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) 
     assert run.failures().select(["id", "error"]).to_pylist() == [{"id": "text.wav", "error": "NotAudio"}]
     shutil.copy(tmp_path / "whole" / "text.wav", corpus)
     with pytest.raises(InputError, match=r"'text.wav' was read from"):
-        tokenize(corpus, out, model=str(small_model), settings={"encode.threads": 1}, quiet=True)
+        tokenize(corpus, out, model=str(small_model), reconstruct=False, quiet=True)
     run = retry(out, quiet=True)
     assert len(run.failures()) == 0
     assert retry(out).summary()["attempts"] == run.summary()["attempts"]  # nothing left to do: nothing done
