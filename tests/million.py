@@ -8,7 +8,6 @@ what its own code, pages of files left out, took at most (VmHWM less mapped file
 """
 
 import argparse
-import functools
 import json
 import os
 import subprocess
@@ -28,12 +27,17 @@ from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, frame_cou
 from pipeline import flow, tokenize
 from pipeline.run.reader import open_run
 from pipeline.schema import CHUNK_SCHEMA
-from pipeline.settings import load_settings
 from pipeline.verify.check import check
 
 ROWS_A_TABLE = 256
 """Of a made-up reader."""
-SETTINGS: dict[str, Any] = {"output.rows_per_part": 2048, "output.agreement_s": 0, "output.report": "false", "reconstruct": False, "model": "demo"}
+SETTINGS: dict[str, Any] = {
+    "output.rows_per_part": 2048,
+    "output.agreement_s": 0,
+    "output.report": "false",
+    "reconstruct": False,
+    "model": "demo",
+}
 
 
 class InstantCodec:

@@ -10,8 +10,11 @@ from ray.data import ActorPoolStrategy
 from pipeline.errors import DeviceError
 from pipeline.settings import Pool, Settings
 
-GPU_BLOCK_MB = 32.0
-"""350 s of audio a call: tens of milliseconds of a fast GPU, and a reader stays under 400 MB."""
+GPU_BLOCK_MB = (32.0, 256.0)
+"""350 s of audio a call at least: tens of milliseconds of a fast GPU. At most 2,800 s: the 60 blocks that a driver
+hands out in a second are then 168,000 times real time. A reader takes about three times as much memory."""
+MEMORY_SHARE = 0.5
+"""Of the object store, and of Ray's memory, that the blocks of a run may take."""
 
 
 CPU_BLOCK_MB = 4.0
@@ -101,15 +104,24 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
     pools = {stage: _pool(getattr(settings, stage), device, cpus, gpus, len(stages)) for stage in stages}
     _check_fits(list(pools.values()), cpus, math.inf if grows else gpus)
     free = cpus - sum(pool.actors * pool.cpus for pool in pools.values())
-    default_mb = GPU_BLOCK_MB if device == "cuda" else CPU_BLOCK_MB
+    readers = settings.input.readers or max(1, int(free))
+    default_mb = _gpu_block_mb(cluster, readers, list(pools.values())) if device == "cuda" else CPU_BLOCK_MB
     return Resources(
         device=device,
         precision=precision,
         block_bytes=round((settings.chunk.block_mb or default_mb) * 2**20),
         rows_per_part=settings.output.rows_per_part or (2048 if device == "cuda" else 64),
-        readers=settings.input.readers or max(1, int(free)),
+        readers=readers,
         pools=pools,
     )
+
+
+def _gpu_block_mb(cluster: dict[str, float], readers: int, pools: list[PoolPlan]) -> float:
+    """As large as memory allows: two blocks wait for each reader, TASKS_IN_FLIGHT for each actor."""
+    blocks = 2 * readers + TASKS_IN_FLIGHT * sum(pool.actors for pool in pools)
+    free = MEMORY_SHARE * min(cluster.get("object_store_memory", 0.0), cluster.get("memory", 0.0))
+    least, most = GPU_BLOCK_MB
+    return min(max(free / blocks / 2**20, least), most)
 
 
 def _pool(pool: Pool, device: str, cpus: float, gpus: float, pools: int) -> PoolPlan:

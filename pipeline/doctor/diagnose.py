@@ -83,7 +83,7 @@ def _bottleneck(record: dict[str, Any], stages: dict[str, Any], attempt: Mapping
     if shares[full] < BUSY and attempt["wall_s"] < SHORT_S:
         return warn("bottleneck", f"{seen}: too short a run to tell", "minutes", "Look at a run of more audio.")
     if shares[full] < BUSY:
-        advice = "Larger blocks on GPUs (--set chunk.block_mb=64); for a large corpus several runs with --shard."
+        advice = "Larger blocks on GPUs (--set chunk.block_mb=256); for a large corpus several runs with --shard."
         return warn("bottleneck", f"{seen}: every stage waits", "one that is busy: the driver hands out blocks", advice)
     waits = full in ("read", "waves", "write") and shares.get("encode", 1.0) < IDLE
     level: Level = "change" if waits and record["device"] == "cuda" else "ok"
@@ -138,7 +138,9 @@ def _settings(record: dict[str, Any]) -> list[Finding]:
         found.append(warn("accelerate", "none on a GPU", "graphs, the default", "--set accelerate=auto"))
     block = settings.get("chunk", {}).get("block_mb")
     if cuda and block is not None and block < 8:
-        found.append(warn("blocks", f"{block:g} MiB a call", "32, the default on a GPU", "--set chunk.block_mb=32"))
+        found.append(
+            warn("blocks", f"{block:g} MiB a call", "32 to 256, the default on a GPU", "Do not set chunk.block_mb.")
+        )
     counts = record.get("counts", {})
     context, audio = counts.get("context_s", 0.0), counts.get("audio_s", 0.0)
     if context > CONTEXT_SHARE * (context + audio):

@@ -30,6 +30,23 @@ def test_every_gpu_gets_an_actor_of_each_pool() -> None:
 
 
 @pytest.mark.parametrize(
+    ("store_gb", "memory_gb", "expected_mb"),
+    [
+        (0, 0, 32),  # what the blocks are where Ray does not say
+        (2, 100, 32),
+        (10, 100, 67),  # 2 * 32 and 3 * 4 blocks in half of it
+        (100, 10, 67),
+        (100, 100, 256),
+    ],
+)
+def test_gpu_blocks_are_as_large_as_memory_allows(store_gb: int, memory_gb: int, expected_mb: int) -> None:
+    nodes = {"CPU": 32.0, "GPU": 4.0, "object_store_memory": store_gb * 2.0**30, "memory": memory_gb * 2.0**30}
+    assert round(allot(settings(), nodes, ("encode",)).block_bytes / 2**20) == expected_mb
+    assert allot(settings(chunk__block_mb=5), nodes, ("encode",)).block_bytes == 5 * 2**20
+    assert allot(settings(device="cpu"), nodes, ("encode",)).block_bytes == 4 * 2**20
+
+
+@pytest.mark.parametrize(
     ("values", "expected"),
     [
         ({}, (4, 4, 4)),
