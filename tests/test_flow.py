@@ -7,6 +7,7 @@ import tarfile
 import threading
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
 import librosa
 import numpy as np
@@ -15,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from pyarrow.fs import LocalFileSystem
+from ray.data import DataContext
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES, frame_count
@@ -37,10 +40,31 @@ def codec(small_model: Path) -> Codec:
     return Codec.load(str(small_model), device="cpu", precision="fp32")
 
 
+class Kept(ExecutionCallback):
+    """How many statistics of blocks Ray keeps, by operator, once all is done."""
+
+    statistics: ClassVar[dict[str, int]] = {}
+
+    def after_execution_succeeds(self, executor: Any) -> None:
+        for operator in executor._topology:
+            if hasattr(operator, "_output_blocks_stats"):
+                self.statistics[operator.name] = len(operator._output_blocks_stats)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: None) -> Run:
     """The bundled clips, tokenized and reconstructed."""
-    return tokenize(CLIPS, tmp_path_factory.mktemp("clips") / "run", model=str(small_model), quiet=True)
+    callbacks = DataContext.get_current().custom_execution_callback_classes
+    callbacks.append(Kept)
+    try:
+        return tokenize(CLIPS, tmp_path_factory.mktemp("clips") / "run", model=str(small_model), quiet=True)
+    finally:
+        callbacks.remove(Kept)
+
+
+def test_the_driver_keeps_nothing_of_blocks_that_are_done(run: Run) -> None:
+    assert len(Kept.statistics) >= 4  # read, encode, decode, write
+    assert not any(Kept.statistics.values())
 
 
 def same_codes(one: Run, other: Run) -> bool:
