@@ -135,16 +135,19 @@ class Codec:
             codes = tiled.within_memory(lambda: encode_waves(weights, tiled, waves))
         return self._in_fp32_too("encode", waves, codes)
 
-    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]. Raises BadCodes, DeviceOutOfMemory."""
+    def decode(self, codes: Sequence[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
+        """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]; `pcm16`: int16, round(32767 x).
+
+        Raises BadCodes, DeviceOutOfMemory.
+        """
         for index, one in enumerate(codes):
             _check_codes(index, one, self.codebook_size)
         if self.decoding is None:
             raise SettingsError("This codec was loaded with parts='encode'; decoding needs 'all' or 'decode'.")
         weights, tiled = self.decoding
         with self._call():
-            waves = tiled.within_memory(lambda: decode_codes(weights, tiled, codes))
-        return self._in_fp32_too("decode", codes, waves)
+            waves = tiled.within_memory(lambda: decode_codes(weights, tiled, codes, pcm16))
+        return self._in_fp32_too("decode", codes, waves, pcm16=pcm16)
 
     def agreement(self, waves: Sequence[np.ndarray]) -> np.ndarray:
         """Share of codes equal to those of fp32 on this device, per codebook: float64 [16]; NaN without audio.
@@ -180,7 +183,7 @@ class Codec:
         return memory(self.device)
 
     def _in_fp32_too(
-        self, part: str, items: Sequence[np.ndarray], results: list[np.ndarray | None]
+        self, part: str, items: Sequence[np.ndarray], results: list[np.ndarray | None], **how: bool
     ) -> list[np.ndarray]:
         """`results`; those that overflowed are computed again in fp32, with weights that stay loaded from then on."""
         overflowed = [index for index, one in enumerate(results) if one is None]
@@ -193,7 +196,7 @@ class Codec:
             log.warning("%d of %d overflowed in %s: again in fp32", len(overflowed), len(items), self.precision)
             if part not in self.exact:
                 self.exact[part] = self._fp32(part)
-            again = getattr(self.exact[part], part)([items[index] for index in overflowed])
+            again = getattr(self.exact[part], part)([items[index] for index in overflowed], **how)
             for index, one in zip(overflowed, again, strict=True):
                 results[index] = one
         return cast(list[np.ndarray], results)

@@ -39,5 +39,5 @@ class Engine(Protocol):
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [T] each, 24 kHz mono -> codes int16 [frame_count(T), K] each."""
 
-    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """codes int16 [F, K] each -> float32 [F * FRAME_SAMPLES] each, in [-1, 1]."""
+    def decode(self, codes: Sequence[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
+        """codes int16 [F, K] each -> float32 [F * FRAME_SAMPLES] each, in [-1, 1]; `pcm16`: int16, round(32767 x)."""

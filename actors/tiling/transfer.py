@@ -77,12 +77,12 @@ def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterat
 
 
 def fetched(parts: Iterable[Tensor], total: int, device: torch.device) -> np.ndarray:
-    """Pieces float32 [rows, width] -> one array [total, width] on the host."""
+    """Pieces [rows, width] of one type -> one array [total, width] on the host."""
     out: np.ndarray | None = None
     row = 0
     for part in _downloaded(parts, device) if device.type == "cuda" else parts:
         if out is None:
-            out = np.empty((total, part.shape[1]), np.float32)
+            out = np.empty((total, part.shape[1]), part.numpy().dtype)
         out[row : row + len(part)] = part.numpy()
         row += len(part)
     assert out is not None, "no rows"

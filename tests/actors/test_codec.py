@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES, frame_count
 from actors.device import cpu_has_bf16
+from actors.pools.arrow import to_pcm16
 from actors.qwen import load_network, load_upstream
 from pipeline.errors import BadCodes, DeviceError, DeviceOutOfMemory, NonFiniteAudio, SettingsError, UnsupportedAudio
 from tests.helpers.signals import decibels, hard_cases, noise, padded, random_codes
@@ -95,6 +96,15 @@ def test_long_codes_decode_as_the_whole_sequence_does(codec: Codec, small_model:
     with torch.inference_mode():
         whole = load_network(small_model).decoder(torch.from_numpy(codes.astype(np.int64)).T[None]).flatten().numpy()
     assert decibels(codec.decode([codes])[0], whole) >= 90
+
+
+@pytest.mark.parametrize("way", ["codec", "batching"])
+def test_waves_rounded_by_the_engine_are_those_rounded_later(request: pytest.FixtureRequest, way: str) -> None:
+    engine: Codec = request.getfixturevalue(way)
+    codes = [random_codes(frames, seed=frames) for frames in (30, 0, 1)]
+    for wave, pcm in zip(engine.decode(codes), engine.decode(codes, pcm16=True), strict=True):
+        assert pcm.dtype == np.int16
+        assert np.array_equal(pcm, to_pcm16(wave))
 
 
 def test_batch_mates_and_order_change_nothing(codec: Codec, batching: Codec) -> None:
