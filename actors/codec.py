@@ -250,8 +250,6 @@ def _check_wave(index: int, wave: np.ndarray) -> None:
     if not isinstance(wave, np.ndarray) or wave.dtype != np.float32 or wave.ndim != 1:
         seen = f"{wave.dtype} {list(wave.shape)}" if isinstance(wave, np.ndarray) else type(wave).__name__
         raise UnsupportedAudio(f"wave {index} is {seen}; expected a NumPy array float32 [samples] at {SAMPLE_RATE} Hz.")
-    if not np.isfinite(wave).all():
-        raise NonFiniteAudio(f"wave {index} holds NaN or infinity; every sample must be a finite number.")
 
 
 def _check_codes(index: int, codes: np.ndarray, size: int) -> None:
