@@ -198,13 +198,17 @@ def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, 
     weights = open_weights(folder, device, dtype)
     size, window = config.encoder.codebook_size, config.encoder.sliding_window
     codec = kind(model, folder, fingerprint(folder), device, precision, attention, size, options, None, None)
-    with computing(device, options.tf32):
-        if parts != "decode":
-            to_codes = encoder(weights.at("encoder"), config.encoder, window if attention == "window" else None)
-            run, codec.options = choose_tiles("encode", to_codes, device, dtype, codec.options)
-            codec.encoding = to_codes, run
-        if parts != "encode":
-            to_audio = decoder(weights.at("decoder"), config.decoder)
-            run, codec.options = choose_tiles("decode", to_audio, device, dtype, codec.options)
-            codec.decoding = to_audio, run
+    if parts != "decode":
+        to_codes = encoder(weights.at("encoder"), config.encoder, window if attention == "window" else None)
+        codec.encoding = to_codes, _tiled("encode", to_codes, codec)
+    if parts != "encode":
+        to_audio = decoder(weights.at("decoder"), config.decoder)
+        codec.decoding = to_audio, _tiled("decode", to_audio, codec)
     return codec
+
+
+def _tiled(part: str, half: Encoder | Decoder, codec: Codec) -> Tiled:
+    """How a part's convolutions run on this device. Compiles them, where that is asked for."""
+    with computing(codec.device, codec.options.tf32):
+        how, codec.options = choose_tiles(part, half, codec.device, PRECISIONS[codec.precision], codec.options)
+    return how

@@ -82,7 +82,7 @@ def capture(stack: Stack, example: Tensor) -> Stack:
     except RuntimeError as error:
         raise DeviceError(
             f"a CUDA graph could not be captured on {example.device} ({str(error).splitlines()[0]}). Set accelerate to"
-            " 'none' or 'compile', and report it with the versions of the driver and of PyTorch."
+            " 'none', and report it with the versions of the driver and of PyTorch."
         ) from error
 
     def replay(rows: Tensor, carried: Carried | None) -> Tensor:
