@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from actors.checkpoint import find_model, fingerprint
-from actors.contract import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
+from actors.contract import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, check_codes, check_wave
 from actors.device import (
     PRECISIONS,
     choose_device,
@@ -25,43 +25,22 @@ from actors.device import (
     memory,
     reset_peak,
 )
-from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
+from actors.errors import NonFiniteAudio, SettingsError
 from actors.network.decoder import Decoder, decode_codes, decoder
 from actors.network.encoder import Encoder, encode_waves, encoder
 from actors.network.weights import open_weights
 from actors.read_config import read_config
 from actors.stream import StreamDecoder, StreamEncoder
-from actors.tiling.cuda_graphs import accelerated, choose_acceleration
-from actors.tiling.run_tiles import Tiled, Way
+from actors.tiling.cuda_graphs import choose_acceleration
+from actors.tiling.options import Options, choose_tiles
+from actors.tiling.run_tiles import Tiled
 
 CHOICES = {
     "attention": ("full", "window"),
     "accelerate": ("auto", "none", "graphs", "compile"),
     "parts": ("all", "encode", "decode"),
 }
-TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 25, ("cuda", "decode"): 40}
-"""Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short enough for the
-caches. On CUDA those that compute the fewest frames, by arithmetic, of clips of 1 to 35 s (median 6 s): a halo of 2 or
-10 frames is computed twice, and about half of a recording's last tile is padding."""
-CUDA_TILES = 32
-"""Tiles at once on CUDA, whatever memory is free: kernels are chosen by shape, and with them how they round. More of
-them pad more in the last batch: of 350 s of such clips 1.53 times the frames are encoded by 64, 1.34 times by 32. Where
-they do not fit, `within_memory` halves them, and codes may differ in ties from those of a larger device."""
-WIDEST = 96
-"""Channels of the official network at the full rate, in the decoder."""
-MAX_FRAMES = 2**31 // (FRAME_SAMPLES * WIDEST)
-
 log = logging.getLogger("voxmill")
-
-
-@dataclass(frozen=True)
-class Options:
-    """Choices for speed. They do not change the codes, except by TF32 and float rounding."""
-
-    tile_s: float | None
-    tile_batch: int | None
-    accelerate: str
-    tf32: bool
 
 
 @dataclass
@@ -75,7 +54,7 @@ class Codec:
     precision: str
     attention: str
     codebook_size: int
-    options: Options
+    options: Options  # as they hold: `accelerate` after a fallback
     encoding: tuple[Encoder, Tiled] | None
     decoding: tuple[Decoder, Tiled] | None
     sample_rate: int = SAMPLE_RATE
@@ -127,7 +106,7 @@ class Codec:
         Raises UnsupportedAudio, NonFiniteAudio, DeviceOutOfMemory.
         """
         for index, wave in enumerate(waves):
-            _check_wave(index, wave)
+            check_wave(index, wave)
         if self.encoding is None:
             raise SettingsError("This codec was loaded with parts='decode'; encoding needs 'all' or 'encode'.")
         weights, tiled = self.encoding
@@ -135,16 +114,19 @@ class Codec:
             codes = tiled.within_memory(lambda: encode_waves(weights, tiled, waves))
         return self._in_fp32_too("encode", waves, codes)
 
-    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]. Raises BadCodes, DeviceOutOfMemory."""
+    def decode(self, codes: Sequence[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
+        """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]; `pcm16`: int16, round(32767 x).
+
+        Raises BadCodes, DeviceOutOfMemory.
+        """
         for index, one in enumerate(codes):
-            _check_codes(index, one, self.codebook_size)
+            check_codes(index, one, self.codebook_size)
         if self.decoding is None:
             raise SettingsError("This codec was loaded with parts='encode'; decoding needs 'all' or 'decode'.")
         weights, tiled = self.decoding
         with self._call():
-            waves = tiled.within_memory(lambda: decode_codes(weights, tiled, codes))
-        return self._in_fp32_too("decode", codes, waves)
+            waves = tiled.within_memory(lambda: decode_codes(weights, tiled, codes, pcm16))
+        return self._in_fp32_too("decode", codes, waves, pcm16=pcm16)
 
     def agreement(self, waves: Sequence[np.ndarray]) -> np.ndarray:
         """Share of codes equal to those of fp32 on this device, per codebook: float64 [16]; NaN without audio.
@@ -180,7 +162,7 @@ class Codec:
         return memory(self.device)
 
     def _in_fp32_too(
-        self, part: str, items: Sequence[np.ndarray], results: list[np.ndarray | None]
+        self, part: str, items: Sequence[np.ndarray], results: list[np.ndarray | None], **how: bool
     ) -> list[np.ndarray]:
         """`results`; those that overflowed are computed again in fp32, with weights that stay loaded from then on."""
         overflowed = [index for index, one in enumerate(results) if one is None]
@@ -193,7 +175,7 @@ class Codec:
             log.warning("%d of %d overflowed in %s: again in fp32", len(overflowed), len(items), self.precision)
             if part not in self.exact:
                 self.exact[part] = self._fp32(part)
-            again = getattr(self.exact[part], part)([items[index] for index in overflowed])
+            again = getattr(self.exact[part], part)([items[index] for index in overflowed], **how)
             for index, one in zip(overflowed, again, strict=True):
                 results[index] = one
         return cast(list[np.ndarray], results)
@@ -218,44 +200,15 @@ def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, 
     codec = kind(model, folder, fingerprint(folder), device, precision, attention, size, options, None, None)
     if parts != "decode":
         to_codes = encoder(weights.at("encoder"), config.encoder, window if attention == "window" else None)
-        codec.encoding = to_codes, _tiled("encode", to_codes, dtype, codec)
+        codec.encoding = to_codes, _tiled("encode", to_codes, codec)
     if parts != "encode":
         to_audio = decoder(weights.at("decoder"), config.decoder)
-        codec.decoding = to_audio, _tiled("decode", to_audio, dtype, codec)
+        codec.decoding = to_audio, _tiled("decode", to_audio, codec)
     return codec
 
 
-def _tiled(part: str, weights: Encoder | Decoder, dtype: torch.dtype, codec: Codec) -> Tiled:
-    """How a part's convolutions run on this device."""
-    options, device = codec.options, codec.device
-    tile = TILES[device.type, part] if options.tile_s is None else max(1, round(options.tile_s * FRAME_RATE))
-    batch = options.tile_batch
-    if batch is None and device.type == "cuda":
-        batch = CUDA_TILES
-    elif batch is None and options.accelerate == "compile":
-        batch = 1  # compiled code has one static shape and no carried state
-    if batch is not None and batch * (weights.halo + tile) >= MAX_FRAMES:
-        raise SettingsError(
-            f"tile_batch {batch} of tiles of {tile} frames are too much at once for kernels that count in 32 bits:"
-            f" with halos of {weights.halo} frames there may be {MAX_FRAMES} frames. Lower tile_batch or tile_s."
-        )
-    stack = accelerated(weights.convolutions, options.accelerate, device)
-    return Tiled(stack, weights.halo, Way(device, dtype, tile, batch, options.tf32))
-
-
-def _check_wave(index: int, wave: np.ndarray) -> None:
-    if not isinstance(wave, np.ndarray) or wave.dtype != np.float32 or wave.ndim != 1:
-        seen = f"{wave.dtype} {list(wave.shape)}" if isinstance(wave, np.ndarray) else type(wave).__name__
-        raise UnsupportedAudio(f"wave {index} is {seen}; expected a NumPy array float32 [samples] at {SAMPLE_RATE} Hz.")
-    if not np.isfinite(wave).all():
-        raise NonFiniteAudio(f"wave {index} holds NaN or infinity; every sample must be a finite number.")
-
-
-def _check_codes(index: int, codes: np.ndarray, size: int) -> None:
-    expected = f"expected a NumPy array int16 [frames, {NUM_CODEBOOKS}] in 0..{size - 1}."
-    if not isinstance(codes, np.ndarray):
-        raise BadCodes(f"codes {index} are a {type(codes).__name__}; {expected}")
-    if codes.dtype.kind not in "iu" or codes.ndim != 2 or codes.shape[1] != NUM_CODEBOOKS:
-        raise BadCodes(f"codes {index} are {codes.dtype} {list(codes.shape)}; {expected}")
-    if codes.size and (codes.min() < 0 or codes.max() >= size):
-        raise BadCodes(f"codes {index} reach from {codes.min()} to {codes.max()}; {expected}")
+def _tiled(part: str, half: Encoder | Decoder, codec: Codec) -> Tiled:
+    """How a part's convolutions run on this device. Compiles them, where that is asked for."""
+    with computing(codec.device, codec.options.tf32):
+        how, codec.options = choose_tiles(part, half, codec.device, PRECISIONS[codec.precision], codec.options)
+    return how

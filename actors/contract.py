@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from actors.errors import BadCodes, UnsupportedAudio
+
 SAMPLE_RATE = 24_000
 """Hz, in and out: `input_sample_rate` of the official config."""
 FRAME_SAMPLES = 1_920
@@ -27,6 +29,24 @@ def frame_count(samples: int) -> int:
     return -(-samples // FRAME_SAMPLES)
 
 
+def check_wave(index: int, wave: np.ndarray) -> None:
+    """Raise UnsupportedAudio if wave number `index` is no array float32 [T]. Its samples are checked when copied."""
+    if not isinstance(wave, np.ndarray) or wave.dtype != np.float32 or wave.ndim != 1:
+        seen = f"{wave.dtype} {list(wave.shape)}" if isinstance(wave, np.ndarray) else type(wave).__name__
+        raise UnsupportedAudio(f"wave {index} is {seen}; expected a NumPy array float32 [samples] at {SAMPLE_RATE} Hz.")
+
+
+def check_codes(index: int, codes: np.ndarray, size: int) -> None:
+    """Raise BadCodes if codes number `index` are no array of integers [F, K] in 0..size - 1."""
+    expected = f"expected a NumPy array int16 [frames, {NUM_CODEBOOKS}] in 0..{size - 1}."
+    if not isinstance(codes, np.ndarray):
+        raise BadCodes(f"codes {index} are a {type(codes).__name__}; {expected}")
+    if codes.dtype.kind not in "iu" or codes.ndim != 2 or codes.shape[1] != NUM_CODEBOOKS:
+        raise BadCodes(f"codes {index} are {codes.dtype} {list(codes.shape)}; {expected}")
+    if codes.size and (codes.min() < 0 or codes.max() >= size):
+        raise BadCodes(f"codes {index} reach from {codes.min()} to {codes.max()}; {expected}")
+
+
 class Engine(Protocol):
     """What the actor pools need of a loaded codec; `actors.codec.Codec` is one."""
 
@@ -39,5 +59,5 @@ class Engine(Protocol):
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """float32 [T] each, 24 kHz mono -> codes int16 [frame_count(T), K] each."""
 
-    def decode(self, codes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """codes int16 [F, K] each -> float32 [F * FRAME_SAMPLES] each, in [-1, 1]."""
+    def decode(self, codes: Sequence[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
+        """codes int16 [F, K] each -> float32 [F * FRAME_SAMPLES] each, in [-1, 1]; `pcm16`: int16, round(32767 x)."""

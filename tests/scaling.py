@@ -58,10 +58,10 @@ class SleepingCodec:
         self.clock.tell("add", self.name, begin, time.monotonic())
         return [np.zeros((frame_count(len(wave)), NUM_CODEBOOKS), np.int16) for wave in waves]
 
-    def decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
-        """Codes int16 [F, 16] -> zeros float32 [F * 1920]."""
+    def decode(self, codes: list[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
+        """Codes int16 [F, 16] -> zeros float32, or int16, [F * 1920]."""
         time.sleep(self.call_s)
-        return [np.zeros(len(one) * FRAME_SAMPLES, np.float32) for one in codes]
+        return [np.zeros(len(one) * FRAME_SAMPLES, np.int16 if pcm16 else np.float32) for one in codes]
 
 
 def measure(folder: Path, gpus: int, call_s: float, calls: int, settings: dict[str, Any]) -> dict[str, float]:

@@ -14,7 +14,7 @@ ENGINE = {"actors.contract", "actors.errors"}
 MAY_IMPORT = {
     # the engine stands alone: nothing of pipeline
     "actors": set(),
-    "actors.contract": set(),
+    "actors.contract": {"actors.errors"},
     "actors.errors": set(),
     "actors.compat": set(),
     "actors.watchdog": set(),

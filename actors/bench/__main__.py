@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from actors.bench.run import PLAN, RACE, passed, run_bench, table, teller
+from actors.bench.terminated import unwinding
 from actors.errors import VoxmillError
 
 
@@ -14,7 +15,8 @@ def main() -> int:
     told = teller(Path(given.json) if given.json else None)
     options = {"rounds": given.rounds, "clips": given.clips, "peaks": not given.no_peaks, "steps": given.step}
     try:
-        result = run_bench(given.model, given.device, given.precision, given.audio, told=told, **options)
+        with unwinding():
+            result = run_bench(given.model, given.device, given.precision, given.audio, told=told, **options)
     except VoxmillError as error:
         print(f"voxmill: {error}", file=sys.stderr)
         return 2

@@ -85,11 +85,25 @@ def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
     )
 
 
-def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-    """codes int [F, K] each -> waves float32 [F * FRAME_SAMPLES] each; None where the precision overflowed."""
+PCM16 = 32767.0
+"""The scale of libsndfile, see `actors.pools.arrow.to_pcm16`."""
+NO_SAMPLE = -32768
+"""Stands for NaN in int16: no rounded sample has it."""
+
+
+def rounded(audio: Tensor) -> Tensor:
+    """float32 in [-1, 1] -> int16 bit by bit as `actors.pools.arrow.to_pcm16`, before half the bytes go to the host."""
+    return audio.mul(PCM16).round_().nan_to_num_(NO_SAMPLE).to(torch.int16)
+
+
+def decode_codes(
+    decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray], pcm16: bool = False
+) -> list[np.ndarray | None]:
+    """codes int [F, K] each -> waves float32 or, `pcm16`, int16 [F * FRAME_SAMPLES] each; None where the precision
+    overflowed."""
     frames = [len(one) for one in codes]
     if not any(frames):
-        return [np.empty(0, np.float32)] * len(codes)
+        return [np.empty(0, np.int16 if pcm16 else np.float32)] * len(codes)
     rows = latent_rows(decoder, tiled.way, np.concatenate(codes), frames)
     finite = torch.ones((), dtype=torch.bool, device=tiled.way.device)
 
@@ -99,11 +113,13 @@ def decode_codes(decoder: Decoder, tiled: Tiled, codes: Sequence[np.ndarray]) ->
     def checked(pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         for piece in pieces:
             finite.logical_and_(piece.isfinite().all())
-            yield piece
+            yield rounded(piece) if pcm16 else piece
 
     flat = fetched(checked(tiled.pieces(load, frames)), sum(frames), tiled.way.device).reshape(-1)
     waves = np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES)
-    return list(waves) if finite.item() else [wave if np.isfinite(wave).all() else None for wave in waves]
+    if finite.item():
+        return list(waves)
+    return [wave if (np.isfinite(wave) & (wave != NO_SAMPLE)).all() else None for wave in waves]
 
 
 def latent_rows(decoder: Decoder, way: Way, codes: np.ndarray, frames: Sequence[int]) -> Tensor:

@@ -9,56 +9,18 @@ from torch import Tensor
 
 from actors.config import STEPS, EncoderConfig
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, frame_count
-from actors.network.activations import elu
+from actors.network.downsampling import Convolutions, convolutions
 from actors.network.layers import Conv, Size, conv
 from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
 from actors.network.quantizer import Quantizer, quantizer
 from actors.network.transformer import Transformer, mimi_transformer
 from actors.network.weights import Weights
 from actors.tiling.run_tiles import Load, Tiled, joined
-from actors.tiling.stack import Carried
-from actors.tiling.tiles import Reach, left_reach, whole
+from actors.tiling.tiles import left_reach, whole
 from actors.tiling.transfer import audio_rows
 
 QUANTIZE_FRAMES = 2048
 """Frames that are quantized at once: bounds the matrix of distances."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Residual units and the strided convolution after them."""
-
-    units: list[tuple[Conv, Conv]]
-    down: Conv
-
-    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        for inner, outer in self.units:
-            x = outer(inner(x, carried, elu), carried, elu).add_(x)
-        return self.down(x, carried, elu)
-
-
-@dataclass(frozen=True)
-class Convolutions:
-    """The SEANet encoder, the expensive half of encoding."""
-
-    first: Conv
-    stages: list[Stage]
-    last: Conv
-
-    @property
-    def reaches(self) -> list[Reach]:
-        """The reach of each layer, in order."""
-        layers = [self.first]
-        for stage in self.stages:
-            layers += [*[layer for unit in stage.units for layer in unit], stage.down]
-        return [layer.reach for layer in (*layers, self.last)]
-
-    def __call__(self, audio: Tensor, carried: Carried | None = None) -> Tensor:
-        """audio [B, F, FRAME_SAMPLES] -> features [B, F, STEPS * D]."""
-        x = self.first(audio.flatten(1).unsqueeze(2), carried)
-        for stage in self.stages:
-            x = stage(x, carried)
-        return self.last(x, carried, elu).unflatten(1, (-1, STEPS)).flatten(2)
 
 
 @dataclass(frozen=True)
@@ -113,34 +75,11 @@ def encoder(weights: Weights, config: EncoderConfig, window: int | None) -> Enco
     """
     down = Size(config.hidden_size, config.hidden_size, 2 * STEPS, STEPS)
     return Encoder(
-        _convolutions(weights.at("encoder.layers"), config),
+        convolutions(weights.at("encoder.layers"), config),
         mimi_transformer(weights.at("encoder_transformer"), config, window),
         conv(weights.in_fp32().at("downsample.conv"), down, bias=False),
         quantizer(weights.at("quantizer"), config, NUM_CODEBOOKS),
     )
-
-
-def _convolutions(weights: Weights, config: EncoderConfig) -> Convolutions:
-    """Upstream numbers all layers in one list, an activation before each strided and before the last convolution."""
-    number, width, stages = 1, config.num_filters, []
-    for ratio in reversed(config.upsampling_ratios):
-        dilations = [config.dilation_growth_rate**index for index in range(config.num_residual_layers)]
-        units = [_unit(weights.at(number + i).at("block"), config, width, step) for i, step in enumerate(dilations)]
-        number += len(units) + 1
-        down = conv(weights.at(number).at("conv"), Size(width, 2 * width, 2 * ratio, ratio))
-        stages.append(Stage(units, down))
-        number, width = number + 1, 2 * width
-    return Convolutions(
-        conv(weights.at(0).at("conv"), Size(1, config.num_filters, config.kernel_size)),
-        stages,
-        conv(weights.at(number + 1).at("conv"), Size(width, config.hidden_size, config.last_kernel_size)),
-    )
-
-
-def _unit(weights: Weights, config: EncoderConfig, width: int, dilation: int) -> tuple[Conv, Conv]:
-    narrow = width // config.compress
-    inner = Size(width, narrow, config.residual_kernel_size, dilation=dilation)
-    return conv(weights.at("1.conv"), inner), conv(weights.at("3.conv"), Size(narrow, width, 1))
 
 
 def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray | None]:

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from actors.contract import FRAME_SAMPLES, Engine
 from actors.errors import RecordingError
-from actors.pools.arrow import Report, codes_arrays, mark_failures, to_pcm16, waves_array
+from actors.pools.arrow import Report, codes_arrays, mark_failures, waves_array
 from actors.pools.isolate import Attempts, isolate
 
 
@@ -39,7 +40,7 @@ class DecodeCodes:
         }
         keys = [f"decode {rows['id'][row]} {rows['chunk'][row]}" for row in given]
         whole = [np.concatenate(pair) for pair in given.values()]
-        decoded, errors = isolate(self.codec.decode, whole, keys, self.attempts, self.stall_s)
+        decoded, errors = isolate(partial(self.codec.decode, pcm16=True), whole, keys, self.attempts, self.stall_s)
         waves: list[np.ndarray | None] = [None] * len(rows)
         failures: dict[int, RecordingError] = {}
         for index, (row, (before, _)) in enumerate(given.items()):
@@ -47,7 +48,7 @@ class DecodeCodes:
             if wave is None:
                 failures[row] = errors[index]
             else:
-                waves[row] = to_pcm16(wave[len(before) * FRAME_SAMPLES :][: samples[row]])
+                waves[row] = wave[len(before) * FRAME_SAMPLES :][: samples[row]]
         table = mark_failures(rows, failures, "decode").drop_columns(["context_codes"])
         if self.report is not None:
             self.report(table, time.monotonic() - start)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from actors.errors import DeviceError
+from actors.tiling.compiled import compiled
 from actors.tiling.stack import Carried, Stack
 
 MAX_GRAPHS = 4
@@ -24,13 +25,14 @@ def choose_acceleration(name: str, device: torch.device) -> str:
     return name
 
 
-def accelerated(stack: Stack, how: str, device: torch.device) -> Stack:
-    """`how`: none, graphs, or compile (on CUDA compiled, then captured)."""
+def accelerated(stack: Stack, how: str, rows: Tensor) -> tuple[Stack, str]:
+    """`stack` for inputs like `rows`, and how it runs. `how`: none, graphs, or compile (on CUDA compiled, then
+    captured). Where it cannot be compiled: graphs on CUDA, else none."""
+    cuda = rows.device.type == "cuda"
     if how == "compile":
-        stack = torch.compile(stack, dynamic=False)
-    if how == "none" or device.type != "cuda":
-        return stack
-    return Graphs(stack, capture)
+        fast = compiled(stack, rows)
+        stack, how = (fast, how) if fast is not None else (stack, "graphs" if cuda else "none")
+    return (Graphs(stack, capture) if cuda and how != "none" else stack), how
 
 
 class Graphs:
@@ -80,7 +82,7 @@ def capture(stack: Stack, example: Tensor) -> Stack:
     except RuntimeError as error:
         raise DeviceError(
             f"a CUDA graph could not be captured on {example.device} ({str(error).splitlines()[0]}). Set accelerate to"
-            " 'none' or 'compile', and report it with the versions of the driver and of PyTorch."
+            " 'none', and report it with the versions of the driver and of PyTorch."
         ) from error
 
     def replay(rows: Tensor, carried: Carried | None) -> Tensor:

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from actors.errors import DeviceOutOfMemory
 from actors.tiling.cuda_graphs import Graphs
 from actors.tiling.stack import Carried, Stack
-from actors.tiling.tiles import Tile, batches, cut, offsets, rows_kept, rows_read
+from actors.tiling.tiles import batches, cut, offsets, rows_of_tiles
 
 log = logging.getLogger("voxmill")
 
@@ -86,30 +87,16 @@ def _batching(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: W
     """Every call of the stack has the shape [batch, halo + tile]."""
     assert way.batch is not None
     groups = list(batches(cut(frames, way.tile, halo), way.batch))
-    first = offsets(frames)
+    first = np.array(offsets(frames))
     spans = [(first[g[0].recording] + g[0].start, first[g[-1].recording] + g[-1].stop) for g in groups]
     shape = (way.batch, halo + way.tile)
-    indices = [_indices(group, span, first, shape) for group, span in zip(groups, spans, strict=True)]
-    lengths = [len(part) for pair in indices for part in pair]
-    flat = torch.tensor([row for pair in indices for part in pair for row in part])
-    parts = iter(flat.to(way.device).split(lengths))  # one copy: a copy in each iteration would wait for the compute
+    indices = [rows_of_tiles(group, span, first, shape) for group, span in zip(groups, spans, strict=True)]
+    each = [part for pair in indices for part in pair]
+    flat = torch.from_numpy(np.concatenate(each)).to(way.device)  # a copy in each iteration would wait for the compute
+    parts = iter(flat.split([len(part) for part in each]))
     for rows in load(spans):
         x = torch.cat((rows, rows.new_zeros(1, rows.shape[1]))).index_select(0, next(parts))
         yield stack(x.unflatten(0, shape), None).flatten(0, 1).index_select(0, next(parts))
-
-
-def _indices(
-    group: Sequence[Tile], span: Span, first: list[int], shape: tuple[int, int]
-) -> tuple[list[int], list[int]]:
-    """Rows of the span that the tiles of a group read, [batch * window]; rows of the result to keep, in order.
-
-    The row after the span is blank: it pads tiles at a recording's end, and the batch.
-    """
-    batch, window = shape
-    low, high = span
-    read = [row for t in group for row in rows_read(t, first[t.recording] - low, window, high - low)]
-    kept = [number * window + row for number, t in enumerate(group) for row in rows_kept(t)]
-    return read + [high - low] * (window * (batch - len(group))), kept
 
 
 def joined(parts: Iterable[Tensor], total: int) -> Tensor:

@@ -9,6 +9,8 @@ all its outputs, so that every tile has the same length, halo + tile.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 Item = TypeVar("Item")
 
 
@@ -70,15 +72,21 @@ def offsets(frames: Sequence[int]) -> list[int]:
     return rows
 
 
-def rows_read(tile: Tile, first_row: int, window: int, blank_row: int) -> list[int]:
-    """Rows [window] that a tile reads from recordings laid end to end; the blank row past its end."""
-    real = range(first_row + tile.start, first_row + tile.stop)
-    return [*real, *[blank_row] * (window - len(real))]
+def rows_of_tiles(
+    tiles: Sequence[Tile], span: tuple[int, int], first: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that a group of tiles reads, int64 [batch * window], and those of its result to keep, in order.
 
-
-def rows_kept(tile: Tile) -> range:
-    """Rows of a tile's output that are written: those after its halo, up to its end."""
-    return range(tile.keep - tile.start, tile.stop - tile.start)
+    Recordings are laid end to end, each from row `first` on, and the group sees rows [low, high) of them, the `span`,
+    numbered from 0. The row after the span is blank: it pads tiles at a recording's end, and the batch.
+    """
+    low, high = span
+    recording, start, keep, stop = np.array(tiles).T[:, :, None]
+    frames = start + np.arange(shape[1])
+    real = frames < stop
+    rows = np.full(shape, high - low)
+    rows[: len(tiles)][real] = (frames + first[recording] - low)[real]
+    return rows.reshape(-1), np.flatnonzero(real & (frames >= keep))
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from actors.contract import FRAME_SAMPLES
+from actors.errors import NonFiniteAudio
 from actors.tiling.run_tiles import Load, Span, Way
 from actors.tiling.tiles import offsets
 
@@ -16,7 +17,10 @@ Fill = Callable[[int, int, np.ndarray], None]
 
 
 def audio_rows(waves: Sequence[np.ndarray], frames: Sequence[int], way: Way) -> Load:
-    """Frames of waves float32 [T] laid end to end, each padded with zeros to whole frames: rows of FRAME_SAMPLES."""
+    """Frames of waves float32 [T] laid end to end, each padded with zeros to whole frames: rows of FRAME_SAMPLES.
+
+    `Load` raises NonFiniteAudio at NaN or infinity: samples are looked at as they are copied, while a GPU computes.
+    """
     first = offsets(frames)
 
     def fill(low: int, high: int, out: np.ndarray) -> None:
@@ -26,6 +30,8 @@ def audio_rows(waves: Sequence[np.ndarray], frames: Sequence[int], way: Way) -> 
                 break
             start = max(low, first[index])
             piece = waves[index][(start - first[index]) * FRAME_SAMPLES : (high - first[index]) * FRAME_SAMPLES]
+            if not np.isfinite(piece).all():
+                raise NonFiniteAudio(f"wave {index} holds NaN or infinity; every sample must be a finite number.")
             at = (start - low) * FRAME_SAMPLES
             flat[written:at] = 0  # the end of the frame that the one before did not fill
             flat[at : at + len(piece)] = piece
@@ -77,12 +83,12 @@ def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterat
 
 
 def fetched(parts: Iterable[Tensor], total: int, device: torch.device) -> np.ndarray:
-    """Pieces float32 [rows, width] -> one array [total, width] on the host."""
+    """Pieces [rows, width] of one type -> one array [total, width] on the host."""
     out: np.ndarray | None = None
     row = 0
     for part in _downloaded(parts, device) if device.type == "cuda" else parts:
         if out is None:
-            out = np.empty((total, part.shape[1]), np.float32)
+            out = np.empty((total, part.shape[1]), part.numpy().dtype)
         out[row : row + len(part)] = part.numpy()
         row += len(part)
     assert out is not None, "no rows"

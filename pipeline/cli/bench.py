@@ -35,13 +35,29 @@ def engine(
     Subcommands, with options of their own: read, pipeline.
     """
     if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
         return
     from actors.bench.run import passed, run_bench, table, teller
+    from actors.bench.terminated import unwinding
 
-    result = run_bench(model, device, precisions or (), audio, steps=steps or (), told=teller(json_file))
+    with unwinding():
+        result = run_bench(model, device, precisions or (), audio, steps=steps or (), told=teller(json_file))
     print(table(result))
     if not passed(result):
         raise typer.Exit(1)
+
+
+def _refuse_options(context: typer.Context, command: str) -> None:
+    """Raise SettingsError for options before the name of a subcommand, which would be ignored."""
+    from pipeline.errors import SettingsError
+
+    sources = [(one, context.get_parameter_source(one.name or "")) for one in context.command.params]
+    given = [one for one, source in sources if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise SettingsError(
+            f"{given[0].opts[0]} stands before {command!r}, where only options of the engine's own benchmark stand. "
+            f"Put options of {command!r} behind its name; `voxmill bench {command} --help` lists them."
+        )
 
 
 @bench.command("read")
@@ -51,9 +67,11 @@ def reading(
     json_file: JsonFile = None,
 ) -> None:
     """Reading, by format: times real time on one core, beside librosa.load and soundfile with soxr."""
+    from actors.bench.terminated import unwinding
     from pipeline.bench.read import bench_read, table
 
-    result = bench_read(speech, rounds)
+    with unwinding():
+        result = bench_read(speech, rounds)
     _show(result, table(result), json_file)
 
 
@@ -78,21 +96,23 @@ def files_to_codes(
     json_file: JsonFile = None,
 ) -> None:
     """Files to codes: upstream in three ways, Ray Data by its documentation, voxmill; in turns, a process each."""
+    from actors.bench.terminated import unwinding
     from pipeline.bench.race import PEERS, bench_pipeline
     from pipeline.bench.race_table import race_table
 
-    result = bench_pipeline(
-        speech,
-        model,
-        minutes=minutes,
-        rounds=rounds,
-        longest_s=longest_s,
-        device=device,
-        precision=precision,
-        threads=threads,
-        peers=peers or tuple(PEERS),
-        tell=lambda line: print(f"voxmill: {line}", file=sys.stderr, flush=True),
-    )
+    with unwinding():
+        result = bench_pipeline(
+            speech,
+            model,
+            minutes=minutes,
+            rounds=rounds,
+            longest_s=longest_s,
+            device=device,
+            precision=precision,
+            threads=threads,
+            peers=peers or tuple(PEERS),
+            tell=lambda line: print(f"voxmill: {line}", file=sys.stderr, flush=True),
+        )
     _show(result, race_table(result), json_file)
 
 

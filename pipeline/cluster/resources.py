@@ -21,8 +21,13 @@ CPU_BLOCK_MB = 4.0
 """44 s of audio a call: a few seconds of two cores, so that progress shows and little is lost when stopped."""
 
 
-TASKS_IN_FLIGHT = 3
-"""Blocks that an actor has in hand: one in work, two on their way. Ray grows a pool that has more than 1.75."""
+GPU_CALLS = 2
+"""Blocks that a GPU actor works on: Ray fetches and stores those of one call while the other is on the device. It runs
+the pool's code itself for one call at a time, so that a process still dies over one block."""
+
+
+TASKS_IN_FLIGHT = {1: 3, GPU_CALLS: 4}
+"""Blocks that an actor has in hand, by how many it works on. Ray grows a pool that has over 1.75 times as many."""
 
 
 MAX_TASK_RETRIES = 20
@@ -61,12 +66,14 @@ class PoolPlan:
 
         Ray 2.60 deprecates `max_task_retries` here but has no other place for it; `data_context` keeps that quiet.
         """
+        calls = GPU_CALLS if self.gpus else 1
         return {
             "compute": ActorPoolStrategy(
                 min_size=self.least,
                 max_size=self.most,
                 initial_size=self.actors,
-                max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT,
+                max_tasks_in_flight_per_actor=TASKS_IN_FLIGHT[calls],
+                max_concurrent_calls_per_actor=calls,
             ),
             "num_cpus": self.cpus,
             "num_gpus": self.gpus or None,

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES, frame_count
 from actors.device import cpu_has_bf16
+from actors.pools.arrow import to_pcm16
 from actors.qwen import load_network, load_upstream
 from pipeline.errors import BadCodes, DeviceError, DeviceOutOfMemory, NonFiniteAudio, SettingsError, UnsupportedAudio
 from tests.helpers.signals import decibels, hard_cases, noise, padded, random_codes
@@ -97,6 +98,15 @@ def test_long_codes_decode_as_the_whole_sequence_does(codec: Codec, small_model:
     assert decibels(codec.decode([codes])[0], whole) >= 90
 
 
+@pytest.mark.parametrize("way", ["codec", "batching"])
+def test_waves_rounded_by_the_engine_are_those_rounded_later(request: pytest.FixtureRequest, way: str) -> None:
+    engine: Codec = request.getfixturevalue(way)
+    codes = [random_codes(frames, seed=frames) for frames in (30, 0, 1)]
+    for wave, pcm in zip(engine.decode(codes), engine.decode(codes, pcm16=True), strict=True):
+        assert pcm.dtype == np.int16
+        assert np.array_equal(pcm, to_pcm16(wave))
+
+
 def test_batch_mates_and_order_change_nothing(codec: Codec, batching: Codec) -> None:
     waves = [noise(samples, seed=index) for index, samples in enumerate((30_000, 1, 0, 77_777, 1921, 48_000, 30_001))]
     alone = [codec.encode([wave])[0] for wave in waves]
@@ -159,7 +169,7 @@ def test_hard_signals_stay_finite(small_model: Path, precision: str) -> None:
         (np.zeros((2, 10), np.float32), UnsupportedAudio, "float32 [2, 10]"),
         (np.zeros(10, np.int16), UnsupportedAudio, "int16 [10]"),
         ([0.0], UnsupportedAudio, "list"),
-        (np.full(10, np.nan, np.float32), NonFiniteAudio, "NaN"),
+        (np.append(np.zeros(100_000, np.float32), np.float32(np.nan)), NonFiniteAudio, "NaN"),
         (np.full(10, np.inf, np.float32), NonFiniteAudio, "infinity"),
     ],
 )

@@ -13,6 +13,7 @@ from torch import Tensor
 import actors.codec
 from actors.codec import Codec
 from actors.errors import NonFiniteAudio
+from actors.pools.arrow import to_pcm16
 from tests.helpers.signals import noise, random_codes
 
 LOUD = "encoder.encoder.layers.0.conv.weight"
@@ -65,6 +66,9 @@ def test_the_wave_of_codes_that_overflow_is_that_of_fp32(
     assert codec.overflows == 1
     assert np.array_equal(waves[1], exact.decode([huge])[0])
     assert np.array_equal(waves[0], waves[2])
+    rounded = codec.decode([fine, huge, fine], pcm16=True)
+    assert codec.overflows == 2
+    assert [np.array_equal(pcm, to_pcm16(wave)) for pcm, wave in zip(rounded, waves, strict=True)] == [True] * 3
 
 
 @pytest.mark.parametrize(("part", "name"), [("encode", LOUD), ("decode", ENTRY)])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -178,6 +179,39 @@ def test_figures_and_their_table(tmp_path: Path) -> None:
 def test_unknown_peers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert voxmill("bench", "pipeline", "--peer", "nobody") == 2
     assert "--peer nobody; it can be lists, clips, threads, ray, voxmill" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "command"), [(("--model", "demo"), "read"), (("--step", "speed"), "pipeline")])
+def test_options_before_a_subcommand_are_refused(
+    capsys: pytest.CaptureFixture[str], option: tuple[str, str], command: str
+) -> None:
+    assert voxmill("bench", *option, command) == 2
+    assert f"{option[0]} stands before {command!r}" in capsys.readouterr().err
+
+
+STOPPED = """
+import os, sys, tempfile
+from pathlib import Path
+from actors.bench.terminated import unwinding
+from pipeline.bench.watch import spend
+
+with unwinding(), tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:
+    log, child = Path(sys.argv[1], "log"), "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    spend([sys.executable, "-c", child], os.environ, log)
+"""
+
+
+def test_a_terminated_benchmark_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with subprocess.Popen([sys.executable, "-c", STOPPED, str(tmp_path)]) as bench:
+        while not (log.exists() and log.read_text().endswith("\n")):
+            assert bench.poll() is None
+            time.sleep(0.02)
+        child = psutil.Process(int(log.read_text()))
+        bench.terminate()
+        assert bench.wait(20) == 143
+    assert not child.is_running()
+    assert list(tmp_path.iterdir()) == [log]
 
 
 def test_each_way_runs_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:

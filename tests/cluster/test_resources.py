@@ -64,6 +64,14 @@ def test_an_elastic_pool_starts_full(values: dict[str, Any], expected: tuple[int
     assert (strategy.initial_size, strategy.min_size, strategy.max_size) == expected
 
 
+@pytest.mark.parametrize(("cluster", "calls"), [({"CPU": 4.0}, 1), ({"CPU": 4.0, "GPU": 1.0}, 2)])
+def test_a_gpu_computes_while_blocks_of_another_call_are_moved(cluster: dict[str, float], calls: int) -> None:
+    strategy = allot(settings(), cluster, BOTH).pools["encode"].arguments()["compute"]
+    assert strategy.max_concurrent_calls_per_actor == calls
+    assert not strategy.enable_true_multi_threading  # the pool's own code, and the ledger, know one call at a time
+    assert strategy.max_tasks_in_flight_per_actor / calls > 1.75  # else Ray never grows the pool
+
+
 def test_gpu_nodes_that_come_on_demand_are_waited_for() -> None:
     values = {"device": "cuda", "encode__max_actors": 8, "decode__max_actors": 8}
     resources = allot(settings(**values), {"CPU": 4.0}, BOTH)

@@ -22,7 +22,7 @@ from torch.utils import cpp_extension
 from actors.bench.trace import traced
 from actors.config import CodecConfig
 from actors.device import PRECISIONS
-from actors.network.decoder import Decoder, decoder, latent_rows
+from actors.network.decoder import Decoder, decoder, latent_rows, rounded
 from actors.network.encoder import Encoder, encode_rows, encoder
 from actors.network.weights import Weights
 from actors.random_model import save_random_checkpoint, small_config
@@ -94,11 +94,12 @@ def encoded(weights: Encoder, way: Way) -> Tensor:
 
 
 def decoded(weights: Decoder, way: Way) -> Tensor:
-    """As `decode_codes`, to samples on the device."""
+    """As `decode_codes` for the decode pool, to int16 samples on the device."""
     latents = latent_rows(weights, way, np.zeros((sum(FRAMES), 16), np.int16), FRAMES)
     assert (latents.dtype, latents.device) == (way.dtype, CUDA)
     tiled = Tiled(weights.convolutions, weights.halo, way)
-    return joined(tiled.pieces(on_device(weights.row, way), FRAMES), sum(FRAMES))
+    pieces = tiled.pieces(on_device(weights.row, way), FRAMES)
+    return joined(map(rounded, pieces), sum(FRAMES))
 
 
 def streamed_codes(weights: Encoder, way: Way) -> Tensor:

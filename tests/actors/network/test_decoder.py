@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from actors.network.activations import snake
-from actors.network.decoder import Decoder
+from actors.network.decoder import NO_SAMPLE, Decoder, rounded
 from actors.network.weights import open_weights
+from actors.pools.arrow import to_pcm16
 from actors.qwen import load_network
 from tests.helpers.engine import CPU, decoder_of
+from tests.helpers.signals import noise
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,15 @@ def test_snake_is_finite_where_upstreams_guard_underflows(tmp_path: Path, dtype:
     out = torch.empty_like(x)
     layer(x, out)
     torch.testing.assert_close(out.double(), expected, rtol=1e-2 if dtype == torch.float16 else 1e-5, atol=1e-2)
+
+
+def test_samples_are_rounded_as_the_host_rounds_them() -> None:
+    """Where two samples are equally near, and just beside: every half of the scale and its neighbours, both signs."""
+    halves = (np.arange(32_767, dtype=np.float32) + np.float32(0.5)) / np.float32(32_767)
+    near = [halves, np.nextafter(halves, np.float32(0)), np.nextafter(halves, np.float32(1))]
+    odd = np.float32([0, 1, np.nextafter(np.float32(1), np.float32(0)), 1e-40, 1.4e-45, 2**-149, 1.1754944e-38])
+    samples = np.concatenate([*near, odd, noise(100_000).clip(-1, 1)])
+    samples = np.concatenate([samples, -samples])
+    assert np.array_equal(rounded(torch.from_numpy(samples)).numpy(), to_pcm16(samples))
+    assert to_pcm16(samples).min() > NO_SAMPLE
+    assert rounded(torch.tensor([torch.nan, -1.0])).tolist() == [NO_SAMPLE, -32_767]

@@ -1,12 +1,13 @@
 """Cutting, joining and reach: pure arithmetic."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from actors.tiling.tiles import Reach, batches, cut, left_reach, offsets, rows_kept, rows_read, whole
+from actors.tiling.tiles import Reach, batches, cut, left_reach, offsets, rows_of_tiles, whole
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=6)
 CONVS = st.builds(Reach, kernel=st.integers(1, 7), stride=st.just(1), dilation=st.integers(1, 3))
@@ -29,11 +30,12 @@ def test_tiles_read_their_halo_and_fit_one_shape(frames: list[int], tile: int, h
         assert t.stop == frames[t.recording] or t.stop - t.start == halo + tile
 
 
-def test_rows_of_a_tile_that_ends_early() -> None:
-    tile = cut([9], 4, 2)[-1]
-    assert tuple(tile) == (0, 4, 6, 9)
-    assert rows_read(tile, 100, 6, -1) == [104, 105, 106, 107, 108, -1]
-    assert list(rows_kept(tile)) == [2, 3, 4]
+def test_rows_of_tiles_that_end_early_in_a_batch_that_is_not_full() -> None:
+    tiles = cut([9, 3], 4, 2)[1:]
+    assert [tuple(tile) for tile in tiles] == [(0, 4, 6, 9), (1, 0, 0, 3)]
+    read, kept = rows_of_tiles(tiles, (104, 112), np.array([100, 109]), (3, 6))
+    assert read.reshape(3, 6).tolist() == [[0, 1, 2, 3, 4, 8], [5, 6, 7, 8, 8, 8], [8] * 6]
+    assert kept.tolist() == [2, 3, 4, 6, 7, 8]
 
 
 @pytest.mark.parametrize(("samples", "units"), [(0, 0), (1, 1), (1919, 1), (1920, 1), (1921, 2)])

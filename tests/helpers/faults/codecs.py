@@ -46,11 +46,11 @@ class Mute:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
 
-    def decode(self, codes: list[np.ndarray]) -> list[np.ndarray]:
+    def decode(self, codes: list[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
         """As the codec's own."""
         if any(len(one) < MUTE_FRAMES for one in codes):
             raise BadCodes("too short for this codec")
-        return self.codec.decode(codes)
+        return self.codec.decode(codes, pcm16)
 
 
 class Slow:

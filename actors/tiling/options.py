@@ -1,0 +1,71 @@
+"""Choices for speed, a device and a half of the network -> how that half's convolutions run."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from actors.contract import FRAME_RATE, FRAME_SAMPLES
+from actors.errors import SettingsError
+from actors.tiling.cuda_graphs import accelerated
+from actors.tiling.run_tiles import Tiled, Way
+from actors.tiling.stack import Stack
+
+TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 25, ("cuda", "decode"): 40}
+"""Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short enough for the
+caches. On CUDA those that compute the fewest frames, by arithmetic, of clips of 1 to 35 s (median 6 s): a halo of 2 or
+10 frames is computed twice, and about half of a recording's last tile is padding."""
+CUDA_TILES = 32
+"""Tiles at once on CUDA, whatever memory is free: kernels are chosen by shape, and with them how they round. More of
+them pad more in the last batch: of 350 s of such clips 1.53 times the frames are encoded by 64, 1.34 times by 32. Where
+they do not fit, `within_memory` halves them, and codes may differ in ties from those of a larger device."""
+WIDEST = 96
+"""Channels of the official network at the full rate, in the decoder."""
+MAX_FRAMES = 2**31 // (FRAME_SAMPLES * WIDEST)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices for speed. They do not change the codes, except by TF32 and float rounding."""
+
+    tile_s: float | None
+    tile_batch: int | None
+    accelerate: str  # none, graphs or compile
+    tf32: bool
+
+
+class Half(Protocol):
+    """An encoder or a decoder, as far as its convolutions go."""
+
+    @property
+    def convolutions(self) -> Stack:
+        """The stack."""
+
+    @property
+    def halo(self) -> int:
+        """Frames before a tile with which it is exact."""
+
+    @property
+    def row(self) -> int:
+        """Width of a frame of the stack's input."""
+
+
+def choose_tiles(
+    part: str, half: Half, device: torch.device, dtype: torch.dtype, options: Options
+) -> tuple[Tiled, Options]:
+    """How `part` (encode, decode) runs on this device, and the options as they hold: what cannot be compiled is not.
+
+    Raises SettingsError where tiles are too many or too long.
+    """
+    tile = TILES[device.type, part] if options.tile_s is None else max(1, round(options.tile_s * FRAME_RATE))
+    batch = options.tile_batch or (CUDA_TILES if device.type == "cuda" else None)
+    if batch is not None and batch * (half.halo + tile) >= MAX_FRAMES:
+        raise SettingsError(
+            f"tile_batch {batch} of tiles of {tile} frames are too much at once for kernels that count in 32 bits:"
+            f" with halos of {half.halo} frames there may be {MAX_FRAMES} frames. Lower tile_batch or tile_s."
+        )
+    shape = (batch or 1, half.halo + tile, half.row)
+    stack, how = accelerated(half.convolutions, options.accelerate, torch.zeros(shape, dtype=dtype, device=device))
+    if how == "compile":
+        batch = shape[0]  # compiled code has one static shape and no carried state
+    return Tiled(stack, half.halo, Way(device, dtype, tile, batch, options.tf32)), replace(options, accelerate=how)
