@@ -73,6 +73,8 @@ from pipeline.waves import decode_codes
 
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
+ROWS_OF_A_TABLE = 64
+"""A reader hands so many short rows at most to Ray at once."""
 MOST_AVOIDED = 50
 """Nodes that are named in each read task; where more fail to fetch, it is not their fault."""
 
@@ -264,7 +266,8 @@ def graph(
 ) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
-    read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
+    rules = {"how": job.reading, "carried": planned.carried, "partial": partial}
+    read = functools.partial(read_chunks, **rules, most_rows=ROWS_OF_A_TABLE)
     attempts, stall_s = RemoteLedger(kept["ledger"]), job.settings.stall_s
     meter, census, containers = kept["meter"], kept["census"], kept["containers"]
     seen = probes(planned.tasks, job.settings.input.access)
