@@ -59,7 +59,7 @@ from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.transient import lasting
-from pipeline.run.write import write_failures, write_parts, write_parts_and_shards
+from pipeline.run.write import write_failures, write_in_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
@@ -320,14 +320,22 @@ def graph(
             batch_format="pyarrow",
             num_cpus=0.5,
         )
-    # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory.
+    # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory. Ray gathers blocks
+    # until they have `batch_size` rows, but calls a function once more for the rest of the last one: that function is
+    # `gathered`, and the one behind it, fused with it, gets all of them.
+    how: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": 0.25}
+    rows = rows.map_batches(gathered, batch_size=resources.rows_per_part, **how)
     return rows.map_batches(
-        functools.partial(timed, write_parts, meter, "write"),
-        fn_args=(job.fs, job.run, job.check_lock),
-        batch_size=resources.rows_per_part,
-        batch_format="pyarrow",
-        num_cpus=0.25,
+        functools.partial(timed, write_in_parts, meter, "write"),
+        fn_args=(job.fs, job.run, resources.rows_per_part, job.check_lock),
+        batch_size=None,
+        **how,
     )
+
+
+def gathered(rows: pa.Table) -> pa.Table:
+    """The rows as they are."""
+    return rows
 
 
 def elsewhere(nodes: frozenset[str]) -> dict[str, Any]:
