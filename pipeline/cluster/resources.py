@@ -34,6 +34,10 @@ MOST_THREADS = 8
 """Of a CPU actor: an operation of a tile is too small to gain from more. Machines with more cores get more actors."""
 
 
+COSTS = {"encode": 5.3, "decode": 62.0}
+"""GFLOP for a second of audio, by the official sizes."""
+
+
 ACTOR_BYTES = 2 * 2**30
 """Of a CPU actor of the official size at its peak (1.6 GiB to encode an hour in one call, 1.8 to decode it)."""
 
@@ -106,7 +110,8 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
         raise DeviceError(
             "precision 'fp16' on a CPU takes minutes for seconds of audio. Use 'fp32' or 'bf16', or a GPU."
         )
-    pools = {stage: _pool(getattr(settings, stage), device, cluster, len(stages)) for stage in stages}
+    threads = {stage: max(1, math.ceil(cpus * COSTS[stage] / max(COSTS[one] for one in stages))) for stage in stages}
+    pools = {stage: _pool(getattr(settings, stage), device, cluster, threads[stage], len(stages)) for stage in stages}
     _check_fits(list(pools.values()), cpus, math.inf if grows else gpus)
     free = cpus - sum(pool.actors * pool.cpus for pool in pools.values())
     default_mb = GPU_BLOCK_MB if device == "cuda" else CPU_BLOCK_MB
@@ -120,30 +125,23 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
     )
 
 
-def _pool(pool: Pool, device: str, cluster: dict[str, float], pools: int) -> PoolPlan:
-    """One actor of each pool on every GPU, or for every MOST_THREADS cores; between its bounds, where it has some.
+def _pool(pool: Pool, device: str, cluster: dict[str, float], threads: int, pools: int) -> PoolPlan:
+    """One actor of each pool on every GPU, or one for every MOST_THREADS of its threads; between its bounds, if any.
 
-    On CPUs each pool may use all cores. Decoding takes 12 times as long as encoding (62 and 5.3 GFLOP for a second of
-    audio), so shares of equal size would leave the encoder's half idle. A thread that waits sleeps (see load.py): what
-    one pool does not use is the other's, and the readers'.
+    On CPUs the pool that costs most has a thread for every core, the other one as many as keep up with it. That is more
+    threads than cores, but one that waits sleeps (see load.py); equal shares would leave the encoder's half idle.
     """
-    cpus, gpus = cluster.get("CPU", 0.0), cluster.get("GPU", 0.0)
-    actors = pool.actors or max(1, int(gpus) if device == "cuda" else _cpu_actors(cluster, pools))
+    fit = int(min(threads // MOST_THREADS, cluster.get("memory", math.inf) / (pools * ACTOR_BYTES)))
+    actors = pool.actors or max(1, int(cluster.get("GPU", 0.0)) if device == "cuda" else fit)
     elastic = pool.min_actors is not None or pool.max_actors is not None
     most = pool.max_actors or max(actors, pool.min_actors or 1)
     least = min(pool.min_actors or (1 if elastic else actors), most)
     actors = min(max(actors, least), most)
     if device == "cuda":
         return PoolPlan(actors, least, most, pool.gpus or 1 / pools, pool.cpus or 0.0, pool.threads)
-    threads = pool.threads or min(MOST_THREADS, max(1, int(cpus) // actors))
+    each = pool.threads or min(MOST_THREADS, max(1, threads // actors))
     cpus_each = (0.0 if elastic else POOL_CPUS) if pool.cpus is None else pool.cpus
-    return PoolPlan(actors, least, most, 0.0, cpus_each, threads)
-
-
-def _cpu_actors(cluster: dict[str, float], pools: int) -> int:
-    """Actors of each pool: of MOST_THREADS threads each, as far as there is memory for their weights."""
-    fit = cluster.get("memory", math.inf) / (pools * ACTOR_BYTES)
-    return int(min(cluster.get("CPU", 0.0) // MOST_THREADS, fit))
+    return PoolPlan(actors, least, most, 0.0, cpus_each, each)
 
 
 def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:
