@@ -59,7 +59,7 @@ from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.transient import lasting
-from pipeline.run.write import write_failures, write_parts, write_parts_and_shards
+from pipeline.run.write import write_failures, write_in_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
@@ -73,6 +73,8 @@ from pipeline.waves import decode_codes
 
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
+ROWS_OF_A_TABLE = 64
+"""A reader hands so many short rows at most to Ray at once."""
 MOST_AVOIDED = 50
 """Nodes that are named in each read task; where more fail to fetch, it is not their fault."""
 
@@ -264,7 +266,8 @@ def graph(
 ) -> ray.data.Dataset:
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
     resources, pools = job.resources, job.resources.pools
-    read = functools.partial(read_chunks, how=job.reading, carried=planned.carried, partial=partial)
+    rules = {"how": job.reading, "carried": planned.carried, "partial": partial}
+    read = functools.partial(read_chunks, **rules, most_rows=ROWS_OF_A_TABLE)
     attempts, stall_s = RemoteLedger(kept["ledger"]), job.settings.stall_s
     meter, census, containers = kept["meter"], kept["census"], kept["containers"]
     seen = probes(planned.tasks, job.settings.input.access)
@@ -317,14 +320,22 @@ def graph(
             batch_format="pyarrow",
             num_cpus=0.5,
         )
-    # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory.
+    # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory. Ray gathers blocks
+    # until they have `batch_size` rows, but calls a function once more for the rest of the last one: that function is
+    # `gathered`, and the one behind it, fused with it, gets all of them.
+    how: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": 0.25}
+    rows = rows.map_batches(gathered, batch_size=resources.rows_per_part, **how)
     return rows.map_batches(
-        functools.partial(timed, write_parts, meter, "write"),
-        fn_args=(job.fs, job.run, job.check_lock),
-        batch_size=resources.rows_per_part,
-        batch_format="pyarrow",
-        num_cpus=0.25,
+        functools.partial(timed, write_in_parts, meter, "write"),
+        fn_args=(job.fs, job.run, resources.rows_per_part, job.check_lock),
+        batch_size=None,
+        **how,
     )
+
+
+def gathered(rows: pa.Table) -> pa.Table:
+    """The rows as they are."""
+    return rows
 
 
 def elsewhere(nodes: frozenset[str]) -> dict[str, Any]:

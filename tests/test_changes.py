@@ -231,7 +231,7 @@ def test_chunks_of_different_fingerprints_are_never_joined(tmp_path: Path) -> No
 
 
 def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path) -> None:
-    from pipeline.read import SourceFile
+    from pipeline.read.source_file import SourceFile
     from pipeline.sources.formats import recordings
 
     write_files(tmp_path, {"a.wav": b"1"})

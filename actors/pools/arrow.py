@@ -58,10 +58,15 @@ def to_pcm16(wave: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(wave, -1.0, 1.0) * 32767.0).astype(np.int16)
 
 
+def lists_array(arrays: list[np.ndarray | None], dtype: type[np.generic]) -> pa.LargeListArray:
+    """[T] of `dtype` each, or None -> one Arrow array of large_list; a single one is not copied."""
+    present = [array for array in arrays if array is not None]
+    flat = present[0] if len(present) == 1 else np.concatenate([*present, np.empty(0, dtype)])
+    lengths = [0 if array is None else len(array) for array in arrays]
+    offsets = pa.array(np.cumsum([0, *lengths]))
+    return pa.LargeListArray.from_arrays(offsets, pa.array(flat), mask=pa.array([array is None for array in arrays]))
+
+
 def waves_array(waves: list[np.ndarray | None]) -> pa.LargeListArray:
     """int16 [T] each, or None -> one Arrow array of large_list<int16>."""
-    present = [wave for wave in waves if wave is not None]
-    flat = np.concatenate(present) if present else np.empty(0, np.int16)
-    lengths = [0 if wave is None else len(wave) for wave in waves]
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    return pa.LargeListArray.from_arrays(offsets, pa.array(flat), mask=pa.array([wave is None for wave in waves]))
+    return lists_array(waves, np.int16)

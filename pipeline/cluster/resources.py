@@ -38,6 +38,18 @@ POOL_CPUS = 0.25
 """What a CPU actor reserves of Ray's CPUs: its threads come and go with the readers', and readers must always fit."""
 
 
+MOST_THREADS = 8
+"""Of a CPU actor: an operation of a tile is too small to gain from more. Machines with more cores get more actors."""
+
+
+COSTS = {"encode": 5.3, "decode": 62.0}
+"""GFLOP for a second of audio, by the official sizes."""
+
+
+ACTOR_BYTES = 2 * 2**30
+"""Of a CPU actor of the official size at its peak (1.6 GiB to encode an hour in one call, 1.8 to decode it)."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """What this run uses. `device` is "cpu" or "cuda"; blocks are in bytes."""
@@ -108,7 +120,8 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
         raise DeviceError(
             "precision 'fp16' on a CPU takes minutes for seconds of audio. Use 'fp32' or 'bf16', or a GPU."
         )
-    pools = {stage: _pool(getattr(settings, stage), device, cpus, gpus, len(stages)) for stage in stages}
+    threads = {stage: max(1, math.ceil(cpus * COSTS[stage] / max(COSTS[one] for one in stages))) for stage in stages}
+    pools = {stage: _pool(getattr(settings, stage), device, cluster, threads[stage], len(stages)) for stage in stages}
     _check_fits(list(pools.values()), cpus, math.inf if grows else gpus)
     free = cpus - sum(pool.actors * pool.cpus for pool in pools.values())
     readers = settings.input.readers or max(1, int(free))
@@ -125,24 +138,29 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
 
 def _gpu_block_mb(cluster: dict[str, float], readers: int, pools: list[PoolPlan]) -> float:
     """As large as memory allows: two blocks wait for each reader, TASKS_IN_FLIGHT for each actor."""
-    blocks = 2 * readers + TASKS_IN_FLIGHT * sum(pool.actors for pool in pools)
+    blocks = 2 * readers + TASKS_IN_FLIGHT[GPU_CALLS] * sum(pool.actors for pool in pools)
     free = MEMORY_SHARE * min(cluster.get("object_store_memory", 0.0), cluster.get("memory", 0.0))
     least, most = GPU_BLOCK_MB
     return min(max(free / blocks / 2**20, least), most)
 
 
-def _pool(pool: Pool, device: str, cpus: float, gpus: float, pools: int) -> PoolPlan:
-    """One actor of each pool on every GPU, or one CPU actor of each pool; between its bounds, where it has some."""
-    actors = pool.actors or (max(1, int(gpus)) if device == "cuda" else 1)
+def _pool(pool: Pool, device: str, cluster: dict[str, float], threads: int, pools: int) -> PoolPlan:
+    """One actor of each pool on every GPU, or one for every MOST_THREADS of its threads; between its bounds, if any.
+
+    On CPUs the pool that costs most has a thread for every core, the other one as many as keep up with it. That is more
+    threads than cores, but one that waits sleeps (see load.py); equal shares would leave the encoder's half idle.
+    """
+    fit = int(min(threads // MOST_THREADS, cluster.get("memory", math.inf) / (pools * ACTOR_BYTES)))
+    actors = pool.actors or max(1, int(cluster.get("GPU", 0.0)) if device == "cuda" else fit)
     elastic = pool.min_actors is not None or pool.max_actors is not None
     most = pool.max_actors or max(actors, pool.min_actors or 1)
     least = min(pool.min_actors or (1 if elastic else actors), most)
     actors = min(max(actors, least), most)
     if device == "cuda":
         return PoolPlan(actors, least, most, pool.gpus or 1 / pools, pool.cpus or 0.0, pool.threads)
-    threads = pool.threads or max(1, int(cpus) // (pools * actors))
+    each = pool.threads or min(MOST_THREADS, max(1, threads // actors))
     cpus_each = (0.0 if elastic else POOL_CPUS) if pool.cpus is None else pool.cpus
-    return PoolPlan(actors, least, most, 0.0, cpus_each, threads)
+    return PoolPlan(actors, least, most, 0.0, cpus_each, each)
 
 
 def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.cluster.resources import Resources, allot
+from pipeline.cluster.resources import ACTOR_BYTES, MOST_THREADS, Resources, allot
 from pipeline.doctor.cost import Measured
 from pipeline.doctor.predict import Prediction, predict
 from pipeline.errors import DeviceError
@@ -10,10 +10,6 @@ from pipeline.settings import Settings
 
 WORTH = 1.1
 """Times faster than as it is set: less is within what measurements differ."""
-ACTOR_BYTES = 2 * 2**30
-"""Of a CPU actor of the official size at its peak (1.6 GiB to encode an hour in one call, 1.8 to decode it)."""
-FEW_THREADS = 8
-"""Convolutions of a tile gain little from more; so many actors of as many threads are tried too."""
 
 HOUR_S = 3600.0
 
@@ -25,10 +21,10 @@ def config_file(resources: Resources, on_cluster: bool) -> str:
 
 
 def thread_counts(resources: Resources, cores: float) -> dict[str, list[int | None]]:
-    """For each pool the numbers of threads to measure: as it is set; on a CPU also every core, and FEW_THREADS."""
+    """For each pool the numbers of threads to measure: as it is set; on a CPU also every core, and MOST_THREADS."""
     if resources.device == "cuda":
         return {stage: [pool.threads] for stage, pool in resources.pools.items()}
-    other = [max(1, int(cores)), *([FEW_THREADS] if cores > FEW_THREADS else [])]
+    other = [max(1, int(cores)), *([MOST_THREADS] if cores > MOST_THREADS else [])]
     return {stage: list(dict.fromkeys([pool.threads, *other])) for stage, pool in resources.pools.items()}
 
 

@@ -4,6 +4,7 @@ A part's name is a hash of what is in it, so that a retried write replaces its o
 """
 
 import hashlib
+import itertools
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -62,6 +63,17 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None =
     if len(skipped):
         write_failures(skipped, fs, run, before, SKIPPED)
     return pa.Table.from_pylist([values])
+
+
+def write_in_parts(
+    rows: pa.Table, fs: FileSystem, run: str, rows_per_part: int, before: Check | None = None
+) -> pa.Table:
+    """`write_parts` of pieces of equal size, each of `rows_per_part` to twice as many: no small part is left over."""
+    pieces = max(1, len(rows) // rows_per_part)
+    bounds = [len(rows) * piece // pieces for piece in range(pieces + 1)]
+    return pa.concat_tables(
+        write_parts(rows.slice(low, high - low), fs, run, before) for low, high in itertools.pairwise(bounds)
+    )
 
 
 def write_parts_and_shards(

@@ -11,7 +11,7 @@ from pipeline.doctor.cost import ALONE, Cost, Measured
 from pipeline.doctor.machine import Machine
 from pipeline.doctor.predict import predict
 from pipeline.doctor.report import Wanted, _benchmark, _concluded, _of_trial, in_words, on_gpus
-from pipeline.settings import Settings
+from pipeline.settings import Settings, load_settings
 from tests.helpers.commands import speak, voxmill
 
 COSTS = {"read": (0.001, 0.001), "encode": (0.05, 0.05), "decode": (0.9, 0.9), "write": (0.001, 0.001)}
@@ -65,16 +65,17 @@ def test_a_run(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_predictions_in_words(tmp_path: Path) -> None:
-    resources = allot(Settings(), {"CPU": 2.0}, ("encode", "decode"))
+    settings = load_settings(None, {"encode.threads": 1, "decode.threads": 1})
+    resources = allot(settings, {"CPU": 2.0}, ("encode", "decode"))
     machine = Machine([], None, {"CPU": 2.0}, resources, 2.0, 0)
-    report = _concluded(Settings(), wanted(tmp_path, 10.0), machine, [], measured("full-size"))
+    report = _concluded(settings, wanted(tmp_path, 10.0), machine, [], measured("full-size"))
     assert report.better == {"decode.threads": 2}
     assert report.findings[0].advice == "--set decode.threads=2"
     assert len(report.predictions) == 1
     assert report.predictions[0].startswith("10 h of audio here: 9.0 h, 1.1x real time; the bottleneck is the decode")
     demo = in_words(predict(36.0, measured("the demo model"), resources, 2.0, 0.0), measured("the demo model"))
     assert "with the demo model, which is faster than the official one" in demo
-    busy = _concluded(Settings(), wanted(tmp_path), machine, [], measured("full-size", 0.5))
+    busy = _concluded(settings, wanted(tmp_path), machine, [], measured("full-size", 0.5))
     assert (busy.better, len(busy.predictions)) == ({}, 2)
     assert all("busy machine" in line for line in busy.predictions)
 

@@ -18,8 +18,36 @@ def settings(**values: Any) -> Any:
 def test_a_laptop_gets_one_actor_each_and_a_reader() -> None:
     resources = allot(settings(), {"CPU": 2.0}, BOTH)
     assert (resources.device, resources.precision, resources.readers) == ("cpu", "fp32", 1)
-    assert [(pool.actors, pool.gpus, pool.threads) for pool in resources.pools.values()] == [(1, 0.0, 1), (1, 0.0, 1)]
-    assert allot(settings(), {"CPU": 2.0}, ("encode",)).pools["encode"].threads == 2
+    assert [(pool.actors, pool.gpus) for pool in resources.pools.values()] == [(1, 0.0), (1, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "encode", "decode", "alone"),
+    [
+        (2, (1, 1), (1, 2), (1, 2)),
+        (4, (1, 1), (1, 4), (1, 4)),
+        (8, (1, 1), (1, 8), (1, 8)),
+        (12, (1, 2), (1, 8), (1, 8)),
+        (16, (1, 2), (2, 8), (2, 8)),
+        (64, (1, 6), (8, 8), (8, 8)),
+    ],
+)
+def test_decoding_may_use_all_cores_and_encoding_keeps_up(cores: int, encode: Any, decode: Any, alone: Any) -> None:
+    both = allot(settings(), {"CPU": float(cores)}, BOTH).pools
+    assert {stage: (pool.actors, pool.threads) for stage, pool in both.items()} == {"encode": encode, "decode": decode}
+    (pool,) = allot(settings(), {"CPU": float(cores)}, ("encode",)).pools.values()
+    assert (pool.actors, pool.threads) == alone
+
+
+def test_threads_of_actors_that_are_given() -> None:
+    pools = allot(settings(decode__actors=2, encode__threads=3), {"CPU": 8.0}, BOTH).pools
+    assert [(pool.actors, pool.threads) for pool in pools.values()] == [(1, 3), (2, 4)]
+
+
+def test_actors_fit_into_memory() -> None:
+    pools = allot(settings(), {"CPU": 64.0, "memory": 13.0 * 2**30}, BOTH).pools
+    assert [(pool.actors, pool.threads) for pool in pools.values()] == [(1, 6), (3, 8)]
+    assert allot(settings(), {"CPU": 64.0, "memory": 1.0}, BOTH).pools["decode"].actors == 1
 
 
 def test_every_gpu_gets_an_actor_of_each_pool() -> None:
@@ -34,8 +62,8 @@ def test_every_gpu_gets_an_actor_of_each_pool() -> None:
     [
         (0, 0, 32),  # what the blocks are where Ray does not say
         (2, 100, 32),
-        (10, 100, 67),  # 2 * 32 and 3 * 4 blocks in half of it
-        (100, 10, 67),
+        (10, 100, 64),  # 2 * 32 and 4 * 4 blocks in half of it
+        (100, 10, 64),
         (100, 100, 256),
     ],
 )

@@ -17,7 +17,7 @@ from actors.pools.arrow import mark_failures
 from pipeline.audio.wav import wave_header
 from pipeline.errors import OutputError
 from pipeline.run.layout import WaveKind, parts, wave_path
-from pipeline.run.write import write_parts, write_table
+from pipeline.run.write import write_in_parts, write_parts, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves, without_wave, write_waves
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from tests.helpers.rows import coded_row, codes_of, failed_row, wave_row
@@ -36,6 +36,19 @@ def test_codes_and_failures_go_to_their_parts(tmp_path: Path) -> None:
     assert failures.schema.equals(FAILURES_SCHEMA)
     assert failures.to_pylist()[0]["message"] == "b is broken"
     assert (written["recordings"], written["samples"], written["frames"], written["failures"]) == (1, 1921, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "rows_per_part", "expected"),
+    [(7, 8, [7]), (8, 8, [8]), (15, 8, [15]), (16, 8, [8, 8]), (17, 8, [8, 9]), (3, 1, [1, 1, 1]), (0, 8, [])],
+)
+def test_no_small_part_is_left_over(tmp_path: Path, rows: int, rows_per_part: int, expected: list[int]) -> None:
+    table = pa.concat_tables([coded_row(str(number), 10) for number in range(rows)] or [coded_row("a", 10).slice(1)])
+    written = write_in_parts(table, LOCAL, str(tmp_path), rows_per_part).to_pylist()
+    assert sorted(one["chunks"] for one in written if one["codes_part"]) == expected
+    paths = list((tmp_path / "codes").glob("*.parquet"))
+    found = [id_ for path in paths for id_ in pq.read_table(path)["id"].to_pylist()]
+    assert (len(paths), sorted(found)) == (len(expected), sorted(map(str, range(rows))))
 
 
 def test_codes_that_could_not_be_decoded_are_codes(tmp_path: Path) -> None:

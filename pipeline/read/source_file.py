@@ -1,19 +1,14 @@
-"""A read task -> chunk rows: open, decode, resample and cut its recordings, file by file, as streams, in a worker."""
+"""The recordings of one file -> their rows: open, decode, resample and cut them in one pass, as streams."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from actors.pools.arrow import failure
-from actors.watchdog import beat
-from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
+from pipeline.audio.chunk import Chunk
 from pipeline.audio.cut_views import Wanted, cut_views
-from pipeline.audio.decode import Audio, OpenFile, open_audio, open_file
-from pipeline.audio.length import ANY, Lengths
-from pipeline.audio.resample import output_length, resample_from, start_before
+from pipeline.audio.decode import OpenFile, open_file
 from pipeline.audio.speech import stretches_of
 from pipeline.audio.views import Piece, View
 from pipeline.errors import (
@@ -25,72 +20,19 @@ from pipeline.errors import (
     UnexpectedError,
     UnreadableAudio,
 )
-from pipeline.schema import CHUNK_SCHEMA, EACH, SKIP, channel_id, spoken_ids, stretch_id
-from pipeline.sources.formats import files
-from pipeline.sources.split import shareable
-from pipeline.sources.task import InputRecording, Range, ReadTask
+from pipeline.read.reading import Reading
+from pipeline.read.shared_wav import CHANGED, shared_chunks
+from pipeline.schema import EACH, SKIP, channel_id, stretch_id
+from pipeline.sources.task import InputRecording
 from pipeline.storage.stamp import UNKNOWN, same_content, stamp_of
 from pipeline.storage.translate import reason
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How recordings are read and cut."""
-
-    chunk_samples: int  # at 24 kHz, whole frames
-    context_samples: int  # at 24 kHz, whole frames
-    allow_truncated: bool
-    max_recording_s: float
-    track: int | None = None  # of a container with several audio tracks, from 1; None: the default one
-    wanted: Lengths = ANY  # recordings of other lengths are skipped
-
-    @property
-    def rules(self) -> dict[str, Any]:
-        """The arguments of `open_file`."""
-        chosen = {name: getattr(self, name) for name in ("allow_truncated", "max_recording_s", "track")}
-        return {**chosen, "beat": beat}
-
 
 KEEP_BYTES = 128 << 20
 """Of decoded samples, so that the second pass over a file whose speech was looked for need not decode it again: 35
 minutes of mono at 16 kHz."""
 
-
 Rows = Iterator[tuple[InputRecording, dict[str, Any]]]
 """A recording, and the columns of a row of it but those that are carried."""
-
-
-def read_chunks(
-    task: ReadTask,
-    how: Reading,
-    carried: pa.Schema,
-    partial: Mapping[str, frozenset[int]],
-    find: Callable[[ReadTask], Iterator[list[InputRecording]]] = files,
-) -> Iterator[pa.Table]:
-    """A read task -> its recordings' chunks, one row each. A recording that cannot be read is one row that says why.
-
-    Chunks in `partial`, by the recording's id, are committed already.
-    """
-    schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
-    done = frozenset(task.done.to_pylist() if task.vad or EACH in (task.channel, *_channels(task)) else ())
-    spoken = _stretches(task.done) if task.vad else None
-    for items in find(task):
-        file = SourceFile(items, how, done, partial, spoken)
-        for item, values in file.rows():
-            yield _row(schema, item.carried | values)
-
-
-def _channels(task: ReadTask) -> set[int | None]:
-    return set() if task.listed else set(task.units["@channel"].unique().to_pylist())
-
-
-def _stretches(done: pa.Array) -> dict[str, set[str]]:
-    """Of the ids `done` those of stretches of speech, by the id of what they are stretches of."""
-    found: dict[str, set[str]] = {}
-    for own, id_ in zip(spoken_ids(done).to_pylist(), done.to_pylist(), strict=True):
-        if own != id_:
-            found.setdefault(own, set()).add(id_)
-    return found
 
 
 class SourceFile:
@@ -123,7 +65,8 @@ class SourceFile:
             if self.spoken is None:
                 yield from self._outside()
             if self.item.range is not None:
-                for chunk, chunks, audio in range_chunks(self, self.item.range):
+                skip = self.skip.get(self.item.id, frozenset())
+                for chunk, chunks, audio in shared_chunks(self.item, self.item.range, self.how, skip, self.file):
                     yield self._chunk(self.item, chunk, chunks, audio.rate, audio.channels)
                 return
             while self.left:
@@ -229,7 +172,7 @@ class SourceFile:
             "context_samples": chunk.context_samples,
             "source_rate": rate,
             "source_channels": channels,
-            "audio": pa.LargeListArray.from_arrays(pa.array([0, len(chunk.audio)], pa.int64()), pa.array(chunk.audio)),
+            "audio": chunk.audio,
         }
 
     def _fail(self, error: RecordingError) -> Rows:
@@ -265,47 +208,3 @@ class SourceFile:
                     raise UnreadableAudio(f"{self.item.name}: {CHANGED}, from {self.stamp} to {seen}")
                 self.stamp = seen
             yield file
-
-
-CHANGED = "it changed while it was read; keep inputs as they are until the run is complete"
-
-
-def range_chunks(source: SourceFile, part: Range) -> Iterator[tuple[Chunk, int, Audio]]:
-    """Some chunks of a WAV that several tasks share, and how many it has, which its header tells.
-
-    A sample that is not finite fails the range that holds it; what other ranges gave is dropped when the run settles.
-    """
-    item, how, skip = source.item, source.how, source.skip.get(source.item.id, ())
-    wanted = [chunk for chunk in range(part.first_chunk, part.last_chunk + 1) if chunk not in skip]
-    if not wanted:
-        return
-    with source.file() as file:
-        wav = shareable(file)
-    if wav is None or wav.samples != part.samples:
-        seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
-        raise UnreadableAudio(f"{item.name}: {CHANGED}, from {part.samples} samples to {seen}")
-    how.wanted.check(wav.samples / wav.rate, item.name)
-    chunks = chunk_count(output_length(wav.samples, wav.rate), how.chunk_samples)
-    begin = wanted[0] * how.chunk_samples - context_of(wanted[0], how.chunk_samples, how.context_samples)
-    start_s = start_before(begin, wav.rate) / wav.rate  # exact: rounded back to the sample
-    with (
-        source.file() as file,
-        open_audio(file, item.name, start_s=start_s, channel=item.channel, **how.rules) as audio,
-    ):
-        blocks = resample_from(audio.blocks, audio.rate, begin)
-        for chunk in cut(blocks, how.chunk_samples, how.context_samples, wanted[0]):
-            if chunk.index not in skip:
-                yield chunk, chunks, audio
-            if chunk.index == wanted[-1]:
-                return
-
-
-def _row(schema: pa.Schema, values: dict[str, Any]) -> pa.Table:
-    """One row; what `values` lacks is null."""
-    return pa.Table.from_arrays([_cell(values.get(field.name), field.type) for field in schema], schema=schema)
-
-
-def _cell(value: Any, kind: pa.DataType) -> pa.Array:
-    if isinstance(value, pa.Scalar):  # pa.array trips over lists that are null
-        return pa.repeat(value, 1) if value.is_valid else pa.nulls(1, kind)
-    return value if isinstance(value, pa.Array) else pa.array([value], kind)
