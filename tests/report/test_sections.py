@@ -38,6 +38,18 @@ def test_the_verdict_names_what_is_wrong() -> None:
     assert ("limit", "3") in limited.tables[0].rows
 
 
+def test_the_verdict_names_the_latest_commands() -> None:
+    def made(*commands: str | None) -> list[tuple[str, ...]]:
+        found = [{"started": "2026", "wall_s": 1.0, "times_real_time": 2.0, "command": one} for one in commands]
+        return verdict(Corpus(), run_record(attempts=found), complete=True).tables[0].rows
+
+    assert ("command", "voxmill tokenize b, voxmill tokenize a") in made(
+        "voxmill tokenize a", None, *["voxmill tokenize b"] * 9
+    )
+    assert ("command", "d, c, b and 1 more") in made("a", "b", "c", "d")
+    assert made(None)[0] == ("command", "not recorded: an older version made the run")
+
+
 def test_settings_that_differ_are_shown_without_credentials() -> None:
     settings = Settings(precision="bf16").model_dump(mode="json")
     settings["chunk"]["length_s"] = 60.0
