@@ -204,7 +204,10 @@ class Run:
         from pipeline.run.listening import Segment, listen
 
         found = self[id_]
-        segment = Segment(found.source if original is None else original, found.start_s, found.end_s, found.channel)
+        source, column = original, None
+        if source is None:
+            source, column = found.source, self.summary().get("settings", {}).get("input", {}).get("column")
+        segment = Segment(source, found.start_s, found.end_s, found.channel, column)
         return listen(id_, found.duration_s, segment, found.open_wave)
 
     def dataset(self) -> ds.Dataset:
