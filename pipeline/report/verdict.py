@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.contract import SAMPLE_RATE
+from pipeline.errors import plural
 from pipeline.report.corpus import Corpus
 from pipeline.report.section import Fold, Section, Table
 from pipeline.report.timeline import gpus, totals
-from pipeline.report.words import hours, listed, plural, seconds, share
+from pipeline.report.words import hours, listed, seconds, share
 from pipeline.settings import Settings
 from pipeline.storage.location import redact
 

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
-from pipeline.errors import InputError
+from pipeline.errors import InputError, plural
 from pipeline.run.chunks import refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, RUN_FILE, SKIPPED, parts
@@ -99,7 +99,7 @@ class Run:
         return self._parts
 
     def __repr__(self) -> str:
-        return f"Run({redact(self.location)!r}, {len(self)} recordings)"
+        return f"Run({redact(self.location)!r}, {plural(len(self), 'recording')})"
 
     def _repr_html_(self) -> str:
         from pipeline.view.shown import show_run

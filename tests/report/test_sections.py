@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.errors import plural
 from pipeline.report.codebooks import CodebookUse
 from pipeline.report.codes_section import codes_section
 from pipeline.report.corpus import Corpus
@@ -12,7 +13,7 @@ from pipeline.report.quality_section import quality_section
 from pipeline.report.survey import Survey
 from pipeline.report.verdict import changed_settings, verdict
 from pipeline.report.where_time import where_time
-from pipeline.report.words import hours, listed, plural, seconds, share
+from pipeline.report.words import hours, listed, seconds, share
 from pipeline.settings import Settings
 from tests.helpers.rows import run_record
 
