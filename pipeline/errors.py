@@ -89,6 +89,6 @@ class NotCommitted(RecordingError):
     """Read again and again, and still neither its codes nor a failure of it was committed."""
 
 
-def plural(count: int, word: str) -> str:
-    """ "1 recording", "2 recordings"."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+def plural(count: float, word: str) -> str:
+    """ "1 recording", "2 recordings", "0.5 GPUs"."""
+    return f"{count:,.12g} {word}{'' if count == 1 else 's'}"

@@ -102,7 +102,7 @@ def test_no_cluster_is_asked_without_an_address(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     found, resources = check_ray(None, {"CPU": 8.0, "GPU": 1.0})
     assert (found.level, resources) == ("ok", {"CPU": 8.0, "GPU": 1.0})
-    assert "8 CPUs, 1 GPUs" in found.seen
+    assert "8 CPUs, 1 GPU" in found.seen
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_cluster_that_answers(local_ray: None) -> None:
     address = ray.get_runtime_context().gcs_address
     found, resources = check_ray(address, {})
     assert (found.level, (resources or {}).get("CPU")) == ("ok", 2.0)
-    assert f"{address}: 1 nodes, 2 CPUs, 0 GPUs" in found.seen
+    assert f"{address}: 1 node, 2 CPUs, 0 GPUs" in found.seen
 
 
 @pytest.mark.slow
