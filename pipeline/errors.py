@@ -1,7 +1,7 @@
 """Every error that a user or their data can cause: the engine's own (actors.errors), and the pipeline's.
 
-The message says what was seen, what was expected, what to change. Errors cross processes by pickling: no custom
-`__init__`, one finished message.
+The message says what was seen, what was expected, what to change; `plural` is for such texts. Errors cross processes by
+pickling: no custom `__init__`, one finished message.
 """
 
 from actors.errors import BadCodes as BadCodes
@@ -87,3 +87,8 @@ class UnexpectedError(RecordingError):
 
 class NotCommitted(RecordingError):
     """Read again and again, and still neither its codes nor a failure of it was committed."""
+
+
+def plural(count: float, word: str) -> str:
+    """ "1 recording", "2 recordings", "0.5 GPUs"."""
+    return f"{count:,.12g} {word}{'' if count == 1 else 's'}"

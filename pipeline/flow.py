@@ -41,6 +41,7 @@ from pipeline.read import read_chunks
 from pipeline.read_task import Held, Terms, read_task, this_place
 from pipeline.report import at_end
 from pipeline.run.bound import Census, Counts, refuse_excess, shaky
+from pipeline.run.command_line import command_line
 from pipeline.run.commit import (
     NOTHING,
     Done,
@@ -405,6 +406,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     )
     attempt |= {
         "finished": now(),
+        "command": command_line(sys.argv),
         "audio_s": audio_s,
         "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
     }

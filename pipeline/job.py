@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from pipeline.sources.shard import Shard
 from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import locate
-from pipeline.storage.location import redact
+from pipeline.storage.location import absolute, redact
 
 
 def no_lock() -> None:
@@ -113,7 +113,7 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
     """The part of run.json that is known beforehand."""
     settings = job.settings
     return {
-        "inputs": [redact(name) for name in inputs],
+        "inputs": [redact(absolute(name)) for name in inputs],
         "model": {
             "id": redact(settings.model),
             "revision": OFFICIAL_REVISION if settings.model == OFFICIAL_MODEL else None,

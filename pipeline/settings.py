@@ -52,7 +52,7 @@ class Input(_Section):
 
     @pydantic.field_serializer("root", when_used="json")
     def _shown(self, root: str | None) -> str | None:
-        return None if root is None else redact(root)  # it may hold credentials, and run.json is read by others
+        return None if root is None else redact(root)  # as Settings._shown
 
     @property
     def channel(self) -> int | None:
@@ -130,6 +130,10 @@ class Settings(_Section):
     encode: Pool = Pool()
     decode: Pool = Pool()
     output: Output = Output()
+
+    @pydantic.field_serializer("model", "ray_address", when_used="json")
+    def _shown(self, location: str | None) -> str | None:
+        return None if location is None else redact(location)  # it may hold credentials, and others read run.json
 
 
 def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

@@ -10,6 +10,8 @@ import pytest
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray would write a token under the home directory
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")  # two workers, two cores
+LONGEST = ("test_faults.py", "test_notebooks.py", "test_flow.py", "test_readme.py")
+"""Files that take minutes with `-m slow`. A file runs in one worker: what comes last must be short."""
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +61,11 @@ def runs_in_process(small_model: Path) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none; files that use Ray come first."""
+    """Skip what needs a GPU where there is none; long files come first, then those that use Ray."""
     import torch
 
     with_ray = {item.path for item in items if "local_ray" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path not in with_ray)  # they are long: the short ones fill what is left
+    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path not in with_ray))
     if not torch.cuda.is_available():
         skip = pytest.mark.skip(reason="needs a CUDA device")
         for item in items:

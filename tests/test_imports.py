@@ -64,7 +64,11 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.storage"),
     },
-    "pipeline.run": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.loading", "pipeline.storage", "pipeline.view"},
+    "pipeline.run": {
+        *ENGINE,
+        *LEAVES,
+        *("pipeline.audio", "pipeline.loading", "pipeline.sources", "pipeline.storage", "pipeline.view"),
+    },
     "pipeline.view": {*ENGINE, "pipeline.storage"},
     "pipeline.export": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.run", "pipeline.storage"},
     "pipeline.cluster": {

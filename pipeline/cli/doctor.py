@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.errors import plural
+
 if TYPE_CHECKING:
     from pipeline.doctor.finding import Finding
     from pipeline.doctor.report import Report
@@ -112,7 +114,7 @@ def report_text(report: "Report") -> str:
     if report.measured is not None:
         name = report.measured.model
         speeds = [
-            (f"  {one.stage}", f"{one.times_real_time:,.1f}x real time with {one.threads} threads")
+            (f"  {one.stage}", f"{one.times_real_time:,.1f}x real time with {plural(one.threads, 'thread')}")
             for one in report.measured.costs
         ]
         parts.append(f"measured, one worker of each stage ({name}):\n{table(speeds)}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import plural
+
 FORMATS_HELP = "qwen3-tts, ms-swift, lhotse, webdataset, hf, npy, mds or megatron."
 Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
 
@@ -42,9 +44,10 @@ def export(
         tell=lambda done, of: print(f"voxmill: shard {done} of {of}", file=sys.stderr),
     )
     there = f", {done.shards - done.written} were there" if done.written < done.shards else ""
-    print(f"{done.recordings:,} recordings, {done.shards} shards ({done.written} written{there}): {done.out}")
+    recordings, shards = plural(done.recordings, "recording"), plural(done.shards, "shard")
+    print(f"{recordings}, {shards} ({done.written} written{there}): {done.out}")
     if done.without_text:
-        print(f"  {done.without_text:,} recordings without text were left out", file=sys.stderr)
+        print(f"  left out without text: {plural(done.without_text, 'recording')}", file=sys.stderr)
     if FORMATS[to].shares_reference and ref_audio is None:
         print(
             "  each recording is its own reference: references of different lengths break batches of more than one, "

@@ -17,7 +17,7 @@ from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
 from pipeline.cli.report import report
 from pipeline.cli.stream import stream
-from pipeline.errors import VoxmillError
+from pipeline.errors import VoxmillError, plural
 
 if TYPE_CHECKING:
     from pipeline.run.reader import Run
@@ -206,7 +206,9 @@ def decode(
         precision=precision,
         ray_address=ray_address,
     )
-    print(f"{written.waves} WAVs, {written.audio_s:,.1f} s, {len(written.failures)} failures: {out}")
+    print(
+        f"{plural(written.waves, 'WAV')}, {written.audio_s:,.1f} s, {plural(len(written.failures), 'failure')}: {out}"
+    )
     for failure in written.failures:
         print(f"  {failure}", file=sys.stderr)
     raise typer.Exit(0 if written.waves else NOTHING_TOKENIZED)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actors.contract import FRAME_RATE
-from pipeline.errors import InputError
+from pipeline.errors import InputError, plural
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, SKIPPED, WAVES
 from pipeline.run.live import Live
 from pipeline.run.reader import Run
@@ -92,10 +92,11 @@ def _live_rows(live: Live) -> list[tuple[str, Any]]:
     }
     done = live.recordings + live.failures + live.skipped
     of = f" of {live.of:,}" if live.of is not None else ""
+    recordings, failures = plural(live.recordings, "recording"), plural(live.failures, "failure")
     speed = "not known yet" if live.times_real_time is None else f"{live.times_real_time:,.1f}x real time"
     return [
         ("state", who[live.state]),
-        ("done", f"{done:,}{of}: {live.recordings:,} recordings, {live.failures:,} failures, {live.skipped:,} skipped"),
+        ("done", f"{done:,}{of}: {recordings}, {failures}, {live.skipped:,} skipped"),
         ("rate", f"{speed} lately"),
         ("last commit", live.last_commit or "none yet"),
     ]

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from actors.contract import SAMPLE_RATE
+from pipeline.errors import plural
 from pipeline.notebook import Line, in_notebook
 
 LOG_EVERY_S = 30.0
@@ -71,8 +72,8 @@ def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> 
     def counts() -> tuple[str, float | None]:
         found = ask()
         done = found.recordings + found.failures
-        of = f" of {total:,}" if total is not None else ""
-        return f"{done:,}{of} recordings, {_describe(found, start)}", min(1.0, done / total) if total else None
+        so_far = plural(done, "recording") if total is None else f"{done:,} of {plural(total, 'recording')}"
+        return f"{so_far}, {_describe(found, start)}", min(1.0, done / total) if total else None
 
     if line:
         with _beside(_move, line, counts, True):
@@ -140,4 +141,4 @@ def _describe(counts: Counts, start: float) -> str:
     audio_s = counts.samples / SAMPLE_RATE
     speed = audio_s / max(time.monotonic() - start, 1e-9)
     length = f"{audio_s / 3600:.2f} h" if audio_s >= 3600 else f"{audio_s:.0f} s"
-    return f"{length} audio, {speed:.1f}x real time, {counts.failures} failures"
+    return f"{length} audio, {speed:.1f}x real time, {plural(counts.failures, 'failure')}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pipeline.cluster.resources import ACTOR_BYTES, MOST_THREADS, Resources, allot
 from pipeline.doctor.cost import Measured
 from pipeline.doctor.predict import Prediction, predict
-from pipeline.errors import DeviceError
+from pipeline.errors import DeviceError, plural
 from pipeline.settings import Settings
 
 WORTH = 1.1
@@ -94,9 +94,9 @@ def plan_text(resources: Resources) -> str:
     place = {"cuda": "GPU", "cpu": "CPU"}[resources.device]
     pools = [
         f"{stage} {pool.actors} x "
-        + (f"{pool.gpus:g} GPU" if pool.gpus else f"{pool.threads} threads")
+        + (f"{pool.gpus:g} GPU" if pool.gpus else plural(pool.threads or 1, "thread"))
         + (f" (up to {pool.most})" if pool.most > pool.actors else "")
         for stage, pool in resources.pools.items()
     ]
     block = f"blocks of {resources.block_bytes / 2**20:g} MiB"
-    return f"{place}, {resources.precision}: {resources.readers} readers, {', '.join(pools)}, {block}"
+    return f"{place}, {resources.precision}: {plural(resources.readers, 'reader')}, {', '.join(pools)}, {block}"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 from pipeline.doctor.finding import Finding, change, ok
+from pipeline.errors import plural
 from pipeline.storage.location import redact
 
 ANSWER_S = 90.0
@@ -34,7 +35,7 @@ def check_ray(address: str | None, local: dict[str, float], answer_s: float = AN
     found = json.loads(text)
     if "error" in found:
         return change("Ray", found["error"], "a cluster that answers, all its nodes alike", _ADVICE), None
-    seen = f"{ray.__version__}; {name}: {found['nodes']} nodes, {_in_words(found['resources'])}"
+    seen = f"{ray.__version__}; {name}: {plural(found['nodes'], 'node')}, {_in_words(found['resources'])}"
     return ok("Ray", seen), found["resources"]
 
 
@@ -42,7 +43,7 @@ _ADVICE = "Check --ray-address, that the head runs (`ray status` there), and tha
 
 
 def _in_words(resources: dict[str, float]) -> str:
-    return f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return f"{plural(resources.get('CPU', 0), 'CPU')}, {plural(resources.get('GPU', 0), 'GPU')}"
 
 
 def ask(address: str, answer_s: float) -> str | None:

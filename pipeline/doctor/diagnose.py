@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.doctor.finding import Finding, Level, change, ok, warn
+from pipeline.errors import plural
 from pipeline.run.stage_times import SHORT_S, active_s, before_first, busy_shares, main_attempt
 from pipeline.schema import STAGES
 
@@ -66,7 +67,7 @@ def _device(record: dict[str, Any], stages: dict[str, Any], attempt: Mapping[str
     share = sum(pool["busy_s"] for pool in pools) / max(gpus * active_s(attempt), 1e-9)
     peaks = [pool["peak_device_mb"] for pool in pools if pool.get("peak_device_mb")]
     memory = f"; at most {max(peaks):,.0f} MB of its memory in a process" if peaks else ""
-    seen = f"{share:.0%} of the time of {gpus:g} GPUs was inside calls of the pools{memory}"
+    seen = f"{share:.0%} of the time of {plural(gpus, 'GPU')} was inside calls of the pools{memory}"
     if share >= BUSY:
         return ok("GPU used", seen)
     make = change if share < IDLE else warn

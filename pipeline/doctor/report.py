@@ -17,7 +17,7 @@ from pipeline.doctor.memory import host_available
 from pipeline.doctor.model import FULL_SIZE, fetch_command
 from pipeline.doctor.predict import Prediction, fleet, predict, speed_of_a_gpu
 from pipeline.doctor.trial import Place, run_trial
-from pipeline.errors import VoxmillError
+from pipeline.errors import VoxmillError, plural
 from pipeline.settings import Settings
 
 DEMO = "the demo model"
@@ -161,7 +161,7 @@ def on_gpus(audio_s: float, wanted: Wanted, measured: Measured | None, resources
     source = "given" if wanted.gpu_speed else "measured"
     cores = "" if one.cores is None else f", beside {max(1, math.ceil(one.cores))} cores that read and write"
     return [
-        f"{audio_s / 3600:,.10g} h of audio by {one.gpus} GPUs of {each:,.0f}x real time ({source}): "
+        f"{audio_s / 3600:,.10g} h of audio by {plural(one.gpus, 'GPU')} of {each:,.0f}x real time ({source}): "
         f"{_time(one.hours * 3600)}{cores}"
     ]
 

@@ -3,10 +3,11 @@
 import numpy as np
 
 from actors.contract import FRAME_RATE
+from pipeline.errors import plural
 from pipeline.report.codebooks import CodebookUse
 from pipeline.report.plots import columns, heat_map
 from pipeline.report.section import Picture, Section, Table
-from pipeline.report.words import plural, seconds
+from pipeline.report.words import seconds
 
 ENOUGH = 20
 """Frames an entry; with fewer, use and entropy are still growing with the sample."""

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pipeline.errors import plural
 from pipeline.report.corpus import DURATIONS_S, Corpus
 from pipeline.report.plots import bars, histogram, spread
 from pipeline.report.section import Picture, Section
 from pipeline.report.survey import Measured, Survey
-from pipeline.report.words import plural, share
+from pipeline.report.words import share
 
 MOST_BARS = 10
 BARS = 30

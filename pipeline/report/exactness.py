@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from actors.contract import SAMPLE_RATE
+from pipeline.errors import plural
 from pipeline.report.corpus import Corpus
 from pipeline.report.plots import columns
 from pipeline.report.section import Picture, Section
-from pipeline.report.words import hours, plural, share
+from pipeline.report.words import hours, share
 
 
 def agreement_section(summary: Mapping[str, Any]) -> Section:

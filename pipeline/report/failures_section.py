@@ -1,8 +1,9 @@
 """Failures by reason -> their section."""
 
+from pipeline.errors import plural
 from pipeline.report.corpus import Corpus
 from pipeline.report.section import Fold, Section, Table
-from pipeline.report.words import plural, share
+from pipeline.report.words import share
 
 MOST_REASONS = 30
 MOST_CHARACTERS = 400

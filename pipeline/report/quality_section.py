@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from pipeline.errors import plural
 from pipeline.report.plots import spread
 from pipeline.report.section import Picture, Section, Table
 from pipeline.report.survey import Measured, Survey
-from pipeline.report.words import plural
 
 UNITS = {"log-mel distance": "mean absolute difference, nat (lower is better)", "SI-SDR": "dB (higher is better)"}
 PUBLISHED_FROM = (

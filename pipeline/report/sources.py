@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,7 @@ from actors.contract import SAMPLE_RATE
 from pipeline.errors import VoxmillError
 from pipeline.loading import Sound, load_audio
 from pipeline.run.find_waves import Waves
-from pipeline.sources.formats import recordings
-from pipeline.sources.plan import plan
-from pipeline.sources.task import InputRecording
+from pipeline.sources.inside import find, read
 from pipeline.storage.translate import errors_as
 
 LONGEST_S = 20.0
@@ -57,20 +54,11 @@ def _members(
     wanted: dict[str, list[dict[str, Any]]] = {}  # a member may be several recordings, a channel each
     for row in rows:
         wanted.setdefault(row["source"], []).append(row)
-    try:
-        for found in itertools.chain.from_iterable(map(recordings, plan([container], column=column).tasks)):
-            for row in wanted.pop(found.source, []):
-                yield _heard(row, functools.partial(_content, found), waves)
-            if not wanted:
-                return
-    except VoxmillError:  # it is gone, or another one
-        pass
+    with contextlib.suppress(VoxmillError):  # it is gone, or another one
+        for found in find(container, list(wanted), column):
+            for row in wanted.pop(found.source):
+                yield _heard(row, functools.partial(read, found), waves)
     yield from [None] * sum(map(len, wanted.values()))
-
-
-def _content(found: InputRecording) -> bytes:
-    with found.open() as file:
-        return file.read()
 
 
 def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves) -> Heard | None:

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.contract import SAMPLE_RATE
+from pipeline.errors import plural
 from pipeline.report.corpus import Corpus
 from pipeline.report.section import Fold, Section, Table
 from pipeline.report.timeline import gpus, totals
-from pipeline.report.words import hours, listed, plural, seconds, share
+from pipeline.report.words import hours, listed, seconds, share
 from pipeline.settings import Settings
 from pipeline.storage.location import redact
 
 MOST_WARNINGS = 20
+MOST_COMMANDS = 3
+"""The latest ones that differ."""
 
 
 def verdict(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> Section:
@@ -72,13 +75,15 @@ def _tiles(corpus: Corpus, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _made(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values; the command is not recorded, so what it was told is shown instead."""
+    """Names and values."""
     if not summary:
         return [("run.json", "none: these are bare parts")]
     model, chunk = summary["model"], summary["chunk"]
     revision = f" at revision {model['revision']}" if model.get("revision") else ""
     attempts = summary.get("attempts", [])
+    commands = list(dict.fromkeys(one["command"] for one in attempts if one.get("command")))
     return [
+        ("command", listed(commands[::-1], MOST_COMMANDS) or "not recorded: an older version made the run"),
         ("inputs", listed([redact(one) for one in summary["inputs"]])),
         ("model", f"{redact(model['id'])}{revision}"),
         ("sha256 of its weights", model["sha256"]),

@@ -56,7 +56,7 @@ def _pictures(found: Course) -> list[Picture]:
         means = ", ".join(f"{stage} {values.mean():.0%}" for stage, values in found.busy.items())
         busy = lines(x, {s: 100 * v for s, v in found.busy.items()}, (name, "busy, %"), f"Busy share: {means}", 103)
         pictures.append(
-            Picture(busy, "Share of the workers' time inside calls; of encode and decode, about how busy devices are.")
+            Picture(busy, "Share of the workers' time inside calls. Of encode and decode it is how busy devices are.")
         )
     if found.queued_s:
         most = ", ".join(f"{stage} {seconds(values.max())}" for stage, values in found.queued_s.items())

@@ -21,11 +21,6 @@ def share(part: float, whole: float) -> str:
     return f"{value:.3g}%" if value < 99 or value == 100 else f"{value:.2f}%"
 
 
-def plural(count: int, word: str) -> str:
-    """ "1 recording", "2 recordings"."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
 def listed(names: Sequence[str], most: int = 20) -> str:
     """The first of `names`, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

@@ -8,8 +8,9 @@ import numpy as np
 import soundfile
 
 from actors.contract import SAMPLE_RATE
-from pipeline.errors import OutputError, RecordingError, UnreadableAudio
+from pipeline.errors import OutputError, VoxmillError
 from pipeline.loading import Sound, load_audio
+from pipeline.sources.inside import content
 from pipeline.view.html import FIRST_S, listening_html
 
 NO_WAVE = "No reconstruction is kept: the command that made the run, with reconstruct=True, makes it from the codes."
@@ -29,6 +30,7 @@ class Segment:
     start_s: float | None = None
     end_s: float | None = None
     channel: int | None = None  # from 1; None: the mean over all
+    column: str | None = None  # of the audio, where `source` is a row of a Parquet shard (`input.column`)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def listen(id_: str, duration_s: float, segment: Segment, open_wave: OpenWave) -
     wave, missing = read_wave(open_wave)
     try:
         original, away = read_original(segment, duration_s), ""
-    except RecordingError as error:
+    except VoxmillError as error:
         original, away = None, f"The original cannot be read: {error}"
     return Listening(id_, original, wave, duration_s, tuple(filter(None, (away, missing))))
 
@@ -60,11 +62,11 @@ def listen(id_: str, duration_s: float, segment: Segment, open_wave: OpenWave) -
 def read_original(segment: Segment, duration_s: float) -> np.ndarray:
     """The first FIRST_S seconds of `segment`, a recording of `duration_s`: float32 [T] at 24 kHz.
 
-    Raises RecordingError.
+    A tar is read up to the member at "shard.tar::member". Raises VoxmillError.
     """
     source, start_s, end_s = segment.source, segment.start_s, segment.end_s
     if isinstance(source, str) and "::" in source:
-        raise UnreadableAudio(f"it lies inside a container, {source}. Give it as a file: run.listen(id, original=FILE)")
+        source = content(source, segment.column)
     if duration_s > FIRST_S:
         end_s = (start_s or 0.0) + FIRST_S
     return load_audio(source, segment.channel, start_s, end_s)[: round(FIRST_S * SAMPLE_RATE)]

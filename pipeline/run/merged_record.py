@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.run.layout import wave_kind
 from pipeline.run.resume import BOUNDS, CORPUS, LACKS_WAVES
+from pipeline.storage.location import absolute
 
 Record = tuple[str, dict[str, Any]]
 """A run's name, and its run.json."""
@@ -60,7 +61,7 @@ def refuse_missing_shards(records: Sequence[Record]) -> None:
     for _, record in records:
         if record.get("shard"):
             index, count = map(int, record["shard"].split("/"))
-            groups[count, tuple(record["inputs"])][index] = record.get(CORPUS)
+            groups[count, _inputs(record)][index] = record.get(CORPUS)
     for (count, inputs), there in groups.items():
         odd = [index for index, corpus in there.items() if corpus != next(iter(there.values()))]
         if odd:
@@ -75,11 +76,16 @@ def refuse_missing_shards(records: Sequence[Record]) -> None:
             raise InputError(f"Shards {names}{more} of {', '.join(inputs)} are missing: merge all {count} of them.")
 
 
+def _inputs(record: dict[str, Any]) -> tuple[str, ...]:
+    """Older versions wrote relative paths as they were typed."""
+    return tuple(map(absolute, record["inputs"]))
+
+
 def merged_record(records: Sequence[Record]) -> dict[str, Any]:
     """run.json of the complete run that holds what all of them hold; settings and versions are the first's."""
     found = [record for _, record in records]
-    inputs = list(dict.fromkeys(name for record in found for name in record["inputs"]))
-    same = all(record["inputs"] == found[0]["inputs"] for record in found)
+    inputs = list(dict.fromkeys(name for record in found for name in _inputs(record)))
+    same = all(_inputs(record) == _inputs(found[0]) for record in found)
     measured = [record["agreement_with_fp32"] for record in found if record.get("agreement_with_fp32")]
     return {
         **found[0],

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
-from pipeline.errors import InputError
+from pipeline.errors import InputError, plural
 from pipeline.run.chunks import refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, RUN_FILE, SKIPPED, parts
@@ -99,7 +99,7 @@ class Run:
         return self._parts
 
     def __repr__(self) -> str:
-        return f"Run({redact(self.location)!r}, {len(self)} recordings)"
+        return f"Run({redact(self.location)!r}, {plural(len(self), 'recording')})"
 
     def _repr_html_(self) -> str:
         from pipeline.view.shown import show_run
@@ -204,7 +204,10 @@ class Run:
         from pipeline.run.listening import Segment, listen
 
         found = self[id_]
-        segment = Segment(found.source if original is None else original, found.start_s, found.end_s, found.channel)
+        source, column = original, None
+        if source is None:
+            source, column = found.source, self.summary().get("settings", {}).get("input", {}).get("column")
+        segment = Segment(source, found.start_s, found.end_s, found.channel, column)
         return listen(id_, found.duration_s, segment, found.open_wave)
 
     def dataset(self) -> ds.Dataset:

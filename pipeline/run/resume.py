@@ -20,6 +20,7 @@ from pipeline.run.layout import (
 )
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
+from pipeline.storage.location import absolute
 
 DECIDES_CODES = ("model", "attention", "precision", "resampler", "track", "vad", "chunk")
 """The keys of run.json that must not change within a run: other values would give other codes, or other recordings."""
@@ -71,7 +72,8 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
             f"{run} belongs to a run that makes other codes ({'; '.join(changed)}). Use the same settings to go on, or "
             "give --out a new folder."
         )
-    inputs = [*before["inputs"], *(name for name in record["inputs"] if name not in before["inputs"])]
+    known = set(map(absolute, before["inputs"]))  # older versions wrote relative paths as they were typed
+    inputs = [*before["inputs"], *(name for name in record["inputs"] if absolute(name) not in known)]
     same = wave_kind(before["settings"]) == wave_kind(record["settings"])
     reconstructed = before["settings"]["reconstruct"] and record["settings"]["reconstruct"]
     lacks = before.get(LACKS_WAVES, False) or not (reconstructed and same)

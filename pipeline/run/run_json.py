@@ -73,6 +73,7 @@ class _Attempt(_Section):
     started: str
     wall_s: float
     times_real_time: float
+    command: str | None = None  # None: an older version wrote it
 
 
 class _RunFile(_Section):

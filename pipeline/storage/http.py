@@ -164,11 +164,11 @@ class HttpFile(io.RawIOBase):
         from fsspec.asyn import sync
 
         while self._to_skip:
-            skipped = sync(self._client.loop, self._response.content.read, min(self._to_skip, READ_BYTES))
+            skipped = sync(self._client.loop, _read, self._response.content, min(self._to_skip, READ_BYTES))
             if not skipped:
                 break
             self._to_skip -= len(skipped)
-        data = b"" if self._to_skip else sync(self._client.loop, self._response.content.read, wanted)
+        data = b"" if self._to_skip else sync(self._client.loop, _read, self._response.content, wanted)
         if not data and (self._to_skip or self.position < (self.size or 0)):
             raise ConnectionError(f"the body ended before byte {self.position} of {self.size or '?'}")
         return data
@@ -177,6 +177,23 @@ class HttpFile(io.RawIOBase):
         if self._response is not None:
             self._client.loop.call_soon_threadsafe(self._response.close)
         self._response = None
+
+
+async def _read(content: Any, wanted: int) -> bytes:
+    """At most `wanted` bytes of an aiohttp.StreamReader, those that came before its connection broke too.
+
+    `content.read` raises the error at once and drops what it holds: up to two reads, so a connection that breaks every
+    few megabytes would make no progress where the reader is slow.
+    """
+    error = content.exception()
+    if error is None:
+        return await content.read(wanted)
+    content.set_exception(None)
+    received = content.read_nowait(wanted)
+    content.set_exception(error)
+    if not received:
+        raise error
+    return received
 
 
 @lru_cache(maxsize=1)

@@ -71,6 +71,11 @@ def local_location(path: str) -> str:
     return path
 
 
+def absolute(location: str) -> str:
+    """A local location (a glob too) by its absolute path, the same for all ways to write it; others as they are."""
+    return location if location == STDIN or not is_local(location) else local_location(local_path(location))
+
+
 def is_local(location: str) -> bool:
     """True for a local path or a file URI."""
     return not is_uri(location) or location[:7].lower() == "file://"

@@ -11,6 +11,7 @@ from pyarrow.fs import FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.changes import changes
+from pipeline.errors import plural
 from pipeline.run.commit import unfinished, whole_files
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.run_json import run_settings
@@ -80,8 +81,9 @@ def bounded(lines: Iterable[str]) -> list[str]:
 def _counted(evidence: Evidence) -> str:
     found, skipped = whole(evidence.recordings), _skipped(evidence)
     more = f", {skipped:,} skipped" if skipped else ""
+    recordings, chunks = plural(len(found), "recording"), plural(len(evidence.rows), "chunk")
     return (
-        f"{len(found):,} recordings, {len(evidence.rows):,} chunks, {len(evidence.failed) - skipped:,} failures{more}"
+        f"{recordings}, {chunks}, {plural(len(evidence.failed) - skipped, 'failure')}{more}"
         f" in {len(evidence.parts):,} + {len(evidence.failure_parts):,} parts"
     )
 

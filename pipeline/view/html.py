@@ -15,6 +15,8 @@ FIRST_S = 15.0
 """Of a longer recording only so much is played and drawn: about 0.6 MB of HTML."""
 CELL = "text-align:left;padding:2px 14px 2px 0;vertical-align:top"
 NAME = f"{CELL};font-weight:normal;opacity:.75"
+NO_PLAYER = "a player, where the notebook is opened in Jupyter"
+"""Where a code host takes players out of what it shows, this is left."""
 MAX_TEXT = 300
 """Characters of a text that are shown."""
 
@@ -62,7 +64,7 @@ def player(wave: np.ndarray) -> str:
 
     file = io.BytesIO()
     soundfile.write(file, wave, SAMPLE_RATE, "PCM_16", format="FLAC")
-    return f'<audio controls preload="metadata" src="{_data("audio/flac", file.getvalue())}"></audio>'
+    return f'<audio controls preload="metadata" src="{_data("audio/flac", file.getvalue())}">{NO_PLAYER}</audio>'
 
 
 def image(png: bytes, says: str) -> str:

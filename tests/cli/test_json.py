@@ -37,7 +37,7 @@ def test_all_commands(said: Any, tmp_path: Path) -> None:
     assert said("show", run, "--id", "bad.wav")[1]["error"] == "NotAudio"
     code, found = said("check", run, "--inputs", corpus)
     assert (code, found["problems"], found["repaired"]) == (0, [], [])
-    assert found["checked"][0].startswith("4 recordings, 4 chunks, 1 failures in ")
+    assert found["checked"][0].startswith("4 recordings, 4 chunks, 1 failure in ")
     (corpus / "bad.wav").write_bytes((corpus / "1.wav").read_bytes())
     code, found = said("retry", run)
     assert (code, found["counts"]["recordings"], found["errors"]) == (0, 5, {})

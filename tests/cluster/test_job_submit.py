@@ -27,7 +27,7 @@ from pipeline import open_run, tokenize
 from tests.cluster.test_metrics import asked
 from tests.helpers.rows import tone
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 GIVE_UP_S = 240

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+from ray.dashboard.modules.reporter.reporter_agent import METRICS_GAUGES
 from ray.util.metrics import Counter, Metric
 
 from pipeline.cluster.metrics import Metrics
@@ -11,13 +12,13 @@ from pipeline.cluster.metrics import Metrics
 BOARD = Path(__file__).parents[2] / "configs" / "grafana.json"
 
 
-def asked() -> dict[str, set[str]]:
-    """The names in the dashboard's expressions -> the tags that they are grouped by."""
+def asked(start: str = "ray_voxmill_") -> dict[str, set[str]]:
+    """The names with this `start` in the dashboard's expressions -> the tags that they are grouped by."""
     found: dict[str, set[str]] = {}
     for panel in json.loads(BOARD.read_text())["panels"]:
         for target in panel["targets"]:
             tags = {tag for group in re.findall(r"by \(([^)]*)\)", target["expr"]) for tag in group.split(", ")}
-            for name in re.findall(r"\bray_\w+", target["expr"]):
+            for name in re.findall(rf"\b{start}\w+", target["expr"]):
                 found.setdefault(name, set()).update(tags)
     return found
 
@@ -27,6 +28,14 @@ def test_the_dashboard_shows_all_metrics_and_no_others() -> None:
     names = {f"ray_{one.info['name']}{'_total' * isinstance(one, Counter)}": set(one.info["tag_keys"]) for one in ours}
     assert asked().keys() == names.keys()
     assert all(tags <= names[name] for name, tags in asked().items())
+
+
+def test_what_ray_tells_of_gpus_has_the_names_that_ray_gives_it() -> None:
+    found = asked("ray_node_")
+    assert set(found) == {"ray_node_gpus_utilization", "ray_node_gram_used"}
+    for name, tags in found.items():
+        assert tags <= set(METRICS_GAUGES[name.removeprefix("ray_")].view.columns)
+    assert asked("ray_").keys() == asked().keys() | found.keys()
 
 
 def test_panels_do_not_lie_on_each_other() -> None:

@@ -32,7 +32,7 @@ def test_counts_are_said_again_though_they_stand_still(capsys: pytest.CaptureFix
     first, *rest = capsys.readouterr().err.splitlines()
     assert first == "voxmill: read"
     assert len(rest) >= 2
-    assert all("read: 4 of 10 recordings" in line and "1 failures" in line for line in rest)
+    assert all("read: 4 of 10 recordings" in line and "1 failure" in line for line in rest)
 
 
 def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +71,7 @@ def test_a_notebook_has_one_line_that_moves(cell: list[dict[str, Any]], capsys: 
     assert [next(n for n, one in enumerate(said) if words in one) for words in order] == sorted(
         next(n for n, one in enumerate(said) if words in one) for words in order
     )
-    assert re.fullmatch(r"voxmill: 4 of 4 recordings, 3 s audio, .*, 1 failures; done in 0 s", said[-1])
+    assert re.fullmatch(r"voxmill: 4 of 4 recordings, 3 s audio, .*, 1 failure; done in 0 s", said[-1])
     assert '<progress value="1.0000" max="1"' in cell[-1]["data"]["text/html"]
     assert any('value="0.2500"' in one["data"]["text/html"] for one in cell)
     assert capsys.readouterr() == ("", "")

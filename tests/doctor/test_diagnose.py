@@ -47,7 +47,7 @@ def test_a_busy_gpu() -> None:
     used = named(found, "GPU used")
     assert (
         used.seen
-        == "95% of the time of 1 GPUs was inside calls of the pools; at most 9,000 MB of its memory in a process"
+        == "95% of the time of 1 GPU was inside calls of the pools; at most 9,000 MB of its memory in a process"
     )
     assert "encode has no room left" in named(found, "bottleneck").seen
     assert "encode.actors=2" in named(found, "bottleneck").advice
@@ -55,7 +55,7 @@ def test_a_busy_gpu() -> None:
 
 def test_two_pools_share_a_gpu() -> None:
     found = diagnose(record(0.3, 0.2, 0.85), 1)
-    assert named(found, "GPU used").seen.startswith("105% of the time of 1 GPUs")
+    assert named(found, "GPU used").seen.startswith("105% of the time of 1 GPU")
     assert "--no-reconstruct" in named(found, "bottleneck").advice
 
 
@@ -86,7 +86,7 @@ def test_a_worker_with_one_call_is_not_busy_all_the_time() -> None:
         "busy_s": {"encode": late, "write": [0.0] * 99 + [1]},
     }
     found = diagnose(run, 1)
-    assert named(found, "GPU used").seen.startswith("75% of the time of 1 GPUs")  # 300 of 400 s
+    assert named(found, "GPU used").seen.startswith("75% of the time of 1 GPU")  # 300 of 400 s
     assert "write 5% busy" in named(found, "bottleneck").seen  # 0.5 of 10 s
 
 

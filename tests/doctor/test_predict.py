@@ -94,7 +94,7 @@ def test_many_actors_where_threads_do_not_help() -> None:
 def test_what_is_measured_and_said() -> None:
     assert thread_counts(laptop(ONE_EACH), 2.0) == {"encode": [1, 2], "decode": [1, 2]}
     assert thread_counts(laptop(), 64.0)["decode"] == [2, 64, 8]
-    assert plan_text(laptop()) == ("CPU, fp32: 1 readers, encode 1 x 1 threads, decode 1 x 2 threads, blocks of 4 MiB")
+    assert plan_text(laptop()) == ("CPU, fp32: 1 reader, encode 1 x 1 thread, decode 1 x 2 threads, blocks of 4 MiB")
     gpus = allot(load_settings(None, {"encode.max_actors": 4}), {"CPU": 4.0, "GPU": 1.0}, ("encode",))
     assert "encode 1 x 1 GPU (up to 4)" in plan_text(gpus)
     assert [config_file(laptop(), False), config_file(gpus, False), config_file(gpus, True)] == [

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.errors import plural
 from pipeline.report.codebooks import CodebookUse
 from pipeline.report.codes_section import codes_section
 from pipeline.report.corpus import Corpus
@@ -12,7 +13,7 @@ from pipeline.report.quality_section import quality_section
 from pipeline.report.survey import Survey
 from pipeline.report.verdict import changed_settings, verdict
 from pipeline.report.where_time import where_time
-from pipeline.report.words import hours, listed, plural, seconds, share
+from pipeline.report.words import hours, listed, seconds, share
 from pipeline.settings import Settings
 from tests.helpers.rows import run_record
 
@@ -36,6 +37,18 @@ def test_the_verdict_names_what_is_wrong() -> None:
     limited = verdict(torn, run_record(state="limited", limit=3), complete=False)
     assert limited.title.startswith("The first recordings")
     assert ("limit", "3") in limited.tables[0].rows
+
+
+def test_the_verdict_names_the_latest_commands() -> None:
+    def made(*commands: str | None) -> list[tuple[str, ...]]:
+        found = [{"started": "2026", "wall_s": 1.0, "times_real_time": 2.0, "command": one} for one in commands]
+        return verdict(Corpus(), run_record(attempts=found), complete=True).tables[0].rows
+
+    assert ("command", "voxmill tokenize b, voxmill tokenize a") in made(
+        "voxmill tokenize a", None, *["voxmill tokenize b"] * 9
+    )
+    assert ("command", "d, c, b and 1 more") in made("a", "b", "c", "d")
+    assert made(None)[0] == ("command", "not recorded: an older version made the run")
 
 
 def test_settings_that_differ_are_shown_without_credentials() -> None:

@@ -1,5 +1,7 @@
 """`run.listen`: the original beside the reconstruction, and a sentence for what cannot be read."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from pipeline.run.layout import wave_path
 from pipeline.run.listening import Listening
 from pipeline.run.reader import Run
 from pipeline.run.write import write_parts
-from tests.helpers.rows import coded_row, tone
+from pipeline.settings import Input, Settings
+from tests.helpers.rows import coded_row, run_record, tone
+from tests.helpers.shards import AUDIO, write_parquet, write_tar
 
 LOCAL = LocalFileSystem()
 
@@ -56,13 +60,30 @@ def test_a_source_that_is_gone(tmp_path: Path, speech: Path) -> None:
     assert np.array_equal(run.listen("a", original=speech).original, load_audio(speech))
 
 
-def test_a_source_in_a_container(tmp_path: Path) -> None:
-    found = run_of(tmp_path, 24_000, source="/corpus/shard.tar::a.wav").listen("a")
-    assert heard(found) == (False, True)
-    assert (
-        "lies inside a container, /corpus/shard.tar::a.wav. Give it as a file: run.listen(id, original=FILE)"
-        in (found.problems[0])
-    )
+@pytest.mark.parametrize("kind", ["tar", "zip", "parquet"])
+def test_a_source_in_a_container(kind: str, tmp_path: Path, speech: Path) -> None:
+    members = {"a.flac": b"", "b.flac": speech.read_bytes()}
+    if kind == "tar":
+        write_tar(tmp_path / "x.tar", list(members.items()))
+    elif kind == "zip":
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for member, data in members.items():
+                archive.writestr(member, data)
+    else:
+        given = [{"bytes": data, "path": name} for name, data in members.items()]
+        write_parquet(tmp_path / "x.parquet", [None, None], speech=pa.array(given, AUDIO))
+    shard, name = tmp_path / f"x.{kind}", "row 1" if kind == "parquet" else "b.flac"
+    run = run_of(tmp_path, 24_000, source=f"{shard}::{name}", channel=pa.array([2], pa.int32()))
+    settings = Settings(input=Input(column="speech")).model_dump(mode="json")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run_record(settings=settings)))
+    found = run.listen("a")
+    assert found.problems == ()
+    assert np.array_equal(found.original, load_audio(speech, 2))
+    shard.rename(tmp_path / f"y.{kind}")
+    assert heard(run.listen("a")) == (False, True)
+    if kind != "parquet":
+        moved = run.listen("a", original=f"{tmp_path}/y.{kind}::c.flac")
+        assert moved.problems == (f"The original cannot be read: {tmp_path}/y.{kind} holds no c.flac any more",)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_running_run(run: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert voxmill("show", run) == 0
         printed = capsys.readouterr().out
         assert f"running: {this_process()} writes it" in printed
-        assert "12 of 20: 10 recordings, 1 failures, 1 skipped" in printed
+        assert "12 of 20: 10 recordings, 1 failure, 1 skipped" in printed
     assert sorted(os.listdir(run)) == before
 
 

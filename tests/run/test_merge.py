@@ -47,6 +47,10 @@ def make(location: str | Path, ids: str, **more: Any) -> str:
     return str(location)
 
 
+def summary_of(run: Path) -> dict[str, Any]:
+    return json.loads((run / "run.json").read_text())
+
+
 def ids(run: str | Path) -> list[str]:
     return sorted(recording.id for recording in open_run(str(run)))
 
@@ -58,7 +62,7 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
     assert sorted(merged.failures()["id"].to_pylist()) == ["bad-ab", "bad-cde"]
     assert check(tmp_path / "all").problems == []
     summary = merged.summary()
-    assert (summary["state"], summary["inputs"]) == ("complete", ["corpus/", "other/"])
+    assert (summary["state"], summary["inputs"]) == ("complete", [os.path.abspath("corpus"), os.path.abspath("other")])
     assert (summary["counts"]["recordings"], summary["counts"]["failures"]) == (5, 2)
     assert len(summary["attempts"]) == 2
     assert "passed_over" not in summary["counts"]  # of different inputs
@@ -67,11 +71,15 @@ def test_merged_runs_are_one_run(tmp_path: Path) -> None:
             assert path.samefile(tmp_path / "all" / path.relative_to(run))  # hard links
 
 
-def test_shards_of_a_corpus(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_of_a_corpus(
+    tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus = speak(tmp_path / "corpus", {f"{number}.wav": 0.2 for number in range(12)})
     (corpus / "bad.wav").write_text("no audio")
     codec = Codec.load(str(small_model), device="cpu", precision="fp32", threads=1)
-    command = ["tokenize", corpus, "--model", small_model, "--device", "cpu", "--no-reconstruct", "--out"]
+    monkeypatch.chdir(tmp_path)
+    model = ["--model", small_model, "--device", "cpu", "--no-reconstruct", "--out"]
+    command = ["tokenize", corpus, *model]
     with in_process(codec):
         shards = [tmp_path / f"shard-{index}" for index in range(3)]
         for index, shard in enumerate(shards):
@@ -81,7 +89,9 @@ def test_shards_of_a_corpus(tmp_path: Path, small_model: Path, capsys: pytest.Ca
         assert voxmill("merge", *shards, "--out", tmp_path / "all") == 2  # late.wav may be in one that is over
         assert "held something else when shard 2/3 began than when shard 0/3 did" in capsys.readouterr().err
         for index, shard in enumerate(shards):
-            assert voxmill(*command, shard, "--shard", f"{index}/3") in (0, 1)
+            same = ("corpus/", corpus, corpus.as_uri())[index]
+            assert voxmill("tokenize", same, *model, shard, "--shard", f"{index}/3") in (0, 1)
+            assert summary_of(shard)["inputs"] == [str(corpus)]
         assert voxmill("merge", *shards, "--out", tmp_path / "all") == 0
         assert voxmill(*command, tmp_path / "whole") == 0
         assert check(tmp_path / "all", [str(corpus)]).problems == []
@@ -99,9 +109,9 @@ def test_shards_of_a_corpus(tmp_path: Path, small_model: Path, capsys: pytest.Ca
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     runs = [make(tmp_path / str(index), "abcd"[index], shard=f"{index}/4") for index in (0, 1, 3)]
-    with pytest.raises(InputError, match="Shards 2/4 of corpus/ are missing"):
+    with pytest.raises(InputError, match=r"Shards 2/4 of /.*corpus are missing"):
         merge(runs, tmp_path / "all")
-    runs.append(make(tmp_path / "2", "e", shard="2/4"))
+    runs.append(make(tmp_path / "2", "e", shard="2/4", inputs=[os.path.abspath("corpus")]))  # the others: "corpus/"
     assert merge(runs, tmp_path / "all").summary()["shard"] is None
 
 

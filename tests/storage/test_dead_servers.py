@@ -189,6 +189,8 @@ def test_a_long_stream_may_break_more_often_than_there_are_retries() -> None:
         open_stream(f"{server.address}/a.tar", once_again) as file,
     ):
         assert file.read() == BODY * 16
+        begins = [4_000_000, 6_000_000, 7_000_000, 7_500_000]  # all that came was used
+        assert server.asked == [("/a.tar", None), *(("/a.tar", f"bytes={begin}-") for begin in begins)]
     with flaky({"/a.tar": BODY * 16}, always("cut")) as server:
         with pytest.raises(OSError, match="2 tries"), open_stream(f"{server.address}/a.tar", once_again) as file:
             file.read()

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.run.layout import safe_relative_path
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import locate, look_up
-from pipeline.storage.location import file_name, folder_of, local_location, local_path, redact
+from pipeline.storage.location import absolute, file_name, folder_of, local_location, local_path, redact
 from pipeline.storage.stamp import local_stamp
 
 
@@ -36,6 +36,24 @@ def test_local_locations(location: str, path: str) -> None:
 def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert locate("a.wav")[1] == str(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("corpus/", "{here}/corpus"),
+        ("./corpus/*.wav", "{here}/corpus/*.wav"),
+        ("/corpus/../x", "/x"),
+        ("file:///my%20corpus/", "/my corpus"),
+        ("-", "-"),
+        ("s3://bucket/corpus/", "s3://bucket/corpus/"),
+    ],
+)
+def test_the_same_place_has_one_absolute_location(
+    location: str, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute(location) == expected.format(here=tmp_path)
 
 
 def test_object_store_paths_are_decoded_and_clients_shared() -> None:

@@ -107,7 +107,7 @@ def test_an_intact_run_has_no_problem(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
     report = check(run)
     assert report.problems == []
-    assert report.checked == ["3 recordings, 5 chunks, 1 failures in 3 + 1 parts"]
+    assert report.checked == ["3 recordings, 5 chunks, 1 failure in 3 + 1 parts"]
     assert repair(run) == []
     assert check(run).problems == []
     assert {path: path.stat().st_mtime_ns for path in before if path.name != SUCCESS_FILE} == {

@@ -67,7 +67,7 @@ exec "$@" --block
 def odd_node(nodes: Cluster, script: str, folder: Path, cpus: int = 2) -> Iterator[None]:
     """While inside, `nodes` has one more, whose processes see what `script` left of `folder`."""
     ray_start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", nodes.address]
-    ray_start += ["--num-cpus", str(cpus)]
+    ray_start += ["--num-cpus", str(cpus), "--dashboard-agent-listen-port", "0"]  # any free one: not the only Ray here
     before = _alive(nodes)
     node = subprocess.Popen(
         [*UNSHARE, "sh", "-c", script, str(folder), *ray_start],
@@ -76,12 +76,12 @@ def odd_node(nodes: Cluster, script: str, folder: Path, cpus: int = 2) -> Iterat
         stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: _alive(nodes) > before, "a node", 60)
+        until(lambda: _alive(nodes) > before, "a node")
         yield
     finally:
         end_session(node.pid)
         node.wait()
-        until(lambda: _alive(nodes) == before, "the loss of a node", 60)
+        until(lambda: _alive(nodes) == before, "the loss of a node")
 
 
 def _alive(nodes: Cluster) -> int:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import ray
 
 from pipeline.errors import OutputError
 from pipeline.run.layout import PIECES
@@ -42,7 +43,8 @@ def fill_and_go_on(corpus: Corpus, place: Path, times: int, random: np.random.Ge
     disk = place / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)], check=True)
-    return [fill_once(corpus, disk, bool(number % 2), random) for number in range(times)]
+    with ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"):
+        return [fill_once(corpus, disk, bool(number % 2), random) for number in range(times)]
 
 
 def fill_once(corpus: Corpus, disk: Path, reconstruct: bool, random: np.random.Generator) -> Trial:
