@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from actors.contract import SAMPLE_RATE
 from pipeline.cluster.load import CodecSpec, load_codec
 from pipeline.cluster.resources import PoolPlan
 from pipeline.read import Reading, read_chunks
+from pipeline.sources.committed import Committed, chunked
 from pipeline.sources.plan import Plan
+from pipeline.sources.rows import kept
 from pipeline.sources.task import ReadTask
+from pipeline.storage.id_set import among, id_set
 
 MAX_TASKS = 32
 """That are sent to the worker that measures: a whole plan may be gigabytes. Seconds of audio are wanted, not hours."""
@@ -30,15 +32,21 @@ def agreement(
     if codec.precision == "fp32" or not seconds or not planned.tasks:
         return None
     measure = ray.remote(_measure).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
-    tasks = [without(task, failed) for task in planned.tasks[:MAX_TASKS]]
+    tasks = without(planned.tasks[:MAX_TASKS], failed)
     return ray.get(measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE)))
 
 
-def without(task: ReadTask, failed: pa.ChunkedArray) -> ReadTask:
-    """`task` that does not read the recordings (or whole containers) in `failed`."""
-    ids = pa.concat_arrays([pa.array([], pa.large_string()), *(some.cast(pa.large_string()) for some in failed.chunks)])
-    bad = pc.is_in(task.units["@id"].cast(pa.large_string()), value_set=ids)
-    return replace(task, units=task.units.filter(pc.invert(bad)), done=ids)
+def without(tasks: Sequence[ReadTask], failed: pa.ChunkedArray) -> list[ReadTask]:
+    """`tasks` that do not read the recordings (or whole containers) in `failed`."""
+    known, bad = id_set(failed), None
+    found = []
+    for task in tasks:
+        left = replace(task, units=kept(task.units, ~among(task.units["@id"], known)))
+        if not left.listed and len(failed):
+            bad = bad or Committed(chunked(failed), task.prefixed)
+            left = replace(left, done=bad.within(task))
+        found.append(left)
+    return found
 
 
 def _measure(
