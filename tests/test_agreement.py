@@ -19,3 +19,11 @@ def test_what_failed_is_not_read_again(tmp_path: Path) -> None:
     assert sorted(one.id for task in tasks for one in recordings(task)) == ["good.wav", "one.tar/good.wav"]
     tasks = without(plan([str(tmp_path)]).tasks, failed.slice(0, 0))
     assert sum(1 for task in tasks for _ in recordings(task)) == 5
+
+
+def test_a_task_hears_only_of_its_own_failures(tmp_path: Path) -> None:
+    write_files(tmp_path, {"good.wav": b"1", "poison.wav": b"2"})
+    write_tar(tmp_path / "one.tar", [("poison.wav", b"2")])
+    failed = pa.chunked_array([["poison.wav", "one.tar/poison.wav", *map(str, range(1000))]], pa.string())
+    tasks = without(plan([str(tmp_path)]).tasks, failed)
+    assert {task.kind: task.done.to_pylist() for task in tasks} == {"files": [], "tar": ["one.tar/poison.wav"]}

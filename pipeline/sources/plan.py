@@ -129,7 +129,7 @@ def remaining(planned: Plan, done: pa.Array | pa.ChunkedArray, held: Mapping[int
     of_task = iter(np.split(missing, np.cumsum([len(ids) for ids in files])))
     tasks = []
     for number, task in enumerate(planned.tasks):
-        ids = pa.array(held[number] if number in held else [], pa.string())
+        ids = pa.array(held.get(number, []), pa.string())
         lost = ids.filter(pa.array(~among(ids, known))) if len(ids) else ids
         if task.kind == "files":
             again = among(task.units["@id"], id_set(parents(lost))) if len(lost) else False
