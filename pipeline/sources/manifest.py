@@ -20,7 +20,7 @@ from pipeline.sources.parquet_footer import is_text
 from pipeline.sources.rows import is_empty, nulls
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, carried_names
 from pipeline.storage.location import redact
-from pipeline.storage.text import clean_ids, redacted, replaced
+from pipeline.storage.text import clean_ids, narrow_text, redacted, replaced
 
 BYTES_PER_S = 16_000
 """Of encoded speech, to weigh recordings of known duration: FLAC at 16 kHz takes 14 to 20 kB/s."""
@@ -66,7 +66,7 @@ def manifest_units(table: pa.Table, location: str, column: str | None, schemes: 
     parts: dict[str, list[pa.Array]] = {"@id": [], "@location": [], "@bytes": []}
     for first in range(0, table.num_rows, ROWS):  # what is made of rows is freed before the next ones
         rows, where = table.slice(first, ROWS), bounds.slice(first, ROWS)
-        paths = pc.fill_null(rows[name].cast(pa.string()), "")
+        paths = pc.fill_null(narrow_text(rows[name]), "")
         parts["@id"] += _ids(rows, paths, where, first).chunks
         parts["@location"] += locations(paths, location, schemes, root).chunks
         parts["@bytes"].append(_weights(rows, where))
@@ -127,7 +127,7 @@ def _ids(table: pa.Table, paths: pa.ChunkedArray, where: pa.Table, number: int) 
     `where`: the bounds and channels of the rows, of which the first has this `number`.
     """
     if "id" in table.column_names:
-        given = pc.fill_null(table["id"].cast(pa.string()), "")
+        given = pc.fill_null(narrow_text(table["id"]), "")
         missing = pc.equal(given, "")
         if not pc.any(missing).as_py():
             return clean_ids(given)

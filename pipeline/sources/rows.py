@@ -9,7 +9,7 @@ import functools
 import numpy as np
 import pyarrow as pa
 
-NULLS = 1 << 18
+NULLS = 1 << 16
 """Rows of the block that stands for all nulls of a type."""
 TAKEN_AT_ONCE = 100_000
 

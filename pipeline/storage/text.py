@@ -13,6 +13,9 @@ from pipeline.storage.location import redact
 CONTROLS = "[\x00-\x1f\x7f]"
 """Escaped in ids, which are printed and become file names: no NUL, no line breaks, no terminal escapes."""
 
+MAX_TEXT_BYTES = 2**31 - 1
+"""Of a chunk of `string`, whose offsets have 32 bits."""
+
 HASHED_AT_ONCE = 100_000
 """Ids that become Python strings at a time."""
 
@@ -76,6 +79,14 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         inside = kind.value_field.with_type(plain_type(kind.value_type))
         return pa.list_(inside) if pa.types.is_list(kind) else pa.large_list(inside)
     return kind
+
+
+def narrow_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of text or integers as `string`, of large_string too: each chunk may be a view of more than 2 GiB."""
+    chunks = column.chunks
+    if pa.types.is_large_string(column.type):  # the offsets of a view count from where all of the text begins
+        chunks = [pa.concat_arrays([chunk]) if chunk.buffers()[2].size > MAX_TEXT_BYTES else chunk for chunk in chunks]
+    return pa.chunked_array(chunks, column.type).cast(pa.string())
 
 
 def mend_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
