@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +11,9 @@ from actors.contract import SAMPLE_RATE
 from pipeline.cluster.load import CodecSpec, load_codec
 from pipeline.cluster.resources import PoolPlan
 from pipeline.read import Reading, read_chunks
-from pipeline.sources.committed import Committed, chunked
+from pipeline.sources.committed import without
 from pipeline.sources.plan import Plan
-from pipeline.sources.rows import kept
 from pipeline.sources.task import ReadTask
-from pipeline.storage.id_set import among, id_set
 
 MAX_TASKS = 32
 """That are sent to the worker that measures: a whole plan may be gigabytes. Seconds of audio are wanted, not hours."""
@@ -34,19 +31,6 @@ def agreement(
     measure = ray.remote(_measure).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
     tasks = without(planned.tasks[:MAX_TASKS], failed)
     return ray.get(measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE)))
-
-
-def without(tasks: Sequence[ReadTask], failed: pa.ChunkedArray) -> list[ReadTask]:
-    """`tasks` that do not read the recordings (or whole containers) in `failed`."""
-    known, bad = id_set(failed), None
-    found = []
-    for task in tasks:
-        left = replace(task, units=kept(task.units, ~among(task.units["@id"], known)))
-        if not left.listed and len(failed):
-            bad = bad or Committed(chunked(failed), task.prefixed)
-            left = replace(left, done=bad.within(task))
-        found.append(left)
-    return found
 
 
 def _measure(

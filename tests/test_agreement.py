@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.agreement import without
+from pipeline.sources.committed import without
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import plan
 from tests.helpers.shards import write_files, write_tar

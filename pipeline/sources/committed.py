@@ -2,6 +2,8 @@
 
 import bisect
 import functools
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -84,3 +86,10 @@ class Parts:
         rows = [self.rows[begin:end] for begin, end in zip(begins, ends, strict=True) if end > begin]
         chosen = np.unique(np.concatenate([np.empty(0, np.int64), *rows]))
         return pa.chunked_array([self.ids.take(pa.array(chosen))], NONE.type)
+
+
+def without(tasks: Sequence[ReadTask], failed: pa.ChunkedArray) -> list[ReadTask]:
+    """`tasks` that do not read the recordings (or whole containers) in `failed`."""
+    known, bad = id_set(failed), Committed(chunked(failed), tasks[0].prefixed if tasks else False)
+    left = [replace(task, units=kept(task.units, ~among(task.units["@id"], known))) for task in tasks]
+    return [task if task.listed else replace(task, done=bad.within(task)) for task in left]

@@ -52,7 +52,7 @@ def fingerprint(inputs: Discovered) -> str:
     """Of all recordings and containers of `inputs`, and the shards they are in: shards of one corpus have the same."""
     hashes = np.concatenate([one for found in inputs.found for one in _both_hashes(found)])
     hashes.sort()
-    return hashlib.blake2b(hashes, digest_size=16).hexdigest()
+    return hashlib.blake2b(hashes.data, digest_size=16).hexdigest()
 
 
 def _part(one: Found, shard: Shard) -> Found:
