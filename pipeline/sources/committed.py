@@ -1,4 +1,6 @@
-"""Ids of committed recordings -> what of it a read task must know, because only reading tells what it holds."""
+"""Ids of committed recordings -> the files that are left; and those ids that a task needs which finds its recordings
+only as it reads.
+"""
 
 import bisect
 import functools
