@@ -75,7 +75,7 @@ class ReadTask:
     def __getstate__(self) -> dict[str, Any]:
         """On the driver `units` and `done` are views of one large table, and pickling a view sends all of it.
 
-        Rows are sent (27 to 51 bytes a recording, measured), and not their numbers in a manifest for workers to read: it
+        Rows are sent (27 to 51 bytes a recording, measured), not their numbers in a manifest for workers to read: that
         may lie on the driver's disk alone, only Parquet can be read from the middle, and a rerun reads what is left.
         """
         done = pa.table({"id": self.done}) if len(self.done) else None
