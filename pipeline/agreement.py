@@ -2,17 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from actors.contract import SAMPLE_RATE
 from pipeline.cluster.load import CodecSpec, load_codec
 from pipeline.cluster.resources import PoolPlan
 from pipeline.read import Reading, read_chunks
+from pipeline.sources.committed import without
 from pipeline.sources.plan import Plan
 from pipeline.sources.task import ReadTask
 
@@ -30,15 +29,8 @@ def agreement(
     if codec.precision == "fp32" or not seconds or not planned.tasks:
         return None
     measure = ray.remote(_measure).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
-    tasks = [without(task, failed) for task in planned.tasks[:MAX_TASKS]]
+    tasks = without(planned.tasks[:MAX_TASKS], failed)
     return ray.get(measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE)))
-
-
-def without(task: ReadTask, failed: pa.ChunkedArray) -> ReadTask:
-    """`task` that does not read the recordings (or whole containers) in `failed`."""
-    ids = pa.concat_arrays([pa.array([], pa.large_string()), *(some.cast(pa.large_string()) for some in failed.chunks)])
-    bad = pc.is_in(task.units["@id"].cast(pa.large_string()), value_set=ids)
-    return replace(task, units=task.units.filter(pc.invert(bad)), done=ids)
 
 
 def _measure(

@@ -25,6 +25,7 @@ from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
 from pipeline.sources.plan import Plan, divide
+from pipeline.sources.rows import taken
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage.access import Access
@@ -117,7 +118,8 @@ def _preview(
     told = ~np.isnan(seconds)
     rest = np.flatnonzero(~told)
     opened = rest[np.linspace(0, len(rest) - 1, min(len(rest), MOST_OPENED)).astype(int)] if len(rest) else rest
-    seconds[opened] = opened_seconds(files["@location"].take(pa.array(opened)).to_pylist(), settings.input.access)
+    places = taken(files.select(["@location"]), opened)["@location"].to_pylist()
+    seconds[opened] = opened_seconds(places, settings.input.access)
     known = seconds[~np.isnan(seconds)]
     sampled = seconds[opened][~np.isnan(seconds[opened])]
     about = None

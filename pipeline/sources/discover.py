@@ -7,6 +7,7 @@ Ids are relative to the input: below a folder or a glob's fixed part, the path; 
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pafs
@@ -16,6 +17,7 @@ from pipeline.sources import manifest
 from pipeline.sources.folder import LISTING_SCHEMA, Listing, has_pattern, list_folder, list_glob
 from pipeline.sources.formats import FORMATS, kind_of, suffixes
 from pipeline.sources.found import Found, Rules, listed_units
+from pipeline.sources.rows import kept
 from pipeline.storage.filesystem import locate, look_up
 from pipeline.storage.location import STDIN, around, file_name, is_local, local_location, local_path, redact
 from pipeline.storage.stamp import UNKNOWN, Stamp
@@ -74,7 +76,7 @@ def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found
     found: list[Found] = []
     passed_over = Counter(listing.passed_over)
     for format in FORMATS.values():
-        files = units.filter(_ends_with(units["@id"], format.suffixes))
+        files = kept(units, _ends_with(units["@id"], format.suffixes))
         if format.listed and files.num_rows:
             more, others = format.discover(source, files, rules)
             found += more
@@ -82,6 +84,6 @@ def _of_listing(source: str, listing: Listing, rules: Rules) -> tuple[list[Found
     return found, passed_over, [f"{run} in {source}" for run in listing.runs]
 
 
-def _ends_with(names: pa.ChunkedArray, suffixes: tuple[str, ...]) -> pa.ChunkedArray:
+def _ends_with(names: pa.ChunkedArray, suffixes: tuple[str, ...]) -> np.ndarray:
     pattern = "(?i)(" + "|".join(suffix.replace(".", r"\.") for suffix in suffixes) + ")$"
-    return pc.match_substring_regex(names, pattern)
+    return pc.match_substring_regex(names, pattern).to_numpy()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.sources.rows import nulls
 from pipeline.sources.task import UNIT_SCHEMA, Kind
 from pipeline.storage.access import Access
 
@@ -34,7 +35,7 @@ class Rules:
 def listed_units(files: pa.Table) -> pa.Table:
     """LISTING_SCHEMA -> UNIT_SCHEMA."""
     nothing = {
-        name: pa.nulls(files.num_rows, UNIT_SCHEMA.field(name).type)
+        name: nulls(files.num_rows, UNIT_SCHEMA.field(name).type)
         for name in ("@start_s", "@end_s", "@channel", "@row_group")
     }
     listed = {"@id": files["path"], "@location": files["location"], "@size": files["size"]}

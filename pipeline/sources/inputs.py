@@ -22,6 +22,7 @@ from pipeline.sources.found import Found, Rules
 from pipeline.sources.passed_over import in_words
 from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage.access import DEFAULT, Access
+from pipeline.storage.id_set import among, id_set, repeated
 from pipeline.storage.location import redact
 
 MAX_NOTES = 10
@@ -115,18 +116,18 @@ def _conflict(one: Found, origin: dict[str, tuple[pa.DataType, str]]) -> str:
 
 def refuse_duplicates(found: Sequence[Found]) -> None:
     """Two recordings, or two containers, of one id are an InputError that names both."""
-    ids = pa.chunked_array([chunk for one in found for chunk in _named(one)["@id"].chunks], pa.string())
-    if pc.count_distinct(ids).as_py() == len(ids):
+    named = [_named(one) for one in found]
+    twice = repeated(id_set(pa.chunked_array([chunk for one in named for chunk in one["@id"].chunks], pa.string())))
+    if not len(twice):
         return
-    counts = ids.value_counts()
-    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0].as_py()
+    rows = ((one["@id"], np.flatnonzero(among(one["@id"], twice))) for one in named)
+    first = next(ids[int(numbers[0])].as_py() for ids, numbers in rows if len(numbers))
     sources = []
-    for one in found:
-        named = _named(one)
-        rows = np.flatnonzero(pc.equal(named["@id"], twice).to_numpy())[:2]
-        sources += [f"{redact(named['@location'][int(row)].as_py())} (from {one.source}, row {row})" for row in rows]
+    for one, names in zip(found, named, strict=True):
+        for row in np.flatnonzero(pc.equal(names["@id"], first).to_numpy())[:2].tolist():
+            sources.append(f"{redact(names['@location'][row].as_py())} (from {one.source}, row {row})")
     raise InputError(
-        f"two recordings have the id {twice!r}: {sources[0]} and {sources[1]}. Ids are relative to each input: give"
+        f"two recordings have the id {first!r}: {sources[0]} and {sources[1]}. Ids are relative to each input: give"
         ' their common parent folder, or a manifest with an "id" column'
     )
 
@@ -140,16 +141,14 @@ def _of_channel(one: Found, channel: int) -> Found:
     return replace(one, units=one.units.set_column(at, UNIT_SCHEMA.field("@channel"), filled))
 
 
-def has_split(units: pa.Table) -> bool:
-    return bool(pc.any(pc.equal(units["@channel"], EACH)).as_py())
-
-
 def refuse_channel_ids(found: Sequence[Found]) -> None:
     """A recording that has the id of a channel of a file of which each channel is one is an InputError."""
     units = [one.units for one in found if one.kind == "files"]
-    for apart in (table["@id"].filter(pc.equal(table["@channel"], EACH)) for table in units):
-        for ids in (table["@id"].filter(pc.match_substring_regex(table["@id"], r"@ch\d+$")) for table in units):
-            clash = ids.filter(pc.is_in(file_ids(ids), value_set=apart.combine_chunks()))
+    apart = [table["@id"].filter(pc.equal(table["@channel"], EACH)) for table in units]
+    alike = [table["@id"].filter(pc.match_substring_regex(table["@id"], r"@ch\d+$")) for table in units]
+    for ids in filter(len, alike):
+        for split in map(id_set, apart):
+            clash = ids.filter(pa.array(among(file_ids(ids), split)))
             if len(clash):
                 one, file = clash[0].as_py(), file_ids(clash)[0].as_py()
                 raise InputError(
@@ -162,17 +161,20 @@ def refuse_segments(found: Sequence[Found]) -> None:
     """Where stretches of speech become recordings, a segment of a manifest is an InputError, and so is a recording that
     has the id of such a stretch of another one."""
     tables = [one.units for one in found if one.kind == "files"]
-    ids = pa.chunked_array([chunk for table in tables for chunk in table["@id"].chunks], pa.string())
     for table in tables:
-        given = table.filter(pc.or_(pc.is_valid(table["@start_s"]), pc.is_valid(table["@end_s"])))
-        if len(given):
+        given = pc.or_(pc.is_valid(table["@start_s"]), pc.is_valid(table["@end_s"]))
+        if pc.any(given).as_py():
             raise InputError(
-                f"the manifest gives the times of {len(given):,} segments, first of {given['@id'][0].as_py()!r}, and"
+                f"the manifest gives the times of {pc.sum(given).as_py():,} segments, first of"
+                f" {table['@id'][pc.index(given, True).as_py()].as_py()!r}, and"
                 " input.vad finds them itself: set input.vad=none, or leave the times out of the manifest"
             )
-    alike = ids.filter(pc.not_equal(spoken_ids(ids), ids))
-    owners = [spoken_ids(alike), file_ids(spoken_ids(alike))]
-    clash = alike.filter(pc.or_(*(pc.is_in(one, value_set=ids.combine_chunks()) for one in owners)))
+    ids = pa.chunked_array([chunk for table in tables for chunk in table["@id"].chunks], pa.string())
+    alike = pa.chunked_array([one.filter(pc.not_equal(spoken_ids(one), one)) for one in ids.chunks], pa.string())
+    if not len(alike):
+        return
+    known, spoken = id_set(ids), spoken_ids(alike)
+    clash = alike.filter(pa.array(among(spoken, known) | among(file_ids(spoken), known)))
     if len(clash):
         raise InputError(
             f"the recording {clash[0].as_py()!r} has an id as stretches of speech in another recording get under"

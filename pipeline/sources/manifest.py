@@ -17,14 +17,17 @@ from pipeline.sources.manifests.formats import read_manifest
 from pipeline.sources.manifests.parsed import end_of
 from pipeline.sources.manifests.relative import locations, refuse_other_root, root_of
 from pipeline.sources.parquet_footer import is_text
+from pipeline.sources.rows import is_empty, nulls
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, carried_names
 from pipeline.storage.location import redact
-from pipeline.storage.text import clean_ids, redacted, replaced
+from pipeline.storage.text import clean_ids, narrow_text, redacted, replaced
 
 BYTES_PER_S = 16_000
 """Of encoded speech, to weigh recordings of known duration: FLAC at 16 kHz takes 14 to 20 kB/s."""
 UNKNOWN_BYTES = 8 * BYTES_PER_S
 """The weight of a recording of which nothing is known: an utterance of 8 s."""
+ROWS = 100_000
+"""Of which ids, locations and weights are made at a time: their text must not come near 2 GiB."""
 
 
 def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], int]:
@@ -54,23 +57,21 @@ def path_column(table: pa.Table, column: str | None, location: str) -> str:
 def manifest_units(table: pa.Table, location: str, column: str | None, schemes: tuple[str, ...], root: str) -> pa.Table:
     """UNIT_SCHEMA rows, then the columns that travel, in the manifest's order. Nothing is opened or looked up."""
     name = path_column(table, column, location)
-    paths = pc.fill_null(table[name].cast(pa.string()), "")
     kind = table["id"].type if "id" in table.column_names else pa.null()
     if not (is_text(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         raise InputError(f"{redact(location)}: column id holds {kind}; expected text or integers")
     start, end = _stretches(table, location)
-    channel = _channels(table, location)
-    units = {
-        "@id": _ids(table, paths, start, end, channel),
-        "@location": locations(paths, location, schemes, root),
-        "@start_s": start,
-        "@end_s": end,
-        "@channel": channel,
-        "@row_group": pa.nulls(table.num_rows, pa.int32()),
-        "@bytes": _weights(table, start, end),
-        "@size": pa.nulls(table.num_rows, pa.int64()),
-        "@version": pa.nulls(table.num_rows, pa.string()),
-    }
+    units = {"@start_s": start, "@end_s": end, "@channel": _channels(table, location)}
+    bounds = pa.table(units)
+    parts: dict[str, list[pa.Array]] = {"@id": [], "@location": [], "@bytes": []}
+    for first in range(0, table.num_rows, ROWS):  # what is made of rows is freed before the next ones
+        rows, where = table.slice(first, ROWS), bounds.slice(first, ROWS)
+        paths = pc.fill_null(narrow_text(rows[name]), "")
+        parts["@id"] += _ids(rows, paths, where, first).chunks
+        parts["@location"] += locations(paths, location, schemes, root).chunks
+        parts["@bytes"].append(_weights(rows, where))
+    units |= {name: pa.chunked_array(some, UNIT_SCHEMA.field(name).type) for name, some in parts.items()}
+    units |= {f.name: nulls(table.num_rows, f.type) for f in UNIT_SCHEMA if f.name not in units}
     own = {name, "id", "start_s", "end_s", *(["channel"] if _counts_channels(table) else [])}
     rest = [i for i, other in enumerate(table.column_names) if other not in own]
     names = carried_names([table.column_names[i] for i in rest])
@@ -100,7 +101,7 @@ def _counts_channels(table: pa.Table) -> bool:
 def _channels(table: pa.Table, location: str) -> pa.ChunkedArray:
     """int32, from 1; null: by the setting. Raises InputError for what is no number of a channel."""
     if not _counts_channels(table):
-        return pa.chunked_array([pa.nulls(table.num_rows, pa.int32())])
+        return nulls(table.num_rows, pa.int32())
     try:
         channel = table["channel"].cast(pa.int32())
     except pa.ArrowInvalid as e:
@@ -113,42 +114,51 @@ def _channels(table: pa.Table, location: str) -> pa.ChunkedArray:
 
 def _seconds(table: pa.Table, name: str, location: str) -> pa.ChunkedArray:
     if name not in table.column_names:
-        return pa.chunked_array([pa.nulls(table.num_rows, pa.float64())])
+        return nulls(table.num_rows, pa.float64())
     try:
         return table[name].cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
         raise InputError(f"{redact(location)}: column {name} is no number of seconds ({e})") from None
 
 
-def _ids(
-    table: pa.Table, paths: pa.ChunkedArray, start: pa.ChunkedArray, end: pa.ChunkedArray, channel: pa.ChunkedArray
-) -> pa.ChunkedArray:
-    """The id column; where it is null or empty, the path as written (else the row's number), stretch and channel."""
+def _ids(table: pa.Table, paths: pa.ChunkedArray, where: pa.Table, number: int) -> pa.ChunkedArray:
+    """The id column; where it is null or empty, the path as written (else the row's number), stretch and channel.
+
+    `where`: the bounds and channels of the rows, of which the first has this `number`.
+    """
+    if "id" in table.column_names:
+        given = pc.fill_null(narrow_text(table["id"]), "")
+        missing = pc.equal(given, "")
+        if not pc.any(missing).as_py():
+            return clean_ids(given)
+        return clean_ids(pc.if_else(missing, _made_ids(paths, where, number), given))
+    return clean_ids(_made_ids(paths, where, number))
+
+
+def _made_ids(paths: pa.ChunkedArray, where: pa.Table, number: int) -> pa.ChunkedArray:
+    start, end, channel = where.columns
     ids, empty = redacted(paths), pc.equal(paths, "")
     if pc.any(empty).as_py():
-        rows = [f"row {row}" for row in np.flatnonzero(empty.to_numpy())]
+        rows = [f"row {number + row}" for row in np.flatnonzero(empty.to_numpy())]
         ids = replaced(ids, empty, rows)
-    if pc.any(pc.or_(pc.is_valid(start), pc.is_valid(end))).as_py():
+    if not (is_empty(start) and is_empty(end)):
         first, last = (pc.fill_null(seconds.cast(pa.string()), "") for seconds in (start, end))
         stretch = pc.binary_join_element_wise(first, last, "-")
         marked = pc.binary_join_element_wise(ids, stretch, "#")
         ids = pc.if_else(pc.equal(stretch, "-"), ids, marked)
-    if channel.null_count < len(channel):
+    if not is_empty(channel):
         marked = pc.binary_join_element_wise(ids, channel.cast(pa.string()), "@ch")
         ids = pc.if_else(pc.is_null(channel), ids, marked)
-    if "id" in table.column_names:
-        given = pc.fill_null(table["id"].cast(pa.string()), "")
-        ids = pc.if_else(pc.equal(given, ""), ids, given)
-    return clean_ids(ids)
+    return ids
 
 
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
-def _weights(table: pa.Table, start: pa.ChunkedArray, end: pa.ChunkedArray) -> pa.Array:
+def _weights(table: pa.Table, where: pa.Table) -> pa.Array:
     """Estimated bytes, int64: of the stretch, or of the column `duration` or `duration_s`, or the same for all."""
-    seconds = pc.subtract(end, pc.fill_null(start, 0.0))
+    seconds = pc.subtract(where["@end_s"], pc.fill_null(where["@start_s"], 0.0))
     for name in ("duration", "duration_s"):
         if name in table.column_names and _is_number(table[name].type):
             seconds = pc.coalesce(seconds, table[name].cast(pa.float64()))

@@ -1,8 +1,6 @@
 """What the inputs hold, without what is committed -> read tasks of similar size, on the driver. Rows stay in Arrow."""
 
-import bisect
 import functools
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,23 +11,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import file_ids, parents, spoken_ids
+from pipeline.schema import parents
+from pipeline.sources.committed import Committed, chunked, fresh
 from pipeline.sources.formats import FORMATS, recordings
 from pipeline.sources.found import Found
-from pipeline.sources.inputs import Discovered, discover_all, has_split
+from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.limit import first_recordings
+from pipeline.sources.pieces import OPEN_BYTES, by_file, split
+from pipeline.sources.rows import kept, nulls
 from pipeline.sources.split import share
-from pipeline.sources.task import UNIT_SCHEMA, Kind, ReadTask
+from pipeline.sources.task import NONE, UNIT_SCHEMA, Kind, ReadTask, has_split
 from pipeline.storage.access import DEFAULT, Access
+from pipeline.storage.id_set import among, id_set
 from pipeline.storage.location import redact
-from pipeline.storage.text import clean_id, id_hashes
+from pipeline.storage.text import clean_id
 
 MAX_TASKS = 20_000
 """More make Ray's driver the bottleneck (17-50 ms a block); larger inputs get larger tasks."""
 FILE_TASKS = 16
 """Tasks' worth of segments of one file that stay in one task: most formats are decoded from the beginning by each."""
-OPEN_BYTES = 64 << 10
-"""What opening a file weighs, in bytes of reading: a task of tiny files is not to take an hour of requests."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ def divide(
     inputs, committed ones counted; then one task reads all containers of a kind, because only reading counts them.
     """
     found, carried = inputs.found, inputs.carried
-    known = _one_array(pa.array([], pa.large_string()) if done is None else done)
+    known = chunked(done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
     chosen = first_recordings(units, limit, functools.partial(_count, inputs))
     units = dict(chosen.units)
-    units["files"], skipped = _fresh(units["files"], known)
+    units["files"], skipped = fresh(units["files"], known)
     units["files"] = by_file(units["files"])
-    fresh = units["files"].num_rows
+    files = units["files"].num_rows
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None and not inputs.vad:
@@ -101,14 +101,14 @@ def divide(
     counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in found]
     number = None if None in counts or inputs.vad else sum(count or 0 for count in counts) - skipped
     if chosen.cut:
-        number = fresh if not (chosen.limits or inputs.vad or has_split(units["files"])) else None
+        number = files if not (chosen.limits or inputs.vad or has_split(units["files"])) else None
     return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
 
 
 def task_of(inputs: Discovered, kind: Kind, units: pa.Table, limit: int | None = None) -> ReadTask:
     """A task that reads `units`, nothing of which is committed."""
     how = (inputs.prefixed, inputs.column, inputs.access, inputs.channel, limit, inputs.vad)
-    return ReadTask(kind, units, inputs.carried, pa.array([], pa.large_string()), *how)
+    return ReadTask(kind, units, inputs.carried, NONE, *how)
 
 
 def _count(inputs: Discovered, kind: Kind, units: pa.Table, most: int) -> int:
@@ -116,27 +116,28 @@ def _count(inputs: Discovered, kind: Kind, units: pa.Table, most: int) -> int:
     return sum(1 for _ in recordings(task_of(inputs, kind, units, most)))
 
 
-def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) -> Plan:
+def remaining(planned: Plan, done: pa.Array | pa.ChunkedArray, held: Mapping[int, Iterable[str]]) -> Plan:
     """What of `planned` is not in `done`, the ids of committed recordings.
 
     `held`: of a task that is not `listed`, by its number, the ids that its reader came across. A container is read
     again where one of them is missing, or where no reader came to its end; so is a file that is split into channels or
     stretches of speech.
     """
-    known = np.unique(id_hashes(done))
-    committed: Committed | None = None
+    known, committed = id_set(done), None
+    files = [task.units["@id"] for task in planned.tasks if task.kind == "files"]
+    missing = ~among(pa.chunked_array([chunk for ids in files for chunk in ids.chunks], pa.string()), known)
+    of_task = iter(np.split(missing, np.cumsum([len(ids) for ids in files])))
     tasks = []
     for number, task in enumerate(planned.tasks):
         ids = pa.array(held.get(number, []), pa.string())
-        lost = ids.filter(pa.array(np.isin(id_hashes(ids), known, invert=True)))
+        lost = ids.filter(pa.array(~among(ids, known))) if len(ids) else ids
         if task.kind == "files":
-            hashes, of_lost = id_hashes(task.units["@id"]), id_hashes(parents(lost))
-            missing = np.isin(hashes, known, invert=True) | np.isin(hashes, of_lost)
-            task = replace(task, units=task.units.filter(pa.array(missing)))
+            again = among(task.units["@id"], id_set(parents(lost))) if len(lost) else False
+            task = replace(task, units=kept(task.units, next(of_task) | again))
         if task.listed and len(task.units):
             tasks.append(task)
         elif not task.listed and (number not in held or len(lost)):
-            committed = committed or Committed(done, task.prefixed)
+            committed = committed or Committed(chunked(done), task.prefixed)
             tasks.append(replace(task, done=committed.within(task)))
     listed = all(task.listed for task in tasks)
     return replace(planned, tasks=tasks, recordings=sum(len(t.units) for t in tasks) if listed else None)
@@ -157,82 +158,13 @@ def _joined(found: Sequence[Found], kind: Kind, carried: pa.Schema) -> pa.Table:
     for one in found:
         names = one.units.schema.names
         columns = [
-            one.units[f.name].cast(f.type) if f.name in names else pa.nulls(one.units.num_rows, f.type) for f in schema
+            one.units[f.name].cast(f.type) if f.name in names else nulls(one.units.num_rows, f.type) for f in schema
         ]
         tables.append(pa.table(columns, schema=schema))
     return pa.concat_tables(tables)
-
-
-def _one_array(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
-    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
-    return pa.concat_arrays([pa.array([], pa.large_string()), *(chunk.cast(pa.large_string()) for chunk in chunks)])
-
-
-def _fresh(units: pa.Table, known: pa.Array) -> tuple[pa.Table, int]:
-    """The units whose ids are not among `known`, and the number of the others."""
-    if not len(known):
-        return units, 0  # a filter would copy millions of rows
-    fresh = units.filter(pc.invert(pc.is_in(units["@id"].cast(pa.large_string()), value_set=known)))
-    return fresh, units.num_rows - fresh.num_rows
 
 
 def _target(units: dict[Kind, pa.Table], task_bytes: int, parallelism: int) -> int:
     """Bytes of one task."""
     total = sum((pc.sum(table["@bytes"]).as_py() or 0) + OPEN_BYTES * table.num_rows for table in units.values())
     return max(1, total // MAX_TASKS, min(task_bytes, total // (2 * max(1, parallelism))))
-
-
-def by_file(units: pa.Table) -> pa.Table:
-    """`units` of files, those of one file beside each other: a reader goes through it once for all of them."""
-    whole = pc.and_(pc.is_null(units["@start_s"]), pc.is_null(units["@end_s"]))
-    if pc.all(pc.and_(whole, pc.is_null(units["@channel"]))).as_py():
-        return units  # of millions of files
-    encoded = units["@location"].dictionary_encode().unify_dictionaries().chunks
-    places = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in encoded)])
-    if np.count_nonzero(np.diff(places)) + 1 == len(np.unique(places)):
-        return units
-    return units.take(pa.array(np.argsort(places, kind="stable")))
-
-
-def split(units: pa.Table, target: int, keep: int = 1) -> Iterator[pa.Table]:
-    """Consecutive pieces of about `target` bytes, as views of `units`; up to `keep` bytes of a file are not parted."""
-    sizes = units["@bytes"].to_numpy() + OPEN_BYTES
-    begins = np.cumsum(sizes, dtype=np.int64) - sizes
-    places, new = units["@location"], np.ones(len(sizes), bool)
-    new[1:] = pc.not_equal(places.slice(1), places.slice(0, max(0, len(places) - 1))).to_numpy()
-    first = np.maximum.accumulate(np.where(new, begins, 0))  # of each row's file
-    group = (first + (begins - first) // keep * keep) // target
-    edges = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(sizes)]
-    for begin, end in itertools.pairwise(edges):
-        if end > begin:
-            yield units.slice(begin, end - begin)
-
-
-class Committed:
-    """Committed ids, sorted, so that each task that is not `listed` gets its own and no more."""
-
-    def __init__(self, ids: pa.Array, prefixed: bool) -> None:
-        self.ids, self.prefixed = ids.take(pc.sort_indices(ids)), prefixed
-        inside = self.ids.filter(pc.match_substring_regex(self.ids, r"(@ch\d+|#[0-9.]+-[0-9.]+)$"))
-        spoken = spoken_ids(inside)
-        self.inside = pa.table({"id": inside, "file": file_ids(inside), "spoken": spoken, "whole": file_ids(spoken)})
-
-    def within(self, task: ReadTask) -> pa.Array:
-        """Those of channels and speech of the task's files; or those of recordings in its containers, and of the
-        containers where they failed as a whole."""
-        if task.kind == "files":
-            files = task.units["@id"].cast(pa.large_string()).combine_chunks()
-            file, spoken, whole = (pc.is_in(self.inside[name], files) for name in ("file", "spoken", "whole"))
-            return self.inside.filter(pc.or_(file, pc.or_(spoken, whole)))["id"].combine_chunks()
-        if not self.prefixed:
-            return self.ids
-        ranges = []
-        for id in task.units["@id"].unique().to_pylist():
-            for first, after in ((id, f"{id}\0"), (f"{id}#", f"{id}$"), (f"{id}/", f"{id}0")):  # all that starts so
-                ranges.append(self._between(first, after))
-        return pa.concat_arrays(ranges)
-
-    def _between(self, first: str, after: str) -> pa.Array:
-        begin = bisect.bisect_left(self.ids, first, key=lambda id: id.as_py())
-        end = bisect.bisect_left(self.ids, after, key=lambda id: id.as_py())
-        return self.ids.slice(begin, end - begin)

@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import SettingsError
 from pipeline.sources.found import Found
 from pipeline.sources.inputs import Discovered
+from pipeline.sources.rows import is_empty, kept
 from pipeline.storage.text import id_hashes, redacted
 
 MAX_SHARDS = 1_000_000
@@ -50,18 +50,24 @@ def of_shard(inputs: Discovered, shard: Shard | None) -> Discovered:
 
 def fingerprint(inputs: Discovered) -> str:
     """Of all recordings and containers of `inputs`, and the shards they are in: shards of one corpus have the same."""
-    hashes = [np.concatenate([id_hashes(one.units["@id"]), _hashes(one)]) for one in inputs.found]
-    return hashlib.blake2b(np.sort(np.concatenate(hashes)).tobytes(), digest_size=16).hexdigest()
+    hashes = np.concatenate([one for found in inputs.found for one in _both_hashes(found)])
+    hashes.sort()
+    return hashlib.blake2b(hashes.data, digest_size=16).hexdigest()
 
 
 def _part(one: Found, shard: Shard) -> Found:
-    first = np.frombuffer(_hashes(one).tobytes(), ">u8")[::2]  # 8 bytes of the 16
-    units = one.units.filter(pa.array(first % np.uint64(shard.count) == shard.index))
+    first = _both_hashes(one)[1].view(">u8")[::2]  # 8 bytes of the 16
+    units = kept(one.units, first % np.uint64(shard.count) == shard.index)
     known = units.num_rows if one.kind == "files" else one.recordings if units.num_rows == one.units.num_rows else None
     return replace(one, units=units, recordings=known)
 
 
-def _hashes(one: Found) -> np.ndarray:
-    units = one.units
-    segment = pc.or_(pc.is_valid(units["@start_s"]), pc.is_valid(units["@end_s"]))
-    return id_hashes(pc.if_else(segment, redacted(units["@location"]), units["@id"]))
+def _both_hashes(one: Found) -> tuple[np.ndarray, np.ndarray]:
+    """`id_hashes` of all ids, and of what says in which shard each is: a segment's file, else the id again."""
+    ids, starts, ends = (one.units[name] for name in ("@id", "@start_s", "@end_s"))
+    own = by_shard = id_hashes(ids)
+    if not (is_empty(starts) and is_empty(ends)):
+        segment = pc.or_(pc.is_valid(starts), pc.is_valid(ends))
+        by_shard = own.copy()
+        by_shard[segment.to_numpy()] = id_hashes(redacted(one.units["@location"].filter(segment)))
+    return own, by_shard

@@ -17,6 +17,7 @@ from pipeline.audio.resample import output_length, period
 from pipeline.audio.wav import Wav, read_header
 from pipeline.errors import RecordingError
 from pipeline.schema import EACH
+from pipeline.sources.rows import kept, taken
 from pipeline.sources.task import RANGE_SCHEMA
 from pipeline.storage.access import Access
 from pipeline.storage.location import is_local
@@ -49,13 +50,13 @@ def share(
     if not rows:
         return units, units.slice(0, 0)
     columns = pa.Table.from_pylist(rows, pa.schema([units.schema.field("@bytes"), *RANGE_SCHEMA]))
-    ranges_of = units.take(pa.array(shared, pa.int64()))
+    ranges_of = taken(units, np.array(shared))
     ranges_of = ranges_of.set_column(ranges_of.schema.get_field_index("@bytes"), "@bytes", columns["@bytes"])
     for name in RANGE_SCHEMA.names:
         ranges_of = ranges_of.append_column(RANGE_SCHEMA.field(name), columns[name])
     whole = np.ones(units.num_rows, bool)
     whole[shared] = False
-    return units.filter(pa.array(whole)), ranges_of
+    return kept(units, whole), ranges_of
 
 
 def shareable(file: BinaryIO) -> Wav | None:

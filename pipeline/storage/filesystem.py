@@ -1,7 +1,8 @@
 """A location -> its file system and the path in it."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +20,13 @@ from pipeline.storage.translate import opening_errors_as
 
 BUFFER_BYTES = 4 << 20
 """Bytes per request for a large remote file: a quarter of a second at 16 MB/s, well above the latency of a request."""
+
+LISTINGS = 16
+"""Of folders of a store, at once."""
+MAX_LISTINGS = 2_000
+"""Folders of one level that are listed one by one: of more, each may hold a file or two, and a request is for 1,000."""
+MAX_LEVELS = 3
+"""That are looked at for so many folders as can be listed at once."""
 
 GS_RETRY_S = 60
 """Google's client retries for 15 minutes by default, even without credentials."""
@@ -64,8 +72,28 @@ def stamps_below(fs: pafs.FileSystem, folder: str) -> dict[str, Stamp]:
         hub = fs.handler.fs
         hub.invalidate_cache()  # a notebook lives for days, and would never see a branch change
         return {path: _hub_stamp(info) for path, info in hub.find(folder, detail=True).items()}
-    infos = fs.get_file_info(pafs.FileSelector(folder, recursive=True))
-    return {i.path: Stamp(i.size, modified(i.mtime_ns)) for i in infos if i.type == pafs.FileType.File}
+    with ThreadPoolExecutor(LISTINGS) as pool:
+        return {
+            info.path: Stamp(info.size, modified(info.mtime_ns))
+            for infos in _listings(fs, folder, pool)
+            for info in infos
+            if info.type == pafs.FileType.File
+        }
+
+
+def _listings(fs: pafs.FileSystem, folder: str, pool: ThreadPoolExecutor) -> Iterator[list[pafs.FileInfo]]:
+    """Of all below `folder`, several at once: a store gives 1,000 names a request, and one listing asks one by one."""
+    folders = [folder]
+    for _ in range(MAX_LEVELS):
+        found = list(pool.map(lambda one: fs.get_file_info(pafs.FileSelector(one)), folders))
+        inside = [info.path for infos in found for info in infos if info.type == pafs.FileType.Directory]
+        if len(inside) > MAX_LISTINGS:
+            break
+        yield from found
+        folders = inside
+        if not len(folders) < LISTINGS:
+            break
+    yield from pool.map(lambda one: fs.get_file_info(pafs.FileSelector(one, recursive=True)), folders)
 
 
 def _hub_stamp(info: Mapping[str, Any]) -> Stamp:

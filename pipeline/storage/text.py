@@ -13,6 +13,9 @@ from pipeline.storage.location import redact
 CONTROLS = "[\x00-\x1f\x7f]"
 """Escaped in ids, which are printed and become file names: no NUL, no line breaks, no terminal escapes."""
 
+MAX_TEXT_BYTES = 2**31 - 1
+"""Of a chunk of `string`, whose offsets have 32 bits."""
+
 HASHED_AT_ONCE = 100_000
 """Ids that become Python strings at a time."""
 
@@ -47,11 +50,12 @@ def replaced(column: pa.ChunkedArray, where: pa.ChunkedArray, new: list[str]) ->
 
 def id_hashes(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """16 bytes (BLAKE2b) for each id, "S16" [n]: a fifth of the memory of ids, for sets of tens of millions of them."""
-    digests = bytearray()
+    hashes = np.empty(len(ids), "S16")
     for first in range(0, len(ids), HASHED_AT_ONCE):
-        for id_ in ids.slice(first, HASHED_AT_ONCE).to_pylist():
-            digests += hashlib.blake2b(id_.encode(), digest_size=16).digest()
-    return np.frombuffer(bytes(digests), "S16")
+        some = ids.slice(first, HASHED_AT_ONCE).to_pylist()
+        digests = b"".join([hashlib.blake2b(id_.encode(), digest_size=16).digest() for id_ in some])
+        hashes[first : first + len(some)] = np.frombuffer(digests, "S16")
+    return hashes
 
 
 def is_hidden(relative: str) -> bool:
@@ -75,6 +79,14 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         inside = kind.value_field.with_type(plain_type(kind.value_type))
         return pa.list_(inside) if pa.types.is_list(kind) else pa.large_list(inside)
     return kind
+
+
+def narrow_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of text or integers as `string`, of large_string too: each chunk may be a view of more than 2 GiB."""
+    chunks = column.chunks
+    if pa.types.is_large_string(column.type):  # the offsets of a view count from where all of the text begins
+        chunks = [pa.concat_arrays([chunk]) if chunk.buffers()[2].size > MAX_TEXT_BYTES else chunk for chunk in chunks]
+    return pa.chunked_array(chunks, column.type).cast(pa.string())
 
 
 def mend_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

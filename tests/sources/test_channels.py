@@ -14,7 +14,8 @@ from pipeline.run.transient import BROKEN, lasting
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, channel_id, file_ids
 from pipeline.sources.inputs import discover_all
-from pipeline.sources.plan import Plan, by_file, plan, remaining, split, unread
+from pipeline.sources.pieces import by_file, split
+from pipeline.sources.plan import Plan, plan, remaining, unread
 from pipeline.sources.task import InputRecording
 from tests.helpers.rows import coded_row
 from tests.helpers.shards import cells, read, write_files, write_tar

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.run.layout import CODES, FAILURES, WAVES
+from pipeline.sources import rows as tables
 from pipeline.sources.folder import RUN_FILES, list_folder
 from pipeline.sources.formats import suffixes
 from pipeline.sources.inputs import discover_all
@@ -379,6 +380,24 @@ def test_a_task_sends_its_own_rows_only(corpus: Path) -> None:
     planned = plan([jsonl(corpus / "m.jsonl", *rows)], parallelism=50)
     assert len(planned.tasks) >= 100
     assert max(len(pickle.dumps(task)) for task in planned.tasks) < 40_000
+
+
+def test_a_plan_holds_a_manifests_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "NULLS", 1000)
+    tables._block.cache_clear()
+    count = 30_000
+    numbers = [f"{number:06d}" for number in range(count)]
+    columns = {"path": [f"/data/{number}.flac" for number in numbers], "id": numbers, "duration": [1.0] * count}
+    pq.write_table(pa.table(columns), tmp_path / "m.parquet")
+    del columns
+    start = pa.total_allocated_bytes()
+    manifest = pq.read_table(tmp_path / "m.parquet")
+    own = pa.total_allocated_bytes() - start
+    del manifest
+    planned = plan([str(tmp_path / "m.parquet")])
+    assert len(planned.tasks) > 30
+    assert pa.total_allocated_bytes() - start - own < 12 * count  # a weight of 8 bytes each, no nulls, no copies
+    tables._block.cache_clear()
 
 
 def test_a_hostile_manifest_makes_no_endless_number_of_tasks(corpus: Path) -> None:

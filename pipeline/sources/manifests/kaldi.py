@@ -13,11 +13,14 @@ import pyarrow.compute as pc
 from pipeline.errors import InputError
 from pipeline.sources.manifests.lines import read_lines
 from pipeline.sources.manifests.parsed import END, START, Given, Parsed, repeated
+from pipeline.storage.text import narrow_text
 
 COLUMNS = {"text": "text", "utt2spk": "speaker"}
 """Files of one value an utterance -> the columns of the output."""
 CHANNELS = "^(?:[AB]|[1-9][0-9]{0,5})$"
 KEY_VALUE = r"^\s*(?P<key>\S+)\s*(?P<value>.*?)\s*$"
+ROWS = 100_000
+"""Of text that becomes a chunk: no such chunk holds more than 2 GiB."""
 SEGMENT = r"^\s*(?P<id>\S+)\s+(?P<recording>\S+)\s+(?P<start>[-+.0-9eE]+)\s+(?P<end>[-+.0-9eE]+)\s*$"
 
 
@@ -40,7 +43,7 @@ def read(given: Given) -> Parsed:
     for name, column in COLUMNS.items():
         if (opener := given.beside(name)) is not None:
             names, values = _fields(opener, KEY_VALUE, _other(given, name))
-            columns[column] = values.take(pc.index_in(columns["id"], names))
+            columns[column] = _short(values.take(pc.index_in(columns["id"], names)))
             used.append(name)
     return Parsed(pa.table(columns), path="path", notes=(f"{given.name}: Kaldi's {', '.join(used)}",))
 
@@ -49,9 +52,13 @@ def _other(given: Given, name: str) -> str:
     return f"{given.name.rpartition('/')[0]}/{name}"
 
 
+def _short(text: pa.Array) -> pa.ChunkedArray:
+    return narrow_text(pa.chunked_array([text.slice(row, ROWS) for row in range(0, len(text), ROWS)], text.type))
+
+
 def _fields(opener: Callable[[], BinaryIO], pattern: str, name: str) -> list[pa.Array]:
-    """The groups of `pattern` in every line. Raises InputError where a line does not match it."""
-    lines = read_lines(opener).combine_chunks()
+    """The groups of `pattern` in every line, large_string. Raises InputError where a line does not match it."""
+    lines = read_lines(opener).cast(pa.large_string()).combine_chunks()  # of 50 million lines: over 2 GiB
     found = pc.extract_regex(lines, pattern)
     _refuse(pc.is_null(found), lines, name, "not a line of this file")
     if not len(found):

@@ -53,6 +53,9 @@ def locations(paths: pa.ChunkedArray, manifest: str, schemes: tuple[str, ...], r
         for chunk in found.chunks:
             for scheme in chunk.field("scheme").unique().to_pylist():
                 check_scheme(f"{scheme}://... in {redact(manifest)}", schemes)
+    as_is = pc.or_(uris, pc.or_(pc.starts_with(paths, "/"), pc.equal(paths, "")))
+    if pc.all(as_is).as_py():
+        return paths
     before, after = around(root)
     relative = paths
     if is_uri(before):
@@ -61,7 +64,6 @@ def locations(paths: pa.ChunkedArray, manifest: str, schemes: tuple[str, ...], r
     joined = pc.binary_join_element_wise(before, relative, after, "")
     if is_uri(before):
         joined = _without_dots(joined)
-    as_is = pc.or_(uris, pc.or_(pc.starts_with(paths, "/"), pc.equal(paths, "")))
     return pc.if_else(as_is, paths, joined)
 
 
