@@ -11,9 +11,10 @@ from pyarrow.fs import FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.changes import changes
-from pipeline.run.commit import unfinished, whole_files
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.run_json import run_settings
+from pipeline.run.sweep import unfinished
+from pipeline.run.whole_files import whole_files
 from pipeline.schema import SKIP
 from pipeline.settings import Settings
 from pipeline.sources.formats import recordings

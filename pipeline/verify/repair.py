@@ -15,13 +15,15 @@ from pyarrow.fs import FileSystem, FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError
-from pipeline.run.commit import count, keep_rows, sweep
+from pipeline.run.keep_rows import keep_rows
 from pipeline.run.layout import SHARD, SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import salvage, save
 from pipeline.run.shards import delete_shard, drop_waves
+from pipeline.run.sweep import sweep
+from pipeline.run.totals import count
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.verify.check_waves import Fault, wanted, wave_faults

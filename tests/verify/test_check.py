@@ -27,11 +27,15 @@ from pipeline.cluster.load import load_codec
 from pipeline.errors import InputError, OutputError
 from pipeline.job import describe, prepare
 from pipeline.read import read_chunks
-from pipeline.run.commit import checksums, committed, count, join_long_waves, settle, sweep
+from pipeline.run.committed import committed
+from pipeline.run.join_waves import join_long_waves
 from pipeline.run.layout import SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.resume import mark
 from pipeline.run.run_json import save
+from pipeline.run.settle import settle
+from pipeline.run.sweep import sweep
+from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.settings import Settings, load_settings
