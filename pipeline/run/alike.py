@@ -44,12 +44,8 @@ def _beginnings(hashes: np.ndarray) -> np.ndarray:
 
 def first_of(*columns: np.ndarray, least: np.ndarray | int = 0) -> np.ndarray:
     """The numbers, ascending, of the first row, of those with the `least`, for each set of values in `columns`."""
-    rows = np.arange(len(columns[0]))
-    order = np.lexsort([rows, np.broadcast_to(least, rows.shape), *reversed(columns)])
-    new = np.ones(len(order), bool)
-    if len(order):
-        new[1:] = np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns])
-    return np.sort(order[new])
+    order, begins = groups(*columns, least=least)
+    return np.sort(order[begins])
 
 
 def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -57,3 +53,14 @@ def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
     if not len(known):
         return np.zeros(len(hashes), bool)
     return known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
+
+
+def groups(*columns: np.ndarray, least: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The rows ordered by `columns`, then by `least`, then as they come, and where in that order each set of values in
+    `columns` begins."""
+    rows = np.arange(len(columns[0]))
+    order = np.lexsort([rows, np.broadcast_to(least, rows.shape), *reversed(columns)])
+    new = np.ones(len(order), bool)
+    if len(order):
+        new[1:] = np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns])
+    return order, np.flatnonzero(new)

@@ -3,6 +3,7 @@
 import numpy as np
 from pyarrow.fs import FileSelector, FileSystem
 
+from pipeline.run.alike import groups
 from pipeline.run.keys import Keys, gathered, keys_of
 from pipeline.run.layout import CODES, FILES, PIECES, WAVES, WaveKind, pieces_path, shards
 from pipeline.run.shards import delete_orphans, is_part, keep_one_each
@@ -31,10 +32,7 @@ def _join(fs: FileSystem, folder: str, kind: WaveKind, keys: Keys, waiting: set[
     part, row, hashes, chunks, samples = (
         gathered(coded, name) for name in ("part", "row", "hash", "chunks", "samples")
     )
-    order = np.lexsort([chunks, hashes])
-    new = np.ones(len(order), bool)
-    new[1:] = (hashes[order][1:] != hashes[order][:-1]) | (chunks[order][1:] != chunks[order][:-1])
-    begins = np.flatnonzero(new)
+    order, begins = groups(hashes, chunks)
     sums = np.add.reduceat(samples[order], begins) if len(begins) else samples
     joined = 0
     for at, num_samples in zip(order[begins].tolist(), sums.tolist(), strict=True):

@@ -52,7 +52,8 @@ def coded_keys(fs: FileSystem, path: str) -> tuple[pa.Table, PartKeys]:
     rows = read_part(fs, path, CODES_SCHEMA, READ)
     long = np.flatnonzero(rows["chunks"].to_numpy() > 1).astype(np.int32)
     some = rows.take(pa.array(long))
-    chunks_of = {"chunk": some["chunk"].to_numpy(), "chunks": some["chunks"].to_numpy(), "print": _prints(some)}
+    chunks_of = {"chunk": some["chunk"].to_numpy(), "chunks": some["chunks"].to_numpy()}
+    chunks_of["print"] = prints(some, ["chunks", *FINGERPRINT_SCHEMA.names])
     chunks_of["samples"] = pc.fill_null(some["num_samples"], 0).to_numpy()
     first, begins = rows["first_frame"], pc.not_equal(rows["first_frame"], 0)
     sums = {
@@ -98,8 +99,7 @@ def _placed(rows: pa.Table) -> pa.Table:
     return rows.set_column(0, "id", rows["id"].cast(pa.large_string()))
 
 
-def _prints(rows: pa.Table) -> np.ndarray:
-    """ "S8" [rows]: hashes of the fingerprints of chunks, and of how many chunks their recordings have."""
-    values = (rows[name].to_pylist() for name in ("chunks", *FINGERPRINT_SCHEMA.names))
-    digests = (hashlib.blake2b(repr(one).encode(), digest_size=8).digest() for one in zip(*values, strict=True))
-    return np.array(list(digests), "S8")
+def prints(rows: pa.Table, names: list[str]) -> np.ndarray:
+    """ "S8" [rows]: hashes of the columns `names` together, such as of fingerprints."""
+    values = zip(*(rows[name].to_pylist() for name in names), strict=True)
+    return np.array([hashlib.blake2b(repr(one).encode(), digest_size=8).digest() for one in values], "S8")

@@ -4,14 +4,18 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.changes import changes
+from pipeline.run.alike import absent, among, first_of, groups, shared
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
+from pipeline.run.part_keys import PLACE
 from pipeline.run.run_json import run_settings
 from pipeline.run.sweep import unfinished
 from pipeline.run.whole_files import whole_files
@@ -23,9 +27,9 @@ from pipeline.sources.plan import divide
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
-from pipeline.storage.text import clean_id
+from pipeline.storage.text import clean_id, id_hashes
 from pipeline.verify.check_waves import wanted, wave_faults
-from pipeline.verify.survey import Evidence, gather, of_several_versions, whole
+from pipeline.verify.survey import Evidence, gather, hashes_of, of_several_versions, whole
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
@@ -125,36 +129,49 @@ def checksums(evidence: Evidence) -> Iterator[str]:
 
 def bad_rows(evidence: Evidence) -> Iterator[str]:
     """Rows with impossible frames, samples, duration or codes."""
-    for row in evidence.rows.filter(evidence.rows["fault"].is_valid()).to_pylist():
+    found = evidence.rows.select(["id", "chunk", "part", "fault"]).filter(evidence.rows["fault"].is_valid())
+    for row in _by_few(found):
         yield f"{row['id']}, chunk {row['chunk']} in {_short(evidence, evidence.parts[row['part']])}: {row['fault']}"
 
 
 def duplicates(evidence: Evidence) -> Iterator[str]:
     """Chunks with more than one row."""
-    counts = evidence.rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
-    for row in counts.filter(pc.greater(counts["count_all"], 1)).to_pylist():
-        yield f"{row['id']}, chunk {row['chunk']}: {row['count_all']} rows in {CODES}, expected 1"
+    hashes = hashes_of(evidence.rows)
+    several = shared([hashes])
+    chunk = pc.fill_null(evidence.rows["chunk"], -1).to_numpy()[several]
+    for row, number in _repeated(hashes[several], chunk):
+        id_, at = evidence.id_of(int(several[row])), evidence.rows["chunk"][int(several[row])].as_py()
+        yield f"{id_}, chunk {at}: {number} rows in {CODES}, expected 1"
+
+
+def _repeated(*columns: np.ndarray) -> list[tuple[int, int]]:
+    """The first row of each set of values in `columns` that several rows have, and how many have it."""
+    order, begins = groups(*columns)
+    sizes = np.diff([*begins.tolist(), len(order)])
+    firsts = order[begins]
+    return sorted(zip(firsts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True))
 
 
 def incomplete(evidence: Evidence) -> Iterator[str]:
     """Recordings that lack chunks, or whose rows disagree about their number."""
     found = evidence.recordings
     disagree = pc.not_equal(found["chunks_min"], found["chunks_max"])
-    for row in found.filter(disagree).to_pylist():
-        yield f"{row['id']}: its rows say {row['chunks_min']} chunks and {row['chunks_max']}"
+    for row in _by_few(found.filter(disagree)):
+        yield f"{evidence.id_of(row['row'])}: its rows say {row['chunks_min']} chunks and {row['chunks_max']}"
     agreed = found.filter(pc.invert(disagree))
-    for row in agreed.filter(pc.less(agreed["chunk_count"], agreed["chunks_max"])).to_pylist():
-        yield f"{row['id']}: {row['chunk_count']} of {row['chunks_max']} chunks"
+    for row in _by_few(agreed.filter(pc.less(agreed["chunk_count"], agreed["chunks_max"]))):
+        yield f"{evidence.id_of(row['row'])}: {row['chunk_count']} of {row['chunks_max']} chunks"
 
 
 def failed_twice(evidence: Evidence) -> Iterator[str]:
     """Ids with several failures (a skip counts as one), or with a failure and codes."""
-    counts = evidence.failed["id"].value_counts()
-    for row in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
-        yield f"{row['values']}: {row['counts']} rows in {FAILURES}, expected 1"
-    ids = evidence.rows["id"].unique()
-    for id_ in ids.filter(pc.is_in(ids, value_set=evidence.failed["id"].unique())).to_pylist():
-        yield f"{id_} is in {CODES} and in {FAILURES}"
+    failed, coded = hashes_of(evidence.failed), hashes_of(evidence.rows)
+    for row, number in _repeated(failed):
+        yield f"{evidence.failed['id'][row].as_py()}: {number} rows in {FAILURES}, expected 1"
+    both = np.unique(failed[~absent([failed], [coded])])
+    there = np.flatnonzero(among(coded, both)) if len(both) else np.empty(0, np.int64)
+    for row in there[first_of(coded[there])].tolist():
+        yield f"{evidence.id_of(row)} is in {CODES} and in {FAILURES}"
 
 
 def other_counts(evidence: Evidence) -> Iterator[str]:
@@ -210,12 +227,20 @@ def other_content(evidence: Evidence, inputs: Discovered) -> Iterator[str]:
 
 def unaccounted(evidence: Evidence, ids: pa.ChunkedArray) -> Iterator[str]:
     """Those of `ids` that have neither all their codes nor a failure."""
-    coded = whole(evidence.recordings)["id"]
-    firsts = evidence.rows.filter(pc.equal(evidence.rows["chunk"], 0))
-    files = whole_files(firsts.filter(pc.is_in(firsts["id"], value_set=coded.combine_chunks())), evidence.failed)
-    known = pa.chunked_array([*coded.chunks, *evidence.failed["id"].chunks, files], pa.string())
-    for id_ in ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks()))).to_pylist():
-        yield f"{id_} is an input that is neither in {CODES} nor in {FAILURES}"
+    coded = np.zeros(len(evidence.rows), bool)
+    coded[whole(evidence.recordings)["row"].to_numpy()] = True
+    firsts = evidence.rows.select(["id", *PLACE]).filter(pa.array(coded))
+    split = pc.or_(firsts["stretches"].is_valid(), firsts["channel"].is_valid())
+    files = whole_files(firsts.filter(split), evidence.failed)
+    known = [hashes_of(evidence.rows)[coded], hashes_of(evidence.failed), id_hashes(files)]
+    lost = pa.table({"id": ids}).filter(pa.array(absent([id_hashes(ids)], known)))
+    for row in _by_few(lost):
+        yield f"{row['id']} is an input that is neither in {CODES} nor in {FAILURES}"
+
+
+def _by_few(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a table; a few at a time are Python objects."""
+    return (row for batch in rows.to_batches(max_chunksize=10_000) for row in batch.to_pylist())
 
 
 def _short(evidence: Evidence, path: str) -> str:
@@ -224,8 +249,8 @@ def _short(evidence: Evidence, path: str) -> str:
 
 def mixed(evidence: Evidence) -> Iterator[str]:
     """Recordings whose chunks have different fingerprints."""
-    for id_ in of_several_versions(evidence.rows).to_pylist():
-        yield f"{id_}: its chunks were read from different versions of its file"
+    for row in of_several_versions(evidence.rows).tolist():
+        yield f"{evidence.id_of(row)}: its chunks were read from different versions of its file"
 
 
 CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
