@@ -1,5 +1,6 @@
 """A finished run -> its problems, a line each. Reads all parts, changes nothing."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,11 +26,12 @@ from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.plan import divide
 from pipeline.sources.shard import of_shard, parse_shard
+from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id, id_hashes
 from pipeline.verify.check_waves import wanted, wave_faults
-from pipeline.verify.survey import Evidence, gather, hashes_of, of_several_versions, whole
+from pipeline.verify.survey import Each, Evidence, gather, hashes_of, of_several_versions, whole
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
@@ -43,14 +45,22 @@ class Report:
     checked: list[str]  # what was looked at
 
 
-def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int = 0, seed: int = 0) -> Report:
+def check(
+    location: str | Path,
+    inputs: Sequence[str] | None = None,
+    sample: int = 0,
+    seed: int = 0,
+    ray_address: str | None = None,
+) -> Report:
     """Verify the run at `location`; with `inputs` (as for `tokenize`), also that each is there exactly once.
 
-    `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those in run.json).
+    `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those in run.json). Parts are
+    read by threads of this process, or by tasks on the Ray cluster at `ray_address`.
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
     fs, run = locate(str(location))
-    evidence = gather(fs, run, codebook_size)
+    with _reading(ray_address) as each:
+        evidence = gather(fs, run, codebook_size, each)
     problems = [line for find in CHECKS for line in bounded(find(evidence))]
     checked = [_counted(evidence)]
     if inputs:
@@ -72,6 +82,19 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
         problems += bounded(again.problems)
         checked += again.lines
     return Report(problems, checked)
+
+
+@contextlib.contextmanager
+def _reading(ray_address: str | None) -> Iterator[Each]:
+    """How parts are examined."""
+    if ray_address is None:
+        yield at_once
+        return
+    from pipeline.cluster.session import session  # Ray takes seconds to import
+    from pipeline.cluster.spread import spread
+
+    with session(Settings(ray_address=ray_address)):
+        yield spread
 
 
 def bounded(lines: Iterable[str]) -> list[str]:

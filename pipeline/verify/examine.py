@@ -11,7 +11,8 @@ from pyarrow.fs import FileSystem, FileType
 
 from pipeline.errors import InputError
 from pipeline.run.part_keys import PLACE, prints
-from pipeline.run.parts import parse, row_faults
+from pipeline.run.parts import batches, parse
+from pipeline.run.row_faults import row_faults
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.text import id_hashes
 from pipeline.storage.translate import errors_as, reason
@@ -30,6 +31,10 @@ ROWS_SCHEMA = pa.schema(
 )
 FAILED_SCHEMA = pa.schema([ID, KEY, *(field for field in FAILURES_SCHEMA if field.name != "id")])
 
+BATCH_BYTES = 8 << 20
+"""Of Parquet pages, that are decoded at a time."""
+MOST_ROWS = 8192
+
 
 @dataclass(frozen=True)
 class Examined:
@@ -47,8 +52,10 @@ def examine_codes(fs: FileSystem, chunk_samples: int | None, codebook_size: int,
     try:
         content = _content(fs, path)
         sha256 = hashlib.sha256(content).hexdigest()
-        table = _parse(content, CODES_SCHEMA)
-        return Examined(sha256, "", _rows(table, row_faults(table, chunk_samples, codebook_size)))
+        with _open(content) as file:
+            some = batches(file, CODES_SCHEMA, _batch_rows(file.metadata), exact=True)
+            rows = [_rows(table, row_faults(table, chunk_samples, codebook_size)) for table in some]
+        return Examined(sha256, "", pa.concat_tables([ROWS_SCHEMA.empty_table(), *rows]).combine_chunks())
     except (pa.ArrowException, OSError, UnicodeError) as error:
         return Examined(sha256, reason(error), ROWS_SCHEMA.empty_table())
 
@@ -56,7 +63,8 @@ def examine_codes(fs: FileSystem, chunk_samples: int | None, codebook_size: int,
 def examine_failures(fs: FileSystem, path: str) -> Examined:
     """As `examine_codes`, of a part of failures or skipped ones."""
     try:
-        table = _parse(_content(fs, path), FAILURES_SCHEMA).select(FAILURES_SCHEMA.names)
+        with _open(_content(fs, path)) as file:
+            table = parse(file, FAILURES_SCHEMA, exact=True).select(FAILURES_SCHEMA.names)
         if any(where.any() for _, where in row_faults(table)):
             raise pa.ArrowInvalid("it has rows without id, stage or error")
         columns = [*_named(table), *table.columns[1:]]
@@ -73,10 +81,15 @@ def _content(fs: FileSystem, path: str) -> bytes:
         return file.read()
 
 
-def _parse(content: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of a part. Raises pa.ArrowException or OSError if it is not one, or has other types than `schema`."""
-    with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-        return parse(file, schema, exact=True)
+def _open(content: bytes) -> pq.ParquetFile:
+    """Raises pa.ArrowException or OSError if it is no Parquet."""
+    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """Rows that take about BATCH_BYTES."""
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    return max(1, min(MOST_ROWS, BATCH_BYTES * max(1, metadata.num_rows) // max(1, size)))
 
 
 def _rows(table: pa.Table, faults: list[tuple[str, np.ndarray]]) -> pa.Table:

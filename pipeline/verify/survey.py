@@ -124,26 +124,29 @@ def recordings(rows: pa.Table) -> pa.Table:
     chunks_max, which differ if its rows disagree; chunk_count and num_samples_sum of its chunks."""
     sound = np.flatnonzero(first_sound(rows))
     hashes = hashes_of(rows)[sound]
-    chunks, samples = (pc.fill_null(rows[name], 0).to_numpy()[sound] for name in ("chunks", "num_samples"))
     several = shared([hashes])
-    alone = np.ones(len(sound), bool)
-    alone[several] = False
     order, begins = groups(hashes[several])
     order = several[order]
-    sizes = np.diff([*begins, len(order)]) if len(begins) else begins
-    found = {
-        "row": np.concatenate([sound[alone], sound[order[begins]]]),
-        "chunks_min": np.concatenate([chunks[alone], _over(np.minimum, chunks[order], begins)]),
-        "chunks_max": np.concatenate([chunks[alone], _over(np.maximum, chunks[order], begins)]),
-        "chunk_count": np.concatenate([np.ones(int(alone.sum()), np.int32), sizes.astype(np.int32)]),
-        "num_samples_sum": np.concatenate([samples[alone], _over(np.add, samples[order], begins)]),
-    }
-    by_row = np.argsort(found["row"])
-    return pa.table({name: column[by_row] for name, column in found.items()})
+    del hashes
+    firsts, kept = order[begins], np.ones(len(sound), bool)
+    kept[order] = False
+    kept[firsts] = True
+    found = {"row": pa.array(sound[kept])}
+    sizes = np.diff([*begins.tolist(), len(order)]) if len(begins) else begins
+    for name, column, function in OVER_CHUNKS:
+        values = pc.fill_null(rows[column], 0).to_numpy()[sound] if column else np.ones(len(sound), np.int32)
+        values[firsts] = function.reduceat(values[order], begins) if function and len(begins) else sizes
+        found[name] = pa.array(values[kept])
+    return pa.table(found)
 
 
-def _over(function: np.ufunc, values: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    return function.reduceat(values, begins) if len(begins) else values[:0]
+OVER_CHUNKS: tuple[tuple[str, str, np.ufunc | None], ...] = (
+    ("chunks_min", "chunks", np.minimum),
+    ("chunks_max", "chunks", np.maximum),
+    ("chunk_count", "", None),
+    ("num_samples_sum", "num_samples", np.add),
+)
+"""Columns of `recordings`: of what, and how it is put together."""
 
 
 def whole(found: pa.Table) -> pa.Table:
