@@ -145,7 +145,10 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="First delete torn, duplicate or wrong data; tokenize then makes it again.")
     ] = False,
-    ray_address: RayAddress = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Read the parts on a running Ray cluster, not in this process.", metavar="ADDRESS"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a run: every recording complete and once, checksums, codes, WAVs; exit 1 with a list of problems."""

@@ -26,12 +26,11 @@ from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.plan import divide
 from pipeline.sources.shard import of_shard, parse_shard
-from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id, id_hashes
 from pipeline.verify.check_waves import wanted, wave_faults
-from pipeline.verify.survey import Each, Evidence, gather, hashes_of, of_several_versions, whole
+from pipeline.verify.survey import Each, Evidence, gather, hashes_of, in_threads, of_several_versions, whole
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
@@ -88,7 +87,7 @@ def check(
 def _reading(ray_address: str | None) -> Iterator[Each]:
     """How parts are examined."""
     if ray_address is None:
-        yield at_once
+        yield in_threads
         return
     from pipeline.cluster.session import session  # Ray takes seconds to import
     from pipeline.cluster.spread import spread

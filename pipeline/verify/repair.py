@@ -120,7 +120,8 @@ def _kept(evidence: Evidence) -> np.ndarray:
     odd = np.concatenate([odd, of_several_versions(evidence.rows)])
     numbers = np.flatnonzero(stays.to_numpy() & ~among(hashes, np.sort(hashes[odd])))
     kept = np.zeros(len(evidence.rows), bool)
-    kept[numbers[first_sound(evidence.rows.select(["key", "chunk", "fault"]).take(numbers))]] = True
+    some = evidence.rows.select(["chunk", "fault"]).take(numbers)
+    kept[numbers[first_sound(some, hashes[numbers])]] = True
     return kept
 
 
