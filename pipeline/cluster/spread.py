@@ -15,7 +15,8 @@ Result = TypeVar("Result")
 def spread(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`function` of each of `items`, in their order, inside a `session`. Two tasks a CPU wait at most; the first that
     raises ends it."""
-    task, shared = ray.remote(_call), ray.put(function)
+    task: Any = ray.remote(_call)
+    shared = ray.put(function)
     most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting: deque[Any] = deque()
     for item in items:
