@@ -136,7 +136,7 @@ def remaining(planned: Plan, done: pa.Array, held: Mapping[int, Iterable[str]]) 
         if task.listed and len(task.units):
             tasks.append(task)
         elif not task.listed and (number not in held or len(lost)):
-            committed = committed or Committed(done, task.prefixed)
+            committed = committed or Committed(_one_array(done), task.prefixed)
             tasks.append(replace(task, done=committed.within(task)))
     listed = all(task.listed for task in tasks)
     return replace(planned, tasks=tasks, recordings=sum(len(t.units) for t in tasks) if listed else None)
