@@ -10,13 +10,15 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import InputError
-from pipeline.run.commit import Done
+from pipeline.run.committed import Done
+from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.run.parts import read_part
 from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
 from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
+from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_local, local_path, redact
 from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, same_content
@@ -24,6 +26,8 @@ from pipeline.storage.text import clean_ids, id_hashes, redacted
 
 SHOWN = 3
 """Recordings that a message names."""
+BATCH_ROWS = 1 << 16
+"""Planned files that are copied out of at a time; those of a part are mostly neighbours."""
 
 
 @dataclass
@@ -33,34 +37,32 @@ class Changes:
     hashes: set[bytes] = field(default_factory=set)  # `id_hashes`
     examples: list[str] = field(default_factory=list)  # of the first SHOWN: both fingerprints
 
-    def add(self, id_: str, before: str, now: str) -> None:
+    def add(self, hash_: bytes, id_: str, before: str, now: str) -> None:
         """`before` and `now`: what `told` says."""
-        (hash_,) = id_hashes(pa.array([id_])).tolist()
         if hash_ not in self.hashes and len(self.examples) < SHOWN:
             self.examples.append(f"{id_!r} was read from {before}; now it is {now}")
         self.hashes.add(hash_)
 
 
-def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False) -> Changes:
+def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False, keys: Keys | None = None) -> Changes:
     """Compare every committed row with what `inputs` hold now: location, size, version, bounds, channel.
 
     What a store does not tell is not compared. A file that a manifest names is looked up where it is local; remote ones
     are compared by their location and bounds. Members of containers are compared by their container. `moved`: the
-    inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own).
+    inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own). `keys`, of
+    which nothing is read yet, know the parts then.
     """
-    changed, unsure = Changes(), False
-    if not any(parts(fs, run, folder) for folder in (CODES, FAILURES, SKIPPED)):
-        return changed
-    files, shards = Files(inputs, moved), Shards(inputs, moved)
-    for rows in committed_rows(fs, run):
-        at = files.find(rows)
-        files.compare(rows.filter(pa.array(at >= 0)), at[at >= 0], changed)
+    changed, unsure, known = Changes(), False, None
+    for rows, hashes in committed_rows(fs, run) if keys is None else keys.reading():
+        files, shards = known = known or (Files(inputs, moved), Shards(inputs, moved))
+        at = files.find(rows, hashes)
+        files.compare(rows.filter(pa.array(at >= 0)), hashes[at >= 0], at[at >= 0], changed)
         if shards.places:
-            unsure |= shards.compare(rows.filter(pa.array(at < 0)), changed)
-    if unsure:
-        members = shards.members()
-        for rows in committed_rows(fs, run):
-            shards.compare_members(rows, changed, members)
+            unsure |= shards.compare(rows.filter(pa.array(at < 0)), hashes[at < 0], changed)
+    if unsure and known:
+        members = known[1].members()
+        for rows, hashes in committed_rows(fs, run):
+            known[1].compare_members(rows, hashes, changed, members)
     return changed
 
 
@@ -94,11 +96,15 @@ def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
     )
 
 
-def committed_rows(fs: FileSystem, run: str) -> Iterator[pa.Table]:
-    """id and FINGERPRINT_SCHEMA of every part, one at a time."""
-    for folder, schema in ((CODES, CODES_SCHEMA), (FAILURES, FAILURES_SCHEMA), (SKIPPED, FAILURES_SCHEMA)):
-        for path in parts(fs, run, folder):
-            yield read_part(fs, path, schema, ["id", *FINGERPRINT_SCHEMA.names])
+def committed_rows(fs: FileSystem, run: str) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """id and FINGERPRINT_SCHEMA of every part, and the hashes of its ids."""
+
+    def read(part: tuple[str, pa.Schema]) -> pa.Table:
+        return read_part(fs, *part, ["id", *FINGERPRINT_SCHEMA.names])
+
+    schemas = {CODES: CODES_SCHEMA, FAILURES: FAILURES_SCHEMA, SKIPPED: FAILURES_SCHEMA}
+    found = [(path, schema) for folder, schema in schemas.items() for path in parts(fs, run, folder)]
+    return ((rows, id_hashes(rows["id"])) for rows in at_once(read, found))
 
 
 class Files:
@@ -111,22 +117,36 @@ class Files:
         hashes = id_hashes(self.units["@id"])
         self.order = np.argsort(hashes, kind="stable")
         self.hashes = hashes[self.order]
+        self.batches = self.units.to_batches(max_chunksize=BATCH_ROWS)
+        self.begins = np.cumsum([0, *map(len, self.batches)])
 
-    def find(self, rows: pa.Table) -> np.ndarray:
+    def take(self, at: np.ndarray) -> pa.Table:
+        """The units of the numbers `at`, out of the batches that hold them: Arrow's `take` copies the whole column."""
+        order = np.argsort(at, kind="stable")
+        holders = np.searchsorted(self.begins, at[order], side="right") - 1
+        some = [
+            self.batches[batch].take(pa.array(at[order][holders == batch] - self.begins[batch]))
+            for batch in np.unique(holders).tolist()
+        ]
+        return pa.Table.from_batches(some, self.units.schema).take(pa.array(np.argsort(order)))
+
+    def find(self, rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
         """The number in `units` of each committed row, or of the file that it is of; -1 where it has none."""
-        at = self._find(_spoken(rows))
-        return np.where(at >= 0, at, self._find(_files_of(rows)))
+        inside = pc.or_(rows["stretches"].is_valid(), pc.fill_null(pc.greater(rows["channel"], EACH), False))
+        if not pc.any(inside).as_py():
+            return self._find(hashes)
+        at = self._find(id_hashes(_spoken(rows)))
+        return np.where(at >= 0, at, self._find(id_hashes(_files_of(rows))))
 
-    def _find(self, ids: pa.ChunkedArray) -> np.ndarray:
+    def _find(self, hashes: np.ndarray) -> np.ndarray:
         if not len(self.hashes):
-            return np.full(len(ids), -1)
-        hashes = id_hashes(ids)
+            return np.full(len(hashes), -1)
         at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
         return np.where(self.hashes[at] == hashes, self.order[at], -1)
 
-    def compare(self, rows: pa.Table, at: np.ndarray, changed: Changes) -> None:
+    def compare(self, rows: pa.Table, hashes: np.ndarray, at: np.ndarray, changed: Changes) -> None:
         """Add what differs between committed rows and the `units` of the numbers `at`."""
-        units = self.units.take(pa.array(at))
+        units = looked_up(self.take(at))
         units = units.append_column("source", clean_ids(redacted(units["@location"])))
         here = pc.equal(units["source"], rows["source"]).to_numpy()
         same = np.ones(len(units), bool)
@@ -134,15 +154,38 @@ class Files:
             bound = pc.if_else(rows["stretches"].is_valid(), None, rows[name])  # a stretch is of what has no bounds
             same &= pc.equal(pc.fill_null(units[f"@{name}"], unset), pc.fill_null(bound, unset)).to_numpy()
         same &= _same_channel(units["@id"], units["@channel"], rows)
-        told = [pc.equal(units[f"@{name}"], rows[f"source_{name}"]) for name in ("size", "version")]
-        for row in np.flatnonzero(~(here & same & pc.fill_null(pc.and_(*told), False).to_numpy())).tolist():
+        same &= (here | self.moved) & _same_contents(units, rows, here)
+        for row in np.flatnonzero(~same).tolist():
+            if len(changed.examples) == SHOWN:
+                changed.hashes.update(hashes[~same].tolist())
+                break
             unit, before = units.slice(row, 1).to_pylist()[0], rows.slice(row, 1).to_pylist()[0]
-            stamp, known = planned_stamp(unit), Stamp(before["source_size"], before["source_version"])
-            as_was = same[row] and (here[row] or self.moved)
-            if not as_was or not same_content(*_comparable(stamp, known, here[row])):
-                now = told_bounds(unit["source"], stamp, unit["@start_s"], unit["@end_s"], unit["@channel"])
-                was = told_bounds(before["source"], known, before["start_s"], before["end_s"], before["channel"])
-                changed.add(before["id"], was, now)
+            stamp = Stamp(unit["@size"], unit["@version"])
+            now = told_bounds(unit["source"], stamp, unit["@start_s"], unit["@end_s"], unit["@channel"])
+            changed.add(hashes[row], before["id"], _told(before), now)
+
+
+def looked_up(units: pa.Table) -> pa.Table:
+    """`units` with the stamps of local files that were not listed."""
+    unknown = pc.and_(units["@size"].is_null(), units["@version"].is_null()).to_numpy()
+    if not unknown.any():
+        return units
+    places = units["@location"].filter(pa.array(unknown)).to_pylist()
+    stamps = [local_stamp(local_path(place)) if is_local(place) else UNKNOWN for place in places]
+    for name, values in (("@size", [one.size for one in stamps]), ("@version", [one.version for one in stamps])):
+        at, kind = units.schema.get_field_index(name), UNIT_SCHEMA.field(name)
+        column = pc.replace_with_mask(units[name].combine_chunks(), pa.array(unknown), pa.array(values, kind.type))
+        units = units.set_column(at, kind, column)
+    return units
+
+
+def _same_contents(units: pa.Table, rows: pa.Table, here: np.ndarray) -> np.ndarray:
+    """bool [n]: `same_content` of the stamps of `units` and `rows`; of copies elsewhere only the sizes."""
+    sizes = pc.fill_null(pc.equal(units["@size"], rows["source_size"]), True).to_numpy()
+    now, before = units["@version"], rows["source_version"]
+    tag, tagged = (pc.starts_with(one, '"') for one in (now, before))
+    versions = pc.fill_null(pc.or_(pc.equal(now, before), pc.not_equal(tag, tagged)), True).to_numpy()
+    return sizes & (versions | ~here)
 
 
 def _spoken(rows: pa.Table) -> pa.ChunkedArray:
@@ -170,12 +213,6 @@ def _comparable(now: Stamp, before: Stamp, here: bool) -> tuple[Stamp, Stamp]:
     return (now, before) if here else (Stamp(now.size, None), Stamp(before.size, None))
 
 
-def planned_stamp(unit: dict) -> Stamp:
-    """As listed; a local file that was not listed is looked up."""
-    stamp = Stamp(unit["@size"], unit["@version"])
-    return local_stamp(local_path(unit["@location"])) if stamp == UNKNOWN and is_local(unit["@location"]) else stamp
-
-
 class Shards:
     """The containers among the inputs."""
 
@@ -193,26 +230,26 @@ class Shards:
         ids = [one.id for task in self.tasks for one in recordings(task)]
         return set(id_hashes(pa.array(ids, pa.string())).tolist())
 
-    def compare(self, rows: pa.Table, changed: Changes) -> bool:
+    def compare(self, rows: pa.Table, hashes: np.ndarray, changed: Changes) -> bool:
         """Add what differs. Returns whether only the ids of all members would tell: where those have no prefix."""
         unsure = False
-        for row in rows.to_pylist():
+        for hash_, row in zip(hashes.tolist(), rows.to_pylist(), strict=True):
             shard = self.owner_of(row["id"]) if self.prefixed else next(iter(self.places.values()))
             if shard is None or self.has(row, shard):
                 continue
             if self.prefixed:
-                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp, channel=shard.channel))
+                changed.add(hash_, row["id"], _told(row), _told_of(shard))
             else:
                 unsure = True
         return unsure
 
-    def compare_members(self, rows: pa.Table, changed: Changes, lone: set[bytes]) -> None:
+    def compare_members(self, rows: pa.Table, hashes: np.ndarray, changed: Changes, lone: set[bytes]) -> None:
         """Add rows of other content that have the id of a member of the only container: `lone`, hashes."""
         (shard,) = self.places.values()
-        hashes = id_hashes(_spoken(rows) if shard.channel != EACH else _files_of(rows)).tolist()
-        for hash_, row in zip(hashes, rows.to_pylist(), strict=True):
-            if hash_ in lone and not self.has(row, shard):
-                changed.add(row["id"], _told(row), told_bounds(shard.source, shard.stamp, channel=shard.channel))
+        owners = id_hashes(_spoken(rows) if shard.channel != EACH else _files_of(rows)).tolist()
+        for owner, hash_, row in zip(owners, hashes.tolist(), rows.to_pylist(), strict=True):
+            if owner in lone and not self.has(row, shard):
+                changed.add(hash_, row["id"], _told(row), _told_of(shard))
 
     def has(self, row: dict, shard: Container) -> bool:
         """Whether a committed row was read from what `shard` is now."""
@@ -231,6 +268,10 @@ class Shards:
 def _told(row: dict) -> str:
     known = Stamp(row["source_size"], row["source_version"])
     return told_bounds(row["source"], known, row["start_s"], row["end_s"], row["channel"])
+
+
+def _told_of(shard: Container) -> str:
+    return told_bounds(shard.source, shard.stamp, channel=shard.channel)
 
 
 def told_bounds(

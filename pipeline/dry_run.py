@@ -16,7 +16,7 @@ from pipeline.audio.duration import header_seconds
 from pipeline.audio.length import ANY, Lengths
 from pipeline.changes import refuse_inside
 from pipeline.errors import RecordingError
-from pipeline.run.commit import committed, outcomes
+from pipeline.run.committed import committed, outcomes
 from pipeline.run.resume import other_bounds, refuse_other_shard
 from pipeline.run.run_json import read_run_file
 from pipeline.settings import Settings, load_settings

@@ -42,24 +42,17 @@ from pipeline.read_task import Held, Terms, read_task, this_place
 from pipeline.report import at_end
 from pipeline.run.bound import Census, Counts, refuse_excess, shaky
 from pipeline.run.command_line import command_line
-from pipeline.run.commit import (
-    NOTHING,
-    Done,
-    checksums,
-    committed,
-    count,
-    drop,
-    drop_skipped,
-    join_long_waves,
-    settle,
-    sweep,
-)
+from pipeline.run.committed import NOTHING, Done, committed, lasting
+from pipeline.run.drop import drop, drop_skipped
+from pipeline.run.join_waves import join_long_waves
 from pipeline.run.layout import WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
 from pipeline.run.run_json import read_run_file, save
-from pipeline.run.transient import lasting
+from pipeline.run.settle import settle
+from pipeline.run.sweep import sweep
+from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_failures, write_in_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
@@ -144,8 +137,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
         print(f"voxmill: {note}", file=sys.stderr)
     if found.runs and not quiet:
         print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
-    done = NOTHING if overwrite else committed(job.fs, job.run)
-    anew = to_redo(changes(job.fs, job.run, found), done, rules.changed) if before else set()
+    changed = changes(job.fs, job.run, found, keys=job.keys) if before else None  # reads the parts for `committed` too
+    done = NOTHING if overwrite else committed(job.fs, job.run, keys=job.keys)
+    anew = to_redo(changed, done, rules.changed) if changed else set()
     others = before is not None and other_bounds(read_run_file(job.fs, job.run), record)
     job.check_lock()
     if before is None:  # the old run stays until there is something to read
@@ -155,9 +149,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     if others:
         drop_skipped(job.fs, job.run)
     if anew:
-        sums = {**before.get("parts", {}), **drop(job.fs, job.run, anew, job.waves)}
+        sums = {**before.get("parts", {}), **drop(job.fs, job.run, anew, job.waves, job.keys)}
         before = {**before, "parts": {name: sha256 for name, sha256 in sums.items() if sha256}}
-    done = committed(job.fs, job.run) if others or anew else done
+    done = committed(job.fs, job.run, keys=job.keys.refresh()) if others or anew else done
     planned = missing(job, found, done)
     total = None if planned.recordings is None else len(done.ids) + planned.recordings
     before = {**before, CORPUS: fingerprint(whole) if job.shard else None}
@@ -235,10 +229,10 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
         job.check_lock()
-        settled = settle(job.fs, job.run)
+        settled = settle(job.fs, job.run, job.keys)
         attempt["parts"].update(settled.parts)
-        done = committed(job.fs, job.run)
-        ids = done.ids if number else lasting(job.fs, job.run, done.ids)
+        done = committed(job.fs, job.run, keys=job.keys)
+        ids = done.ids if number else lasting(job.fs, job.run, done.ids, job.keys)
         held, avoid = attempt.pop("held"), attempt.pop("shaky")
         anew = settled.mixed and number < AUDIT_ROUNDS
         left = missing(job, found, dataclasses.replace(done, ids=ids)) if anew else remaining(left, ids, held)
@@ -255,7 +249,7 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
     rows = [one | failure("read", error) for one in unread(left)]
     if rows:
         write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run, job.check_lock)
-        attempt["parts"].update(settle(job.fs, job.run).parts)
+        attempt["parts"].update(settle(job.fs, job.run, job.keys).parts)
 
 
 def graph(
@@ -393,7 +387,7 @@ def make_waves(job: Job, out: str) -> list[str]:
 def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:
     """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
     job.check_lock()
-    join_long_waves(job.fs, job.run, job.waves)
+    join_long_waves(job.fs, job.run, job.waves, job.keys)
     silent = []
     if "decode" in job.resources.pools and (attempt["undecoded"] or before[LACKS_WAVES]):
         silent = make_waves(job, out)
@@ -410,7 +404,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
         "audio_s": audio_s,
         "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
     }
-    counts = count(job.fs, job.run, job.context_samples)
+    counts = count(job.fs, job.run, job.context_samples, job.keys.refresh())
     sums = checksums(job.fs, job.run, parts)
     job.check_lock()  # the slow part is over
     before = {key: value for key, value in before.items() if key != RUNNING}

@@ -16,6 +16,7 @@ from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import FOR_SPEECH, ON_WORKERS, installed, versions
 from pipeline.read import Reading
+from pipeline.run.keys import Keys
 from pipeline.run.layout import WaveKind
 from pipeline.settings import Settings
 from pipeline.sources.shard import Shard
@@ -42,6 +43,7 @@ class Job:
     context_samples: int
     fs: FileSystem
     run: str
+    keys: Keys  # of what is committed, as the driver knows it
     shard: Shard | None = None  # only this part of the inputs
     limit: int | None = None  # only the first recordings of it, as `sources.limit` counts them
     check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
@@ -106,6 +108,7 @@ def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float]
         context_samples=context_frames * FRAME_SAMPLES,
         fs=fs,
         run=run,
+        keys=Keys(fs, run),
     )
 
 

@@ -12,7 +12,9 @@ import pytest
 from pipeline.changes import Changes, changes, refuse_inside, to_redo
 from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
-from pipeline.run.commit import Done, committed, drop, settle
+from pipeline.run.committed import Done, committed
+from pipeline.run.drop import drop
+from pipeline.run.settle import settle
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.sources.inputs import discover_all

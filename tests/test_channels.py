@@ -14,7 +14,7 @@ from actors.codec import Codec
 from pipeline import load_audio, open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import InputError
-from pipeline.run.commit import drop
+from pipeline.run.drop import drop
 from pipeline.run.reader import Run
 from pipeline.storage.text import id_hashes
 from pipeline.verify.check import check

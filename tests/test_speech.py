@@ -21,7 +21,7 @@ from pipeline.dry_run import dry_run
 from pipeline.errors import InputError, OutputError, SettingsError
 from pipeline.job import prepare
 from pipeline.loading import load_audio
-from pipeline.run.commit import drop
+from pipeline.run.drop import drop
 from pipeline.run.reader import Run
 from pipeline.schema import spoken_ids
 from pipeline.settings import load_settings

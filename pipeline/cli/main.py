@@ -145,6 +145,10 @@ def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="First delete torn, duplicate or wrong data; tokenize then makes it again.")
     ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Read the parts on a running Ray cluster, not in this process.", metavar="ADDRESS"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verify a run: every recording complete and once, checksums, codes, WAVs; exit 1 with a list of problems."""
@@ -157,7 +161,7 @@ def check(
         repaired = mend(run)
     for line in [] if as_json else repaired:
         print(line)
-    report = check(run, inputs, sample)
+    report = check(run, inputs, sample, ray_address=ray_address)
     for line in report.problems:
         print(f"  {line}", file=sys.stderr)
     if as_json:

@@ -2,22 +2,37 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.errors import OutputError
+from pipeline.run.alike import among, groups, shared
 from pipeline.storage.location import redact
 
 
-def refuse_doubles(rows: pa.Table, location: str) -> None:
-    """Raise OutputError for chunks with several rows, such as those of copied parts."""
-    counts = rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
-    double = counts.filter(pc.greater(counts["count_all"], 1))
-    if len(double):
-        first = double.slice(0, 1).to_pylist()[0]
+def refuse_doubles(rows: pa.Table, hashes: np.ndarray, location: str) -> None:
+    """Raise OutputError for chunks with several rows, such as those of copied parts; `hashes` of the ids of `rows`."""
+    several = shared([hashes])
+    order, begins = groups(hashes[several], rows["chunk"].to_numpy()[several])
+    times = np.diff([*begins.tolist(), len(order)])
+    if (times > 1).any():
+        at = min(zip(several[order[begins[times > 1]]].tolist(), times[times > 1].tolist(), strict=True))
+        first = rows.select(["id", "chunk"]).slice(at[0], 1).to_pylist()[0]
         raise OutputError(
-            f"{redact(location)} holds {len(double)} chunks more than once, first chunk {first['chunk']} of "
-            f"{first['id']!r}: {first['count_all']} times. `voxmill check RUN --repair` keeps one of each."
+            f"{redact(location)} holds {int((times > 1).sum())} chunks more than once, first chunk {first['chunk']} of "
+            f"{first['id']!r}: {at[1]} times. `voxmill check RUN --repair` keeps one of each."
         )
+
+
+def lacking(rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
+    """bool [rows]: of a recording that lacks chunks. No chunk of `rows` is there twice."""
+    chunks = rows["chunks"].to_numpy()
+    long = np.flatnonzero(chunks > 1)
+    order, begins = groups(hashes[long], chunks[long])
+    there = np.diff([*begins.tolist(), len(order)])
+    result = np.zeros(len(rows), bool)
+    result[long[order]] = np.repeat(there < chunks[long[order[begins]]], there)
+    lost = np.unique(hashes[result])  # all rows of it, also where they disagree about their number
+    result[long] = among(hashes[long], lost)
+    return result
 
 
 def refuse_gaps(rows: pa.Table, location: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 CODES = "codes"
 FAILURES = "failures"
@@ -86,8 +86,13 @@ def pieces_path(folder: str, id_: str) -> str:
 
 def parts(fs: FileSystem, run: str, folder: str) -> list[str]:
     """Paths of the parts in RUN/codes, RUN/failures or RUN/skipped, in order of name; or what is there instead."""
+    return [info.path for info in part_infos(fs, run, folder)]
+
+
+def part_infos(fs: FileSystem, run: str, folder: str) -> list[FileInfo]:
+    """`parts`, with what their store tells of them."""
     found = fs.get_file_info(FileSelector(f"{run}/{folder}", allow_not_found=True))
-    return sorted(info.path for info in found if info.base_name.startswith("part-"))
+    return sorted((info for info in found if info.base_name.startswith("part-")), key=lambda info: info.path)
 
 
 def shards(fs: FileSystem, folder: str) -> list[str]:

@@ -1,5 +1,6 @@
 """A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
 
+import functools
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +15,18 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError, plural
-from pipeline.run.chunks import refuse_doubles, refuse_gaps
+from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, RUN_FILE, SKIPPED, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
-from pipeline.run.parts import join, part_schema, read_part, stream_part
+from pipeline.run.parts import join, part_schema, read_part, read_rows, stream_part
 from pipeline.run.run_json import read_run_file
 from pipeline.run.whole import Whole, survey
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
+from pipeline.storage.text import id_hashes
 
 if TYPE_CHECKING:
     import pandas
@@ -91,6 +94,7 @@ class Run:
         self.fs, self.path = locate(self.location)
         self._parts = _find_parts(self.fs, self.path)
         self._index: pa.Table | None = None
+        self._rows = np.empty(0, np.int32)  # of each row of the index, its number in its part
         self._waves = Waves(self.fs, self.path)
 
     @property
@@ -141,29 +145,32 @@ class Run:
 
     def __getitem__(self, id_: str) -> Recording:
         """The recording with this id; KeyError if the run has no codes of it."""
-        rows = self.index.filter(pc.equal(self.index["id"], id_))
-        if not len(rows):
+        found = np.flatnonzero(pc.equal(self.index["id"], id_).to_numpy())
+        if not len(found):
             raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
-        paths = [self._parts[part] for part in sorted(set(rows["part"].to_pylist()))]
-        tables = [read_part(self.fs, path, CODES_SCHEMA) for path in paths]
-        return self._recording(join([table.filter(pc.equal(table["id"], id_)) for table in tables], paths), paths[0])
+        holders, rows = self.index["part"].take(pa.array(found)).to_numpy(), self._rows[found]
+        paths = [self._parts[part] for part in np.unique(holders).tolist()]
+        tables = [
+            read_rows(self.fs, path, rows[holders == part].tolist())
+            for part, path in zip(np.unique(holders).tolist(), paths, strict=True)
+        ]
+        return self._recording(join(tables, paths), paths[0])
 
     @property
     def index(self) -> pa.Table:
         """id, chunk, chunks, num_samples, part of every row of a complete recording; read once."""
         if self._index is None:
-            tables = [
-                table.append_column("part", pa.array(np.full(len(table), number, np.int32)))
-                for number, part in enumerate(self._parts)
-                for table in [read_part(self.fs, part, CODES_SCHEMA, INDEX)]
-            ]
+            read = functools.partial(read_part, self.fs, schema=CODES_SCHEMA, columns=INDEX)
+            tables = list(at_once(read, self._parts))
+            numbers = (np.full(len(table), number, np.int32) for number, table in enumerate(tables))
+            parted = [table.append_column("part", pa.array(part)) for table, part in zip(tables, numbers, strict=True)]
             schema = pa.schema([*(CODES_SCHEMA.field(name) for name in INDEX), ("part", pa.int32())])
-            rows = pa.concat_tables(tables) if tables else schema.empty_table()
-            refuse_doubles(rows, self.location)
-            long = rows.filter(pc.greater(rows["chunks"], 1))
-            counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count_distinct")])
-            partial = counts.filter(pc.less(counts["chunk_count_distinct"], counts["chunks"]))["id"]
-            self._index = rows.filter(pc.invert(pc.is_in(rows["id"], partial.combine_chunks())))
+            rows = pa.concat_tables([schema.empty_table(), *parted])
+            hashes = id_hashes(rows["id"])
+            refuse_doubles(rows, hashes, self.location)
+            whole = ~lacking(rows, hashes)
+            within = np.concatenate([np.empty(0, np.int32), *(np.arange(len(one), dtype=np.int32) for one in tables)])
+            self._index, self._rows = rows.filter(pa.array(whole)), within[whole]
         return self._index
 
     def table(self, columns: list[str] | None = None) -> pa.Table:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FileType
 
+from pipeline.run.alike import among
 from pipeline.run.layout import CODES, WAVES, parts, shard_path, shards
 from pipeline.run.shard import Entry, cut_shard, read_index
 from pipeline.storage.text import id_hashes
@@ -46,15 +47,19 @@ def drop_waves(fs: FileSystem, paths: Sequence[str], ids: Collection[str]) -> No
         keep_waves(fs, path, path, found, [entry for entry in found if entry.id not in gone])
 
 
-def keep_one_each(fs: FileSystem, paths: Sequence[str], known: Collection[str] | None = None) -> None:
-    """Rewrite the shards at `paths` so that each id is in the first that holds it, and (if given) among `known`."""
-    seen: set[str] = set()
+def keep_one_each(fs: FileSystem, paths: Sequence[str], known: np.ndarray | None = None) -> None:
+    """Rewrite the shards at `paths` so that each id is in the first that holds it, and its hash (if given) among
+    `known`."""
+    seen: set[bytes] = set()
+    there = None if known is None else np.sort(known)
     for path, found in indexes(fs, paths):
+        hashes = id_hashes(pa.array([entry.id for entry in found], pa.string()))
+        wanted = np.ones(len(found), bool) if there is None else among(hashes, there)
         kept = []
-        for entry in found:
-            if entry.id not in seen and (known is None or entry.id in known):
+        for entry, hash_, is_wanted in zip(found, hashes.tolist(), wanted.tolist(), strict=True):
+            if hash_ not in seen and is_wanted:
                 kept.append(entry)
-            seen.add(entry.id)
+            seen.add(hash_)
         keep_waves(fs, path, path, found, kept)
 
 

@@ -18,6 +18,7 @@ from actors.contract import SAMPLE_RATE
 from pipeline.run.chunks import refuse_doubles, refuse_gaps
 from pipeline.run.parts import join, part_schema, read_part, stream_part
 from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.text import id_hashes
 
 PARTS_AT_ONCE = 8
 """Parts whose footers are read at the same time: of an object store, each takes a round trip or two."""
@@ -51,7 +52,7 @@ def survey(fs: FileSystem, parts: list[str], location: str) -> Whole:
     schema = join([CODES_SCHEMA.empty_table(), *(schema.empty_table() for schema in schemas)], parts).schema
     long = pa.concat_tables([table for _, table in keys]) if keys else pa.table({})
     if len(long):
-        refuse_doubles(long, location)
+        refuse_doubles(long, id_hashes(long["id"]), location)
         counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count")])
         whole = counts.filter(pc.equal(counts["chunk_count"], counts["chunks"]))["id"].combine_chunks()
         long = long.filter(pc.is_in(long["id"], whole))

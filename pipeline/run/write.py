@@ -17,6 +17,9 @@ from pipeline.run.write_waves import write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, SKIP
 from pipeline.storage.atomic import Check, write_whole
 
+GROUP_BYTES = 4 << 20
+"""Codes in a row group, which is what reading one recording costs: 145 recordings of 72 s, all 3,400 of 3 s."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -124,10 +127,17 @@ def write_table(table: pa.Table, fs: FileSystem, path: str, before: Check | None
         compression_level=3,
         use_dictionary=_dictionary_columns(table),
         write_page_checksum=True,
+        row_group_size=_group_rows(table),
     )
     content = sink.getvalue()
     write_whole(fs, path, lambda file: file.write(content), before)
     return hashlib.sha256(content).hexdigest()
+
+
+def _group_rows(table: pa.Table) -> int:
+    """Rows that hold about GROUP_BYTES of codes."""
+    size = table["codes"].nbytes if "codes" in table.column_names else 0
+    return max(1, min(len(table), GROUP_BYTES * len(table) // max(1, size)))
 
 
 def _as_read(kind: pa.DataType) -> pa.DataType:

@@ -1,31 +1,22 @@
 """A finished run -> its problems, a line each. Reads all parts, changes nothing."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow.fs import FileType
-
 from actors.checkpoint import codebook_size
-from pipeline.changes import changes
 from pipeline.errors import plural
-from pipeline.run.commit import unfinished, whole_files
-from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.run_json import run_settings
-from pipeline.schema import SKIP
 from pipeline.settings import Settings
-from pipeline.sources.formats import recordings
-from pipeline.sources.inputs import Discovered, discover_all
-from pipeline.sources.plan import divide
+from pipeline.sources.inputs import discover_all
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.storage.filesystem import locate
-from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
-from pipeline.verify.check_waves import wanted, wave_faults
-from pipeline.verify.survey import Evidence, gather, of_several_versions, whole
+from pipeline.verify.check_inputs import other_content, planned_ids, unaccounted
+from pipeline.verify.problems import CHECKS, skipped
+from pipeline.verify.survey import Each, Evidence, gather, in_threads, whole
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
@@ -39,14 +30,22 @@ class Report:
     checked: list[str]  # what was looked at
 
 
-def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int = 0, seed: int = 0) -> Report:
+def check(
+    location: str | Path,
+    inputs: Sequence[str] | None = None,
+    sample: int = 0,
+    seed: int = 0,
+    ray_address: str | None = None,
+) -> Report:
     """Verify the run at `location`; with `inputs` (as for `tokenize`), also that each is there exactly once.
 
-    `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those in run.json).
+    `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those in run.json). Parts are
+    read by threads of this process, or by tasks on the Ray cluster at `ray_address`.
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
     fs, run = locate(str(location))
-    evidence = gather(fs, run, codebook_size)
+    with _reading(ray_address) as each:
+        evidence = gather(fs, run, codebook_size, each)
     problems = [line for find in CHECKS for line in bounded(find(evidence))]
     checked = [_counted(evidence)]
     if inputs:
@@ -70,6 +69,19 @@ def check(location: str | Path, inputs: Sequence[str] | None = None, sample: int
     return Report(problems, checked)
 
 
+@contextlib.contextmanager
+def _reading(ray_address: str | None) -> Iterator[Each]:
+    """How parts are examined."""
+    if ray_address is None:
+        yield in_threads
+        return
+    from pipeline.cluster.session import session  # Ray takes seconds to import
+    from pipeline.cluster.spread import spread
+
+    with session(Settings(ray_address=ray_address)):
+        yield spread
+
+
 def bounded(lines: Iterable[str]) -> list[str]:
     """The first few of `lines`, and how many more there are."""
     rest = map(clean_id, lines)  # ids in them come from the data
@@ -79,166 +91,10 @@ def bounded(lines: Iterable[str]) -> list[str]:
 
 
 def _counted(evidence: Evidence) -> str:
-    found, skipped = whole(evidence.recordings), _skipped(evidence)
-    more = f", {skipped:,} skipped" if skipped else ""
+    found, left_out = whole(evidence.recordings), skipped(evidence)
+    more = f", {left_out:,} skipped" if left_out else ""
     recordings, chunks = plural(len(found), "recording"), plural(len(evidence.rows), "chunk")
     return (
-        f"{recordings}, {chunks}, {plural(len(evidence.failed) - skipped, 'failure')}{more}"
+        f"{recordings}, {chunks}, {plural(len(evidence.failed) - left_out, 'failure')}{more}"
         f" in {len(evidence.parts):,} + {len(evidence.failure_parts):,} parts"
     )
-
-
-def _skipped(evidence: Evidence) -> int:
-    return pc.sum(pc.equal(evidence.failed["stage"], SKIP)).as_py() or 0
-
-
-def unfinished_run(evidence: Evidence) -> Iterator[str]:
-    """A run that is not complete, or has no valid run.json."""
-    if evidence.summary is None:
-        yield evidence.damage or "run.json is missing: settings, checksums and counts cannot be checked"
-    elif evidence.summary.get("state") == "limited":
-        yield f"only the first {evidence.summary.get('limit')} recordings were asked for: run it without --limit"
-        return
-    elif evidence.summary.get("state") != "complete":
-        yield f"run.json says {evidence.summary.get('state')!r}, not 'complete': run the same `voxmill tokenize` again"
-    if evidence.fs.get_file_info(f"{evidence.run}/{SUCCESS_FILE}").type != FileType.File:
-        yield f"{SUCCESS_FILE} is missing: run the same `voxmill tokenize` again"
-
-
-def torn_parts(evidence: Evidence) -> Iterator[str]:
-    """Parts that are not Parquet, or lack columns."""
-    for path, why in evidence.torn.items():
-        yield f"{_short(evidence, path)} cannot be read: {why}"
-
-
-def checksums(evidence: Evidence) -> Iterator[str]:
-    """Parts whose sha256 differs from run.json, that are missing, or that run.json does not list."""
-    recorded = evidence.recorded_parts
-    names = {path.rpartition("/")[2] for path in evidence.parts}
-    for name in sorted({*recorded, *names}):
-        if name not in names:
-            yield f"{CODES}/{name} is missing: run.json lists it"
-        elif evidence.summary is not None and name not in recorded:
-            yield f"{CODES}/{name} is not listed in run.json"
-        elif name in recorded and name in evidence.sha256s and recorded[name] != evidence.sha256s[name]:
-            yield f"{CODES}/{name} has another sha256 than in run.json: {evidence.sha256s[name]}"
-
-
-def bad_rows(evidence: Evidence) -> Iterator[str]:
-    """Rows with impossible frames, samples, duration or codes."""
-    for row in evidence.rows.filter(evidence.rows["fault"].is_valid()).to_pylist():
-        yield f"{row['id']}, chunk {row['chunk']} in {_short(evidence, evidence.parts[row['part']])}: {row['fault']}"
-
-
-def duplicates(evidence: Evidence) -> Iterator[str]:
-    """Chunks with more than one row."""
-    counts = evidence.rows.group_by(["id", "chunk"]).aggregate([([], "count_all")])
-    for row in counts.filter(pc.greater(counts["count_all"], 1)).to_pylist():
-        yield f"{row['id']}, chunk {row['chunk']}: {row['count_all']} rows in {CODES}, expected 1"
-
-
-def incomplete(evidence: Evidence) -> Iterator[str]:
-    """Recordings that lack chunks, or whose rows disagree about their number."""
-    found = evidence.recordings
-    disagree = pc.not_equal(found["chunks_min"], found["chunks_max"])
-    for row in found.filter(disagree).to_pylist():
-        yield f"{row['id']}: its rows say {row['chunks_min']} chunks and {row['chunks_max']}"
-    agreed = found.filter(pc.invert(disagree))
-    for row in agreed.filter(pc.less(agreed["chunk_count"], agreed["chunks_max"])).to_pylist():
-        yield f"{row['id']}: {row['chunk_count']} of {row['chunks_max']} chunks"
-
-
-def failed_twice(evidence: Evidence) -> Iterator[str]:
-    """Ids with several failures (a skip counts as one), or with a failure and codes."""
-    counts = evidence.failed["id"].value_counts()
-    for row in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist():
-        yield f"{row['values']}: {row['counts']} rows in {FAILURES}, expected 1"
-    ids = evidence.rows["id"].unique()
-    for id_ in ids.filter(pc.is_in(ids, value_set=evidence.failed["id"].unique())).to_pylist():
-        yield f"{id_} is in {CODES} and in {FAILURES}"
-
-
-def other_counts(evidence: Evidence) -> Iterator[str]:
-    """Counts in run.json that differ from the parts."""
-    said = (evidence.summary or {}).get("counts", {})
-    seen = {
-        "recordings": pc.sum(pc.equal(evidence.rows["chunk"], 0)).as_py() or 0,
-        "chunks": len(evidence.rows),
-        "failures": len(evidence.failed) - _skipped(evidence),
-        "skipped": _skipped(evidence),
-        "frames": pc.sum(evidence.rows["num_frames"]).as_py() or 0,
-    }
-    for name, number in seen.items():
-        if name in said and said[name] != number:
-            yield f"run.json counts {said[name]:,} {name}, the parts hold {number:,}"
-
-
-def waves(evidence: Evidence) -> Iterator[str]:
-    """Waves that are missing, or have another length or header than their recording's, or are not its only one."""
-    if wanted(evidence):
-        for path, id_, text, _ in wave_faults(evidence):
-            member = f"::{sample_key(id_)}" if id_ is not None and path.endswith(SHARD) else ""
-            yield f"{_short(evidence, path)}{member} {text}; `voxmill check --repair`, then `tokenize`, makes it again"
-
-
-def unfinished_files(evidence: Evidence) -> Iterator[str]:
-    """Temporary files of killed writers, and chunks that were not joined."""
-    for path in unfinished(evidence.fs, evidence.run):
-        yield f"{_short(evidence, path)} is a temporary file of a killed writer"
-    if evidence.fs.get_file_info(f"{evidence.run}/{WAVES}/{PIECES}").type == FileType.Directory:
-        yield f"{WAVES}/{PIECES} holds chunks that no attempt joined: run the same `voxmill tokenize` again"
-
-
-def planned_ids(inputs: Discovered, limit: int | None = None) -> pa.ChunkedArray:
-    """The ids of all recordings of `inputs`, or of the first `limit`; of files where each channel is one. Opens
-    containers, but no audio."""
-    ids = [
-        task.units["@id"].combine_chunks()
-        if task.kind == "files"
-        else pa.array([item.id for item in recordings(task)], pa.string())
-        for task in divide(inputs, limit=limit).tasks
-    ]
-    return pa.chunked_array(ids, pa.string())
-
-
-def other_content(evidence: Evidence, inputs: Discovered) -> Iterator[str]:
-    """Recordings that were read from something else than what `inputs`, or copies of them, hold under their ids."""
-    changed = changes(evidence.fs, evidence.run, inputs, moved=True)
-    yield from changed.examples
-    if len(changed.hashes) > len(changed.examples):
-        yield f"{len(changed.hashes):,} recordings in all are of other inputs, or of inputs that changed since"
-
-
-def unaccounted(evidence: Evidence, ids: pa.ChunkedArray) -> Iterator[str]:
-    """Those of `ids` that have neither all their codes nor a failure."""
-    coded = whole(evidence.recordings)["id"]
-    firsts = evidence.rows.filter(pc.equal(evidence.rows["chunk"], 0))
-    files = whole_files(firsts.filter(pc.is_in(firsts["id"], value_set=coded.combine_chunks())), evidence.failed)
-    known = pa.chunked_array([*coded.chunks, *evidence.failed["id"].chunks, files], pa.string())
-    for id_ in ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks()))).to_pylist():
-        yield f"{id_} is an input that is neither in {CODES} nor in {FAILURES}"
-
-
-def _short(evidence: Evidence, path: str) -> str:
-    return redact(path.removeprefix(f"{evidence.run}/"))
-
-
-def mixed(evidence: Evidence) -> Iterator[str]:
-    """Recordings whose chunks have different fingerprints."""
-    for id_ in of_several_versions(evidence.rows).to_pylist():
-        yield f"{id_}: its chunks were read from different versions of its file"
-
-
-CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
-    unfinished_run,
-    torn_parts,
-    checksums,
-    bad_rows,
-    duplicates,
-    incomplete,
-    mixed,
-    failed_twice,
-    other_counts,
-    waves,
-    unfinished_files,
-)

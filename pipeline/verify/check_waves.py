@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, cast
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow.fs import FileInfo, FileType
 
 from pipeline.audio.wave_file import wave_fault
 from pipeline.errors import OutputError
+from pipeline.run.alike import among
 from pipeline.run.layout import CODES, WAVES, shard_path, shards, wave_kind, wave_path
 from pipeline.run.shard import Entry, member_header, read_index
 from pipeline.run.shards import is_part
 from pipeline.storage.opening import Window
-from pipeline.verify.survey import Evidence, whole
+from pipeline.storage.text import id_hashes
+from pipeline.verify.survey import Evidence, hashes_of, whole
 
 WAVE_BATCH = 1000
 """Files that are looked up in one call."""
@@ -40,14 +42,22 @@ def wave_faults(evidence: Evidence) -> Iterator[Fault]:
 
 
 def _in_files(evidence: Evidence, format: str) -> Iterator[Fault]:
-    for batch in whole(evidence.recordings).to_batches(max_chunksize=WAVE_BATCH):
-        ids = batch["id"].to_pylist()
+    for ids, all_samples in _whole(evidence):
         infos = evidence.fs.get_file_info([wave_path(f"{evidence.run}/{WAVES}", id_, format) for id_ in ids])
-        for id_, info, samples in zip(ids, infos, batch["num_samples_sum"].to_pylist(), strict=True):
+        for id_, info, samples in zip(ids, infos, all_samples, strict=True):
             if info.type != FileType.File:
                 yield Fault(info.path, id_, "is missing", False)
             elif text := _file_fault(evidence, info, samples, format):
                 yield Fault(info.path, id_, text, True)
+
+
+def _whole(evidence: Evidence) -> Iterator[tuple[list[str], list[int]]]:
+    """Ids and samples of the recordings that have all their codes, WAVE_BATCH at a time."""
+    found = whole(evidence.recordings)
+    ids = evidence.ids(found)
+    for first in range(0, len(found), WAVE_BATCH):
+        some = (column.slice(first, WAVE_BATCH).to_pylist() for column in (ids, found["num_samples_sum"]))
+        yield next(some), next(some)
 
 
 def _file_fault(evidence: Evidence, info: FileInfo, samples: int, format: str) -> str:
@@ -58,10 +68,10 @@ def _file_fault(evidence: Evidence, info: FileInfo, samples: int, format: str) -
 def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
     """Each recording must be in one shard: that of its part, or one that belongs to no part."""
     found = whole(evidence.recordings)
-    samples = dict(zip(found["id"].to_pylist(), found["num_samples_sum"].to_pylist(), strict=True))
+    hashes, samples = hashes_of(evidence.rows)[found["row"].to_numpy()], found["num_samples_sum"].to_numpy()
+    order = np.argsort(hashes)
+    known, seen, faulty = hashes[order], np.zeros(len(order), bool), np.zeros(len(order), bool)
     homes = _homes(evidence)
-    seen: set[str] = set()
-    faulty: set[str] = set()
     for path in shards(evidence.fs, f"{evidence.run}/{WAVES}"):
         if is_part(path) and path not in homes:
             yield Fault(path, None, f"belongs to no part in {CODES}", True)
@@ -71,28 +81,30 @@ def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
         except OutputError as error:
             yield Fault(path, None, f"is damaged ({error})", True)
             continue
+        here = np.sort(homes[path]) if is_part(path) else None
+        members = id_hashes(pa.array([entry.id for entry in entries], pa.string()))
+        there, at = among(members, known), np.searchsorted(known, members)
         with Window(evidence.fs.open_input_file(path), 0, 0) as window:
-            for entry in entries:
-                text = _member_fault(window, entry, samples.get(entry.id), format)
-                if not text and (entry.id in seen or (is_part(path) and entry.id not in homes[path])):
+            for number, entry in enumerate(entries):
+                one = int(order[at[number]]) if there[number] else None
+                text = _member_fault(window, entry, None if one is None else int(samples[one]), format)
+                away = here is not None and not among(members[number : number + 1], here)[0]
+                if not text and (away or (one is not None and seen[one])):
                     text = "is the wave of a recording that has another, or whose codes are elsewhere"
                 if text:
-                    faulty.add(entry.id)
                     yield Fault(path, entry.id, text, True)
-                else:
-                    seen.add(entry.id)
-    for id_ in samples.keys() - seen - faulty:
+                if one is not None:
+                    (faulty if text else seen)[one] = True
+    lost = found.filter(pa.array(~(seen | faulty)))
+    for id_ in evidence.ids(lost).to_pylist():
         yield Fault(f"{evidence.run}/{WAVES}", id_, f"holds no wave of {id_}", False)
 
 
-def _homes(evidence: Evidence) -> dict[str, frozenset[str]]:
-    """The shard of every part of codes, whether it is there or not -> the recordings of that part."""
-    rows = evidence.rows
-    found = {}
-    for number, part in enumerate(evidence.parts):
-        ids = rows.filter(pc.equal(rows["part"], pa.scalar(number, pa.int32())))["id"].to_pylist()
-        found[shard_path(f"{evidence.run}/{WAVES}", part)] = frozenset(ids)
-    return found
+def _homes(evidence: Evidence) -> dict[str, np.ndarray]:
+    """The shard of every part of codes, whether it is there or not -> the hashes of the recordings of that part."""
+    edges = np.searchsorted(evidence.rows["part"].to_numpy(), np.arange(1, len(evidence.parts)))
+    paths = [shard_path(f"{evidence.run}/{WAVES}", part) for part in evidence.parts]
+    return dict(zip(paths, np.split(hashes_of(evidence.rows), edges), strict=False))
 
 
 def _member_fault(window: Window, entry: Entry, samples: int | None, format: str) -> str:

@@ -19,9 +19,10 @@ from pipeline.cluster.load import load_codec
 from pipeline.errors import VoxmillError
 from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
+from pipeline.run.parts import read_part
 from pipeline.run.reader import open_run
 from pipeline.run.run_json import recorded_inputs, run_settings
-from pipeline.schema import parents
+from pipeline.schema import CODES_SCHEMA, parents
 from pipeline.settings import Pool
 from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
@@ -44,8 +45,9 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
     On this machine's device, in the run's precision if the device supports it. A recording that cannot be encoded again
     is a problem.
     """
-    ids = sorted(whole(evidence.recordings)["id"].to_pylist())
-    chosen = random.Random(seed).sample(ids, min(sample, len(ids)))
+    ids = evidence.ids(whole(evidence.recordings))
+    places = random.Random(seed).sample(range(len(ids)), min(sample, len(ids)))
+    chosen = ids.take(pc.sort_indices(ids).take(pa.array(places, pa.int64()))).to_pylist()
     if evidence.summary is None or evidence.torn or not chosen:
         return Reencoded(["nothing is encoded again: no run.json, no whole recording, or torn parts"], [])
     try:
@@ -80,8 +82,9 @@ def job_again(evidence: Evidence, location: str) -> Job:
 
 def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job: Job) -> Plan:
     """A plan of the recordings `chosen`; other committed recordings of their containers are skipped."""
-    ids = pa.chunked_array([*evidence.rows["id"].chunks, *evidence.failed["id"].chunks], pa.string()).unique()
-    others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.string()))))
+    asked = pa.array(chosen, pa.large_string())
+    ids = pa.chunked_array([*evidence.rows["id"].chunks, *evidence.failed["id"].chunks], pa.large_string())
+    others = ids.filter(pc.invert(pc.is_in(ids, value_set=asked)))
     rules = job.settings.input
     planned = plan(
         inputs,
@@ -92,10 +95,19 @@ def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job
         channel=rules.channel,
         vad=rules.finds_speech,
     )
-    rows = evidence.rows.filter(pc.is_in(evidence.rows["id"], value_set=pa.array(chosen, pa.string())))
-    containers = {source.rpartition("::")[0] for source in rows["source"].to_pylist()}
+    containers = {source.rpartition("::")[0] for source in _sources(evidence, asked)}
     wanted = {*chosen, *parents(pa.array(chosen, pa.string())).to_pylist()}  # of a channel or a stretch, the file
     return replace(planned, tasks=[_narrow(task, wanted, containers) for task in planned.tasks])
+
+
+def _sources(evidence: Evidence, ids: pa.Array) -> set[str]:
+    """What the recordings `ids` were read from."""
+    held = evidence.rows.select(["part"]).filter(pc.is_in(evidence.rows["id"], value_set=ids))
+    found: set[str] = set()
+    for number in pc.unique(held["part"]).to_pylist():
+        rows = read_part(evidence.fs, evidence.parts[number], CODES_SCHEMA, ["id", "source"])
+        found.update(rows["source"].filter(pc.is_in(rows["id"], value_set=ids.cast(pa.string()))).to_pylist())
+    return found
 
 
 def _narrow(task: ReadTask, chosen: set[str], containers: set[str]) -> ReadTask:

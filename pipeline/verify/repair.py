@@ -15,17 +15,20 @@ from pyarrow.fs import FileSystem, FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError
-from pipeline.run.commit import count, keep_rows, sweep
+from pipeline.run.alike import absent, among, first_of
+from pipeline.run.keep_rows import keep_rows
 from pipeline.run.layout import SHARD, SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import salvage, save
 from pipeline.run.shards import delete_shard, drop_waves
+from pipeline.run.sweep import sweep
+from pipeline.run.totals import count
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.verify.check_waves import Fault, wanted, wave_faults
-from pipeline.verify.survey import Evidence, first_sound, gather, of_several_versions, whole
+from pipeline.verify.survey import Evidence, first_sound, gather, hashes_of, of_several_versions, whole
 
 
 def repair(location: str | Path) -> list[str]:
@@ -112,14 +115,13 @@ def _kept(evidence: Evidence) -> np.ndarray:
     """bool [rows]: the rows to keep; none of the parts that are deleted."""
     gone = {number for number, path in enumerate(evidence.parts) if path in set(_untrusted(evidence))}
     stays = pc.invert(pc.is_in(evidence.rows["part"], value_set=pa.array(sorted(gone), pa.int32())))
-    disagree = evidence.recordings.filter(
-        pc.not_equal(evidence.recordings["chunks_min"], evidence.recordings["chunks_max"])
-    )["id"].combine_chunks()
-    disagree = pa.concat_arrays([disagree, of_several_versions(evidence.rows)])
-    agreed = pc.invert(pc.is_in(evidence.rows["id"], value_set=disagree))
-    numbers = np.flatnonzero(pc.and_(stays, agreed).to_numpy())
+    found, hashes = evidence.recordings, hashes_of(evidence.rows)
+    odd = found["row"].to_numpy()[pc.not_equal(found["chunks_min"], found["chunks_max"]).to_numpy()]
+    odd = np.concatenate([odd, of_several_versions(evidence.rows)])
+    numbers = np.flatnonzero(stays.to_numpy() & ~among(hashes, np.sort(hashes[odd])))
     kept = np.zeros(len(evidence.rows), bool)
-    kept[numbers[first_sound(evidence.rows.take(numbers)).to_numpy(zero_copy_only=False)]] = True
+    some = evidence.rows.select(["chunk", "fault"]).take(numbers)
+    kept[numbers[first_sound(some, hashes[numbers])]] = True
     return kept
 
 
@@ -137,21 +139,18 @@ def _drop_rows(evidence: Evidence) -> Iterator[str]:
 
 def _drop_failures(evidence: Evidence) -> Iterator[str]:
     """Drop second failures of a recording, and failures of recordings that have all their codes."""
-    ids = evidence.failed["id"].to_pylist()
-    part = evidence.failed["part"].to_numpy()
-    seen = _whole_ids(gather(evidence.fs, evidence.run, codebook_size))
-    kept = np.zeros(len(ids), bool)
-    for row, id_ in enumerate(ids):
-        kept[row] = id_ not in seen
-        seen.add(id_)
+    hashes, part = hashes_of(evidence.failed), evidence.failed["part"].to_numpy()
+    kept = np.zeros(len(hashes), bool)
+    kept[first_of(hashes)] = True
+    kept &= absent([hashes], [_whole_hashes(gather(evidence.fs, evidence.run, codebook_size))])
     masks = {evidence.failure_parts[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
     keep_rows(evidence.fs, masks, functools.partial(_rows, evidence.fs))
     if not kept.all():
         yield f"dropped {int((~kept).sum())} failures of recordings that have codes or another failure"
 
 
-def _whole_ids(evidence: Evidence) -> set[str]:
-    return set(whole(evidence.recordings)["id"].to_pylist())
+def _whole_hashes(evidence: Evidence) -> np.ndarray:
+    return hashes_of(evidence.rows)[whole(evidence.recordings)["row"].to_numpy()]
 
 
 def _rows(fs: FileSystem, path: str) -> pa.Table:
@@ -162,8 +161,8 @@ def _rows(fs: FileSystem, path: str) -> pa.Table:
 
 def _lacks(before: Evidence, after: Evidence) -> bool:
     """Whether a recording of the run now has neither all its codes nor a failure."""
-    known = {*before.rows["id"].to_pylist(), *before.failed["id"].to_pylist()}
-    return bool(known - _whole_ids(after) - set(after.failed["id"].to_pylist()))
+    known = [hashes_of(before.rows), hashes_of(before.failed)]
+    return bool(absent(known, [_whole_hashes(after), hashes_of(after.failed)]).any())
 
 
 def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool, waveless: bool) -> Iterator[str]:

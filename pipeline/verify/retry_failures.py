@@ -12,7 +12,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from pipeline.errors import InputError, VoxmillError
 from pipeline.flow import tokenize
-from pipeline.run.commit import committed
+from pipeline.run.committed import committed
 from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part

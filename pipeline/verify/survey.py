@@ -1,32 +1,25 @@
 """A run on disk -> a table of its chunks without the codes, the faults of their rows, the parts that cannot be read."""
 
-import hashlib
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileSystem
 
 from pipeline.errors import InputError, OutputError
+from pipeline.run.alike import first_of, groups, shared
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
-from pipeline.run.parts import parse, row_faults
 from pipeline.run.run_json import read_run_file
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
-from pipeline.storage.translate import errors_as, reason
+from pipeline.storage.at_once import at_once
+from pipeline.verify.examine import FAILED_SCHEMA, ROWS_SCHEMA, Examined, examine_codes, examine_failures
 
-INDEX = [name for name in CODES_SCHEMA.names if name not in {"source_rate", "codes"}]
-ROWS_SCHEMA = pa.schema(
-    [
-        *(CODES_SCHEMA.field(name) for name in INDEX),
-        ("fault", pa.string()),  # null, or what is wrong with the row
-        ("part", pa.int32()),  # index of its part in `Evidence.parts`
-    ]
-)
-FAILED_SCHEMA = pa.schema([*FAILURES_SCHEMA, ("part", pa.int32())])
+Each = Callable[[Callable[[str], Examined], list[str]], Any]
+"""How parts are examined: an iterator over the results, in their order."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +34,8 @@ class Evidence:
     failure_parts: list[str]  # in RUN/failures and RUN/skipped
     sha256s: dict[str, str]  # of every part of codes, by name
     torn: dict[str, str]  # path of a part of either kind -> why it cannot be read
-    rows: pa.Table  # ROWS_SCHEMA
-    failed: pa.Table  # FAILED_SCHEMA; skipped ones too, whose stage is SKIP
+    rows: pa.Table  # ROWS_SCHEMA, and "part": the number of its part
+    failed: pa.Table  # FAILED_SCHEMA and "part"; skipped ones too, whose stage is SKIP
     recordings: pa.Table  # `recordings` of the sound rows
 
     @property
@@ -50,9 +43,24 @@ class Evidence:
         """The sha256 of every part, by name, from run.json."""
         return (self.summary or {}).get("parts", {})
 
+    def ids(self, found: pa.Table) -> pa.ChunkedArray:
+        """The ids of some of `recordings`."""
+        mask = np.zeros(len(self.rows), bool)
+        mask[found["row"].to_numpy()] = True
+        return self.rows["id"].filter(pa.array(mask))
 
-def gather(fs: FileSystem, run: str, codebook_size: Callable[[str], int]) -> Evidence:
-    """Read every part of the run completely, one at a time; keeps all columns but the codes.
+    def id_of(self, row: int) -> str | None:
+        """The id of a row of codes."""
+        return self.rows["id"][row].as_py()
+
+
+def in_threads(function: Callable[[str], Examined], paths: list[str]) -> Iterator[Examined]:
+    """`at_once` in as many threads as there are CPUs, four at least: what they do is decoding."""
+    return at_once(function, paths, max(4, os.cpu_count() or 1))
+
+
+def gather(fs: FileSystem, run: str, codebook_size: Callable[[str], int], each: Each = in_threads) -> Evidence:
+    """Read every part of the run completely, several at a time (as `each` does it); keeps what tells rows apart.
 
     `codebook_size` maps a model to the size of its codebooks. Raises InputError if there is no run, or if a file system
     fails.
@@ -65,23 +73,18 @@ def gather(fs: FileSystem, run: str, codebook_size: Callable[[str], int]) -> Evi
     size = codebook_size((summary or {}).get("settings", {}).get("model", ""))
     sha256s: dict[str, str] = {}
     torn: dict[str, str] = {}
-    rows, failed = [ROWS_SCHEMA.empty_table()], [FAILED_SCHEMA.empty_table()]
-    for number, path in enumerate(paths):
-        try:
-            content = _content(fs, path)
-            sha256s[path.rpartition("/")[2]] = hashlib.sha256(content).hexdigest()
-            rows.append(_rows(_parse(content, CODES_SCHEMA), number, chunk_samples, size))
-        except (pa.ArrowException, OSError, UnicodeError) as error:
-            torn[path] = reason(error)
-    for number, path in enumerate(failure_paths):
-        try:
-            table = _parse(_content(fs, path), FAILURES_SCHEMA).select(FAILURES_SCHEMA.names)
-            if any(where.any() for _, where in row_faults(table)):
-                raise pa.ArrowInvalid("it has rows without id, stage or error")
-            failed.append(table.append_column("part", pa.array(np.full(len(table), number, np.int32))))
-        except (pa.ArrowException, OSError, UnicodeError) as error:
-            torn[path] = reason(error)
-    table = pa.concat_tables(rows)
+    tables: list[pa.Table] = []
+    for examine, schema, some in (
+        (functools.partial(examine_codes, fs, chunk_samples, size), ROWS_SCHEMA, paths),
+        (functools.partial(examine_failures, fs), FAILED_SCHEMA, failure_paths),
+    ):
+        found = [schema.append(pa.field("part", pa.int32())).empty_table()]
+        for number, (path, part) in enumerate(zip(some, each(examine, some), strict=True)):
+            found.append(part.rows.append_column("part", pa.array(np.full(len(part.rows), number, np.int32))))
+            torn.update({path: part.torn} if part.torn else {})
+            sha256s.update({path.rpartition("/")[2]: part.sha256} if part.sha256 else {})
+        tables.append(pa.concat_tables(found))
+    rows, failed = tables
     return Evidence(
         fs,
         run,
@@ -91,9 +94,9 @@ def gather(fs: FileSystem, run: str, codebook_size: Callable[[str], int]) -> Evi
         failure_paths,
         sha256s,
         torn,
-        table,
-        pa.concat_tables(failed),
-        recordings(table.filter(first_sound(table))),
+        rows,
+        failed,
+        recordings(rows),
     )
 
 
@@ -104,43 +107,52 @@ def _summary(fs: FileSystem, run: str) -> tuple[dict[str, Any] | None, str]:
         return None, str(error)
 
 
-def _content(fs: FileSystem, path: str) -> bytes:
-    """The bytes of a part. Raises InputError if the file system fails, OSError if `path` is a folder."""
-    if fs.get_file_info(path).type == FileType.Directory:
-        raise IsADirectoryError("a folder, expected a file")
-    with errors_as(path, InputError), fs.open_input_stream(path) as file:
-        return file.read()
+def hashes_of(rows: pa.Table, name: str = "key") -> np.ndarray:
+    """ "S16" [rows] ("S8" for "print"): a column of hashes."""
+    kind = f"S{rows.schema.field(name).type.byte_width}"
+    some = [np.frombuffer(one.buffers()[1], kind)[one.offset :][: len(one)] for one in rows[name].chunks]
+    return np.concatenate([np.empty(0, kind), *some])
 
 
-def _parse(content: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of a part. Raises pa.ArrowException or OSError if it is not one, or has other types than `schema`."""
-    with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-        return parse(file, schema, exact=True)
-
-
-def _rows(table: pa.Table, part: int, chunk_samples: int | None, codebook_size: int) -> pa.Table:
-    rows = table.select(INDEX)
-    faults = row_faults(table, chunk_samples, codebook_size)
-    fault = np.select([mask for _, mask in faults], [text for text, _ in faults], "")
-    column = pa.array(fault.tolist(), pa.string(), mask=fault == "")
-    return rows.append_column("fault", column).append_column("part", pa.array(np.full(len(rows), part, np.int32)))
-
-
-def first_sound(rows: pa.Table) -> pa.Array:
-    """bool [rows]: the row has no fault, and is the first such row of its (id, chunk)."""
-    numbered = rows.select(["id", "chunk"]).append_column("at", pa.array(np.arange(len(rows))))
-    fine = numbered.filter(rows["fault"].is_null())
-    mask = np.zeros(len(rows), bool)
-    mask[fine.group_by(["id", "chunk"]).aggregate([("at", "min")])["at_min"].to_numpy()] = True
-    return pa.array(mask)
+def first_sound(rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
+    """bool [rows]: the row has no fault, and is the first such row of its (id, chunk); `hashes_of` the `rows`."""
+    mask = rows["fault"].is_null().to_numpy().copy()
+    several = shared([hashes])
+    several = several[mask[several]]
+    mask[several] = False
+    mask[several[first_of(hashes[several], rows["chunk"].to_numpy()[several])]] = True
+    return mask
 
 
 def recordings(rows: pa.Table) -> pa.Table:
-    """One row per recording of `first_sound` rows: id; chunks_min and chunks_max, which differ if its rows disagree;
-    chunk_count and num_samples_sum of its chunks."""
-    return rows.group_by("id").aggregate(
-        [("chunks", "min"), ("chunks", "max"), ("chunk", "count"), ("num_samples", "sum")]
-    )
+    """A row for each recording of the `first_sound` rows, in their order: the number of its first row; chunks_min and
+    chunks_max, which differ if its rows disagree; chunk_count and num_samples_sum of its chunks."""
+    hashes = hashes_of(rows)
+    sound = np.flatnonzero(first_sound(rows, hashes))
+    hashes = hashes if len(sound) == len(rows) else hashes[sound]  # of 50 M rows, 800 MB
+    several = shared([hashes])
+    order, begins = groups(hashes[several])
+    order = several[order]
+    del hashes
+    firsts, kept = order[begins], np.ones(len(sound), bool)
+    kept[order] = False
+    kept[firsts] = True
+    found = {"row": pa.array(sound[kept])}
+    sizes = np.diff([*begins.tolist(), len(order)]) if len(begins) else begins
+    for name, column, function in OVER_CHUNKS:
+        values = pc.fill_null(rows[column], 0).to_numpy()[sound] if column else np.ones(len(sound), np.int32)
+        values[firsts] = function.reduceat(values[order], begins) if function and len(begins) else sizes
+        found[name] = pa.array(values[kept])
+    return pa.table(found)
+
+
+OVER_CHUNKS: tuple[tuple[str, str, np.ufunc | None], ...] = (
+    ("chunks_min", "chunks", np.minimum),
+    ("chunks_max", "chunks", np.maximum),
+    ("chunk_count", "", None),
+    ("num_samples_sum", "num_samples", np.add),
+)
+"""Columns of `recordings`: of what, and how it is put together."""
 
 
 def whole(found: pa.Table) -> pa.Table:
@@ -149,9 +161,11 @@ def whole(found: pa.Table) -> pa.Table:
     return found.filter(pc.and_(agreed, pc.equal(found["chunk_count"], found["chunks_max"])))
 
 
-def of_several_versions(rows: pa.Table) -> pa.Array:
-    """The ids of recordings whose chunks have different fingerprints."""
-    long = rows.filter(pc.greater(rows["chunks"], 1))
-    versions = long.group_by(["id", *FINGERPRINT_SCHEMA.names]).aggregate([])
-    counts = versions.group_by("id").aggregate([([], "count_all")])
-    return counts.filter(pc.greater(counts["count_all"], 1))["id"].combine_chunks()
+def of_several_versions(rows: pa.Table) -> np.ndarray:
+    """The number of a row of each recording whose chunks have different fingerprints."""
+    long = np.flatnonzero(pc.fill_null(pc.greater(rows["chunks"], 1), False).to_numpy())
+    hashes, print_ = hashes_of(rows)[long], hashes_of(rows, "print")[long]
+    versions = first_of(hashes, print_)
+    order, begins = groups(hashes[versions])
+    several = np.diff([*begins, len(order)]) > 1 if len(begins) else np.empty(0, bool)
+    return np.sort(long[versions[order[begins[several]]]])

@@ -18,11 +18,12 @@ from actors.pools.arrow import CODES_TYPE
 from pipeline import open_run
 from pipeline.cli.show import recording_text, run_text
 from pipeline.errors import OutputError, VoxmillError
-from pipeline.run.commit import checksums, committed, count
+from pipeline.run.committed import committed
 from pipeline.run.lock import locked
 from pipeline.run.reader import Recording
 from pipeline.run.resume import mark, resume
 from pipeline.run.run_json import save
+from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts
 from pipeline.settings import Settings
 from pipeline.verify.check import check

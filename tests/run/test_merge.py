@@ -17,10 +17,10 @@ import pipeline.run.merge
 from actors.codec import Codec
 from pipeline import merge, open_run
 from pipeline.errors import InputError, OutputError
-from pipeline.run.commit import checksums, count
 from pipeline.run.layout import wave_path
 from pipeline.run.resume import mark
 from pipeline.run.run_json import read_run_file, save
+from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.copy import copy_files

@@ -20,10 +20,12 @@ from pipeline import open_run
 from pipeline.cli.main import app
 from pipeline.cli.show import recording_text, run_text
 from pipeline.errors import InputError, OutputError
-from pipeline.run.commit import checksums, committed, count, settle
+from pipeline.run.committed import committed
 from pipeline.run.layout import parts
 from pipeline.run.resume import clear, resume
 from pipeline.run.run_json import save
+from pipeline.run.settle import settle
+from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.waves import _chunks

@@ -20,12 +20,15 @@ from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem
 
 from pipeline import open_run
 from pipeline.errors import OutputError
-from pipeline.run import commit as commit_module
-from pipeline.run.commit import drop, join_long_waves, keep_rows, settle
+from pipeline.run import keep_rows as keep_rows_module
+from pipeline.run.drop import drop
+from pipeline.run.join_waves import join_long_waves
+from pipeline.run.keep_rows import keep_rows
 from pipeline.run.layout import WaveKind, id_of_key, sample_key
 from pipeline.run.parts import read_part
 from pipeline.run.resume import LACKS_WAVES, resume
 from pipeline.run.run_json import save
+from pipeline.run.settle import settle
 from pipeline.run.shard import read_index, write_shard
 from pipeline.run.shards import lacking
 from pipeline.run.write import write_parts_and_shards
@@ -272,7 +275,7 @@ def test_a_rewrite_that_breaks_off_loses_no_wave(tmp_path: Path, monkeypatch: py
     path = f"{tmp_path}/codes/{name}.parquet"
 
     def look(name: str) -> None:
-        function = getattr(commit_module, name)
+        function = getattr(keep_rows_module, name)
 
         def looked(*args: Any, **more: Any) -> Any:
             result = function(*args, **more)
@@ -280,7 +283,7 @@ def test_a_rewrite_that_breaks_off_loses_no_wave(tmp_path: Path, monkeypatch: py
             assert held >= {"a", "c"}
             return result
 
-        monkeypatch.setattr(commit_module, name, looked)
+        monkeypatch.setattr(keep_rows_module, name, looked)
 
     for name in ("write_table", "follow_part", "delete_shard"):
         look(name)

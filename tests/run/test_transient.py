@@ -9,10 +9,10 @@ import soundfile
 from pyarrow.fs import LocalFileSystem
 
 from pipeline import tokenize
-from pipeline.run.commit import settle
+from pipeline.run.committed import lasting
 from pipeline.run.layout import FAILURES, parts
 from pipeline.run.parts import read_part
-from pipeline.run.transient import lasting
+from pipeline.run.settle import settle
 from pipeline.run.write import write_failures, write_table
 from pipeline.schema import FAILURES_SCHEMA
 from tests.helpers.flaky import flaky

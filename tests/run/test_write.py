@@ -14,10 +14,11 @@ from pyarrow.fs import LocalFileSystem
 
 from actors.errors import BadCodes
 from actors.pools.arrow import mark_failures
+from pipeline import open_run
 from pipeline.audio.wav import wave_header
 from pipeline.errors import OutputError
 from pipeline.run.layout import WaveKind, parts, wave_path
-from pipeline.run.write import write_in_parts, write_parts, write_table
+from pipeline.run.write import GROUP_BYTES, write_in_parts, write_parts, write_table
 from pipeline.run.write_waves import join_pieces, remove_pieces, remove_waves, without_wave, write_waves
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from tests.helpers.rows import coded_row, codes_of, failed_row, wave_row
@@ -139,3 +140,30 @@ def test_a_folder_is_not_called_as_another_ids_wave(tmp_path: Path, format: str)
     assert without_wave(LOCAL, str(tmp_path), [*ids, "no"], WaveKind("files", format)) == ["no"]
     remove_waves(LOCAL, str(tmp_path), ids, WaveKind("files", format))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_row_group_holds_a_few_megabytes_of_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pa.concat_tables([coded_row(f"{number}", 1920 * 25) for number in range(40)])
+    for limit, groups in ((25 * 32 * 10, 5), (GROUP_BYTES, 1)):  # a frame takes 32 bytes, offsets some more
+        monkeypatch.setattr("pipeline.run.write.GROUP_BYTES", limit)
+        name = write_parts(rows, LOCAL, str(tmp_path))["codes_part"][0].as_py()
+        assert pq.ParquetFile(tmp_path / "codes" / name).num_row_groups == groups
+        run = open_run(tmp_path)
+        assert [run[id_].id for id_ in ("0", "9", "39")] == ["0", "9", "39"]
+        assert np.array_equal(run["17"].codes, np.array(rows["codes"][17].as_py(), np.int16))
+
+
+def test_one_recording_is_read_from_its_row_group_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.run.write.GROUP_BYTES", 1)
+    name = write_parts(pa.concat_tables([coded_row(id_, 1920) for id_ in "abc"]), LOCAL, str(tmp_path))["codes_part"]
+    path = tmp_path / "codes" / name[0].as_py()
+    column = pq.ParquetFile(path).metadata.row_group(1).column(16)
+    assert column.path_in_schema.startswith("codes.")
+    content = bytearray(path.read_bytes())
+    middle = column.data_page_offset + column.total_compressed_size - 2
+    content[middle] ^= 1
+    path.write_bytes(content)
+    run = open_run(tmp_path)
+    assert [run[id_].id for id_ in "ac"] == ["a", "c"]
+    with pytest.raises(OutputError, match="CRC"):
+        run["b"]

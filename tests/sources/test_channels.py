@@ -9,8 +9,9 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.errors import InputError
-from pipeline.run.commit import committed, whole_files
-from pipeline.run.transient import BROKEN, lasting
+from pipeline.run.committed import committed, lasting
+from pipeline.run.transient import BROKEN
+from pipeline.run.whole_files import whole_files
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, channel_id, file_ids
 from pipeline.sources.inputs import discover_all

@@ -17,7 +17,8 @@ from pyarrow.fs import LocalFileSystem
 
 from actors.contract import FRAME_SAMPLES
 from pipeline.read import Reading, read_chunks
-from pipeline.run.commit import committed, settle
+from pipeline.run.committed import committed
+from pipeline.run.settle import settle
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.sources.formats import recordings
 from pipeline.sources.plan import Plan, plan

@@ -9,8 +9,9 @@ import soundfile
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.errors import InputError
-from pipeline.run.commit import committed, settle
-from pipeline.run.transient import BROKEN, lasting
+from pipeline.run.committed import committed, lasting
+from pipeline.run.settle import settle
+from pipeline.run.transient import BROKEN
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, parents, spoken_ids, stretch_id
 from pipeline.sources.plan import plan, remaining, unread

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from pipeline.run.commit import checksums, count, join_long_waves
+from pipeline.run.join_waves import join_long_waves
 from pipeline.run.layout import WaveKind
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import save
 from pipeline.run.shard import read_index, write_shard
+from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.run.write_waves import write_waves
 from pipeline.verify.check import check

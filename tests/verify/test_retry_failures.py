@@ -11,7 +11,7 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline import open_run, tokenize
 from pipeline.errors import InputError, OutputError
-from pipeline.run.commit import committed
+from pipeline.run.committed import committed
 from pipeline.run.layout import SUCCESS_FILE
 from pipeline.run.write import write_parts
 from pipeline.settings import Settings, load_settings

@@ -1,0 +1,36 @@
+"""What a rerun no longer wants of a run: recordings to do anew, skipped ones."""
+
+import numpy as np
+import pyarrow as pa
+from pyarrow.fs import FileSystem
+
+from pipeline.run.alike import among
+from pipeline.run.keys import Keys, keys_of
+from pipeline.run.layout import CODES, FAILURES, FILES, SKIPPED, WAVES, WaveKind, parts
+from pipeline.run.settle import OTHERS, keep_keyed
+from pipeline.run.write_waves import remove_waves
+
+
+def drop_skipped(fs: FileSystem, run: str) -> None:
+    """Forget which recordings were skipped: other bounds are asked for."""
+    for path in parts(fs, run, SKIPPED):
+        fs.delete_file(path)
+
+
+def drop(
+    fs: FileSystem, run: str, ids: set[bytes], kind: WaveKind = FILES, keys: Keys | None = None
+) -> dict[str, str | None]:
+    """Delete all that is committed of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
+    known, hashes = keys_of(fs, run, keys), np.array(sorted(ids), "S16")
+    coded, failed = (
+        {number: ~among(part.hashes, hashes) for number, part in enumerate(known.parts(*folders))}
+        for folders in ((CODES,), OTHERS)
+    )
+    for number, part in enumerate(known.parts(CODES)):
+        gone = part.ids.filter(pa.array(~coded[number])).unique().to_pylist()
+        if gone:
+            remove_waves(fs, f"{run}/{WAVES}", gone, kind)
+    keep_keyed(known, FAILURES, failed)
+    changed = keep_keyed(known, CODES, coded)
+    known.refresh()
+    return changed

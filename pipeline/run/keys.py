@@ -1,0 +1,83 @@
+"""The keys of all rows of a run, each part read once: what is committed, settled and counted comes from them."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow.fs import FileSystem
+
+from pipeline.run.layout import CODES, FAILURES, SKIPPED, part_infos
+from pipeline.run.part_keys import PartKeys, coded_keys, failed_keys
+from pipeline.storage.at_once import at_once
+
+FOLDERS = (CODES, FAILURES, SKIPPED)
+Stamp = tuple[str, int, int]
+"""Path, bytes and time of the last change: a part of failures may be written again under its name."""
+
+
+class Keys:
+    """Of every part its `PartKeys`, as of the last `refresh`: about 24 bytes a row, and its id."""
+
+    def __init__(self, fs: FileSystem, run: str) -> None:
+        self.fs, self.run = fs, run
+        self._parts: dict[str, dict[Stamp, PartKeys]] = {}
+
+    def refresh(self) -> "Keys":
+        """Read the parts that are new, several at a time, and forget those that are gone.
+
+        Raises OutputError for a part that is none.
+        """
+        for _ in self.reading():
+            pass
+        return self
+
+    def reading(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """`refresh`, step by step: the rows of each part that is read, id and FINGERPRINT_SCHEMA among their columns,
+        and the hashes of their ids."""
+        for folder in FOLDERS:
+            read, before = (coded_keys if folder == CODES else failed_keys), self._parts.get(folder, {})
+            there = [(info.path, info.size or 0, info.mtime_ns or 0) for info in part_infos(self.fs, self.run, folder)]
+            new = [stamp for stamp in there if stamp not in before]
+            found, paths = dict(before), [path for path, _, _ in new]
+            for stamp, (rows, keys) in zip(new, at_once(functools.partial(read, self.fs), paths), strict=True):
+                found[stamp] = keys
+                yield rows, keys.hashes
+            self._parts[folder] = {stamp: found[stamp] for stamp in there}
+
+    @property
+    def read(self) -> bool:
+        """Whether there was a `refresh`."""
+        return bool(self._parts)
+
+    def parts(self, *folders: str) -> list[PartKeys]:
+        """The keys of the parts in `folders`, in order of the folders and of the names of parts."""
+        return [keys for folder in folders for keys in self._parts[folder].values()]
+
+    def paths(self, *folders: str) -> list[str]:
+        """The paths of those parts."""
+        return [stamp[0] for folder in folders for stamp in self._parts[folder]]
+
+
+def keys_of(fs: FileSystem, run: str, known: Keys | None) -> Keys:
+    """`known` as they are, or new ones: listing and reading the parts of a large run takes minutes."""
+    keys = Keys(fs, run) if known is None else known
+    return keys if keys.read else keys.refresh()
+
+
+def gathered(parts: list[PartKeys], name: str) -> np.ndarray:
+    """One of SHORT, of all rows of chunks of several, over all `parts`; or "hash", "part" (its number) and "row"."""
+    kinds: dict[str, Any] = {"hash": "S16", "print": "S8", "samples": np.int64}
+    some = [np.empty(0, kinds.get(name, np.int32))]
+    for number, part in enumerate(parts):
+        match name:
+            case "hash":
+                some.append(part.hashes[part.long])
+            case "part":
+                some.append(np.full(len(part.long), number, np.int32))
+            case "row":
+                some.append(part.long)
+            case _:
+                some.append(part.chunks_of[name])
+    return np.concatenate(some)

@@ -1,0 +1,123 @@
+"""The keys of a run -> parts in which every recording is whole and once, or failed once."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from pyarrow.fs import FileSystem
+
+from pipeline.run.alike import first_of, shared
+from pipeline.run.committed import Long
+from pipeline.run.keep_rows import keep_rows
+from pipeline.run.keys import Keys
+from pipeline.run.layout import CODES, FAILURES, SKIPPED
+from pipeline.run.part_keys import PartKeys
+from pipeline.run.parts import read_part
+from pipeline.run.whole_files import files_done
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.text import id_hashes
+
+OTHERS = (FAILURES, SKIPPED)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What `settle` did."""
+
+    parts: dict[str, str | None]  # the sha256 of every part of codes that is new, None for one that is gone
+    mixed: bool  # whether recordings lost all they had, because it had different fingerprints
+
+
+def settle(fs: FileSystem, run: str, keys: Keys | None = None) -> Settled:
+    """Every recording is in codes, whole and once, or in failures or skipped, once: rewrite the parts where it is not.
+
+    A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
+    stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
+    chunks loses its codes and keeps one failure: the first that no other attempt would cure (`transient.may_pass`),
+    else the first. A skip counts as a failure here, after those. Chunks of different fingerprints are never joined: the
+    recording loses all of them, and is missing then. A file all of whose channels or stretches of speech are there has
+    no failure of its own: a reader before the last one may not have reached it.
+    """
+    known = (keys or Keys(fs, run)).refresh()
+    files = _whole_files(known)
+    coded, failed = _in_question(known, files)
+    chunk, chunks, print_ = (coded.of(name) for name in ("chunk", "chunks", "print"))
+    first = first_of(coded.hashes, chunk)
+    ids, rows, counts = np.unique(coded.hashes[first], return_index=True, return_counts=True)
+    prints = coded.hashes[first_of(coded.hashes, print_)]
+    mixed = prints[np.isin(np.arange(len(prints)), first_of(prints), invert=True)]
+    whole = np.setdiff1d(ids[counts == chunks[first][rows]], mixed)
+    failing = np.isin(failed.hashes, np.concatenate([whole, files]), invert=True)
+    lost = np.isin(coded.hashes, np.concatenate([failed.hashes[failing], mixed]))
+    kept = np.zeros(len(lost), bool)
+    kept[first] = True
+    changed = keep_keyed(known, CODES, coded.masks(kept & ~lost))
+    kept = np.zeros(len(failing), bool)
+    kept[first_of(failed.hashes, least=failed.of("passing"))] = True
+    keep_keyed(known, FAILURES, failed.masks(kept & failing))
+    known.refresh()
+    return Settled(changed, bool(len(mixed)))
+
+
+def keep_keyed(keys: Keys, folder: str, masks: dict[int, np.ndarray]) -> dict[str, str | None]:
+    """`keep_rows` of the parts of codes, or of those of failures and skipped ones, by their numbers in `keys`."""
+    schema, folders = (CODES_SCHEMA, (CODES,)) if folder == CODES else (FAILURES_SCHEMA, OTHERS)
+    paths = keys.paths(*folders)
+    kept = {paths[number]: mask for number, mask in masks.items() if not mask.all()}
+    return keep_rows(keys.fs, kept, lambda path: read_part(keys.fs, path, schema))
+
+
+def _whole_files(keys: Keys) -> np.ndarray:
+    """The hashes of the files of which all channels or stretches are there; none if nothing failed."""
+    coded, failed = keys.parts(CODES), keys.parts(*OTHERS)
+    if not any(map(len, failed)):
+        return np.empty(0, "S16")
+    return id_hashes(files_done(coded, failed, Long(coded).lacking(coded)))
+
+
+class _Some(NamedTuple):
+    """Some rows of parts, in their order."""
+
+    parts: list[PartKeys]
+    rows: list[np.ndarray]  # int64: of each part, the numbers of its rows
+
+    @property
+    def hashes(self) -> np.ndarray:
+        return self._all([part.hashes[rows] for part, rows in self._pairs()], "S16")
+
+    def of(self, name: str) -> np.ndarray:
+        """One of part_keys.SHORT, or "passing"."""
+        found = [(part.passing if name == "passing" else part.of(name))[rows] for part, rows in self._pairs()]
+        return self._all(found, {"print": "S8", "passing": bool}.get(name, np.int32))
+
+    def masks(self, kept: np.ndarray) -> dict[int, np.ndarray]:
+        """bool [rows of the part] by its number: all but those that are not `kept`, of parts that have some here."""
+        found, begin = {}, 0
+        for number, (part, rows) in enumerate(self._pairs()):
+            if len(rows):
+                found[number] = np.ones(len(part), bool)
+                found[number][rows] = kept[begin : begin + len(rows)]
+                begin += len(rows)
+        return found
+
+    def _pairs(self) -> list[tuple[PartKeys, np.ndarray]]:
+        return list(zip(self.parts, self.rows, strict=True))
+
+    @staticmethod
+    def _all(some: list[np.ndarray], kind: Any) -> np.ndarray:
+        return np.concatenate([np.empty(0, kind), *some])
+
+
+def _in_question(keys: Keys, files: np.ndarray) -> tuple[_Some, _Some]:
+    """The rows of codes, and of failures, that may have to go: those whose id others have, and failures of `files`."""
+    coded, failed = keys.parts(CODES), keys.parts(*OTHERS)
+    parts = [*coded, *failed]
+    numbers, begin, rows = shared([part.hashes for part in parts]), 0, []
+    for index, part in enumerate(parts):
+        first, last = np.searchsorted(numbers, [begin, begin + len(part)])
+        found = numbers[first:last] - begin
+        if index >= len(coded) and len(files):
+            found = np.union1d(found, np.flatnonzero(np.isin(part.hashes, files)))
+        rows.append(found)
+        begin += len(part)
+    return _Some(coded, rows[: len(coded)]), _Some(failed, rows[len(coded) :])
