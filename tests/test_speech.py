@@ -11,7 +11,6 @@ import soundfile
 import soxr
 from pyarrow.fs import LocalFileSystem
 
-import pipeline.read
 from actors.codec import Codec
 from pipeline import open_run, tokenize
 from pipeline.audio import speech
@@ -21,6 +20,7 @@ from pipeline.dry_run import dry_run
 from pipeline.errors import InputError, OutputError, SettingsError
 from pipeline.job import prepare
 from pipeline.loading import load_audio
+from pipeline.read import source_file
 from pipeline.run.drop import drop
 from pipeline.run.reader import Run
 from pipeline.schema import spoken_ids
@@ -89,7 +89,7 @@ def owners(run: Run) -> set[str]:
 @pytest.fixture
 def deaf(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Once it is called, no file may be listened to."""
-    return lambda: monkeypatch.setattr(pipeline.read, "stretches_of", lambda *_: pytest.fail("a file is read again"))
+    return lambda: monkeypatch.setattr(source_file, "stretches_of", lambda *_: pytest.fail("a file is read again"))
 
 
 # ---- ids
@@ -213,7 +213,7 @@ def test_an_odd_error_fails_what_is_not_heard(
         yield from [Heard(0, [(1.0, 2.0)])] * after
         raise KeyError("odd")
 
-    monkeypatch.setattr(pipeline.read, "stretches_of", odd)
+    monkeypatch.setattr(source_file, "stretches_of", odd)
     made = make(corpus / "call.wav", tmp_path / "run", small_model, input__channels="split")
     first = ["call.wav#1-2@ch1"] if after else ["call.wav@ch1"]
     found = {row["id"]: row["error"] for row in made.failures().to_pylist()}
@@ -226,7 +226,7 @@ def test_other_stretches_than_the_committed_ones_are_a_failure(
     made = make(corpus / "talk.flac", tmp_path / "run", small_model)
     before = content(made)
     drop(LOCAL, made.location, set(id_hashes(pa.array(list(before)[:1])).tolist()))
-    monkeypatch.setattr(pipeline.read, "stretches_of", lambda *_: iter([Heard(0, [(1.0, 2.0)])]))
+    monkeypatch.setattr(source_file, "stretches_of", lambda *_: iter([Heard(0, [(1.0, 2.0)])]))
     after = again(made, corpus / "talk.flac")
     (failure,) = after.failures().to_pylist()
     assert (failure["id"], failure["error"]) == ("talk.flac", "OtherStretches")

@@ -179,7 +179,7 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("pipeline", "actors", "configs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".gitignore", folder)
-    for file, mark in (("pipeline/read.py", READ_MARK), ("actors/pools/encode.py", ENCODE_MARK)):
+    for file, mark in (("pipeline/read/__init__.py", READ_MARK), ("actors/pools/encode.py", ENCODE_MARK)):
         with (folder / file).open("a") as code:
             code.write(MARKS.format(marks=str(marks)) + mark)
     with (folder / "pipeline" / "cluster" / "load.py").open("a") as code:
