@@ -17,6 +17,7 @@ from pipeline.run.parts import read_part
 from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
+from pipeline.sources.rows import taken
 from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
 from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
@@ -26,8 +27,6 @@ from pipeline.storage.text import clean_ids, id_hashes, redacted
 
 SHOWN = 3
 """Recordings that a message names."""
-BATCH_ROWS = 1 << 16
-"""Planned files that are copied out of at a time; those of a part are mostly neighbours."""
 
 
 @dataclass
@@ -117,18 +116,6 @@ class Files:
         hashes = id_hashes(self.units["@id"])
         self.order = np.argsort(hashes, kind="stable")
         self.hashes = hashes[self.order]
-        self.batches = self.units.to_batches(max_chunksize=BATCH_ROWS)
-        self.begins = np.cumsum([0, *map(len, self.batches)])
-
-    def take(self, at: np.ndarray) -> pa.Table:
-        """The units of the numbers `at`, out of the batches that hold them: Arrow's `take` copies the whole column."""
-        order = np.argsort(at, kind="stable")
-        holders = np.searchsorted(self.begins, at[order], side="right") - 1
-        some = [
-            self.batches[batch].take(pa.array(at[order][holders == batch] - self.begins[batch]))
-            for batch in np.unique(holders).tolist()
-        ]
-        return pa.Table.from_batches(some, self.units.schema).take(pa.array(np.argsort(order)))
 
     def find(self, rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
         """The number in `units` of each committed row, or of the file that it is of; -1 where it has none."""
@@ -146,7 +133,7 @@ class Files:
 
     def compare(self, rows: pa.Table, hashes: np.ndarray, at: np.ndarray, changed: Changes) -> None:
         """Add what differs between committed rows and the `units` of the numbers `at`."""
-        units = looked_up(self.take(at))
+        units = looked_up(taken(self.units, at))
         units = units.append_column("source", clean_ids(redacted(units["@location"])))
         here = pc.equal(units["source"], rows["source"]).to_numpy()
         same = np.ones(len(units), bool)

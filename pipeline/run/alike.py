@@ -48,13 +48,6 @@ def first_of(*columns: np.ndarray, least: np.ndarray | int = 0) -> np.ndarray:
     return np.sort(order[begins])
 
 
-def among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """bool: whether each of `hashes` is among `known`, which are sorted; for a few at a time."""
-    if not len(known):
-        return np.zeros(len(hashes), bool)
-    return known[np.minimum(np.searchsorted(known, hashes), len(known) - 1)] == hashes
-
-
 def groups(*columns: np.ndarray, least: np.ndarray | int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The rows ordered by `columns`, then by `least`, then as they come, and where in that order each set of values in
     `columns` begins."""

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import OutputError
-from pipeline.run.alike import among, groups, shared
+from pipeline.run.alike import groups, shared
+from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
 
 
@@ -31,7 +32,7 @@ def lacking(rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
     result = np.zeros(len(rows), bool)
     result[long[order]] = np.repeat(there < chunks[long[order[begins]]], there)
     lost = np.unique(hashes[result])  # all rows of it, also where they disagree about their number
-    result[long] = among(hashes[long], lost)
+    result[long] = hashes_among(hashes[long], lost)
     return result
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
-from pipeline.run.alike import among
 from pipeline.run.keys import Keys, keys_of
 from pipeline.run.layout import CODES, FAILURES, FILES, SKIPPED, WAVES, WaveKind, parts
 from pipeline.run.settle import OTHERS, keep_keyed
 from pipeline.run.write_waves import remove_waves
+from pipeline.storage.id_set import hashes_among
 
 
 def drop_skipped(fs: FileSystem, run: str) -> None:
@@ -23,7 +23,7 @@ def drop(
     """Delete all that is committed of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
     known, hashes = keys_of(fs, run, keys), np.array(sorted(ids), "S16")
     coded, failed = (
-        {number: ~among(part.hashes, hashes) for number, part in enumerate(known.parts(*folders))}
+        {number: ~hashes_among(part.hashes, hashes) for number, part in enumerate(known.parts(*folders))}
         for folders in ((CODES,), OTHERS)
     )
     for number, part in enumerate(known.parts(CODES)):

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem, FileType
 
-from pipeline.run.alike import among
 from pipeline.run.layout import CODES, WAVES, parts, shard_path, shards
 from pipeline.run.shard import Entry, cut_shard, read_index
+from pipeline.storage.id_set import hashes_among
 from pipeline.storage.text import id_hashes
 
 READ_AT_ONCE = 16
@@ -54,7 +54,7 @@ def keep_one_each(fs: FileSystem, paths: Sequence[str], known: np.ndarray | None
     there = None if known is None else np.sort(known)
     for path, found in indexes(fs, paths):
         hashes = id_hashes(pa.array([entry.id for entry in found], pa.string()))
-        wanted = np.ones(len(found), bool) if there is None else among(hashes, there)
+        wanted = np.ones(len(found), bool) if there is None else hashes_among(hashes, there)
         kept = []
         for entry, hash_, is_wanted in zip(found, hashes.tolist(), wanted.tolist(), strict=True):
             if hash_ not in seen and is_wanted:

@@ -17,10 +17,17 @@ def among(ids: pa.Array | pa.ChunkedArray, known: np.ndarray) -> np.ndarray:
     """bool [n]: which of `ids` are in the set `known`."""
     found = np.zeros(len(ids), bool)
     for first in range(0, len(ids) if len(known) else 0, HASHED_AT_ONCE):
-        hashes = id_hashes(ids.slice(first, HASHED_AT_ONCE))
+        found[first : first + HASHED_AT_ONCE] = hashes_among(id_hashes(ids.slice(first, HASHED_AT_ONCE)), known)
+    return found
+
+
+def hashes_among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """bool [n]: which of `hashes` ("S16") are in the set `known`."""
+    found = np.zeros(len(hashes), bool)
+    if len(known):
         order = np.argsort(hashes)  # a search in order stays in the cache: five times as fast
         at = np.minimum(np.searchsorted(known, hashes[order]), len(known) - 1)
-        found[first + order] = known[at] == hashes[order]
+        found[order] = known[at] == hashes[order]
     return found
 
 

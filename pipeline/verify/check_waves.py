@@ -9,10 +9,10 @@ from pyarrow.fs import FileInfo, FileType
 
 from pipeline.audio.wave_file import wave_fault
 from pipeline.errors import OutputError
-from pipeline.run.alike import among
 from pipeline.run.layout import CODES, WAVES, shard_path, shards, wave_kind, wave_path
 from pipeline.run.shard import Entry, member_header, read_index
 from pipeline.run.shards import is_part
+from pipeline.storage.id_set import hashes_among
 from pipeline.storage.opening import Window
 from pipeline.storage.text import id_hashes
 from pipeline.verify.survey import Evidence, hashes_of, whole
@@ -83,12 +83,12 @@ def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
             continue
         here = np.sort(homes[path]) if is_part(path) else None
         members = id_hashes(pa.array([entry.id for entry in entries], pa.string()))
-        there, at = among(members, known), np.searchsorted(known, members)
+        there, at = hashes_among(members, known), np.searchsorted(known, members)
         with Window(evidence.fs.open_input_file(path), 0, 0) as window:
             for number, entry in enumerate(entries):
                 one = int(order[at[number]]) if there[number] else None
                 text = _member_fault(window, entry, None if one is None else int(samples[one]), format)
-                away = here is not None and not among(members[number : number + 1], here)[0]
+                away = here is not None and not hashes_among(members[number : number + 1], here)[0]
                 if not text and (away or (one is not None and seen[one])):
                     text = "is the wave of a recording that has another, or whose codes are elsewhere"
                 if text:

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileType
 
-from pipeline.run.alike import absent, among, first_of, groups, shared
+from pipeline.run.alike import absent, first_of, groups, shared
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.sweep import unfinished
 from pipeline.schema import SKIP
+from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
 from pipeline.verify.check_waves import wanted, wave_faults
 from pipeline.verify.survey import Evidence, hashes_of, of_several_versions
@@ -91,7 +92,7 @@ def failed_twice(evidence: Evidence) -> Iterator[str]:
     for row, number in _repeated(failed):
         yield f"{evidence.failed['id'][row].as_py()}: {number} rows in {FAILURES}, expected 1"
     both = np.unique(failed[~absent([failed], [coded])])
-    there = np.flatnonzero(among(coded, both)) if len(both) else np.empty(0, np.int64)
+    there = np.flatnonzero(hashes_among(coded, both)) if len(both) else np.empty(0, np.int64)
     for row in there[first_of(coded[there])].tolist():
         yield f"{evidence.id_of(row)} is in {CODES} and in {FAILURES}"
 

@@ -15,7 +15,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError
-from pipeline.run.alike import absent, among, first_of
+from pipeline.run.alike import absent, first_of
 from pipeline.run.keep_rows import keep_rows
 from pipeline.run.layout import SHARD, SUCCESS_FILE
 from pipeline.run.lock import locked
@@ -26,6 +26,7 @@ from pipeline.run.shards import delete_shard, drop_waves
 from pipeline.run.sweep import sweep
 from pipeline.run.totals import count
 from pipeline.storage.filesystem import locate
+from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
 from pipeline.verify.check_waves import Fault, wanted, wave_faults
 from pipeline.verify.survey import Evidence, first_sound, gather, hashes_of, of_several_versions, whole
@@ -118,7 +119,7 @@ def _kept(evidence: Evidence) -> np.ndarray:
     found, hashes = evidence.recordings, hashes_of(evidence.rows)
     odd = found["row"].to_numpy()[pc.not_equal(found["chunks_min"], found["chunks_max"]).to_numpy()]
     odd = np.concatenate([odd, of_several_versions(evidence.rows)])
-    numbers = np.flatnonzero(stays.to_numpy() & ~among(hashes, np.sort(hashes[odd])))
+    numbers = np.flatnonzero(stays.to_numpy() & ~hashes_among(hashes, np.sort(hashes[odd])))
     kept = np.zeros(len(evidence.rows), bool)
     some = evidence.rows.select(["chunk", "fault"]).take(numbers)
     kept[numbers[first_sound(some, hashes[numbers])]] = True

@@ -9,7 +9,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.run import parts as parts_module
-from pipeline.run.alike import absent, among, first_of, groups, shared
+from pipeline.run.alike import absent, first_of, groups, shared
 from pipeline.run.committed import committed, lasting
 from pipeline.run.join_waves import join_long_waves
 from pipeline.run.keys import Keys
@@ -17,6 +17,7 @@ from pipeline.run.settle import settle
 from pipeline.run.totals import count
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import FAILURES_SCHEMA
+from pipeline.storage.id_set import hashes_among
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row
 
@@ -93,8 +94,8 @@ def test_what_is_among_others() -> None:
     some = hashes("a", "x", "b", "y")
     assert absent([some[:2], some[2:]], [hashes("b"), hashes("a", "c")]).tolist() == [False, True, False, True]
     assert absent([some], []).tolist() == [True] * 4
-    assert among(some, np.sort(hashes("a", "b", "c"))).tolist() == [True, False, True, False]
-    assert among(some, hashes()).tolist() == [False] * 4
+    assert hashes_among(some, np.sort(hashes("a", "b", "c"))).tolist() == [True, False, True, False]
+    assert hashes_among(some, hashes()).tolist() == [False] * 4
 
 
 def test_groups_of_rows() -> None:
