@@ -190,7 +190,7 @@ def execute(
     """
     started, start = now(), time.monotonic()
     parts: dict[str, str | None] = {}
-    held: dict[int, list[str]] = {}
+    held: dict[int, pa.Array] = {}
     bad_nodes: frozenset[str] = frozenset()
     times: dict[str, Any] = {}
     samples = undecoded = 0

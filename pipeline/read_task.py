@@ -31,13 +31,13 @@ class Held:
     """What read tasks held that are not `listed`, as their readers tell at their end; lives in an actor of its own."""
 
     def __init__(self) -> None:
-        self.ids: dict[int, list[str]] = {}
+        self.ids: dict[int, pa.Array] = {}
 
-    def set(self, number: int, ids: list[str]) -> None:
-        """Called by a reader: the task's number, and every id that it came across."""
+    def set(self, number: int, ids: pa.Array) -> None:
+        """Called by a reader: the task's number, and every id that it came across (text of Arrow: half of Python's)."""
         self.ids[number] = ids
 
-    def get(self) -> dict[int, list[str]]:
+    def get(self) -> dict[int, pa.Array]:
         """Called by the driver."""
         return self.ids
 
@@ -74,7 +74,7 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
         yield rows
     teller.tell()
     if not task.listed:
-        terms.containers.ask("set", number, list(ids))  # waits: a report that came late would be none
+        terms.containers.ask("set", number, pa.array(ids, pa.string()))  # waits: a report that came late would be none
 
 
 class Teller:

@@ -116,7 +116,7 @@ def _count(inputs: Discovered, kind: Kind, units: pa.Table, most: int) -> int:
     return sum(1 for _ in recordings(task_of(inputs, kind, units, most)))
 
 
-def remaining(planned: Plan, done: pa.Array | pa.ChunkedArray, held: Mapping[int, Iterable[str]]) -> Plan:
+def remaining(planned: Plan, done: pa.Array | pa.ChunkedArray, held: Mapping[int, pa.Array | Iterable[str]]) -> Plan:
     """What of `planned` is not in `done`, the ids of committed recordings.
 
     `held`: of a task that is not `listed`, by its number, the ids that its reader came across. A container is read

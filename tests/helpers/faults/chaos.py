@@ -97,7 +97,7 @@ def execute(
     """As `flow.execute`."""
     encode = EncodeChunks(lambda: codec, Ledger())
     parts: dict[str, str] = {}
-    held: dict[int, list[str]] = {}
+    held: dict[int, pa.Array] = {}
     waiting: list[pa.Table] = []
     counts = {"samples": 0, "undecoded": 0}
 
@@ -144,7 +144,7 @@ def execute(
                     if chaos.happens(chaos.reader_dies):
                         chaos.files_go_and_come()
                         raise ReaderDied
-                held[number] = list(ids)
+                held[number] = pa.array(ids, pa.string())
             except ReaderDied:
                 pass
             if chaos.random.random() < 0.5:
