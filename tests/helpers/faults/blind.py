@@ -3,7 +3,8 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,25 +64,40 @@ exec "$@" --block
 """The folder is there, but its files cannot be read, as on a stale mount."""
 
 
+MOST_STARTS = 5
+START_S = 60.0
+
+
 @contextlib.contextmanager
 def odd_node(nodes: Cluster, script: str, folder: Path, cpus: int = 2) -> Iterator[None]:
     """While inside, `nodes` has one more, whose processes see what `script` left of `folder`."""
     ray_start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", nodes.address]
     ray_start += ["--num-cpus", str(cpus), "--dashboard-agent-listen-port", "0"]  # any free one: not the only Ray here
-    before = _alive(nodes)
-    node = subprocess.Popen(
-        [*UNSHARE, "sh", "-c", script, str(folder), *ray_start],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    before, command = _alive(nodes), [*UNSHARE, "sh", "-c", script, str(folder), *ray_start]
+    node = _joined(command, lambda: _alive(nodes) > before)
     try:
-        until(lambda: _alive(nodes) > before, "a node")
         yield
     finally:
         end_session(node.pid)
         node.wait()
         until(lambda: _alive(nodes) == before, "the loss of a node")
+
+
+def _joined(command: list[str], is_there: Callable[[], bool]) -> subprocess.Popen[bytes]:
+    """A node once it `is_there`. Its start is tried again where it ends: another Ray of this machine may have its ports."""
+    for _ in range(MOST_STARTS):
+        with tempfile.TemporaryFile() as output:
+            node = subprocess.Popen(command, start_new_session=True, stdout=output, stderr=subprocess.STDOUT)
+            try:
+                until(lambda node=node: is_there() or node.poll() is not None, "a node", START_S)
+            except TimeoutError:
+                end_session(node.pid)
+                node.wait()
+            if node.poll() is None:
+                return node
+            output.seek(0)
+            said = output.read().decode(errors="replace")
+    raise RuntimeError(f"no node came in {MOST_STARTS} tries; the last one said: {said[-2000:]}")
 
 
 def _alive(nodes: Cluster) -> int:
