@@ -84,7 +84,7 @@ def odd_node(nodes: Cluster, script: str, folder: Path, cpus: int = 2) -> Iterat
 
 
 def _joined(command: list[str], is_there: Callable[[], bool]) -> subprocess.Popen[bytes]:
-    """A node once it `is_there`. Its start is tried again where it ends: another Ray of this machine may have its ports."""
+    """A node once it `is_there`. It starts anew where it ends: another Ray here may have its ports."""
     for _ in range(MOST_STARTS):
         with tempfile.TemporaryFile() as output:
             node = subprocess.Popen(command, start_new_session=True, stdout=output, stderr=subprocess.STDOUT)
