@@ -19,7 +19,7 @@ SECRETS = [
 ]
 
 
-@pytest.mark.parametrize("by", ["/opt/venv/bin/voxmill", "/work/pipeline/__main__.py"])
+@pytest.mark.parametrize("by", ["/opt/venv/bin/voxmill", "/srv/voxmill/pipeline/__main__.py"])
 def test_credentials_are_taken_out(by: str) -> None:
     said = command_line([by, "tokenize", "my corpus/", *SECRETS])
     assert "secret" not in said
