@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 import soundfile
 from pyarrow.fs import LocalFileSystem
 from ray.data import DataContext
@@ -82,6 +83,20 @@ def test_every_clip_is_in_codes_or_failures(run: Run) -> None:
     assert run.failures()["error"].to_pylist() == ["TruncatedAudio"]
     counts = run.summary()["counts"]
     assert (counts["recordings"], counts["failures"], counts["chunks"]) == (7, 1, 7)
+
+
+def test_tasks_on_ray_check_as_threads_do(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    real = ray.put
+    monkeypatch.setattr(ray, "put", lambda value: sent.append("a function") or real(value))
+    shutil.copytree(run.location, tmp_path / "torn")
+    (part,) = (tmp_path / "torn" / "codes").iterdir()
+    part.write_bytes(part.read_bytes()[:-9])
+    for location in (run.location, tmp_path / "torn"):
+        by_tasks = check(location, ray_address="auto")
+        assert (by_tasks.problems, by_tasks.checked) == ((by_threads := check(location)).problems, by_threads.checked)
+        assert bool(by_threads.problems) == (location != run.location)
+    assert sent  # the tasks were of Ray
 
 
 def test_codes_are_the_codecs_own(run: Run, codec: Codec) -> None:
