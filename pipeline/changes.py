@@ -51,18 +51,38 @@ def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False, k
     inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own). `keys`, of
     which nothing is read yet, know the parts then.
     """
-    changed, unsure, known = Changes(), False, None
+    comparison = None
     for rows, hashes in committed_rows(fs, run) if keys is None else keys.reading():
-        files, shards = known = known or (Files(inputs, moved), Shards(inputs, moved))
-        at = files.find(rows, hashes)
-        files.compare(rows.filter(pa.array(at >= 0)), hashes[at >= 0], at[at >= 0], changed)
-        if shards.places:
-            unsure |= shards.compare(rows.filter(pa.array(at < 0)), hashes[at < 0], changed)
-    if unsure and known:
-        members = known[1].members()
-        for rows, hashes in committed_rows(fs, run):
-            known[1].compare_members(rows, hashes, changed, members)
-    return changed
+        comparison = comparison or Comparison(inputs, moved)  # of a new run, nothing is looked at
+        comparison.add(rows, hashes)
+    return comparison.finish(fs, run) if comparison else Changes()
+
+
+class Comparison:
+    """`changes`, of committed rows as they are read."""
+
+    def __init__(self, inputs: Discovered, moved: bool) -> None:
+        self.files, self.shards = Files(inputs, moved), Shards(inputs, moved)
+        self.changed, self.unsure = Changes(), False
+
+    def add(self, rows: pa.Table, hashes: np.ndarray) -> None:
+        """`rows` of a part, id and FINGERPRINT_SCHEMA among their columns, and the hashes of their ids."""
+        at = self.files.find(rows, hashes)
+        known = at >= 0
+        if known.all():
+            self.files.compare(rows, hashes, at, self.changed)
+            return
+        self.files.compare(rows.filter(pa.array(known)), hashes[known], at[known], self.changed)
+        if self.shards.places:
+            self.unsure |= self.shards.compare(rows.filter(pa.array(~known)), hashes[~known], self.changed)
+
+    def finish(self, fs: FileSystem, run: str) -> Changes:
+        """What was found. Reads the parts again where only the ids of all members tell."""
+        if self.unsure:
+            members = self.shards.members()
+            for rows, hashes in committed_rows(fs, run):
+                self.shards.compare_members(rows, hashes, self.changed, members)
+        return self.changed
 
 
 def refuse_inside(inputs: Sequence[str], schemes: tuple[str, ...], fs: FileSystem, run: str) -> None:

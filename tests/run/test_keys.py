@@ -9,7 +9,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.run import parts as parts_module
-from pipeline.run.alike import absent, first_of, groups, shared
+from pipeline.run.alike import absent, beginnings, first_of, groups, shared
 from pipeline.run.committed import committed, lasting
 from pipeline.run.join_waves import join_long_waves
 from pipeline.run.keys import Keys
@@ -92,8 +92,9 @@ def test_rows_that_share_a_hash() -> None:
 
 def test_what_is_among_others() -> None:
     some = hashes("a", "x", "b", "y")
-    assert absent([some[:2], some[2:]], [hashes("b"), hashes("a", "c")]).tolist() == [False, True, False, True]
-    assert absent([some], []).tolist() == [True] * 4
+    known = beginnings([hashes("b"), hashes("a", "c")])
+    assert absent([some[:2], some[2:]], known).tolist() == [False, True, False, True]
+    assert absent([some], beginnings([])).tolist() == [True] * 4
     assert hashes_among(some, np.sort(hashes("a", "b", "c"))).tolist() == [True, False, True, False]
     assert hashes_among(some, hashes()).tolist() == [False] * 4
 
