@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import InputError
+from pipeline.run.alike import Numbered
 from pipeline.run.committed import Done
 from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
@@ -127,29 +128,21 @@ def committed_rows(fs: FileSystem, run: str) -> Iterator[tuple[pa.Table, np.ndar
 
 
 class Files:
-    """The plain files among the inputs, sorted by the hashes of their ids: 24 bytes each."""
+    """The plain files among the inputs, and their ids, `Numbered`."""
 
     def __init__(self, inputs: Discovered, moved: bool) -> None:
         self.moved = moved
         tables = [one.units.select(UNIT_SCHEMA.names) for one in inputs.found if one.kind == "files"]
         self.units = pa.concat_tables([UNIT_SCHEMA.empty_table(), *tables])
-        hashes = id_hashes(self.units["@id"])
-        self.order = np.argsort(hashes, kind="stable")
-        self.hashes = hashes[self.order]
+        self.ids = Numbered(id_hashes(self.units["@id"]))
 
     def find(self, rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
         """The number in `units` of each committed row, or of the file that it is of; -1 where it has none."""
         inside = pc.or_(rows["stretches"].is_valid(), pc.fill_null(pc.greater(rows["channel"], EACH), False))
         if not pc.any(inside).as_py():
-            return self._find(hashes)
-        at = self._find(id_hashes(_spoken(rows)))
-        return np.where(at >= 0, at, self._find(id_hashes(_files_of(rows))))
-
-    def _find(self, hashes: np.ndarray) -> np.ndarray:
-        if not len(self.hashes):
-            return np.full(len(hashes), -1)
-        at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        return np.where(self.hashes[at] == hashes, self.order[at], -1)
+            return self.ids.find(hashes)
+        at = self.ids.find(id_hashes(_spoken(rows)))
+        return np.where(at >= 0, at, self.ids.find(id_hashes(_files_of(rows))))
 
     def compare(self, rows: pa.Table, hashes: np.ndarray, at: np.ndarray, changed: Changes) -> None:
         """Add what differs between committed rows and the `units` of the numbers `at`."""

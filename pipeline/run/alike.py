@@ -35,6 +35,36 @@ def beginnings(hashes: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
+class Numbered:
+    """Hashes in an order in which they are found, 24 bytes each. numpy sorts and searches integers three times as fast
+    as texts."""
+
+    def __init__(self, hashes: np.ndarray) -> None:
+        self.first, self.rest = _halves(hashes)
+        self.number = np.argsort(self.first, kind="stable")  # in `hashes`
+        self.first, self.rest = self.first[self.number], self.rest[self.number]
+
+    def find(self, hashes: np.ndarray) -> np.ndarray:
+        """int64 [n]: the number of each (of equal ones, the first), -1 where it is not there."""
+        first, rest = _halves(hashes)
+        found, at = np.full(len(hashes), -1), np.searchsorted(self.first, first)
+        rows = np.arange(len(hashes))
+        while len(rows):  # once, but for hashes that begin alike
+            rows = rows[at[rows] < len(self.first)]
+            rows = rows[self.first[at[rows]] == first[rows]]
+            same = self.rest[at[rows]] == rest[rows]
+            found[rows[same]] = self.number[at[rows[same]]]
+            rows = rows[~same]
+            at[rows] += 1
+        return found
+
+    def absent(self, known: np.ndarray) -> np.ndarray:
+        """The numbers, ascending, of those that are `absent`."""
+        pieces = (self.first[begin : begin + AT_ONCE] for begin in range(0, len(self.first), AT_ONCE))
+        lost = np.concatenate([np.empty(0, bool), *(~_among(some, known) for some in pieces)])
+        return np.sort(self.number[lost])
+
+
 def _among(some: np.ndarray, known: np.ndarray) -> np.ndarray:
     """bool [n]: which of `some` are in `known`, sorted. A search in order stays in the cache: five times as fast."""
     found = np.zeros(len(some), bool)
@@ -52,7 +82,13 @@ def _pieces(hashes: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _beginnings(hashes: np.ndarray) -> np.ndarray:
     """uint64 [n]: the first 8 bytes of each."""
-    return np.ascontiguousarray(hashes).view("<u8").reshape(-1, 2)[:, 0]
+    return _halves(hashes)[0]
+
+
+def _halves(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [n], twice: the first 8 bytes of each hash, and the others."""
+    both = np.ascontiguousarray(hashes).view("<u8").reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
 def first_of(*columns: np.ndarray, least: np.ndarray | int = 0) -> np.ndarray:

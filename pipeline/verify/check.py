@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.run.run_json import run_settings
 from pipeline.settings import Settings
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.shard import of_shard, parse_shard
+from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage.filesystem import locate
 from pipeline.storage.text import clean_id
 from pipeline.verify.check_inputs import lost_inputs, other_content, unaccounted
@@ -74,7 +75,9 @@ def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:
     found = discover_all(
         inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel, vad=chosen.finds_speech
     )
-    return of_shard(found, parse_shard(shard) if shard else None)
+    found = of_shard(found, parse_shard(shard) if shard else None)
+    bare = [replace(one, units=one.units.select(UNIT_SCHEMA.names)) for one in found.found]  # no columns that travel
+    return replace(found, found=bare)
 
 
 @contextlib.contextmanager

@@ -37,9 +37,9 @@ def lost_inputs(
     """The ids of those of `inputs` (of the first `limit`), whose files are `files`, that are `unaccounted`; and how
     many are planned. A file of which each channel is a recording is one. Opens containers, but no audio."""
     known = _known(evidence)
-    lost = files.order[absent([files.hashes], known)]
+    lost = files.ids.absent(known)
     planned = len(files.units) if limit is None else min(limit, len(files.units))
-    ids = taken(files.units.select(["@id"]), np.sort(lost[lost < planned]))["@id"].chunks
+    ids = taken(files.units.select(["@id"]), lost[lost < planned])["@id"].chunks
     tasks = divide(inputs, limit=limit).tasks if any(one.kind != "files" for one in inputs.found) else []
     for task in (task for task in tasks if task.kind != "files"):
         members = pa.array([item.id for item in recordings(task)], pa.string())
@@ -53,4 +53,4 @@ def _known(evidence: Evidence) -> np.ndarray:
     coded, whole = evidence.coded, evidence.recordings.whole
     inside = coded.in_file.filter(pa.array(whole[coded.in_file["row"].to_numpy()]))
     files = whole_files(inside, evidence.failed.in_file)
-    return beginnings([coded.keys[whole], evidence.failed.keys, id_hashes(files)])
+    return beginnings([evidence.whole_keys, evidence.failed.keys, id_hashes(files)])

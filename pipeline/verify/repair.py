@@ -140,7 +140,7 @@ def _drop_failures(evidence: Evidence) -> Iterator[str]:
     kept = np.zeros(len(keys), bool)
     kept[first_of(keys)] = True
     now = gather(look(evidence.fs, evidence.run), codebook_size)
-    kept &= absent([keys], beginnings([_whole_keys(now)]))
+    kept &= absent([keys], beginnings([now.whole_keys]))
     dropped = _keep(evidence.fs, evidence.failed.by_part(kept))
     if dropped:
         yield f"dropped {dropped} failures of recordings that have codes or another failure"
@@ -152,10 +152,6 @@ def _keep(fs: FileSystem, masks: dict[str, np.ndarray]) -> int:
     return sum(int((~mask).sum()) for mask in masks.values())
 
 
-def _whole_keys(evidence: Evidence) -> np.ndarray:
-    return evidence.coded.keys[evidence.recordings.whole]
-
-
 def _rows(fs: FileSystem, path: str) -> pa.Table:
     """All rows of a part, whatever is wrong with them."""
     with pq.ParquetFile(path, filesystem=fs) as file:
@@ -164,7 +160,7 @@ def _rows(fs: FileSystem, path: str) -> pa.Table:
 
 def _lacks(before: Evidence, after: Evidence) -> bool:
     """Whether a recording of the run now has neither all its codes nor a failure."""
-    now = beginnings([_whole_keys(after), after.failed.keys])
+    now = beginnings([after.whole_keys, after.failed.keys])
     return bool(absent([before.coded.keys, before.failed.keys], now).any())
 
 

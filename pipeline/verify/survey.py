@@ -66,6 +66,12 @@ class Evidence(Listed):
         """Whether all parts can be read and no row has a fault."""
         return not self.torn and self.odd["fault"].null_count == len(self.odd)
 
+    @property
+    def whole_keys(self) -> np.ndarray:
+        """Of the recordings that have all their chunks."""
+        whole = self.recordings.whole
+        return self.coded.keys if whole.all() else self.coded.keys[whole]
+
 
 def in_threads(function: Callable[[str], Examined], paths: list[str]) -> Iterator[Examined]:
     """`at_once` in as many threads as there are CPUs, four at least: what they do is decoding."""
