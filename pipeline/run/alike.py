@@ -36,8 +36,8 @@ def beginnings(hashes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Numbered:
-    """Hashes in an order in which they are found, 24 bytes each. numpy sorts and searches integers three times as fast
-    as texts."""
+    """Hashes in an order in which they are found, 24 bytes each: as integers, which are sorted in half and found in a
+    quarter of the time of texts."""
 
     def __init__(self, hashes: np.ndarray) -> None:
         self.first, self.rest = _halves(hashes)
