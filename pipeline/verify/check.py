@@ -48,17 +48,12 @@ def check(
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
     run = look(*locate(str(location)))
-    planned = _planned(run, inputs) if inputs else None
-    comparison = Comparison(planned, moved=True) if planned else None
     with _reading(ray_address) as each:
-        evidence = gather(run, codebook_size, each, comparison.add if comparison else None)
-    problems = [line for find in CHECKS for line in bounded(find(evidence))]
-    checked = [_counted(evidence)]
-    if planned and comparison:
-        ids, number = lost_inputs(evidence, planned, comparison.files, (run.summary or {}).get("limit"))
-        changed = comparison.finish(run.fs, run.run) if evidence.sound else Changes()
-        problems += [*bounded(unaccounted(ids)), *bounded(other_content(changed))]
-        checked.append(f"{number:,} planned inputs")
+        evidence, lines, planned = (
+            _compared(run, inputs, each) if inputs else (gather(run, codebook_size, each), [], [])
+        )
+    problems = [line for find in CHECKS for line in bounded(find(evidence))] + lines
+    checked = [_counted(evidence), *planned]
     if sample:
         from pipeline.verify.reencode import reencode  # imports the engine, which the other checks do not need
 
@@ -66,6 +61,18 @@ def check(
         problems += bounded(again.problems)
         checked += again.lines
     return Report(problems, checked)
+
+
+def _compared(run: Listed, inputs: Sequence[str], each: Each) -> tuple[Evidence, list[str], list[str]]:
+    """The content of the run, what is wrong with it beside `inputs`, and how many these are. The inputs take the most
+    memory of all: they are gone when this returns."""
+    planned = _planned(run, inputs)
+    comparison = Comparison(planned, moved=True)
+    evidence = gather(run, codebook_size, each, comparison.add)
+    lost, number = lost_inputs(evidence, planned, comparison.files, (run.summary or {}).get("limit"))
+    changed = comparison.finish(run.fs, run.run) if evidence.sound else Changes()
+    problems = [*bounded(unaccounted(lost)), *bounded(other_content(changed))]
+    return evidence, problems, [f"{number:,} planned inputs"]
 
 
 def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:

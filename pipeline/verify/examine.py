@@ -26,10 +26,12 @@ ODD_SCHEMA = pa.schema(
         ("fault", pa.string()),  # null, or what is wrong with the row
     ]
 )
-"""Rows that are more than the only chunk of a recording, or less: a table of all rows would take 30 bytes a row."""
+"""Rows that have a fault, or are not the only chunk of their recording. Few do: a table of all would take 30 bytes a
+row."""
 IN_FILE_SCHEMA = pa.schema([ROW, ("id", pa.large_string()), *((name, pa.int32()) for name in PLACE)])
-"""Rows that are `in_file`. 64 bit offsets: the ids of a run may take more than 2 GiB."""
+"""Rows that are `part_keys.in_file`. 64 bit offsets: the ids of a run may take more than 2 GiB."""
 COMPARED = ["id", *FINGERPRINT_SCHEMA.names]
+"""What says which recording a row is of, and what it was read from."""
 READ = pa.schema(
     [
         *(CODES_SCHEMA.field(name) for name in ("chunk", "chunks", "num_frames", "num_samples", "source_channels")),
@@ -42,7 +44,7 @@ BATCH_BYTES = 8 << 20
 """Of Parquet pages, that are decoded at a time."""
 MOST_ROWS = 8192
 NO_ID = b"\xff" * 16
-"""The key of a row without an id: the hash of no text that anybody has found."""
+"""The key of a row without an id. No text is known to have this hash."""
 
 
 @dataclass(frozen=True)

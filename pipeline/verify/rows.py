@@ -16,7 +16,7 @@ from pipeline.verify.examine import keys_of
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of some parts, in the order of the parts and in theirs; by their numbers in that order."""
+    """The rows of some parts, numbered in the order of the parts and of their rows."""
 
     fs: FileSystem
     paths: list[str]
@@ -40,8 +40,10 @@ class Rows:
 
         Raises InputError for a part that is not what it was.
         """
+        if not len(rows):
+            return
         numbers, firsts = np.unique(self.part_of(rows), return_index=True)
-        for number, some in zip(numbers.tolist(), np.split(rows, firsts[1:]), strict=bool(len(numbers))):
+        for number, some in zip(numbers.tolist(), np.split(rows, firsts[1:]), strict=True):
             yield from self._ids(number, some).to_pylist()
 
     def all_ids(self) -> pa.ChunkedArray:
