@@ -148,7 +148,7 @@ class Files:
         """Add what differs between committed rows and the `units` of the numbers `at`."""
         units = looked_up(taken(self.units, at))
         units = units.append_column("source", clean_ids(redacted(units["@location"])))
-        here = pc.equal(units["source"], rows["source"]).to_numpy()
+        here = pc.fill_null(pc.equal(units["source"], rows["source"]), False).to_numpy()
         same = np.ones(len(units), bool)
         for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
             bound = pc.if_else(rows["stretches"].is_valid(), None, rows[name])  # a stretch is of what has no bounds
@@ -253,7 +253,8 @@ class Shards:
 
     def has(self, row: dict, shard: Container) -> bool:
         """Whether a committed row was read from what `shard` is now."""
-        here = row["source"] == shard.source or row["source"].startswith(f"{shard.source}::")
+        source = row["source"] or ""  # parts of other writers may not say it
+        here = source == shard.source or source.startswith(f"{shard.source}::")
         known = Stamp(row["source_size"], row["source_version"])
         wanted = shard.channel
         as_asked = row["channel"] == wanted if wanted != EACH else row["channel"] is not None
@@ -275,14 +276,14 @@ def _told_of(shard: Container) -> str:
 
 
 def told_bounds(
-    source: str,
+    source: str | None,
     stamp: Stamp,
     start_s: float | None = None,
     end_s: float | None = None,
     channel: int | None = None,
 ) -> str:
     """A fingerprint in words."""
-    words = [source]
+    words = [source or "an unknown location"]
     if start_s or end_s is not None:
         words.append(f"{start_s or 0:g} to {'the end' if end_s is None else f'{end_s:g}'} s")
     if channel is not None:
