@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import InputError
+from pipeline.run.alike import Numbered
 from pipeline.run.committed import Done
 from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
@@ -51,18 +52,38 @@ def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False, k
     inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own). `keys`, of
     which nothing is read yet, know the parts then.
     """
-    changed, unsure, known = Changes(), False, None
+    comparison = None
     for rows, hashes in committed_rows(fs, run) if keys is None else keys.reading():
-        files, shards = known = known or (Files(inputs, moved), Shards(inputs, moved))
-        at = files.find(rows, hashes)
-        files.compare(rows.filter(pa.array(at >= 0)), hashes[at >= 0], at[at >= 0], changed)
-        if shards.places:
-            unsure |= shards.compare(rows.filter(pa.array(at < 0)), hashes[at < 0], changed)
-    if unsure and known:
-        members = known[1].members()
-        for rows, hashes in committed_rows(fs, run):
-            known[1].compare_members(rows, hashes, changed, members)
-    return changed
+        comparison = comparison or Comparison(inputs, moved)  # of a new run, nothing is looked at
+        comparison.add(rows, hashes)
+    return comparison.finish(fs, run) if comparison else Changes()
+
+
+class Comparison:
+    """`changes`, of committed rows as they are read."""
+
+    def __init__(self, inputs: Discovered, moved: bool) -> None:
+        self.files, self.shards = Files(inputs, moved), Shards(inputs, moved)
+        self.changed, self.unsure = Changes(), False
+
+    def add(self, rows: pa.Table, hashes: np.ndarray) -> None:
+        """`rows` of a part, id and FINGERPRINT_SCHEMA among their columns, and the hashes of their ids."""
+        at = self.files.find(rows, hashes)
+        known = at >= 0
+        if known.all():
+            self.files.compare(rows, hashes, at, self.changed)
+            return
+        self.files.compare(rows.filter(pa.array(known)), hashes[known], at[known], self.changed)
+        if self.shards.places:
+            self.unsure |= self.shards.compare(rows.filter(pa.array(~known)), hashes[~known], self.changed)
+
+    def finish(self, fs: FileSystem, run: str) -> Changes:
+        """What was found. Reads the parts again where only the ids of all members tell."""
+        if self.unsure:
+            members = self.shards.members()
+            for rows, hashes in committed_rows(fs, run):
+                self.shards.compare_members(rows, hashes, self.changed, members)
+        return self.changed
 
 
 def refuse_inside(inputs: Sequence[str], schemes: tuple[str, ...], fs: FileSystem, run: str) -> None:
@@ -107,35 +128,27 @@ def committed_rows(fs: FileSystem, run: str) -> Iterator[tuple[pa.Table, np.ndar
 
 
 class Files:
-    """The plain files among the inputs, sorted by the hashes of their ids: 24 bytes each."""
+    """The plain files among the inputs, and their ids, `Numbered`."""
 
     def __init__(self, inputs: Discovered, moved: bool) -> None:
         self.moved = moved
         tables = [one.units.select(UNIT_SCHEMA.names) for one in inputs.found if one.kind == "files"]
         self.units = pa.concat_tables([UNIT_SCHEMA.empty_table(), *tables])
-        hashes = id_hashes(self.units["@id"])
-        self.order = np.argsort(hashes, kind="stable")
-        self.hashes = hashes[self.order]
+        self.ids = Numbered(id_hashes(self.units["@id"]))
 
     def find(self, rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
         """The number in `units` of each committed row, or of the file that it is of; -1 where it has none."""
         inside = pc.or_(rows["stretches"].is_valid(), pc.fill_null(pc.greater(rows["channel"], EACH), False))
         if not pc.any(inside).as_py():
-            return self._find(hashes)
-        at = self._find(id_hashes(_spoken(rows)))
-        return np.where(at >= 0, at, self._find(id_hashes(_files_of(rows))))
-
-    def _find(self, hashes: np.ndarray) -> np.ndarray:
-        if not len(self.hashes):
-            return np.full(len(hashes), -1)
-        at = np.minimum(np.searchsorted(self.hashes, hashes), len(self.hashes) - 1)
-        return np.where(self.hashes[at] == hashes, self.order[at], -1)
+            return self.ids.find(hashes)
+        at = self.ids.find(id_hashes(_spoken(rows)))
+        return np.where(at >= 0, at, self.ids.find(id_hashes(_files_of(rows))))
 
     def compare(self, rows: pa.Table, hashes: np.ndarray, at: np.ndarray, changed: Changes) -> None:
         """Add what differs between committed rows and the `units` of the numbers `at`."""
         units = looked_up(taken(self.units, at))
         units = units.append_column("source", clean_ids(redacted(units["@location"])))
-        here = pc.equal(units["source"], rows["source"]).to_numpy()
+        here = pc.fill_null(pc.equal(units["source"], rows["source"]), False).to_numpy()
         same = np.ones(len(units), bool)
         for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
             bound = pc.if_else(rows["stretches"].is_valid(), None, rows[name])  # a stretch is of what has no bounds
@@ -240,7 +253,8 @@ class Shards:
 
     def has(self, row: dict, shard: Container) -> bool:
         """Whether a committed row was read from what `shard` is now."""
-        here = row["source"] == shard.source or row["source"].startswith(f"{shard.source}::")
+        source = row["source"] or ""  # parts of other writers may not say it
+        here = source == shard.source or source.startswith(f"{shard.source}::")
         known = Stamp(row["source_size"], row["source_version"])
         wanted = shard.channel
         as_asked = row["channel"] == wanted if wanted != EACH else row["channel"] is not None
@@ -262,14 +276,14 @@ def _told_of(shard: Container) -> str:
 
 
 def told_bounds(
-    source: str,
+    source: str | None,
     stamp: Stamp,
     start_s: float | None = None,
     end_s: float | None = None,
     channel: int | None = None,
 ) -> str:
     """A fingerprint in words."""
-    words = [source]
+    words = [source or "an unknown location"]
     if start_s or end_s is not None:
         words.append(f"{start_s or 0:g} to {'the end' if end_s is None else f'{end_s:g}'} s")
     if channel is not None:

@@ -162,6 +162,17 @@ def test_what_a_store_does_not_tell_is_not_compared() -> None:
     assert not same_content(Stamp(None, "2026-01-01T00:00:01Z"), known)
 
 
+def test_a_failure_that_does_not_say_what_was_read(tmp_path: Path) -> None:
+    rows = [{"id": name, "stage": "read", "error": "e"} for name in ("a.wav", "s.tar/m.wav")]
+    write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), LOCAL, str(tmp_path / "run"))
+    corpus = write_files(tmp_path / "in", {"a.wav": b"1"})
+    write_tar(corpus / "s.tar", [("m.wav", b"1")])
+    inputs = discover_all([str(corpus)])
+    assert changes(LOCAL, str(tmp_path / "run"), inputs, moved=True).examples == []
+    examples = changes(LOCAL, str(tmp_path / "run"), inputs).examples
+    assert [" was read from an unknown location; now it is " in example for example in examples] == [True, True]
+
+
 def test_times_as_versions(tmp_path: Path) -> None:
     assert modified(0) == "1970-01-01T00:00:00Z"
     assert modified(1_795_619_535_000_000_001) == "2026-11-25T15:12:15.000000001Z"

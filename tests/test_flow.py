@@ -93,8 +93,8 @@ def test_tasks_on_ray_check_as_threads_do(run: Run, tmp_path: Path, monkeypatch:
     (part,) = (tmp_path / "torn" / "codes").iterdir()
     part.write_bytes(part.read_bytes()[:-9])
     for location in (run.location, tmp_path / "torn"):
-        by_tasks = check(location, ray_address="auto")
-        assert (by_tasks.problems, by_tasks.checked) == ((by_threads := check(location)).problems, by_threads.checked)
+        by_tasks, by_threads = check(location, [str(CLIPS)], ray_address="auto"), check(location, [str(CLIPS)])
+        assert (by_tasks.problems, by_tasks.checked) == (by_threads.problems, by_threads.checked)
         assert bool(by_threads.problems) == (location != run.location)
     assert sent  # the tasks were of Ray
 

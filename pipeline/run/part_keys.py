@@ -89,14 +89,20 @@ def _keys(
 
 
 def _placed(rows: pa.Table) -> pa.Table:
-    """Those of `rows` that are a channel of a file of which each is a recording, or a stretch of speech."""
-    rows = rows.select(["id", "chunk", *PLACE])
-    spoken, channel = rows["stretches"].is_valid(), pc.fill_null(pc.greater(rows["channel"], EACH), False)
-    rows = rows.filter(pc.or_(spoken, channel))
-    if len(rows):
-        named = pc.binary_join_element_wise(file_ids(rows["id"]), rows["channel"].cast(pa.string()), "@ch")
-        rows = rows.filter(pc.or_(rows["stretches"].is_valid(), pc.fill_null(pc.equal(named, rows["id"]), False)))
+    """Those of `rows` that are `in_file`."""
+    rows = rows.select(["id", "chunk", *PLACE]).filter(pa.array(in_file(rows)))
     return rows.set_column(0, "id", rows["id"].cast(pa.large_string()))
+
+
+def in_file(rows: pa.Table) -> np.ndarray:
+    """bool [rows]: by id and PLACE it is a channel of a file of which each is a recording, or a stretch of speech."""
+    found = rows["stretches"].is_valid().to_numpy().copy()
+    channel = np.flatnonzero(pc.fill_null(pc.greater(rows["channel"], EACH), False).to_numpy() & ~found)
+    if len(channel):
+        some = rows.select(["id", "channel"]).take(pa.array(channel))
+        named = pc.binary_join_element_wise(file_ids(some["id"]), some["channel"].cast(pa.string()), "@ch")
+        found[channel] = pc.fill_null(pc.equal(named, some["id"]), False).to_numpy()
+    return found
 
 
 def prints(rows: pa.Table, names: list[str]) -> np.ndarray:

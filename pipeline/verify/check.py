@@ -3,20 +3,24 @@
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from actors.checkpoint import codebook_size
+from pipeline.changes import Changes, Comparison
 from pipeline.errors import plural
 from pipeline.run.run_json import run_settings
 from pipeline.settings import Settings
-from pipeline.sources.inputs import discover_all
+from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.shard import of_shard, parse_shard
+from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage.filesystem import locate
 from pipeline.storage.text import clean_id
-from pipeline.verify.check_inputs import other_content, planned_ids, unaccounted
-from pipeline.verify.problems import CHECKS, skipped
-from pipeline.verify.survey import Each, Evidence, gather, in_threads, whole
+from pipeline.verify.check_inputs import lost_inputs, other_content, unaccounted
+from pipeline.verify.problems import CHECKS
+from pipeline.verify.survey import Each, Evidence, Listed, gather, in_threads, look
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
@@ -43,23 +47,13 @@ def check(
     read by threads of this process, or by tasks on the Ray cluster at `ray_address`.
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
-    fs, run = locate(str(location))
+    run = look(*locate(str(location)))
     with _reading(ray_address) as each:
-        evidence = gather(fs, run, codebook_size, each)
-    problems = [line for find in CHECKS for line in bounded(find(evidence))]
-    checked = [_counted(evidence)]
-    if inputs:
-        chosen = (run_settings(evidence.summary) if evidence.summary else Settings()).input
-        shard, limit = ((evidence.summary or {}).get(key) for key in ("shard", "limit"))
-        found = discover_all(
-            inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel, vad=chosen.finds_speech
+        evidence, lines, planned = (
+            _compared(run, inputs, each) if inputs else (gather(run, codebook_size, each), [], [])
         )
-        found = of_shard(found, parse_shard(shard) if shard else None)
-        ids = planned_ids(found, limit)
-        problems += bounded(unaccounted(evidence, ids))
-        sound = not evidence.torn and evidence.rows["fault"].null_count == len(evidence.rows)
-        problems += bounded(other_content(evidence, found)) if sound else []
-        checked.append(f"{len(ids):,} planned inputs")
+    problems = [line for find in CHECKS for line in bounded(find(evidence))] + lines
+    checked = [_counted(evidence), *planned]
     if sample:
         from pipeline.verify.reencode import reencode  # imports the engine, which the other checks do not need
 
@@ -67,6 +61,30 @@ def check(
         problems += bounded(again.problems)
         checked += again.lines
     return Report(problems, checked)
+
+
+def _compared(run: Listed, inputs: Sequence[str], each: Each) -> tuple[Evidence, list[str], list[str]]:
+    """The content of the run, what is wrong with it beside `inputs`, and how many these are. The inputs take the most
+    memory of all: they are gone when this returns."""
+    planned = _planned(run, inputs)
+    comparison = Comparison(planned, moved=True)
+    evidence = gather(run, codebook_size, each, comparison.add)
+    lost, number = lost_inputs(evidence, planned, comparison.files, (run.summary or {}).get("limit"))
+    changed = comparison.finish(run.fs, run.run) if evidence.sound else Changes()
+    problems = [*bounded(unaccounted(lost)), *bounded(other_content(changed))]
+    return evidence, problems, [f"{number:,} planned inputs"]
+
+
+def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:
+    """What `inputs` hold, found as by the run."""
+    chosen = (run_settings(run.summary) if run.summary else Settings()).input
+    shard = (run.summary or {}).get("shard")
+    found = discover_all(
+        inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel, vad=chosen.finds_speech
+    )
+    found = of_shard(found, parse_shard(shard) if shard else None)
+    bare = [replace(one, units=one.units.select(UNIT_SCHEMA.names)) for one in found.found]  # no columns that travel
+    return replace(found, found=bare)
 
 
 @contextlib.contextmanager
@@ -91,9 +109,10 @@ def bounded(lines: Iterable[str]) -> list[str]:
 
 
 def _counted(evidence: Evidence) -> str:
-    found, left_out = whole(evidence.recordings), skipped(evidence)
+    left_out = evidence.skipped
     more = f", {left_out:,} skipped" if left_out else ""
-    recordings, chunks = plural(len(found), "recording"), plural(len(evidence.rows), "chunk")
+    found = int(np.count_nonzero(evidence.recordings.whole))
+    recordings, chunks = plural(found, "recording"), plural(len(evidence.coded), "chunk")
     return (
         f"{recordings}, {chunks}, {plural(len(evidence.failed) - left_out, 'failure')}{more}"
         f" in {len(evidence.parts):,} + {len(evidence.failure_parts):,} parts"

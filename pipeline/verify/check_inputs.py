@@ -4,49 +4,53 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.changes import changes
-from pipeline.run.alike import absent
+from pipeline.changes import Changes, Files
+from pipeline.run.alike import absent, beginnings
 from pipeline.run.layout import CODES, FAILURES
-from pipeline.run.part_keys import PLACE
 from pipeline.run.whole_files import whole_files
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
 from pipeline.sources.plan import divide
+from pipeline.sources.rows import taken
 from pipeline.storage.text import id_hashes
 from pipeline.verify.problems import by_few
-from pipeline.verify.survey import Evidence, hashes_of, whole
+from pipeline.verify.survey import Evidence
 
 
-def planned_ids(inputs: Discovered, limit: int | None = None) -> pa.ChunkedArray:
-    """The ids of all recordings of `inputs`, or of the first `limit`; of files where each channel is one. Opens
-    containers, but no audio."""
-    ids = [
-        task.units["@id"].combine_chunks()
-        if task.kind == "files"
-        else pa.array([item.id for item in recordings(task)], pa.string())
-        for task in divide(inputs, limit=limit).tasks
-    ]
-    return pa.chunked_array(ids, pa.string())
-
-
-def other_content(evidence: Evidence, inputs: Discovered) -> Iterator[str]:
-    """Recordings that were read from something else than what `inputs`, or copies of them, hold under their ids."""
-    changed = changes(evidence.fs, evidence.run, inputs, moved=True)
+def other_content(changed: Changes) -> Iterator[str]:
+    """Recordings that were read from something else than what the inputs, or copies of them, hold under their ids."""
     yield from changed.examples
     if len(changed.hashes) > len(changed.examples):
         yield f"{len(changed.hashes):,} recordings in all are of other inputs, or of inputs that changed since"
 
 
-def unaccounted(evidence: Evidence, ids: pa.ChunkedArray) -> Iterator[str]:
-    """Those of `ids` that have neither all their codes nor a failure."""
-    coded = np.zeros(len(evidence.rows), bool)
-    coded[whole(evidence.recordings)["row"].to_numpy()] = True
-    firsts = evidence.rows.select(["id", *PLACE]).filter(pa.array(coded))
-    split = pc.or_(firsts["stretches"].is_valid(), firsts["channel"].is_valid())
-    files = whole_files(firsts.filter(split), evidence.failed)
-    known = [hashes_of(evidence.rows)[coded], hashes_of(evidence.failed), id_hashes(files)]
-    lost = pa.table({"id": ids}).filter(pa.array(absent([id_hashes(ids)], known)))
-    for row in by_few(lost):
+def unaccounted(lost: pa.ChunkedArray) -> Iterator[str]:
+    """Planned recordings that have neither all their codes nor a failure: their ids."""
+    for row in by_few(pa.table({"id": lost})):
         yield f"{row['id']} is an input that is neither in {CODES} nor in {FAILURES}"
+
+
+def lost_inputs(
+    evidence: Evidence, inputs: Discovered, files: Files, limit: int | None = None
+) -> tuple[pa.ChunkedArray, int]:
+    """The ids of those of `inputs` (of the first `limit`), whose files are `files`, that are `unaccounted`; and how
+    many are planned. A file of which each channel is a recording is one. Opens containers, but no audio."""
+    known = _known(evidence)
+    lost = files.ids.absent(known)
+    planned = len(files.units) if limit is None else min(limit, len(files.units))
+    ids = taken(files.units.select(["@id"]), lost[lost < planned])["@id"].chunks
+    tasks = divide(inputs, limit=limit).tasks if any(one.kind != "files" for one in inputs.found) else []
+    for task in (task for task in tasks if task.kind != "files"):
+        members = pa.array([item.id for item in recordings(task)], pa.string())
+        ids.append(members.filter(pa.array(absent([id_hashes(members)], known))))
+        planned += len(members)
+    return pa.chunked_array(ids, pa.string()), planned
+
+
+def _known(evidence: Evidence) -> np.ndarray:
+    """The `beginnings` of all that has all its codes, or a failure: recordings, and files of which they are parts."""
+    coded, whole = evidence.coded, evidence.recordings.whole
+    inside = coded.in_file.filter(pa.array(whole[coded.in_file["row"].to_numpy()]))
+    files = whole_files(inside, evidence.failed.in_file)
+    return beginnings([evidence.whole_keys, evidence.failed.keys, id_hashes(files)])

@@ -1,6 +1,7 @@
 """The waves of a run against its codes: what is missing, damaged, twice or no one's. Shared by check and repair."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.run.shards import is_part
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.opening import Window
 from pipeline.storage.text import id_hashes
-from pipeline.verify.survey import Evidence, hashes_of, whole
+from pipeline.verify.survey import Evidence
 
 WAVE_BATCH = 1000
 """Files that are looked up in one call."""
@@ -28,11 +29,6 @@ class Fault(NamedTuple):
     id: str | None  # the recording; None: of the whole shard
     text: str
     deleted: bool  # whether `repair` deletes it
-
-
-def wanted(evidence: Evidence) -> bool:
-    """Whether the run is one with waves."""
-    return bool((evidence.summary or {}).get("settings", {}).get("reconstruct"))
 
 
 def wave_faults(evidence: Evidence) -> Iterator[Fault]:
@@ -53,11 +49,11 @@ def _in_files(evidence: Evidence, format: str) -> Iterator[Fault]:
 
 def _whole(evidence: Evidence) -> Iterator[tuple[list[str], list[int]]]:
     """Ids and samples of the recordings that have all their codes, WAVE_BATCH at a time."""
-    found = whole(evidence.recordings)
-    ids = evidence.ids(found)
-    for first in range(0, len(found), WAVE_BATCH):
-        some = (column.slice(first, WAVE_BATCH).to_pylist() for column in (ids, found["num_samples_sum"]))
-        yield next(some), next(some)
+    rows = np.flatnonzero(evidence.recordings.whole)
+    ids = evidence.coded.ids(rows)
+    for first in range(0, len(rows), WAVE_BATCH):
+        some = rows[first : first + WAVE_BATCH]
+        yield [id_ for id_ in islice(ids, len(some)) if id_ is not None], evidence.recordings.samples[some].tolist()
 
 
 def _file_fault(evidence: Evidence, info: FileInfo, samples: int, format: str) -> str:
@@ -67,8 +63,8 @@ def _file_fault(evidence: Evidence, info: FileInfo, samples: int, format: str) -
 
 def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
     """Each recording must be in one shard: that of its part, or one that belongs to no part."""
-    found = whole(evidence.recordings)
-    hashes, samples = hashes_of(evidence.rows)[found["row"].to_numpy()], found["num_samples_sum"].to_numpy()
+    rows = np.flatnonzero(evidence.recordings.whole)
+    hashes, samples = evidence.coded.keys[rows], evidence.recordings.samples[rows]
     order = np.argsort(hashes)
     known, seen, faulty = hashes[order], np.zeros(len(order), bool), np.zeros(len(order), bool)
     homes = _homes(evidence)
@@ -95,16 +91,14 @@ def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
                     yield Fault(path, entry.id, text, True)
                 if one is not None:
                     (faulty if text else seen)[one] = True
-    lost = found.filter(pa.array(~(seen | faulty)))
-    for id_ in evidence.ids(lost).to_pylist():
+    for id_ in evidence.coded.ids(rows[~(seen | faulty)]):
         yield Fault(f"{evidence.run}/{WAVES}", id_, f"holds no wave of {id_}", False)
 
 
 def _homes(evidence: Evidence) -> dict[str, np.ndarray]:
     """The shard of every part of codes, whether it is there or not -> the hashes of the recordings of that part."""
-    edges = np.searchsorted(evidence.rows["part"].to_numpy(), np.arange(1, len(evidence.parts)))
-    paths = [shard_path(f"{evidence.run}/{WAVES}", part) for part in evidence.parts]
-    return dict(zip(paths, np.split(hashes_of(evidence.rows), edges), strict=False))
+    homes = evidence.coded.by_part(evidence.coded.keys)
+    return {shard_path(f"{evidence.run}/{WAVES}", part): hashes for part, hashes in homes.items()}
 
 
 def _member_fault(window: Window, entry: Entry, samples: int | None, format: str) -> str:

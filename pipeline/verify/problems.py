@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileType
 
-from pipeline.run.alike import absent, first_of, groups, shared
+from pipeline.run.alike import absent, beginnings, first_of, groups
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.sweep import unfinished
-from pipeline.schema import SKIP
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
-from pipeline.verify.check_waves import wanted, wave_faults
-from pipeline.verify.survey import Evidence, hashes_of, of_several_versions
+from pipeline.verify.check_waves import wave_faults
+from pipeline.verify.recordings import of_rows, of_several_versions
+from pipeline.verify.survey import Evidence
 
 
 def unfinished_run(evidence: Evidence) -> Iterator[str]:
@@ -52,60 +52,64 @@ def checksums(evidence: Evidence) -> Iterator[str]:
 
 def bad_rows(evidence: Evidence) -> Iterator[str]:
     """Rows with impossible frames, samples, duration or codes."""
-    found = evidence.rows.select(["id", "chunk", "part", "fault"]).filter(evidence.rows["fault"].is_valid())
-    for row in by_few(found):
-        yield f"{row['id']}, chunk {row['chunk']} in {_short(evidence, evidence.parts[row['part']])}: {row['fault']}"
+    found = evidence.odd.filter(evidence.odd["fault"].is_valid())
+    for id_, row in _named(evidence, found):
+        path = evidence.parts[int(evidence.coded.part_of(row["row"]))]
+        yield f"{id_}, chunk {row['chunk']} in {_short(evidence, path)}: {row['fault']}"
 
 
 def duplicates(evidence: Evidence) -> Iterator[str]:
     """Chunks with more than one row."""
-    hashes = hashes_of(evidence.rows)
-    several = shared([hashes])
-    chunk = pc.fill_null(evidence.rows["chunk"], -1).to_numpy()[several]
-    for row, number in _repeated(hashes[several], chunk):
-        id_, at = evidence.id_of(int(several[row])), evidence.rows["chunk"][int(several[row])].as_py()
-        yield f"{id_}, chunk {at}: {number} rows in {CODES}, expected 1"
+    several, odd = evidence.recordings.twice, evidence.odd
+    chunk = of_rows(odd, "chunk", several)
+    rows, sizes = _repeated(evidence.coded.keys[several], chunk)
+    unknown = np.isin(several[rows], odd["row"].filter(odd["chunk"].is_null()).to_numpy())
+    told = zip(evidence.coded.ids(several[rows]), chunk[rows].tolist(), unknown.tolist(), sizes.tolist(), strict=True)
+    for id_, number, is_null, size in told:
+        yield f"{id_}, chunk {None if is_null else number}: {size} rows in {CODES}, expected 1"
 
 
-def _repeated(*columns: np.ndarray) -> list[tuple[int, int]]:
-    """The first row of each set of values in `columns` that several rows have, and how many have it."""
+def _repeated(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each set of values in `columns` that several rows have, ascending, and how many have it."""
     order, begins = groups(*columns)
-    sizes = np.diff([*begins.tolist(), len(order)])
-    firsts = order[begins]
-    return sorted(zip(firsts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True))
+    sizes, firsts = np.diff(begins, append=len(order)), order[begins]
+    firsts, sizes = firsts[sizes > 1], sizes[sizes > 1]
+    ascending = np.argsort(firsts)
+    return firsts[ascending], sizes[ascending]
 
 
 def incomplete(evidence: Evidence) -> Iterator[str]:
     """Recordings that lack chunks, or whose rows disagree about their number."""
-    found = evidence.recordings
+    found = evidence.recordings.incomplete
     disagree = pc.not_equal(found["chunks_min"], found["chunks_max"])
-    for row in by_few(found.filter(disagree)):
-        yield f"{evidence.id_of(row['row'])}: its rows say {row['chunks_min']} chunks and {row['chunks_max']}"
-    agreed = found.filter(pc.invert(disagree))
-    for row in by_few(agreed.filter(pc.less(agreed["chunk_count"], agreed["chunks_max"]))):
-        yield f"{evidence.id_of(row['row'])}: {row['chunk_count']} of {row['chunks_max']} chunks"
+    for id_, row in _named(evidence, found.filter(disagree)):
+        yield f"{id_}: its rows say {row['chunks_min']} chunks and {row['chunks_max']}"
+    for id_, row in _named(evidence, found.filter(pc.invert(disagree))):
+        yield f"{id_}: {row['chunk_count']} of {row['chunks_max']} chunks"
 
 
 def failed_twice(evidence: Evidence) -> Iterator[str]:
     """Ids with several failures (a skip counts as one), or with a failure and codes."""
-    failed, coded = hashes_of(evidence.failed), hashes_of(evidence.rows)
-    for row, number in _repeated(failed):
-        yield f"{evidence.failed['id'][row].as_py()}: {number} rows in {FAILURES}, expected 1"
-    both = np.unique(failed[~absent([failed], [coded])])
-    there = np.flatnonzero(hashes_among(coded, both)) if len(both) else np.empty(0, np.int64)
-    for row in there[first_of(coded[there])].tolist():
-        yield f"{evidence.id_of(row)} is in {CODES} and in {FAILURES}"
+    failed, coded = evidence.failed, evidence.coded
+    rows, sizes = _repeated(failed.keys)
+    for id_, number in zip(failed.ids(rows), sizes.tolist(), strict=True):
+        yield f"{id_}: {number} rows in {FAILURES}, expected 1"
+    both = np.unique(failed.keys[~absent([failed.keys], beginnings([coded.keys]))]) if len(failed) else failed.keys
+    there = np.flatnonzero(hashes_among(coded.keys, both)) if len(both) else np.empty(0, np.int64)
+    for id_ in coded.ids(there[first_of(coded.keys[there])]):
+        yield f"{id_} is in {CODES} and in {FAILURES}"
 
 
 def other_counts(evidence: Evidence) -> Iterator[str]:
     """Counts in run.json that differ from the parts."""
     said = (evidence.summary or {}).get("counts", {})
+    chunk = evidence.odd["chunk"]
     seen = {
-        "recordings": pc.sum(pc.equal(evidence.rows["chunk"], 0)).as_py() or 0,
-        "chunks": len(evidence.rows),
-        "failures": len(evidence.failed) - skipped(evidence),
-        "skipped": skipped(evidence),
-        "frames": pc.sum(evidence.rows["num_frames"]).as_py() or 0,
+        "recordings": len(evidence.coded) - len(chunk) + (pc.sum(pc.equal(chunk, 0)).as_py() or 0),
+        "chunks": len(evidence.coded),
+        "failures": len(evidence.failed) - evidence.skipped,
+        "skipped": evidence.skipped,
+        "frames": evidence.frames,
     }
     for name, number in seen.items():
         if name in said and said[name] != number:
@@ -114,7 +118,7 @@ def other_counts(evidence: Evidence) -> Iterator[str]:
 
 def waves(evidence: Evidence) -> Iterator[str]:
     """Waves that are missing, or have another length or header than their recording's, or are not its only one."""
-    if wanted(evidence):
+    if evidence.with_waves:
         for path, id_, text, _ in wave_faults(evidence):
             member = f"::{sample_key(id_)}" if id_ is not None and path.endswith(SHARD) else ""
             yield f"{_short(evidence, path)}{member} {text}; `voxmill check --repair`, then `tokenize`, makes it again"
@@ -130,13 +134,13 @@ def unfinished_files(evidence: Evidence) -> Iterator[str]:
 
 def mixed(evidence: Evidence) -> Iterator[str]:
     """Recordings whose chunks have different fingerprints."""
-    for row in of_several_versions(evidence.rows).tolist():
-        yield f"{evidence.id_of(row)}: its chunks were read from different versions of its file"
+    for id_ in evidence.coded.ids(of_several_versions(evidence.coded.keys, evidence.odd)):
+        yield f"{id_}: its chunks were read from different versions of its file"
 
 
-def skipped(evidence: Evidence) -> int:
-    """Recordings that the settings leave out."""
-    return pc.sum(pc.equal(evidence.failed["stage"], SKIP)).as_py() or 0
+def _named(evidence: Evidence, found: pa.Table) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """The rows of a table of rows of codes, ascending, with their ids."""
+    return zip(evidence.coded.ids(found["row"].to_numpy()), by_few(found), strict=True)
 
 
 def by_few(rows: pa.Table) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
-from pipeline.verify.survey import Evidence, whole
+from pipeline.verify.survey import Evidence
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,13 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
     On this machine's device, in the run's precision if the device supports it. A recording that cannot be encoded again
     is a problem.
     """
-    ids = evidence.ids(whole(evidence.recordings))
-    places = random.Random(seed).sample(range(len(ids)), min(sample, len(ids)))
-    chosen = ids.take(pc.sort_indices(ids).take(pa.array(places, pa.int64()))).to_pylist()
+    rows = _sampled(evidence, sample, seed)
+    chosen = [id_ for id_ in evidence.coded.ids(rows) if id_ is not None]
     if evidence.summary is None or evidence.torn or not chosen:
         return Reencoded(["nothing is encoded again: no run.json, no whole recording, or torn parts"], [])
     try:
         job = job_again(evidence, location)
-        planned = plan_again(evidence, chosen, list(inputs or recorded_inputs(evidence.summary)), job)
+        planned = plan_again(evidence, rows, chosen, list(inputs or recorded_inputs(evidence.summary)), job)
     except VoxmillError as error:
         return Reencoded([f"the sample cannot be encoded again: {error} (--inputs says where the inputs are now)"], [])
     try:
@@ -61,6 +60,13 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
     except VoxmillError as error:
         return Reencoded([f"the sample cannot be compared: {error}"], [])
     return _compare(stored, job, planned, evidence, chosen)
+
+
+def _sampled(evidence: Evidence, sample: int, seed: int) -> np.ndarray:
+    """The first rows of some whole recordings, ascending. `seed` chooses the same ones however they lie in parts."""
+    whole = np.flatnonzero(evidence.recordings.whole)
+    places = random.Random(seed).sample(range(len(whole)), min(sample, len(whole)))
+    return np.sort(whole[np.argsort(evidence.coded.keys[whole])[places]])
 
 
 def job_again(evidence: Evidence, location: str) -> Job:
@@ -80,11 +86,11 @@ def job_again(evidence: Evidence, location: str) -> Job:
     return job
 
 
-def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job: Job) -> Plan:
-    """A plan of the recordings `chosen`; other committed recordings of their containers are skipped."""
-    asked = pa.array(chosen, pa.large_string())
-    ids = pa.chunked_array([*evidence.rows["id"].chunks, *evidence.failed["id"].chunks], pa.large_string())
-    others = ids.filter(pc.invert(pc.is_in(ids, value_set=asked)))
+def plan_again(evidence: Evidence, rows: np.ndarray, chosen: Sequence[str], inputs: list[str], job: Job) -> Plan:
+    """A plan of the recordings `chosen`, which `rows` are of; other committed recordings of their containers are
+    skipped."""
+    ids = pa.chunked_array([*evidence.coded.all_ids().chunks, *evidence.failed.all_ids().chunks], pa.large_string())
+    others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.large_string()))))
     rules = job.settings.input
     planned = plan(
         inputs,
@@ -95,18 +101,18 @@ def plan_again(evidence: Evidence, chosen: Sequence[str], inputs: list[str], job
         channel=rules.channel,
         vad=rules.finds_speech,
     )
-    containers = {source.rpartition("::")[0] for source in _sources(evidence, asked)}
+    containers = {source.rpartition("::")[0] for source in _sources(evidence, rows)}
     wanted = {*chosen, *parents(pa.array(chosen, pa.string())).to_pylist()}  # of a channel or a stretch, the file
     return replace(planned, tasks=[_narrow(task, wanted, containers) for task in planned.tasks])
 
 
-def _sources(evidence: Evidence, ids: pa.Array) -> set[str]:
-    """What the recordings `ids` were read from."""
-    held = evidence.rows.select(["part"]).filter(pc.is_in(evidence.rows["id"], value_set=ids))
+def _sources(evidence: Evidence, rows: np.ndarray) -> set[str]:
+    """What the recordings of `rows` were read from."""
     found: set[str] = set()
-    for number in pc.unique(held["part"]).to_pylist():
-        rows = read_part(evidence.fs, evidence.parts[number], CODES_SCHEMA, ["id", "source"])
-        found.update(rows["source"].filter(pc.is_in(rows["id"], value_set=ids.cast(pa.string()))).to_pylist())
+    for path, asked in evidence.coded.by_part(np.isin(np.arange(len(evidence.coded)), rows)).items():
+        if asked.any():
+            sources = read_part(evidence.fs, path, CODES_SCHEMA, ["source"])["source"]
+            found.update(sources.filter(pa.array(asked)).to_pylist())
     return found
 
 

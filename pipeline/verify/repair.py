@@ -15,7 +15,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError
-from pipeline.run.alike import absent, first_of
+from pipeline.run.alike import absent, beginnings, first_of
 from pipeline.run.keep_rows import keep_rows
 from pipeline.run.layout import SHARD, SUCCESS_FILE
 from pipeline.run.lock import locked
@@ -28,8 +28,9 @@ from pipeline.run.totals import count
 from pipeline.storage.filesystem import locate
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
-from pipeline.verify.check_waves import Fault, wanted, wave_faults
-from pipeline.verify.survey import Evidence, first_sound, gather, hashes_of, of_several_versions, whole
+from pipeline.verify.check_waves import Fault, wave_faults
+from pipeline.verify.recordings import first_sound, of_several_versions
+from pipeline.verify.survey import Evidence, gather, look
 
 
 def repair(location: str | Path) -> list[str]:
@@ -49,16 +50,16 @@ def repair(location: str | Path) -> list[str]:
     with locked(fs, run) as lock:
         if wrong:
             save(fs, run, summary)
-        evidence = gather(fs, run, codebook_size)
+        evidence = gather(look(fs, run), codebook_size)
         complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
         mark(fs, run, complete=False)
         swept = sweep(fs, run)
         done = [f"repaired {', '.join(wrong)} of run.json"] if wrong else []
         done += [f"deleted {swept} unfinished files"] if swept else []
-        faults = [*wave_faults(evidence)] if wanted(evidence) else []
+        faults = [*wave_faults(evidence)] if evidence.with_waves else []
         done += [*_delete_waves(evidence, faults)]
         done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
-        after = gather(fs, run, codebook_size)
+        after = gather(look(fs, run), codebook_size)
         lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
         done += _mend_record(after, summary, missing, bool(faults))
@@ -114,44 +115,41 @@ def _delete(fs: FileSystem, path: str) -> None:
 
 def _kept(evidence: Evidence) -> np.ndarray:
     """bool [rows]: the rows to keep; none of the parts that are deleted."""
-    gone = {number for number, path in enumerate(evidence.parts) if path in set(_untrusted(evidence))}
-    stays = pc.invert(pc.is_in(evidence.rows["part"], value_set=pa.array(sorted(gone), pa.int32())))
-    found, hashes = evidence.recordings, hashes_of(evidence.rows)
-    odd = found["row"].to_numpy()[pc.not_equal(found["chunks_min"], found["chunks_max"]).to_numpy()]
-    odd = np.concatenate([odd, of_several_versions(evidence.rows)])
-    numbers = np.flatnonzero(stays.to_numpy() & ~hashes_among(hashes, np.sort(hashes[odd])))
-    kept = np.zeros(len(evidence.rows), bool)
-    some = evidence.rows.select(["chunk", "fault"]).take(numbers)
-    kept[numbers[first_sound(some, hashes[numbers])]] = True
-    return kept
+    gone, keys, found = set(_untrusted(evidence)), evidence.coded.keys, evidence.recordings
+    stays = np.ones(len(keys), bool)
+    for path, some in evidence.coded.by_part(stays).items():  # views
+        some[:] = path not in gone
+    disagree = pc.not_equal(found.incomplete["chunks_min"], found.incomplete["chunks_max"])
+    odd = [found.incomplete["row"].filter(disagree).to_numpy(), of_several_versions(keys, evidence.odd)]
+    stays &= ~hashes_among(keys, np.sort(keys[np.concatenate(odd)]))
+    return first_sound(keys, evidence.odd, found.twice, stays)
 
 
 def _drop_rows(evidence: Evidence) -> Iterator[str]:
     """Rewrite parts without duplicate rows, impossible rows, and rows that contradict others of their recording."""
-    kept = _kept(evidence)
-    part = evidence.rows["part"].to_numpy()
-    masks = {evidence.parts[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
-    masks = {path: mask for path, mask in masks.items() if path not in set(_untrusted(evidence))}
-    dropped = sum(int((~mask).sum()) for mask in masks.values())
-    keep_rows(evidence.fs, masks, functools.partial(_rows, evidence.fs))
+    gone = set(_untrusted(evidence))
+    masks = {path: mask for path, mask in evidence.coded.by_part(_kept(evidence)).items() if path not in gone}
+    dropped = _keep(evidence.fs, masks)
     if dropped:
         yield f"dropped {dropped} rows of codes: duplicate, impossible, or contradicting others of their recording"
 
 
 def _drop_failures(evidence: Evidence) -> Iterator[str]:
     """Drop second failures of a recording, and failures of recordings that have all their codes."""
-    hashes, part = hashes_of(evidence.failed), evidence.failed["part"].to_numpy()
-    kept = np.zeros(len(hashes), bool)
-    kept[first_of(hashes)] = True
-    kept &= absent([hashes], [_whole_hashes(gather(evidence.fs, evidence.run, codebook_size))])
-    masks = {evidence.failure_parts[number]: kept[part == number] for number in np.unique(part[~kept]).tolist()}
-    keep_rows(evidence.fs, masks, functools.partial(_rows, evidence.fs))
-    if not kept.all():
-        yield f"dropped {int((~kept).sum())} failures of recordings that have codes or another failure"
+    keys = evidence.failed.keys
+    kept = np.zeros(len(keys), bool)
+    kept[first_of(keys)] = True
+    now = gather(look(evidence.fs, evidence.run), codebook_size)
+    kept &= absent([keys], beginnings([now.whole_keys]))
+    dropped = _keep(evidence.fs, evidence.failed.by_part(kept))
+    if dropped:
+        yield f"dropped {dropped} failures of recordings that have codes or another failure"
 
 
-def _whole_hashes(evidence: Evidence) -> np.ndarray:
-    return hashes_of(evidence.rows)[whole(evidence.recordings)["row"].to_numpy()]
+def _keep(fs: FileSystem, masks: dict[str, np.ndarray]) -> int:
+    """`keep_rows` of the parts that lose some; returns how many rows are gone."""
+    keep_rows(fs, {path: mask for path, mask in masks.items() if not mask.all()}, functools.partial(_rows, fs))
+    return sum(int((~mask).sum()) for mask in masks.values())
 
 
 def _rows(fs: FileSystem, path: str) -> pa.Table:
@@ -162,8 +160,8 @@ def _rows(fs: FileSystem, path: str) -> pa.Table:
 
 def _lacks(before: Evidence, after: Evidence) -> bool:
     """Whether a recording of the run now has neither all its codes nor a failure."""
-    known = [hashes_of(before.rows), hashes_of(before.failed)]
-    return bool(absent(known, [_whole_hashes(after), hashes_of(after.failed)]).any())
+    now = beginnings([after.whole_keys, after.failed.keys])
+    return bool(absent([before.coded.keys, before.failed.keys], now).any())
 
 
 def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool, waveless: bool) -> Iterator[str]:

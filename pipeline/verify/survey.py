@@ -1,10 +1,11 @@
-"""A run on disk -> a table of its chunks without the codes, the faults of their rows, the parts that cannot be read."""
+"""A run on disk -> the keys of its rows, its whole recordings, the faults of rows, the parts that cannot be read."""
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,19 +13,22 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
 from pipeline.errors import InputError, OutputError
-from pipeline.run.alike import first_of, groups, shared
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.at_once import at_once
-from pipeline.verify.examine import FAILED_SCHEMA, ROWS_SCHEMA, Examined, examine_codes, examine_failures
+from pipeline.verify.examine import IN_FILE_SCHEMA, ODD_SCHEMA, ROW, Examined, examine_codes, examine_failures
+from pipeline.verify.recordings import Recordings, recordings
+from pipeline.verify.rows import Rows
 
 Each = Callable[[Callable[[str], Examined], list[str]], Any]
 """How parts are examined: an iterator over the results, in their order."""
+Compare = Callable[[pa.Table, np.ndarray], None]
+"""What is done with `examine.COMPARED` of each part without faults, and the hashes of its ids."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The content of a run, read once. Rows are in the order of the parts and of their rows."""
+class Listed:
+    """What is there of a run."""
 
     fs: FileSystem
     run: str
@@ -32,26 +36,41 @@ class Evidence:
     damage: str  # what is wrong with run.json; "" if nothing is
     parts: list[str]  # paths in RUN/codes
     failure_parts: list[str]  # in RUN/failures and RUN/skipped
-    sha256s: dict[str, str]  # of every part of codes, by name
-    torn: dict[str, str]  # path of a part of either kind -> why it cannot be read
-    rows: pa.Table  # ROWS_SCHEMA, and "part": the number of its part
-    failed: pa.Table  # FAILED_SCHEMA and "part"; skipped ones too, whose stage is SKIP
-    recordings: pa.Table  # `recordings` of the sound rows
 
     @property
     def recorded_parts(self) -> dict[str, str]:
         """The sha256 of every part, by name, from run.json."""
         return (self.summary or {}).get("parts", {})
 
-    def ids(self, found: pa.Table) -> pa.ChunkedArray:
-        """The ids of some of `recordings`."""
-        mask = np.zeros(len(self.rows), bool)
-        mask[found["row"].to_numpy()] = True
-        return self.rows["id"].filter(pa.array(mask))
+    @property
+    def with_waves(self) -> bool:
+        """Whether the run is one with waves."""
+        return bool((self.summary or {}).get("settings", {}).get("reconstruct"))
 
-    def id_of(self, row: int) -> str | None:
-        """The id of a row of codes."""
-        return self.rows["id"][row].as_py()
+
+@dataclass(frozen=True)
+class Evidence(Listed):
+    """The content of a run, read once: 17 bytes a row (with waves 25), and what is odd about some."""
+
+    coded: Rows
+    failed: Rows  # skipped ones too
+    sha256s: dict[str, str]  # of every part of codes, by name
+    torn: dict[str, str]  # path of a part of either kind -> why it cannot be read
+    odd: pa.Table  # `examine.ODD_SCHEMA`, of `coded`
+    recordings: Recordings  # in `coded`
+    frames: int  # in all rows of `coded`
+    skipped: int  # of `failed`: recordings that the settings leave out
+
+    @property
+    def sound(self) -> bool:
+        """Whether all parts can be read and no row has a fault."""
+        return not self.torn and self.odd["fault"].null_count == len(self.odd)
+
+    @property
+    def whole_keys(self) -> np.ndarray:
+        """Of the recordings that have all their chunks."""
+        whole = self.recordings.whole
+        return self.coded.keys if whole.all() else self.coded.keys[whole]
 
 
 def in_threads(function: Callable[[str], Examined], paths: list[str]) -> Iterator[Examined]:
@@ -59,113 +78,77 @@ def in_threads(function: Callable[[str], Examined], paths: list[str]) -> Iterato
     return at_once(function, paths, max(4, os.cpu_count() or 1))
 
 
-def gather(fs: FileSystem, run: str, codebook_size: Callable[[str], int], each: Each = in_threads) -> Evidence:
-    """Read every part of the run completely, several at a time (as `each` does it); keeps what tells rows apart.
-
-    `codebook_size` maps a model to the size of its codebooks. Raises InputError if there is no run, or if a file system
-    fails.
-    """
+def look(fs: FileSystem, run: str) -> Listed:
+    """List the parts of a run and read run.json. Raises InputError if there is no run."""
     paths, failure_paths = parts(fs, run, CODES), parts(fs, run, FAILURES) + parts(fs, run, SKIPPED)
-    summary, damage = _summary(fs, run)
+    try:
+        summary, damage = read_run_file(fs, run), ""
+    except OutputError as error:
+        summary, damage = None, str(error)
     if summary is None and not damage and not paths:
         raise InputError(f"{run} holds no run: expected run.json or {CODES}/part-*.parquet in it.")
-    chunk_samples = (summary or {}).get("chunk", {}).get("samples")
-    size = codebook_size((summary or {}).get("settings", {}).get("model", ""))
-    sha256s: dict[str, str] = {}
-    torn: dict[str, str] = {}
-    tables: list[pa.Table] = []
-    for examine, schema, some in (
-        (functools.partial(examine_codes, fs, chunk_samples, size), ROWS_SCHEMA, paths),
-        (functools.partial(examine_failures, fs), FAILED_SCHEMA, failure_paths),
-    ):
-        found = [schema.append(pa.field("part", pa.int32())).empty_table()]
-        for number, (path, part) in enumerate(zip(some, each(examine, some), strict=True)):
-            found.append(part.rows.append_column("part", pa.array(np.full(len(part.rows), number, np.int32))))
-            torn.update({path: part.torn} if part.torn else {})
-            sha256s.update({path.rpartition("/")[2]: part.sha256} if part.sha256 else {})
-        tables.append(pa.concat_tables(found))
-    rows, failed = tables
+    return Listed(fs, run, summary, damage, paths, failure_paths)
+
+
+def gather(
+    run: Listed, codebook_size: Callable[[str], int], each: Each = in_threads, compare: Compare | None = None
+) -> Evidence:
+    """Read every part of the run completely, several at a time (as `each` does it); keeps what tells rows apart.
+
+    `codebook_size` maps a model to the size of its codebooks. `compare` is called in the order of the parts. Raises
+    InputError if a file system fails.
+    """
+    chunk_samples = (run.summary or {}).get("chunk", {}).get("samples")
+    size, asked = codebook_size((run.summary or {}).get("settings", {}).get("model", "")), compare is not None
+    codes = functools.partial(examine_codes, run.fs, chunk_samples, size, asked)
+    coded = _gathered(run, run.parts, each(codes, run.parts), compare)
+    failures = functools.partial(examine_failures, run.fs, asked)
+    failed = _gathered(run, run.failure_parts, each(failures, run.failure_parts), compare)
     return Evidence(
-        fs,
-        run,
-        summary,
-        damage,
-        paths,
-        failure_paths,
-        sha256s,
-        torn,
-        rows,
-        failed,
-        recordings(rows),
+        **vars(run),
+        coded=coded.rows,
+        failed=failed.rows,
+        sha256s=coded.sha256s,
+        torn=coded.torn | failed.torn,
+        odd=coded.odd,
+        recordings=recordings(coded.rows.keys, coded.odd, coded.samples),
+        frames=coded.sums["frames"],
+        skipped=failed.sums["skipped"],
     )
 
 
-def _summary(fs: FileSystem, run: str) -> tuple[dict[str, Any] | None, str]:
-    try:
-        return read_run_file(fs, run), ""
-    except OutputError as error:
-        return None, str(error)
+class _Gathered(NamedTuple):
+    """What the parts of codes hold together, or those of failures and skipped ones."""
+
+    rows: Rows
+    odd: pa.Table
+    samples: np.ndarray
+    sha256s: dict[str, str]
+    torn: dict[str, str]
+    sums: Counter[str]
 
 
-def hashes_of(rows: pa.Table, name: str = "key") -> np.ndarray:
-    """ "S16" [rows] ("S8" for "print"): a column of hashes."""
-    kind = f"S{rows.schema.field(name).type.byte_width}"
-    some = [np.frombuffer(one.buffers()[1], kind)[one.offset :][: len(one)] for one in rows[name].chunks]
-    return np.concatenate([np.empty(0, kind), *some])
+def _gathered(run: Listed, paths: list[str], found: Iterable[Examined], compare: Compare | None) -> _Gathered:
+    keys, samples, ends = bytearray(), bytearray(), [0]  # they grow in place: arrays, joined at the end, take it twice
+    odd, in_file = [ODD_SCHEMA.empty_table()], [IN_FILE_SCHEMA.empty_table()]
+    sha256s, torn, sums = dict[str, str](), dict[str, str](), Counter[str]()
+    for path, part in zip(paths, found, strict=True):
+        odd += _moved(part.odd, ends[-1])
+        in_file += _moved(part.in_file, ends[-1])
+        keys += part.keys.tobytes()
+        samples += part.samples.tobytes() if run.with_waves else b""
+        ends.append(len(keys) // part.keys.itemsize)
+        torn.update({path: part.torn} if part.torn else {})
+        sha256s.update({path.rpartition("/")[2]: part.sha256} if part.sha256 else {})
+        sums.update(frames=part.frames, skipped=part.skipped)
+        if compare and part.compared is not None:
+            compare(part.compared, part.keys)
+    inside = pa.concat_tables(in_file)
+    rows = Rows(run.fs, paths, np.array(ends[1:], np.int64), np.frombuffer(keys, "S16"), inside)
+    odds = pa.concat_tables(odd).combine_chunks()
+    return _Gathered(rows, odds, np.frombuffer(samples, np.int64), sha256s, torn, sums)
 
 
-def first_sound(rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
-    """bool [rows]: the row has no fault, and is the first such row of its (id, chunk); `hashes_of` the `rows`."""
-    mask = rows["fault"].is_null().to_numpy().copy()
-    several = shared([hashes])
-    several = several[mask[several]]
-    mask[several] = False
-    mask[several[first_of(hashes[several], rows["chunk"].to_numpy()[several])]] = True
-    return mask
-
-
-def recordings(rows: pa.Table) -> pa.Table:
-    """A row for each recording of the `first_sound` rows, in their order: the number of its first row; chunks_min and
-    chunks_max, which differ if its rows disagree; chunk_count and num_samples_sum of its chunks."""
-    hashes = hashes_of(rows)
-    sound = np.flatnonzero(first_sound(rows, hashes))
-    hashes = hashes if len(sound) == len(rows) else hashes[sound]  # of 50 M rows, 800 MB
-    several = shared([hashes])
-    order, begins = groups(hashes[several])
-    order = several[order]
-    del hashes
-    firsts, kept = order[begins], np.ones(len(sound), bool)
-    kept[order] = False
-    kept[firsts] = True
-    found = {"row": pa.array(sound[kept])}
-    sizes = np.diff([*begins.tolist(), len(order)]) if len(begins) else begins
-    for name, column, function in OVER_CHUNKS:
-        values = pc.fill_null(rows[column], 0).to_numpy()[sound] if column else np.ones(len(sound), np.int32)
-        values[firsts] = function.reduceat(values[order], begins) if function and len(begins) else sizes
-        found[name] = pa.array(values[kept])
-    return pa.table(found)
-
-
-OVER_CHUNKS: tuple[tuple[str, str, np.ufunc | None], ...] = (
-    ("chunks_min", "chunks", np.minimum),
-    ("chunks_max", "chunks", np.maximum),
-    ("chunk_count", "", None),
-    ("num_samples_sum", "num_samples", np.add),
-)
-"""Columns of `recordings`: of what, and how it is put together."""
-
-
-def whole(found: pa.Table) -> pa.Table:
-    """Those of `recordings` that have all their chunks."""
-    agreed = pc.equal(found["chunks_min"], found["chunks_max"])
-    return found.filter(pc.and_(agreed, pc.equal(found["chunk_count"], found["chunks_max"])))
-
-
-def of_several_versions(rows: pa.Table) -> np.ndarray:
-    """The number of a row of each recording whose chunks have different fingerprints."""
-    long = np.flatnonzero(pc.fill_null(pc.greater(rows["chunks"], 1), False).to_numpy())
-    hashes, print_ = hashes_of(rows)[long], hashes_of(rows, "print")[long]
-    versions = first_of(hashes, print_)
-    order, begins = groups(hashes[versions])
-    several = np.diff([*begins, len(order)]) > 1 if len(begins) else np.empty(0, bool)
-    return np.sort(long[versions[order[begins[several]]]])
+def _moved(table: pa.Table, begin: int) -> list[pa.Table]:
+    """`table`, whose rows are counted from the `begin` of their part; none if it is empty."""
+    return [table.set_column(0, ROW, pc.add(table["row"], begin))] if len(table) else []

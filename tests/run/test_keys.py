@@ -9,7 +9,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.run import parts as parts_module
-from pipeline.run.alike import absent, first_of, groups, shared
+from pipeline.run.alike import Numbered, absent, beginnings, first_of, groups, shared
 from pipeline.run.committed import committed, lasting
 from pipeline.run.join_waves import join_long_waves
 from pipeline.run.keys import Keys
@@ -92,10 +92,35 @@ def test_rows_that_share_a_hash() -> None:
 
 def test_what_is_among_others() -> None:
     some = hashes("a", "x", "b", "y")
-    assert absent([some[:2], some[2:]], [hashes("b"), hashes("a", "c")]).tolist() == [False, True, False, True]
-    assert absent([some], []).tolist() == [True] * 4
+    known = beginnings([hashes("b"), hashes("a", "c")])
+    assert absent([some[:2], some[2:]], known).tolist() == [False, True, False, True]
+    assert absent([some], beginnings([])).tolist() == [True] * 4
     assert hashes_among(some, np.sort(hashes("a", "b", "c"))).tolist() == [True, False, True, False]
     assert hashes_among(some, hashes()).tolist() == [False] * 4
+
+
+def test_many_rows_are_looked_up_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.run.alike.AT_ONCE", 2)
+    some = hashes("a", "x", "b", "y", "a")
+    assert shared([some, hashes("y")]).tolist() == [0, 3, 4, 5]
+    assert absent([some, hashes("z")], beginnings([hashes("a", "b")])).tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert Numbered(hashes(*"abcdefgh")).absent(beginnings([hashes("a", "e")])).tolist() == [1, 2, 3, 5, 6, 7]
+
+
+def test_numbers_of_hashes() -> None:
+    assert Numbered(hashes("c", "a", "b", "a")).find(hashes("a", "z", "c")).tolist() == [1, -1, 0]
+    assert Numbered(hashes()).find(hashes("a")).tolist() == [-1]
+    assert Numbered(hashes("a")).find(hashes()).tolist() == []
+    alike = np.array([b"12345678" + end * 8 for end in (b"a", b"b", b"c")], "S16")
+    assert Numbered(alike).find(alike[::-1]).tolist() == [2, 1, 0]
+    assert Numbered(alike[:2]).find(alike).tolist() == [0, 1, -1]
 
 
 def test_groups_of_rows() -> None:
