@@ -4,17 +4,19 @@ Torn files, foreign files and impossible rows are an OutputError that names the 
 """
 
 import contextlib
+import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import OutputError
 from pipeline.run.row_faults import row_faults
 from pipeline.schema import CODES_SCHEMA, MAY_LACK
+from pipeline.storage.at_once import on_store
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as
@@ -24,6 +26,10 @@ BATCH_ROWS = 256
 ROWS_A_BYTE = 8
 """More rows per compressed byte are refused. Rows that differ take at least 2 bytes; a small file of billions of equal
 rows would fill the memory."""
+OPENED_AHEAD = 8
+"""Parts of a store that are opened before the one that is read is over."""
+WHOLE_BYTES = 1 << 20
+"""A part of a store up to here is fetched whole: of a larger one the footer, then what is wanted of each row group."""
 _ADVICE = (
     "It is torn, changed, or not a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
     "made the run makes its recordings again"
@@ -35,14 +41,27 @@ def read_part(fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] |
 
     Columns of `schema` get its types; carried columns keep theirs, if the part has them.
     """
-    with _advising(path), pq.ParquetFile(path, filesystem=fs, pre_buffer=True, page_checksum_verification=True) as file:
+    return read_with_schema(fs, path, schema, columns)[1]
+
+
+def read_with_schema(
+    fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] | None = None
+) -> tuple[pa.Schema, pa.Table]:
+    """`part_schema` and `read_part`, of a part that is opened once."""
+    with _advising(path), open_part(fs, path) as file:
+        return _schema(file, schema), _sound(parse(file, schema, columns), path)
+
+
+def read_content(content: pa.Buffer, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """`read_part` of the bytes of the part at `path`."""
+    with _advising(path), pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
         return _sound(parse(file, schema, columns), path)
 
 
 def read_rows(fs: FileSystem, path: str, rows: list[int]) -> pa.Table:
     """Some rows of a part of codes, by their numbers, in its order: only the row groups that hold them are read. Raises
     OutputError as `read_part` does."""
-    with _advising(path), pq.ParquetFile(path, filesystem=fs, pre_buffer=True, page_checksum_verification=True) as file:
+    with _advising(path), open_part(fs, path) as file:
         _check_names(file.schema_arrow.names, CODES_SCHEMA)
         _check_rows(file.metadata)
         sizes = np.array([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
@@ -54,17 +73,43 @@ def read_rows(fs: FileSystem, path: str, rows: list[int]) -> pa.Table:
 
 def stream_part(fs: FileSystem, path: str) -> Iterator[pa.Table]:
     """The rows of a part of codes, a few at a time. Raises OutputError as `read_part` does."""
-    with _advising(path), pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True) as file:
-        for rows in batches(file, CODES_SCHEMA, BATCH_ROWS):
-            yield _sound(rows, path)
+    return (rows for _, rows in stream_parts(fs, [path]))
+
+
+def stream_parts(fs: FileSystem, paths: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    """`stream_part` of each, with its number among `paths`. Of a store, the next ones are opened ahead."""
+    files = on_store(fs, functools.partial(_opened, fs), paths, OPENED_AHEAD)
+    for number, (path, file) in enumerate(zip(paths, files, strict=True)):
+        with _advising(path), file:
+            for group in range(file.num_row_groups):  # each fetched as a whole, and let go
+                for rows in batches(file, CODES_SCHEMA, BATCH_ROWS, [group]):
+                    yield number, _sound(rows, path)
 
 
 def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
     """The schema of a part, from its footer. Raises OutputError if it lacks columns of `schema`."""
+    with _advising(path), open_part(fs, path) as file:
+        return _schema(file, schema)
+
+
+def _schema(file: pq.ParquetFile, schema: pa.Schema) -> pa.Schema:
+    found = file.schema_arrow.remove_metadata()
+    _check_names(found.names, schema)
+    return _filled(found.empty_table(), schema, schema.names).schema
+
+
+def open_part(fs: FileSystem, path: str) -> pq.ParquetFile:
+    """A part to read from, its checksums of pages verified. Raises pa.ArrowException or OSError."""
+    how = {"pre_buffer": True, "page_checksum_verification": True}
+    if isinstance(fs, LocalFileSystem):
+        return pq.ParquetFile(path, filesystem=fs, **how)
+    raw = fs.open_input_file(path)
+    return pq.ParquetFile(pa.BufferReader(raw.read_buffer()) if raw.size() <= WHOLE_BYTES else raw, **how)
+
+
+def _opened(fs: FileSystem, path: str) -> pq.ParquetFile:
     with _advising(path):
-        found = pq.read_schema(path, filesystem=fs).remove_metadata()
-        _check_names(found.names, schema)
-        return _filled(found.empty_table(), schema, schema.names).schema
+        return open_part(fs, path)
 
 
 def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = None, exact: bool = False) -> pa.Table:
@@ -80,13 +125,15 @@ def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = N
     return _filled(table, schema, schema.names if columns is None else columns)
 
 
-def batches(file: pq.ParquetFile, schema: pa.Schema, rows: int, exact: bool = False) -> Iterator[pa.Table]:
-    """`parse` of all columns, `rows` at a time: two to three times as fast as all at once, whose memory no cache
-    holds."""
+def batches(
+    file: pq.ParquetFile, schema: pa.Schema, rows: int, groups: list[int] | None = None, exact: bool = False
+) -> Iterator[pa.Table]:
+    """`parse` of all columns of some row `groups` (None: all), `rows` at a time: two to three times as fast as all at
+    once, whose memory no cache holds."""
     _check_names(file.schema_arrow.names, schema)
     _check_rows(file.metadata)
     conform(file.schema_arrow.empty_table(), schema, exact)
-    for batch in file.iter_batches(batch_size=rows):
+    for batch in file.iter_batches(batch_size=rows, row_groups=groups):
         yield _filled(conform(pa.Table.from_batches([batch]), schema, exact), schema, schema.names)
 
 

@@ -1,7 +1,7 @@
 """A location -> its file system and the path in it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import InputError
 from pipeline.storage.access import DEFAULT, SCHEMES, Access
+from pipeline.storage.at_once import at_once
 from pipeline.storage.http import HttpFile, http_client
 from pipeline.storage.location import _split, check_scheme, is_http, local_path
 from pipeline.storage.network_retry import with_retries
@@ -30,6 +31,10 @@ MAX_LEVELS = 3
 
 GS_RETRY_S = 60
 """Google's client retries for 15 minutes by default, even without credentials."""
+
+OPTIONS = {"gs": ("retry_limit_seconds", str(GS_RETRY_S)), "s3": ("allow_delayed_open", "true")}
+"""Of pyarrow's clients, where a URI does not set them itself. S3 else begins, fills and completes an upload for every
+object: three requests, one after the other, for what one puts."""
 
 
 def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.FileSystem, str]:
@@ -64,6 +69,15 @@ def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, Stamp]:
         if info.type == pafs.FileType.NotFound:
             raise FileNotFoundError(path)
         return info.type == pafs.FileType.Directory, Stamp(info.size, modified(info.mtime_ns))
+
+
+def infos(fs: pafs.FileSystem, paths: Sequence[str]) -> list[pafs.FileInfo]:
+    """`fs.get_file_info(paths)`; of a store, which pyarrow asks for one path after the other, several at once."""
+    return (
+        fs.get_file_info(list(paths))
+        if isinstance(fs, pafs.LocalFileSystem)
+        else list(at_once(fs.get_file_info, paths))
+    )
 
 
 def stamps_below(fs: pafs.FileSystem, folder: str) -> dict[str, Stamp]:
@@ -108,8 +122,9 @@ def _host(netloc: str) -> str:
 @lru_cache(maxsize=64)
 def _object_store(root: str, environment: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
     """One cached client per bucket, query and environment: creating one takes tens of milliseconds."""
-    if root.startswith("gs://") and "retry_limit_seconds" not in root:
-        root += ("&" if "?" in root else "?") + f"retry_limit_seconds={GS_RETRY_S}"
+    name, value = OPTIONS.get(root.partition("://")[0], ("", ""))
+    if name and name not in root:
+        root += f"{'&' if '?' in root else '?'}{name}={value}"
     return pafs.FileSystem.from_uri(root)[0]
 
 
