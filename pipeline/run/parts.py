@@ -16,7 +16,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem
 from pipeline.errors import OutputError
 from pipeline.run.row_faults import row_faults
 from pipeline.schema import CODES_SCHEMA, MAY_LACK
-from pipeline.storage.at_once import on_store
+from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as
@@ -81,9 +81,8 @@ def stream_parts(fs: FileSystem, paths: Sequence[str]) -> Iterator[tuple[int, pa
     files = on_store(fs, functools.partial(_opened, fs), paths, OPENED_AHEAD)
     for number, (path, file) in enumerate(zip(paths, files, strict=True)):
         with _advising(path), file:
-            for group in range(file.num_row_groups):  # each fetched as a whole, and let go
-                for rows in batches(file, CODES_SCHEMA, BATCH_ROWS, [group]):
-                    yield number, _sound(rows, path)
+            for rows in batches(file, CODES_SCHEMA, BATCH_ROWS):
+                yield number, _sound(rows, path)
 
 
 def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
@@ -100,11 +99,29 @@ def _schema(file: pq.ParquetFile, schema: pa.Schema) -> pa.Schema:
 
 def open_part(fs: FileSystem, path: str) -> pq.ParquetFile:
     """A part to read from, its checksums of pages verified. Raises pa.ArrowException or OSError."""
-    how = {"pre_buffer": True, "page_checksum_verification": True}
     if isinstance(fs, LocalFileSystem):
-        return pq.ParquetFile(path, filesystem=fs, **how)
-    raw = fs.open_input_file(path)
-    return pq.ParquetFile(pa.BufferReader(raw.read_buffer()) if raw.size() <= WHOLE_BYTES else raw, **how)
+        return pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True)
+    file = fs.open_input_file(path)
+    if file.size() <= WHOLE_BYTES:
+        return pq.ParquetFile(pa.BufferReader(file.read_buffer()), page_checksum_verification=True)
+    return _Remote(file)
+
+
+class _Remote(pq.ParquetFile):
+    """Of a store. Arrow asks for some columns of one row group after the other: between them lie codes."""
+
+    def __init__(self, file: pa.NativeFile) -> None:
+        super().__init__(file, page_checksum_verification=True)
+        self.file = file
+
+    def read(self, columns: list[str]) -> pa.Table:
+        if self.num_row_groups < 2 or len(columns) == len(self.schema_arrow.names):
+            return super().read(columns)
+        return pa.concat_tables(at_once(functools.partial(self._group, columns), range(self.num_row_groups)))
+
+    def _group(self, columns: list[str], number: int) -> pa.Table:
+        file = pq.ParquetFile(self.file, metadata=self.metadata, page_checksum_verification=True)
+        return file.read_row_group(number, columns)
 
 
 def _opened(fs: FileSystem, path: str) -> pq.ParquetFile:
@@ -125,15 +142,13 @@ def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = N
     return _filled(table, schema, schema.names if columns is None else columns)
 
 
-def batches(
-    file: pq.ParquetFile, schema: pa.Schema, rows: int, groups: list[int] | None = None, exact: bool = False
-) -> Iterator[pa.Table]:
-    """`parse` of all columns of some row `groups` (None: all), `rows` at a time: two to three times as fast as all at
-    once, whose memory no cache holds."""
+def batches(file: pq.ParquetFile, schema: pa.Schema, rows: int, exact: bool = False) -> Iterator[pa.Table]:
+    """`parse` of all columns, `rows` at a time: two to three times as fast as all at once, whose memory no cache
+    holds."""
     _check_names(file.schema_arrow.names, schema)
     _check_rows(file.metadata)
     conform(file.schema_arrow.empty_table(), schema, exact)
-    for batch in file.iter_batches(batch_size=rows, row_groups=groups):
+    for batch in file.iter_batches(batch_size=rows):
         yield _filled(conform(pa.Table.from_batches([batch]), schema, exact), schema, schema.names)
 
 

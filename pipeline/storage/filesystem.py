@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import fsspec
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from pipeline.errors import InputError
@@ -22,6 +23,8 @@ from pipeline.storage.translate import opening_errors_as
 BUFFER_BYTES = 4 << 20
 """Bytes per request for a large remote file: a quarter of a second at 16 MB/s, well above the latency of a request."""
 
+IO_THREADS = 64
+"""That Arrow may have for requests, and connections: its 25 make row groups of several parts wait for each other."""
 LISTINGS = 16
 """Of folders of a store, at once."""
 MAX_LISTINGS = 2_000
@@ -125,6 +128,7 @@ def _object_store(root: str, environment: tuple[tuple[str, str], ...]) -> pafs.F
     name, value = OPTIONS.get(root.partition("://")[0], ("", ""))
     if name and name not in root:
         root += f"{'&' if '?' in root else '?'}{name}={value}"
+    pa.set_io_thread_count(max(IO_THREADS, pa.io_thread_count()))  # the client takes as many connections, then
     return pafs.FileSystem.from_uri(root)[0]
 
 

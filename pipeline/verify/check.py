@@ -1,10 +1,13 @@
 """A finished run -> its problems, a line each. Reads all parts, changes nothing."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import plural
@@ -12,6 +15,7 @@ from pipeline.run.run_json import run_settings
 from pipeline.settings import Settings
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.shard import of_shard, parse_shard
+from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.text import clean_id
 from pipeline.verify.check_inputs import other_content, planned_ids, unaccounted
@@ -20,6 +24,8 @@ from pipeline.verify.survey import Each, Evidence, gather, in_threads, whole
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
+FETCHED_AT_ONCE = 8
+"""Parts of a run on a store, each in memory: more than there are CPUs, for they wait."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def check(
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
     fs, run = locate(str(location))
-    with _reading(ray_address) as each:
+    with _reading(ray_address, fs) as each:
         evidence = gather(fs, run, codebook_size, each)
     problems = [line for find in CHECKS for line in bounded(find(evidence))]
     checked = [_counted(evidence)]
@@ -70,10 +76,10 @@ def check(
 
 
 @contextlib.contextmanager
-def _reading(ray_address: str | None) -> Iterator[Each]:
+def _reading(ray_address: str | None, fs: FileSystem) -> Iterator[Each]:
     """How parts are examined."""
     if ray_address is None:
-        yield in_threads
+        yield in_threads if isinstance(fs, LocalFileSystem) else functools.partial(at_once, threads=FETCHED_AT_ONCE)
         return
     from pipeline.cluster.session import session  # Ray takes seconds to import
     from pipeline.cluster.spread import spread
