@@ -76,7 +76,8 @@ def test_a_small_object_and_a_wave_are_one_request(bucket: tuple[str, str], aske
     write_whole(fs, f"{path}/small", lambda file: file.write(b"x"))
     assert len(asked.messages) == 1
     asked.clear()
-    write_waves(pa.concat_tables([wave_row(f"{number}", np.zeros(100, np.int16)) for number in range(10)]), fs, path)
+    rows = pa.concat_tables([wave_row(f"{number}", np.zeros(100, np.int16)) for number in range(10)])
+    write_waves(rows, fs, path, before=threading.Barrier(10, timeout=10).wait)  # all of them at the same time
     assert len(asked.messages) == 10
     assert all(info.size == 244 for info in infos(fs, [wave_path(path, f"{number}") for number in range(10)]))
 
