@@ -19,8 +19,7 @@ def join_long_waves(fs: FileSystem, run: str, kind: WaveKind = FILES, keys: Keys
     folder = f"{run}/{WAVES}"
     waiting = {info.path for info in fs.get_file_info(FileSelector(f"{folder}/{PIECES}", allow_not_found=True))}
     joined = _join(fs, folder, kind, keys_of(fs, run, keys), waiting) if waiting else 0
-    if waiting:
-        remove_pieces(fs, folder)
+    remove_pieces(fs, folder)
     if kind.layout == "tar":
         delete_orphans(fs, run)
         others = [path for path in shards(fs, folder) if not is_part(path)]

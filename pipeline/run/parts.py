@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem, LocalFileSystem
+from pyarrow.fs import FileSystem
 
 from pipeline.errors import OutputError
+from pipeline.run.part_file import open_part
 from pipeline.run.row_faults import row_faults
 from pipeline.schema import CODES_SCHEMA, MAY_LACK
-from pipeline.storage.at_once import at_once, on_store
+from pipeline.storage.at_once import on_store
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as
@@ -28,8 +29,6 @@ ROWS_A_BYTE = 8
 rows would fill the memory."""
 OPENED_AHEAD = 8
 """Parts of a store that are opened before the one that is read is over."""
-WHOLE_BYTES = 1 << 20
-"""A part of a store up to here is fetched whole: of a larger one the footer, then what is wanted of each row group."""
 _ADVICE = (
     "It is torn, changed, or not a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
     "made the run makes its recordings again"
@@ -95,33 +94,6 @@ def _schema(file: pq.ParquetFile, schema: pa.Schema) -> pa.Schema:
     found = file.schema_arrow.remove_metadata()
     _check_names(found.names, schema)
     return _filled(found.empty_table(), schema, schema.names).schema
-
-
-def open_part(fs: FileSystem, path: str) -> pq.ParquetFile:
-    """A part to read from, its checksums of pages verified. Raises pa.ArrowException or OSError."""
-    if isinstance(fs, LocalFileSystem):
-        return pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True)
-    file = fs.open_input_file(path)
-    if file.size() <= WHOLE_BYTES:
-        return pq.ParquetFile(pa.BufferReader(file.read_buffer()), page_checksum_verification=True)
-    return _Remote(file)
-
-
-class _Remote(pq.ParquetFile):
-    """Of a store. Arrow asks for some columns of one row group after the other: between them lie codes."""
-
-    def __init__(self, file: pa.NativeFile) -> None:
-        super().__init__(file, page_checksum_verification=True)
-        self.file = file
-
-    def read(self, columns: list[str]) -> pa.Table:
-        if self.num_row_groups < 2 or len(columns) == len(self.schema_arrow.names):
-            return super().read(columns)
-        return pa.concat_tables(at_once(functools.partial(self._group, columns), range(self.num_row_groups)))
-
-    def _group(self, columns: list[str], number: int) -> pa.Table:
-        file = pq.ParquetFile(self.file, metadata=self.metadata, page_checksum_verification=True)
-        return file.read_row_group(number, columns)
 
 
 def _opened(fs: FileSystem, path: str) -> pq.ParquetFile:

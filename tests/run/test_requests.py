@@ -12,7 +12,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from pipeline import open_run
-from pipeline.run import parts, write
+from pipeline.run import part_file, write
 from pipeline.run.keys import Keys
 from pipeline.run.layout import wave_path
 from pipeline.run.parts import read_part
@@ -109,17 +109,17 @@ def test_a_part_is_two_requests_and_a_rerun_opens_it_once(
 
 def test_row_groups_of_a_large_part_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "GROUP_BYTES", 1000)
-    monkeypatch.setattr(parts, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(part_file, "WHOLE_BYTES", 0)
     store = SubTreeFileSystem(str(tmp_path), LocalFileSystem())
     rows = pa.concat_tables([coded_row(f"{number}", 40 * 1920) for number in range(4)])
     written = write_parts(rows, LocalFileSystem(), f"{tmp_path}/run")["codes_part"][0].as_py()
-    together, read = threading.Barrier(4, timeout=10), parts._Remote._group
+    together, read = threading.Barrier(4, timeout=10), part_file._Remote._group
 
-    def group(self: parts._Remote, columns: list[str], number: int) -> pa.Table:
+    def group(self: part_file._Remote, columns: list[str], number: int) -> pa.Table:
         together.wait()
         return read(self, columns, number)
 
-    monkeypatch.setattr(parts._Remote, "_group", group)
+    monkeypatch.setattr(part_file._Remote, "_group", group)
     for columns in (["id", "num_frames"], ["num_samples"], None):
         found = read_part(store, f"run/codes/{written}", CODES_SCHEMA, columns)
         assert found.equals(read_part(LocalFileSystem(), f"{tmp_path}/run/codes/{written}", CODES_SCHEMA, columns))
