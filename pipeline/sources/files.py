@@ -16,19 +16,15 @@ from pipeline.sources.task import RANGE_SCHEMA, UNIT_SCHEMA, InputRecording, Ran
 from pipeline.storage.access import Access
 from pipeline.storage.at_once import at_once
 from pipeline.storage.location import is_local, redact
-from pipeline.storage.opening import fetched, open_recording, rewound
+from pipeline.storage.opening import AHEAD_BYTES, fetched, open_recording, rewound
 from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
 
 ROWS = 1_000
 """Units that are Python objects at the same time."""
-AHEAD_BYTES = 64 << 20
-"""Of remote files that are fetched before they are asked for, as listed or estimated; they may turn out larger, up to
-opening.SMALL_BYTES each. A short recording takes longer to answer than to come."""
-
 Open = Callable[[], AbstractContextManager[BinaryIO]]
 Place = tuple[str, int]
-"""A location, and its bytes."""
+"""A location, and its bytes as listed or estimated."""
 
 
 def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], int]:
@@ -67,7 +63,7 @@ def _openers(task: ReadTask) -> Iterator[Open]:
     """Of the files of `task`, each once where neighbours are of one file. Small remote ones are fetched ahead."""
     open_, places = partial(_opener, task.access), _places(task.units)
     remote = any(not is_local(one) for one in task.units["@location"].unique().to_pylist())
-    return at_once(open_, places, weigh=itemgetter(1), most=AHEAD_BYTES) if remote else map(open_, places)
+    return at_once(open_, places) if remote else map(open_, places)
 
 
 def _places(units: pa.Table) -> Iterator[Place]:
@@ -77,9 +73,9 @@ def _places(units: pa.Table) -> Iterator[Place]:
 
 
 def _opener(access: Access, place: Place) -> Open:
-    location = place[0]
+    location, size = place
     again = partial(open_recording, location, access)
-    if is_local(location):
+    if is_local(location) or size > AHEAD_BYTES:
         return again
     try:
         file = fetched(location, access)

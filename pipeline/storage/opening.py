@@ -32,6 +32,9 @@ from pipeline.storage.translate import errors_as, opening_errors_as
 
 SMALL_BYTES = 32 << 20
 """Remote files up to here are fetched whole, in one request: decoders seek. Larger ones are read by range."""
+AHEAD_BYTES = BUFFER_BYTES
+"""Files up to here are fetched before they are asked for, several at once: they come in about the time that their store
+takes to answer. Larger ones would fill the memory."""
 READ_THROUGH = (".ogg", ".oga", ".opus", ".spx")
 """Names of files that are fetched whole at any size: the pages of an Ogg are all checked before it is decoded."""
 STREAM_BYTES = 1 << 20
@@ -72,21 +75,19 @@ def open_random(location: str, access: Access = DEFAULT) -> BinaryIO:
 
 
 def fetched(location: str, access: Access = DEFAULT) -> BinaryIO | None:
-    """A small file of a store or a web server as `open_recording` gives it, but whole, and open until it is closed.
-
-    None for all others: they are read when they are opened. Raises UnreadableAudio.
-    """
+    """A file of at most AHEAD_BYTES of a store or a web server as `open_recording` gives it, but whole, and open until
+    it is closed. None for all others: they are read when they are opened. Raises UnreadableAudio."""
     try:
         with opening_errors_as(location, UnreadableAudio):
             fs, path = locate(location, access.schemes)
             if is_http(location):
                 with HttpFile(location, access) as file:
-                    small = file.size is not None and file.size <= SMALL_BYTES
+                    small = file.size is not None and file.size <= AHEAD_BYTES
                     return spool(cast(BinaryIO, file), Stamp(file.size, file.version)) if small else None
             if isinstance(fs, pafs.LocalFileSystem | pafs.PyFileSystem):
                 return None
             raw = fs.open_input_file(path)
-            return _whole(raw) if raw.size() <= SMALL_BYTES else None
+            return _whole(raw) if raw.size() <= AHEAD_BYTES else None
     except InputError as e:
         raise UnreadableAudio(str(e)) from None
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UnreadableAudio
-from pipeline.sources import files
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.plan import task_of
 from pipeline.sources.task import InputRecording
+from pipeline.storage import opening
 
 NAMES = ["a.wav", "gone.wav", "b.wav", "c.wav"]
 
@@ -50,8 +50,9 @@ def server(together: int) -> Iterator[tuple[str, list[int]]]:
     web.server_close()
 
 
-def in_one_task(base: str, tmp_path: Path) -> Iterator[InputRecording]:
-    (tmp_path / "m.jsonl").write_text("\n".join(json.dumps({"audio": f"{base}/{name}"}) for name in NAMES))
+def in_one_task(base: str, tmp_path: Path, seconds: float | None = None) -> Iterator[InputRecording]:
+    rows = ({"audio": f"{base}/{name}", "duration": seconds} for name in NAMES)
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
     inputs = discover_all([str(tmp_path / "m.jsonl")])
     return recordings(task_of(inputs, "files", inputs.found[0].units))
 
@@ -71,10 +72,14 @@ def test_small_files_of_a_server_are_fetched_together_and_once(tmp_path: Path) -
     assert len(seen) == len(NAMES)
 
 
-def test_files_that_would_fill_the_memory_are_fetched_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("told", [True, False])
+def test_large_files_are_fetched_when_they_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
-    monkeypatch.setattr(files, "AHEAD_BYTES", 1)
+    monkeypatch.setattr(opening, "AHEAD_BYTES", 2)
     with server(together=1) as (base, seen):
-        assert len(list(in_one_task(base, tmp_path))) == len(NAMES)
-    assert seen == [1] * len(NAMES)
+        found = list(in_one_task(base, tmp_path, seconds=3600.0 if told else None))
+        assert len(seen) == (0 if told else len(NAMES))  # a look at its size
+        with found[0].open() as file:
+            assert file.read() == b"/a.wav"
+    assert len(seen) == (1 if told else len(NAMES) + 1)
