@@ -4,7 +4,7 @@ import functools
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem, LocalFileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem, PyFileSystem
 
 from pipeline.storage.at_once import at_once
 
@@ -19,6 +19,8 @@ def open_part(fs: FileSystem, path: str) -> pq.ParquetFile:
     file = fs.open_input_file(path)
     if file.size() <= WHOLE_BYTES:
         return pq.ParquetFile(pa.BufferReader(file.read_buffer()), page_checksum_verification=True)
+    if isinstance(fs, PyFileSystem):  # fsspec's files have one position, which threads would move under each other
+        return pq.ParquetFile(file, page_checksum_verification=True)
     return _Remote(file)
 
 
