@@ -17,6 +17,7 @@ from pipeline.audio.length import ANY, Lengths
 from pipeline.changes import refuse_inside
 from pipeline.errors import RecordingError
 from pipeline.run.committed import committed, outcomes
+from pipeline.run.keys import Keys
 from pipeline.run.resume import other_bounds, refuse_other_shard
 from pipeline.run.run_json import read_run_file
 from pipeline.settings import Settings, load_settings
@@ -93,7 +94,8 @@ def dry_run(
     )
     found = of_shard(whole, part)
     again = other_bounds(before, record)
-    done = None if before is None else committed(fs, run, with_skipped=not again).ids
+    keys = Keys(fs, run)
+    done = None if before is None else committed(fs, run, with_skipped=not again, keys=keys).ids
     planned = divide(
         found,
         done,
@@ -101,7 +103,7 @@ def dry_run(
         parallelism=chosen.input.readers or os.cpu_count() or 1,
         limit=limit,
     )
-    return _preview(found, planned, chosen, None if before is None else outcomes(fs, run), shard, limit)
+    return _preview(found, planned, chosen, None if before is None else outcomes(fs, run, keys), shard, limit)
 
 
 def _preview(

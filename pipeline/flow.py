@@ -45,7 +45,7 @@ from pipeline.run.command_line import command_line
 from pipeline.run.committed import NOTHING, Done, committed, lasting
 from pipeline.run.drop import drop, drop_skipped
 from pipeline.run.join_waves import join_long_waves
-from pipeline.run.layout import WAVES
+from pipeline.run.layout import FAILURES, WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
@@ -396,7 +396,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     audio_s = attempt.pop("samples") / SAMPLE_RATE
     pool, rules = job.resources.pools["encode"], job.settings.output
     shares = before.get("agreement_with_fp32") or agreement(
-        planned, open_run(out).failures()["id"], job.reading, job.codec("encode"), pool, rules.agreement_s
+        planned, job.keys.ids(FAILURES), job.reading, job.codec("encode"), pool, rules.agreement_s
     )
     attempt |= {
         "finished": now(),

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_s3_in_and_out(s3: tuple[str, str], small_model: Path, local: Run) -> None:
+def test_s3_in_and_out(s3: tuple[str, str], small_model: Path, local: Run, caplog: pytest.LogCaptureFixture) -> None:
     bucket, query = s3
     out = f"{bucket}/run{query}"
     run = tokenize(f"{bucket}/corpus{query}", out, model=str(small_model), quiet=True)
@@ -56,7 +57,11 @@ def test_s3_in_and_out(s3: tuple[str, str], small_model: Path, local: Run) -> No
     assert SECRET not in text
     assert KEY not in text
     parts = run.summary()["parts"]
+    caplog.set_level(logging.INFO, logger="werkzeug")  # a line for each request
+    caplog.clear()
     assert tokenize(f"{bucket}/corpus{query}", out, model=str(small_model), quiet=True).summary()["parts"] == parts
+    assert len(caplog.messages) < 70  # a rerun that has nothing to do
+    assert len([line for line in caplog.messages if "part-" in line]) <= 2 * (len(parts) + 1)  # each once, and a schema
     assert len(open_run(out)) == 2
 
 

@@ -92,9 +92,8 @@ def lasting(fs: FileSystem, run: str, done: pa.Array | pa.ChunkedArray, keys: Ke
     return done.filter(pc.invert(pc.is_in(done, value_set=ids))) if len(ids) else done
 
 
-def outcomes(fs: FileSystem, run: str) -> dict[str, int]:
+def outcomes(fs: FileSystem, run: str, keys: Keys) -> dict[str, int]:
     """How many recordings a run has, how many failed, how many were skipped; it may still be running."""
-    keys = Keys(fs, run)
     partial = committed(fs, run, keys=keys).partial
     hashes = np.concatenate([np.empty(0, "S16"), *(part.hashes for part in keys.parts(CODES))])
     others = {folder: sum(map(len, keys.parts(folder))) for folder in (FAILURES, SKIPPED)}

@@ -8,6 +8,7 @@ from pipeline.run.keys import Keys, gathered, keys_of
 from pipeline.run.layout import CODES, FILES, PIECES, WAVES, WaveKind, pieces_path, shards
 from pipeline.run.shards import delete_orphans, is_part, keep_one_each
 from pipeline.run.write_waves import join_pieces, remove_pieces
+from pipeline.storage.at_once import on_store
 
 
 def join_long_waves(fs: FileSystem, run: str, kind: WaveKind = FILES, keys: Keys | None = None) -> int:
@@ -34,9 +35,7 @@ def _join(fs: FileSystem, folder: str, kind: WaveKind, keys: Keys, waiting: set[
     )
     order, begins = groups(hashes, chunks)
     sums = np.add.reduceat(samples[order], begins) if len(begins) else samples
-    joined = 0
-    for at, num_samples in zip(order[begins].tolist(), sums.tolist(), strict=True):
-        id_ = coded[part[at]].ids[int(row[at])].as_py()
-        if pieces_path(folder, id_) in waiting:
-            joined += join_pieces(fs, folder, id_, int(chunks[at]), num_samples, kind)
-    return joined
+    firsts = zip(order[begins].tolist(), sums.tolist(), strict=True)
+    long = ((coded[part[at]].ids[int(row[at])].as_py(), int(chunks[at]), samples) for at, samples in firsts)
+    there = (one for one in long if pieces_path(folder, one[0]) in waiting)
+    return sum(on_store(fs, lambda one: join_pieces(fs, folder, *one, kind), there))

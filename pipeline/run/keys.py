@@ -10,7 +10,7 @@ from pyarrow.fs import FileSystem
 
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, part_infos
 from pipeline.run.part_keys import PartKeys, coded_keys, failed_keys
-from pipeline.storage.at_once import at_once
+from pipeline.storage.at_once import at_once, on_store
 
 FOLDERS = (CODES, FAILURES, SKIPPED)
 Stamp = tuple[str, int, int]
@@ -36,9 +36,10 @@ class Keys:
     def reading(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """`refresh`, step by step: the rows of each part that is read, id and FINGERPRINT_SCHEMA among their columns,
         and the hashes of their ids."""
-        for folder in FOLDERS:
+        listed = on_store(self.fs, functools.partial(part_infos, self.fs, self.run), FOLDERS)
+        for folder, infos in zip(FOLDERS, listed, strict=True):
             read, before = (coded_keys if folder == CODES else failed_keys), self._parts.get(folder, {})
-            there = [(info.path, info.size or 0, info.mtime_ns or 0) for info in part_infos(self.fs, self.run, folder)]
+            there = [(info.path, info.size or 0, info.mtime_ns or 0) for info in infos]
             new = [stamp for stamp in there if stamp not in before]
             found, paths = dict(before), [path for path, _, _ in new]
             for stamp, (rows, keys) in zip(new, at_once(functools.partial(read, self.fs), paths), strict=True):
@@ -54,6 +55,10 @@ class Keys:
     def parts(self, *folders: str) -> list[PartKeys]:
         """The keys of the parts in `folders`, in order of the folders and of the names of parts."""
         return [keys for folder in folders for keys in self._parts[folder].values()]
+
+    def ids(self, *folders: str) -> pa.ChunkedArray:
+        """large_string: the id of every row of those parts."""
+        return pa.chunked_array([part.ids for part in self.parts(*folders)], pa.large_string())
 
     def paths(self, *folders: str) -> list[str]:
         """The paths of those parts."""

@@ -9,7 +9,8 @@ from pyarrow.fs import FileSystem, FileType
 
 from actors.contract import SAMPLE_RATE
 from pipeline.run.claims import WATCH_S, Watch, claims, read_claim
-from pipeline.run.layout import FAILURES, SKIPPED, parts
+from pipeline.run.keys import FOLDERS
+from pipeline.run.layout import part_infos
 from pipeline.run.process import Process
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import RUNNING
@@ -50,9 +51,7 @@ def look(run: Run) -> Live | None:
     summary = run.summary()
     if not summary and found is None:
         return None
-    times = _times(
-        run.fs, [*run.paths, *(path for name in (FAILURES, SKIPPED) for path in parts(run.fs, run.path, name))]
-    )
+    times = _times(run.fs, run.path)
     last = max(times.values(), default=None)
     return Live(
         state=_state(summary.get("state", "running"), found),
@@ -94,10 +93,10 @@ def _state(recorded: str, found: tuple[Process, bool] | None) -> str:
     return "crashed" if found else "stopped"
 
 
-def _times(fs: FileSystem, paths: list[str]) -> dict[str, float]:
-    """When each part was committed, in seconds since 1970; those that are gone meanwhile are left out."""
-    infos = fs.get_file_info(paths) if paths else []
-    return {info.path: info.mtime_ns / 1e9 for info in infos if info.mtime_ns}
+def _times(fs: FileSystem, run: str) -> dict[str, float]:
+    """When each part was committed, in seconds since 1970."""
+    found = (info for folder in FOLDERS for info in part_infos(fs, run, folder))
+    return {info.path: info.mtime_ns / 1e9 for info in found if info.mtime_ns}
 
 
 def _rate(run: Run, times: dict[str, float]) -> float | None:

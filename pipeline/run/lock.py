@@ -12,7 +12,8 @@ claim is removed by its unique name, and a second removal does nothing. Of those
 
 Not promised: a writer that was suspended, or cut off from the store, for longer than WATCH_S is taken for dead by other
 machines. It finds its claim gone at its next `Lock.check` and stops. Between a check and the rename (or the end of the
-upload) after it, that one file may still appear; the audit at the end of a run settles what is double.
+upload; one of less than 10 MB to S3 is all of it) after it, that one file may still appear; the audit at the end of a
+run settles what is double.
 """
 
 import contextlib

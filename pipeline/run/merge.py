@@ -7,34 +7,36 @@ that looks complete, and the same command does it again.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, PIECES, SKIPPED, SUCCESS_FILE, WAVES, parts
+from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, PIECES, SKIPPED, SUCCESS_FILE, WAVES, part_infos
 from pipeline.run.lock import locked
 from pipeline.run.merged_record import merged_record, refuse_missing_shards, refuse_unlike
-from pipeline.run.parts import join, part_schema, read_part
+from pipeline.run.parts import join, part_schema, read_content, read_part
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import MERGING, mark
 from pipeline.run.run_json import read_run_file, save
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.at_once import at_once
 from pipeline.storage.atomic import UNFINISHED
 from pipeline.storage.copy import copy_files
-from pipeline.storage.filesystem import BUFFER_BYTES, locate
+from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.storage.text import id_hashes
 from pipeline.storage.translate import errors_as
 
 READ_AT_ONCE = 8
 """Parts: hashing takes most of the time, and does not hold Python's lock."""
+MOST_BYTES = 512 << 20
+"""Of parts that are in memory together."""
 FOLDERS = ((CODES, CODES_SCHEMA), (FAILURES, FAILURES_SCHEMA), (SKIPPED, FAILURES_SCHEMA))
 
 
@@ -46,7 +48,7 @@ class Source:
     fs: FileSystem
     path: str
     record: dict[str, Any]  # run.json
-    parts: dict[str, list[str]]  # paths, by folder
+    parts: dict[str, list[FileInfo]]  # by folder
 
 
 def merge(runs: Sequence[str | Path], out: str | Path) -> Run:
@@ -56,7 +58,7 @@ def merge(runs: Sequence[str | Path], out: str | Path) -> Run:
     run that is not complete, is damaged or makes other codes, for shards that are missing, and for an id in two runs.
     """
     fs, run = locate(str(out))
-    sources = [_source(str(location)) for location in runs]
+    sources = list(at_once(_source, map(str, runs)))
     _refuse_nesting(sources, fs, run)
     records = [(one.name, one.record) for one in sources]
     refuse_unlike(records)
@@ -70,10 +72,10 @@ def merge(runs: Sequence[str | Path], out: str | Path) -> Run:
         for one in sources:
             copy_files(one.fs, fs, list(_waves(one, fs, run)))
         for one in sources:
-            paths = [path for found in one.parts.values() for path in found]
+            paths = [info.path for found in one.parts.values() for info in found]
             copy_files(one.fs, fs, [(path, f"{run}{path.removeprefix(one.path)}") for path in paths])
-        for one in sources:
-            if read_run_file(one.fs, one.path) != one.record:
+        for one, now in zip(sources, at_once(lambda one: read_run_file(one.fs, one.path), sources), strict=True):
+            if now != one.record:
                 raise OutputError(f"{one.name} was written to while it was merged. Merge again once it is complete.")
         lock.check()
         save(fs, run, record)
@@ -88,8 +90,8 @@ def _source(location: str) -> Source:
         raise InputError(f"{name} holds no run.json: only complete runs can be merged.")
     if record["state"] != "complete" or fs.get_file_info(f"{path}/{SUCCESS_FILE}").type != FileType.File:
         raise InputError(f"{name} is not complete ({record['state']}): finish it with the command that made it.")
-    found = {folder: parts(fs, path, folder) for folder, _ in FOLDERS}
-    names = {part.rpartition("/")[2] for part in found[CODES]}
+    found = {folder: part_infos(fs, path, folder) for folder, _ in FOLDERS}
+    names = {info.base_name for info in found[CODES]}
     if names != record["parts"].keys():
         odd = sorted(names ^ record["parts"].keys())
         raise OutputError(f"{name}: {CODES}/{odd[0]} is not where run.json says. See `voxmill check {name}`.")
@@ -106,16 +108,30 @@ def _refuse_nesting(sources: Sequence[Source], fs: FileSystem, run: str) -> None
 
 def _refuse_other_columns(sources: Sequence[Source]) -> None:
     """Raise OutputError where carried columns of one name have types that do not go together."""
-    first = [(one.fs, one.parts[CODES][0]) for one in sources if one.parts[CODES]]
-    tables = [part_schema(fs, path, CODES_SCHEMA).empty_table() for fs, path in first]
-    if tables:
+    first = [(one.fs, one.parts[CODES][0].path) for one in sources if one.parts[CODES]]
+    schemas = at_once(lambda part: part_schema(*part, CODES_SCHEMA), first)
+    if tables := [schema.empty_table() for schema in schemas]:
         join(tables, [path for _, path in first])
 
 
 def _refuse_doubles(sources: Sequence[Source]) -> None:
     """Raise InputError for a recording that two runs have, OutputError for a part that is not as run.json says."""
-    with ThreadPoolExecutor(READ_AT_ONCE) as pool:
-        hashes = [np.unique(np.concatenate([np.empty(0, "S16"), *pool.map(*_parts_of(one))])) for one in sources]
+    parts = [
+        (number, folder, info)
+        for number, one in enumerate(sources)
+        for folder, _ in FOLDERS
+        for info in one.parts[folder]
+    ]
+    read = at_once(
+        lambda part: _sound_hashes(sources[part[0]], *part[1:]),
+        parts,
+        READ_AT_ONCE,
+        weigh=lambda part: part[2].size or 0,
+        most=MOST_BYTES,
+    )
+    hashes = [np.empty(0, "S16")] * len(sources)
+    for number, found in groupby(zip(parts, read, strict=True), key=lambda found: found[0][0]):
+        hashes[number] = np.unique(np.concatenate([some for _, some in found]))
     every = np.sort(np.concatenate(hashes))
     twice = every[1:][every[1:] == every[:-1]]
     if len(twice):
@@ -127,31 +143,21 @@ def _refuse_doubles(sources: Sequence[Source]) -> None:
         )
 
 
-def _parts_of(one: Source) -> tuple[Any, list[tuple[str, str]]]:
-    return partial(_sound_hashes, one), [(folder, path) for folder, _ in FOLDERS for path in one.parts[folder]]
-
-
-def _sound_hashes(one: Source, part: tuple[str, str]) -> np.ndarray:
-    """`id_hashes` of the rows of a part, once its checksum is right."""
-    folder, path = part
-    name = path.rpartition("/")[2]
-    if folder == CODES and _sha256(one.fs, path) != one.record["parts"][name]:
-        raise OutputError(f"{one.name}: {CODES}/{name} has another sha256 than in run.json. See `voxmill check`.")
-    return id_hashes(read_part(one.fs, path, dict(FOLDERS)[folder], ["id"])["id"])
-
-
-def _sha256(fs: FileSystem, path: str) -> str:
-    digest = hashlib.sha256()
-    with errors_as(path, OutputError), fs.open_input_stream(path) as file:
-        while block := file.read(BUFFER_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+def _sound_hashes(one: Source, folder: str, info: FileInfo) -> np.ndarray:
+    """`id_hashes` of the rows of a part, once its checksum is right; the part is read once."""
+    with errors_as(info.path, OutputError), one.fs.open_input_file(info.path) as file:
+        content = file.read_buffer()
+    if folder == CODES and hashlib.sha256(content).hexdigest() != one.record["parts"][info.base_name]:
+        raise OutputError(
+            f"{one.name}: {CODES}/{info.base_name} has another sha256 than in run.json. See `voxmill check`."
+        )
+    return id_hashes(read_content(content, info.path, dict(FOLDERS)[folder], ["id"])["id"])
 
 
 def _ids(one: Source) -> Iterator[str]:
     for folder, schema in FOLDERS:
-        for path in one.parts[folder]:
-            yield from read_part(one.fs, path, schema, ["id"])["id"].to_pylist()
+        for info in one.parts[folder]:
+            yield from read_part(one.fs, info.path, schema, ["id"])["id"].to_pylist()
 
 
 def _make_room(fs: FileSystem, run: str, names: list[str]) -> None:

@@ -4,8 +4,9 @@ Torn files, foreign files and impossible rows are an OutputError that names the 
 """
 
 import contextlib
+import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,10 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from pipeline.errors import OutputError
+from pipeline.run.part_file import open_part
 from pipeline.run.row_faults import row_faults
 from pipeline.schema import CODES_SCHEMA, MAY_LACK
+from pipeline.storage.at_once import on_store
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as
@@ -24,6 +27,8 @@ BATCH_ROWS = 256
 ROWS_A_BYTE = 8
 """More rows per compressed byte are refused. Rows that differ take at least 2 bytes; a small file of billions of equal
 rows would fill the memory."""
+OPENED_AHEAD = 8
+"""Parts of a store that are opened before the one that is read is over."""
 _ADVICE = (
     "It is torn, changed, or not a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
     "made the run makes its recordings again"
@@ -35,14 +40,27 @@ def read_part(fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] |
 
     Columns of `schema` get its types; carried columns keep theirs, if the part has them.
     """
-    with _advising(path), pq.ParquetFile(path, filesystem=fs, pre_buffer=True, page_checksum_verification=True) as file:
+    return read_with_schema(fs, path, schema, columns)[1]
+
+
+def read_with_schema(
+    fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] | None = None
+) -> tuple[pa.Schema, pa.Table]:
+    """`part_schema` and `read_part`, of a part that is opened once."""
+    with _advising(path), open_part(fs, path) as file:
+        return _schema(file, schema), _sound(parse(file, schema, columns), path)
+
+
+def read_content(content: pa.Buffer, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """`read_part` of the bytes of the part at `path`."""
+    with _advising(path), pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
         return _sound(parse(file, schema, columns), path)
 
 
 def read_rows(fs: FileSystem, path: str, rows: list[int]) -> pa.Table:
     """Some rows of a part of codes, by their numbers, in its order: only the row groups that hold them are read. Raises
     OutputError as `read_part` does."""
-    with _advising(path), pq.ParquetFile(path, filesystem=fs, pre_buffer=True, page_checksum_verification=True) as file:
+    with _advising(path), open_part(fs, path) as file:
         _check_names(file.schema_arrow.names, CODES_SCHEMA)
         _check_rows(file.metadata)
         sizes = np.array([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
@@ -54,17 +72,33 @@ def read_rows(fs: FileSystem, path: str, rows: list[int]) -> pa.Table:
 
 def stream_part(fs: FileSystem, path: str) -> Iterator[pa.Table]:
     """The rows of a part of codes, a few at a time. Raises OutputError as `read_part` does."""
-    with _advising(path), pq.ParquetFile(path, filesystem=fs, page_checksum_verification=True) as file:
-        for rows in batches(file, CODES_SCHEMA, BATCH_ROWS):
-            yield _sound(rows, path)
+    return (rows for _, rows in stream_parts(fs, [path]))
+
+
+def stream_parts(fs: FileSystem, paths: Sequence[str]) -> Iterator[tuple[int, pa.Table]]:
+    """`stream_part` of each, with its number among `paths`. Of a store, the next ones are opened ahead."""
+    files = on_store(fs, functools.partial(_opened, fs), paths, OPENED_AHEAD)
+    for number, (path, file) in enumerate(zip(paths, files, strict=True)):
+        with _advising(path), file:
+            for rows in batches(file, CODES_SCHEMA, BATCH_ROWS):
+                yield number, _sound(rows, path)
 
 
 def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
     """The schema of a part, from its footer. Raises OutputError if it lacks columns of `schema`."""
+    with _advising(path), open_part(fs, path) as file:
+        return _schema(file, schema)
+
+
+def _schema(file: pq.ParquetFile, schema: pa.Schema) -> pa.Schema:
+    found = file.schema_arrow.remove_metadata()
+    _check_names(found.names, schema)
+    return _filled(found.empty_table(), schema, schema.names).schema
+
+
+def _opened(fs: FileSystem, path: str) -> pq.ParquetFile:
     with _advising(path):
-        found = pq.read_schema(path, filesystem=fs).remove_metadata()
-        _check_names(found.names, schema)
-        return _filled(found.empty_table(), schema, schema.names).schema
+        return open_part(fs, path)
 
 
 def parse(file: pq.ParquetFile, schema: pa.Schema, columns: list[str] | None = None, exact: bool = False) -> pa.Table:

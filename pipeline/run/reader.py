@@ -19,11 +19,11 @@ from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, RUN_FILE, SKIPPED, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
-from pipeline.run.parts import join, part_schema, read_part, read_rows, stream_part
+from pipeline.run.parts import join, part_schema, read_part, read_rows, stream_parts
 from pipeline.run.run_json import read_run_file
 from pipeline.run.whole import Whole, survey
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
-from pipeline.storage.at_once import at_once
+from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import redact
 from pipeline.storage.text import id_hashes
@@ -126,19 +126,16 @@ class Run:
     def _read(self, paths: list[str], wanted: frozenset[str] | None) -> Iterator[Recording]:
         whole = set(self._whole_long())
         waiting: dict[str, list[pa.Table]] = {}
-        for part in paths:
-            for rows in stream_part(self.fs, part):
-                for row, (id_, chunks) in enumerate(
-                    zip(rows["id"].to_pylist(), rows["chunks"].to_pylist(), strict=True)
-                ):
-                    if wanted is not None and id_ not in wanted:
-                        continue
-                    if chunks == 1:
-                        yield self._recording(rows.slice(row, 1), part)
-                    elif id_ in whole:
-                        waiting.setdefault(id_, []).append(rows.slice(row, 1))
-                        if len(waiting[id_]) == chunks:
-                            yield self._recording(join(waiting.pop(id_), self._parts), part)
+        for number, rows in stream_parts(self.fs, paths):
+            for row, (id_, chunks) in enumerate(zip(rows["id"].to_pylist(), rows["chunks"].to_pylist(), strict=True)):
+                if wanted is not None and id_ not in wanted:
+                    continue
+                if chunks == 1:
+                    yield self._recording(rows.slice(row, 1), paths[number])
+                elif id_ in whole:
+                    waiting.setdefault(id_, []).append(rows.slice(row, 1))
+                    if len(waiting[id_]) == chunks:
+                        yield self._recording(join(waiting.pop(id_), self._parts), paths[number])
 
     def __contains__(self, id_: str) -> bool:
         return bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
@@ -180,7 +177,8 @@ class Run:
         """
         if not self._parts:
             return CODES_SCHEMA.empty_table().select(columns or CODES_SCHEMA.names)
-        table = join([read_part(self.fs, part, CODES_SCHEMA, columns) for part in self._parts], self._parts)
+        read = functools.partial(read_part, self.fs, schema=CODES_SCHEMA, columns=columns)
+        table = join(list(on_store(self.fs, read, self._parts)), self._parts)
         unknown = [name for name in columns or [] if name not in table.column_names]
         if unknown:
             raise InputError(f"{redact(self.location)} has no column {', '.join(map(repr, unknown))}.")
@@ -219,7 +217,8 @@ class Run:
 
     def dataset(self) -> ds.Dataset:
         """RUN/codes as a pyarrow dataset, for runs that are too large for one table. Its rows are not validated."""
-        empty = [part_schema(self.fs, part, CODES_SCHEMA).empty_table() for part in self._parts]
+        schemas = on_store(self.fs, functools.partial(part_schema, self.fs, schema=CODES_SCHEMA), self._parts)
+        empty = [one.empty_table() for one in schemas]
         schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
         return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
 
@@ -255,8 +254,8 @@ class Run:
 
     def _rows_of(self, folder: str) -> pa.Table:
         paths = parts(self.fs, self.path, folder)
-        tables = [read_part(self.fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names) for path in paths]
-        return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *tables])
+        read = functools.partial(read_part, self.fs, schema=FAILURES_SCHEMA, columns=FAILURES_SCHEMA.names)
+        return pa.concat_tables([FAILURES_SCHEMA.empty_table(), *on_store(self.fs, read, paths)])
 
     def summary(self) -> dict[str, Any]:
         """run.json: settings, model, versions, counts, times. Empty for a bare folder of parts."""
@@ -294,8 +293,10 @@ def _find_parts(fs: FileSystem, path: str) -> list[str]:
     """The parts of a run, or `path` itself if it is a file, or the Parquet files of any other folder."""
     if fs.get_file_info(path).type == FileType.File:
         return [path]
+    if there := parts(fs, path, CODES):
+        return there
     found = fs.get_file_info(FileSelector(path, allow_not_found=True))
-    return parts(fs, path, CODES) or sorted(info.path for info in found if info.base_name.endswith(".parquet"))
+    return sorted(info.path for info in found if info.base_name.endswith(".parquet"))
 
 
 def open_run(location: str | Path) -> Run:

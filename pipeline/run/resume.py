@@ -1,5 +1,6 @@
 """run.json: what a run was told, what ran it, what came out. Also says whether an output folder may be written to."""
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -118,8 +119,9 @@ def mark(fs: FileSystem, run: str, complete: bool) -> None:
     path = f"{run}/{SUCCESS_FILE}"
     if complete:
         write_whole(fs, path, lambda file: file.write(b""))
-    elif fs.get_file_info(path).type == FileType.File:
-        fs.delete_file(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            fs.delete_file(path)
 
 
 def clear(fs: FileSystem, run: str) -> None:

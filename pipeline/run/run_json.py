@@ -143,11 +143,13 @@ def recorded_inputs(summary: dict[str, Any]) -> list[str]:
 
 def _content(fs: FileSystem, run: str) -> bytes | None:
     path = f"{run}/{RUN_FILE}"
-    kind = fs.get_file_info(path).type
-    if kind == FileType.NotFound:
-        return None
-    with errors_as(path, OutputError), fs.open_input_stream(path) as file:
-        return file.read()
+    with errors_as(path, OutputError):
+        try:
+            file = fs.open_input_stream(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        with file:
+            return file.read()
 
 
 def _faults(content: bytes) -> tuple[dict[str, Any], dict[str, str]]:

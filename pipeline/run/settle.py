@@ -54,8 +54,9 @@ def settle(fs: FileSystem, run: str, keys: Keys | None = None) -> Settled:
     changed = keep_keyed(known, CODES, coded.masks(kept & ~lost))
     kept = np.zeros(len(failing), bool)
     kept[first_of(failed.hashes, least=failed.of("passing"))] = True
-    keep_keyed(known, FAILURES, failed.masks(kept & failing))
-    known.refresh()
+    others = keep_keyed(known, FAILURES, failed.masks(kept & failing))
+    if changed or others:
+        known.refresh()
     return Settled(changed, bool(len(mixed)))
 
 

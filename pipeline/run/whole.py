@@ -6,8 +6,9 @@ workers: each recording comes once. Further chunks are fetched from where they l
 
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,11 @@ from pyarrow.fs import FileSystem
 
 from actors.contract import SAMPLE_RATE
 from pipeline.run.chunks import refuse_doubles, refuse_gaps
-from pipeline.run.parts import join, part_schema, read_part, stream_part
+from pipeline.run.parts import join, read_part, read_with_schema, stream_part, stream_parts
 from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.at_once import at_once
 from pipeline.storage.text import id_hashes
 
-PARTS_AT_ONCE = 8
-"""Parts whose footers are read at the same time: of an object store, each takes a round trip or two."""
 LONG_SCHEMA = pa.schema([CODES_SCHEMA.field("id"), CODES_SCHEMA.field("chunk"), ("part", pa.int32())])
 
 
@@ -46,17 +46,15 @@ def survey(fs: FileSystem, parts: list[str], location: str) -> Whole:
     Raises OutputError for damaged parts, for chunks that are there twice, and for carried columns of types that cannot
     be combined. Short recordings that are there twice are not noticed: the audit of a complete run has settled them.
     """
-    with ThreadPoolExecutor(PARTS_AT_ONCE) as threads:
-        schemas = list(threads.map(lambda part: part_schema(fs, part, CODES_SCHEMA), parts))
-        keys = list(threads.map(lambda numbered: _keys(fs, *numbered), enumerate(parts)))
-    schema = join([CODES_SCHEMA.empty_table(), *(schema.empty_table() for schema in schemas)], parts).schema
-    long = pa.concat_tables([table for _, table in keys]) if keys else pa.table({})
+    found = list(at_once(lambda numbered: _keys(fs, *numbered), enumerate(parts)))
+    schema = join([CODES_SCHEMA.empty_table(), *(schema.empty_table() for schema, _, _ in found)], parts).schema
+    long = pa.concat_tables([table for _, _, table in found]) if found else pa.table({})
     if len(long):
         refuse_doubles(long, id_hashes(long["id"]), location)
         counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count")])
         whole = counts.filter(pc.equal(counts["chunk_count"], counts["chunks"]))["id"].combine_chunks()
         long = long.filter(pc.is_in(long["id"], whole))
-    short = np.array([count for count, _ in keys], np.int64)
+    short = np.array([count for _, count, _ in found], np.int64)
     first = long.filter(pc.equal(long["chunk"], 0))["part"].to_numpy() if len(long) else np.empty(0, np.int32)
     rows = long.select(LONG_SCHEMA.names) if len(long) else LONG_SCHEMA.empty_table()
     return Whole(location, fs, parts, schema, short + np.bincount(first, minlength=len(parts)), rows)
@@ -70,15 +68,17 @@ def recordings(whole: Whole, begin: int = 0) -> Iterator[pa.Table]:
     ends = np.cumsum(whole.counts)
     part = int(np.searchsorted(ends, begin, side="right"))
     skip = begin - int(ends[part - 1]) if part else begin
-    for number in range(part, len(whole.parts)):
-        for rows in part_recordings(whole, number):
+    stream = stream_parts(whole.fs, whole.parts[part:])
+    for number, own in groupby(stream, key=itemgetter(0)):  # parts without rows are left out
+        for rows in part_recordings(whole, part + number, (rows for _, rows in own)):
             if skip < len(rows):
                 yield rows.slice(skip)
             skip = max(0, skip - len(rows))
 
 
-def part_recordings(whole: Whole, part: int) -> Iterator[pa.Table]:
-    """The recordings that begin in one part, with `whole.schema`, in an order that only the parts decide.
+def part_recordings(whole: Whole, part: int, own: Iterator[pa.Table] | None = None) -> Iterator[pa.Table]:
+    """The recordings that begin in one part, with `whole.schema`, in an order that only the parts decide. `own`: its
+    rows, where they are streamed already.
 
     A recording of several chunks comes when its last one is read: from this part if all are in it, else after it, from
     the others, which are read once more for this.
@@ -89,16 +89,18 @@ def part_recordings(whole: Whole, part: int) -> Iterator[pa.Table]:
     waiting: dict[str, list[pa.Table]] = {id_: [] for id_ in missing}
     others = sorted(set(chunks["part"].to_pylist()) - {part})
     for number in [part, *others]:
-        for rows in stream_part(whole.fs, whole.parts[number]):
+        for rows in own if own and number == part else stream_part(whole.fs, whole.parts[number]):
             short = rows.filter(pc.equal(rows["chunks"], 1)) if number == part else rows.slice(0, 0)
             ready = [short, *_completed(whole, rows, waiting, missing)] if waiting else [short]
             if any(map(len, ready)):
                 yield _as(whole.schema, pa.concat_tables(ready, promote_options="default"), whole.parts[number])
 
 
-def _keys(fs: FileSystem, number: int, part: str) -> tuple[int, pa.Table]:
-    """How many short recordings a part has; id, chunk, chunks and its number for each row of the others."""
-    chunks = read_part(fs, part, CODES_SCHEMA, ["chunks"])["chunks"]
+def _keys(fs: FileSystem, number: int, part: str) -> tuple[pa.Schema, int, pa.Table]:
+    """The schema of a part, how many short recordings it has; id, chunk, chunks and its number for each row of the
+    others."""
+    schema, rows = read_with_schema(fs, part, CODES_SCHEMA, ["chunks"])
+    chunks = rows["chunks"]
     short = pc.sum(pc.equal(chunks, 1)).as_py() or 0
     names = ["id", "chunk", "chunks"]
     rows = (
@@ -107,7 +109,7 @@ def _keys(fs: FileSystem, number: int, part: str) -> tuple[int, pa.Table]:
         else pa.schema([CODES_SCHEMA.field(name) for name in names]).empty_table()
     )
     rows = rows.filter(pc.greater(rows["chunks"], 1))
-    return short, rows.append_column("part", pa.array(np.full(len(rows), number, np.int32)))
+    return schema, short, rows.append_column("part", pa.array(np.full(len(rows), number, np.int32)))
 
 
 def _completed(

@@ -6,13 +6,18 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.audio.wave_file import wave_bytes
 from pipeline.run.layout import FILES, PIECES, WaveKind, long_shard, pieces_path, shards, wave_path
 from pipeline.run.shard import write_shard
 from pipeline.run.shards import drop_waves, is_part, lacking
+from pipeline.storage.at_once import on_store
 from pipeline.storage.atomic import Check, write_whole
+from pipeline.storage.filesystem import infos
+
+PIECES_AT_ONCE = 4
+"""That are written to a store: 14 MB each, by default."""
 
 
 def write_waves(
@@ -23,9 +28,14 @@ def write_waves(
     A recording of one chunk becomes `folder/<id>.<format>`; a chunk of a longer one waits as raw PCM in
     `folder/.pieces/`. `before` is called before each file appears: the lock's check.
     """
-    for id_, pcm in _short(rows):
-        write = functools.partial(_write_wave, format=format, num_samples=len(pcm), blocks=[pcm])
-        write_whole(fs, wave_path(folder, id_, format), write, before)
+
+    def write(one: tuple[str, np.ndarray]) -> None:
+        id_, pcm = one
+        content = functools.partial(_write_wave, format=format, num_samples=len(pcm), blocks=[pcm])
+        write_whole(fs, wave_path(folder, id_, format), content, before)
+
+    for _ in on_store(fs, write, _short(rows)):
+        pass
     _write_pieces(rows, fs, folder, before)
     return rows.drop_columns(["wave"])
 
@@ -57,12 +67,16 @@ def _short(rows: pa.Table) -> Iterator[tuple[str, np.ndarray]]:
 
 def _write_pieces(rows: pa.Table, fs: FileSystem, folder: str, before: Check | None) -> None:
     waves = rows["wave"].combine_chunks()
-    for index, (id_, chunk, chunks) in enumerate(
-        zip(*(rows[c].to_pylist() for c in ("id", "chunk", "chunks")), strict=True)
-    ):
-        if chunks != 1 and waves[index].is_valid:
-            piece = functools.partial(_write_bytes, content=waves[index].values.to_numpy().tobytes())
-            write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", piece, before)
+
+    def write(one: tuple[int, str, int]) -> None:
+        index, id_, chunk = one
+        piece = functools.partial(_write_bytes, content=waves[index].values.to_numpy().tobytes())
+        write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", piece, before)
+
+    columns = zip(*(rows[c].to_pylist() for c in ("id", "chunk", "chunks")), strict=True)
+    long = ((index, id_, chunk) for index, (id_, chunk, chunks) in enumerate(columns) if chunks != 1)
+    for _ in on_store(fs, write, (one for one in long if waves[one[0]].is_valid), PIECES_AT_ONCE):
+        pass
 
 
 def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples: int, kind: WaveKind = FILES) -> bool:
@@ -70,7 +84,7 @@ def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples:
     where no piece is waiting."""
     waiting = pieces_path(folder, id_)
     paths = [f"{waiting}/{chunk:06d}.pcm" for chunk in range(chunks)]
-    if any(info.type == FileType.NotFound for info in fs.get_file_info(paths)):
+    if any(info.type == FileType.NotFound for info in infos(fs, paths)):
         return False
 
     def pieces() -> Iterator[np.ndarray]:
@@ -114,14 +128,18 @@ def remove_waves(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = F
     for first in range(0, len(ids), LOOKED_UP_AT_ONCE):
         some = ids[first : first + LOOKED_UP_AT_ONCE]
         paths = [path for id_ in some for path in (wave_path(folder, id_, kind.format), pieces_path(folder, id_))]
-        for info in fs.get_file_info(paths):
-            if info.type == FileType.File:
-                fs.delete_file(info.path)
-            elif info.type == FileType.Directory:
-                fs.delete_dir(info.path)
+        for _ in on_store(fs, functools.partial(_remove, fs), infos(fs, paths)):
+            pass
 
 
 LOOKED_UP_AT_ONCE = 1_000
+
+
+def _remove(fs: FileSystem, info: FileInfo) -> None:
+    if info.type == FileType.File:
+        fs.delete_file(info.path)
+    elif info.type == FileType.Directory:
+        fs.delete_dir(info.path)
 
 
 def _write_bytes(file: BinaryIO, content: bytes) -> None:

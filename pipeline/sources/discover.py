@@ -18,7 +18,7 @@ from pipeline.sources.folder import LISTING_SCHEMA, Listing, has_pattern, list_f
 from pipeline.sources.formats import FORMATS, kind_of, suffixes
 from pipeline.sources.found import Found, Rules, listed_units
 from pipeline.sources.rows import kept
-from pipeline.storage.filesystem import locate, look_up
+from pipeline.storage.filesystem import infos, locate, look_up
 from pipeline.storage.location import STDIN, around, file_name, is_local, local_location, local_path, redact
 from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
@@ -57,10 +57,13 @@ def _of_corpus(folder: str, rules: Rules) -> list[Found]:
     """A folder that is a corpus of a known layout (Format.folders) -> what it holds; empty for other folders."""
     fs, path = locate(folder, rules.access.schemes)
     before, after = around(local_location(path) if is_local(folder) else folder)
-    for kind, names in ((kind, names) for kind, format in FORMATS.items() for names in format.folders):
-        with opening_errors_as(folder, InputError):
-            infos = fs.get_file_info([f"{path.rstrip('/')}/{name}" for name in names])
-        if all(info.type == pafs.FileType.File for info in infos):
+    layouts = [(kind, names) for kind, format in FORMATS.items() for names in format.folders]
+    wanted = sorted({name for _, names in layouts for name in names})
+    with opening_errors_as(folder, InputError):
+        found = infos(fs, [f"{path.rstrip('/')}/{name}" for name in wanted])
+    there = {name for name, info in zip(wanted, found, strict=True) if info.type == pafs.FileType.File}
+    for kind, names in layouts:
+        if there.issuperset(names):
             units = _file_units(names[0], f"{before}{names[0]}{after}", UNKNOWN)
             return FORMATS[kind].discover(redact(folder), units, rules)[0]
     return []

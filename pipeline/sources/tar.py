@@ -24,7 +24,7 @@ from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, m
 from pipeline.sources.task import InputRecording, ReadTask, containers
 from pipeline.storage.access import Access
 from pipeline.storage.location import is_local, redact
-from pipeline.storage.opening import MAX_SPOOL_BYTES, SMALL_BYTES, Window, open_random, open_stream
+from pipeline.storage.opening import MAX_SPOOL_BYTES, SMALL_BYTES, Window, open_random, open_stream, rewound
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as, reason
 
@@ -111,13 +111,7 @@ def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str
     if info.size <= SMALL_BYTES:
         content = file.content(info.size)
         return lambda: nullcontext(io.BytesIO(content))
-    return partial(_rewound, file.spooled(info.size))
-
-
-@contextmanager
-def _rewound(file: BinaryIO) -> Iterator[BinaryIO]:
-    file.seek(0)
-    yield file  # not closed: it may be opened again, and goes with its item
+    return partial(rewound, file.spooled(info.size))
 
 
 @contextmanager

@@ -32,9 +32,10 @@ def write_whole(
     """Create the file or object `path` whole or not at all, even after a crash. `write` fills the file it is given.
 
     Local: write to a hidden temporary file in the same folder, flush it to disk, call `before`, rename it. Object
-    store: write to a spooled temporary file, then upload that. An interrupted upload is never completed: its parts are
-    invisible, but the store keeps (and charges) them until a lifecycle rule for incomplete multipart uploads deletes
-    them. Raises OutputError if `path` cannot be written, and what `before` raises.
+    store: write to a spooled temporary file, then upload that; what fits into 10 MB is one request to S3, which comes
+    after `before`. An interrupted upload is never completed: its parts are invisible, but the store keeps (and charges)
+    them until a lifecycle rule for incomplete multipart uploads deletes them. Raises OutputError if `path` cannot be
+    written, and what `before` raises.
     """
     with _writing(path):
         if not isinstance(fs, pafs.LocalFileSystem):

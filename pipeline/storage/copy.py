@@ -5,12 +5,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import OutputError
+from pipeline.storage.at_once import on_store
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import BUFFER_BYTES
 from pipeline.storage.location import redact
@@ -30,13 +30,10 @@ def copy_files(source: FileSystem, target: FileSystem, pairs: Sequence[Pair]) ->
 
     Linked files are one file under two names: who changes one in place changes both. Raises OutputError.
     """
-    if isinstance(target, LocalFileSystem):
-        for pair in pairs:
-            _to_disk(source, target, pair)
-        return
-    with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
-        for _ in pool.map(partial(_to_store, source, target), pairs):
-            pass
+    copy = _to_disk if isinstance(target, LocalFileSystem) else _to_store
+    remote = source if isinstance(target, LocalFileSystem) else target
+    for _ in on_store(remote, partial(copy, source, target), pairs, COPIES_AT_ONCE):
+        pass
 
 
 def _to_disk(source: FileSystem, target: FileSystem, pair: Pair) -> None:

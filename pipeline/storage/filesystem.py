@@ -1,17 +1,19 @@
 """A location -> its file system and the path in it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
 import fsspec
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from pipeline.errors import InputError
 from pipeline.storage.access import DEFAULT, SCHEMES, Access
+from pipeline.storage.at_once import at_once
 from pipeline.storage.http import HttpFile, http_client
 from pipeline.storage.location import _split, check_scheme, is_http, local_path
 from pipeline.storage.network_retry import with_retries
@@ -21,6 +23,8 @@ from pipeline.storage.translate import opening_errors_as
 BUFFER_BYTES = 4 << 20
 """Bytes per request for a large remote file: a quarter of a second at 16 MB/s, well above the latency of a request."""
 
+IO_THREADS = 64
+"""That Arrow may have for requests, and connections: its 25 make row groups of several parts wait for each other."""
 LISTINGS = 16
 """Of folders of a store, at once."""
 MAX_LISTINGS = 2_000
@@ -30,6 +34,10 @@ MAX_LEVELS = 3
 
 GS_RETRY_S = 60
 """Google's client retries for 15 minutes by default, even without credentials."""
+
+OPTIONS = {"gs": ("retry_limit_seconds", str(GS_RETRY_S)), "s3": ("allow_delayed_open", "true")}
+"""Of pyarrow's clients, where a URI does not set them itself. S3 else begins, fills and completes an upload for every
+object: three requests, one after the other, for what one puts."""
 
 
 def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.FileSystem, str]:
@@ -64,6 +72,15 @@ def look_up(location: str, access: Access = DEFAULT) -> tuple[bool, Stamp]:
         if info.type == pafs.FileType.NotFound:
             raise FileNotFoundError(path)
         return info.type == pafs.FileType.Directory, Stamp(info.size, modified(info.mtime_ns))
+
+
+def infos(fs: pafs.FileSystem, paths: Sequence[str]) -> list[pafs.FileInfo]:
+    """`fs.get_file_info(paths)`; of a store, which pyarrow asks for one path after the other, several at once."""
+    return (
+        fs.get_file_info(list(paths))
+        if isinstance(fs, pafs.LocalFileSystem)
+        else list(at_once(fs.get_file_info, paths))
+    )
 
 
 def stamps_below(fs: pafs.FileSystem, folder: str) -> dict[str, Stamp]:
@@ -108,8 +125,10 @@ def _host(netloc: str) -> str:
 @lru_cache(maxsize=64)
 def _object_store(root: str, environment: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
     """One cached client per bucket, query and environment: creating one takes tens of milliseconds."""
-    if root.startswith("gs://") and "retry_limit_seconds" not in root:
-        root += ("&" if "?" in root else "?") + f"retry_limit_seconds={GS_RETRY_S}"
+    name, value = OPTIONS.get(root.partition("://")[0], ("", ""))
+    if name and name not in root:
+        root += f"{'&' if '?' in root else '?'}{name}={value}"
+    pa.set_io_thread_count(max(IO_THREADS, pa.io_thread_count()))  # the client takes as many connections, then
     return pafs.FileSystem.from_uri(root)[0]
 
 

@@ -26,11 +26,15 @@ from pipeline.storage.filesystem import BUFFER_BYTES, locate
 from pipeline.storage.http import HttpFile
 from pipeline.storage.location import is_http
 from pipeline.storage.network_retry import with_retries
+from pipeline.storage.read_ahead import ReadAhead
 from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.translate import errors_as, opening_errors_as
 
 SMALL_BYTES = 32 << 20
 """Remote files up to here are fetched whole, in one request: decoders seek. Larger ones are read by range."""
+AHEAD_BYTES = BUFFER_BYTES
+"""Files up to here are fetched before they are asked for, several at once: they come in about the time that their store
+takes to answer. Larger ones would fill the memory."""
 READ_THROUGH = (".ogg", ".oga", ".opus", ".spx")
 """Names of files that are fetched whole at any size: the pages of an Ogg are all checked before it is decoded."""
 STREAM_BYTES = 1 << 20
@@ -65,15 +69,31 @@ def open_random(location: str, access: Access = DEFAULT) -> BinaryIO:
     if isinstance(fs, pafs.PyFileSystem):
         return with_retries(lambda: _open_hub(fs.handler.fs, path), "hf", access)
     raw = fs.open_input_file(path)
-    stamp = Stamp(raw.size(), _last_modified(raw.metadata()))
     if raw.size() <= SMALL_BYTES or path.lower().endswith(READ_THROUGH):
-        with raw:
-            return spool(cast(BinaryIO, raw), stamp, SMALL_BYTES)
-    return cast(BinaryIO, Ranges(raw, stamp))
+        return _whole(raw)
+    return cast(BinaryIO, Ranges(raw, _stamp(raw)))
+
+
+def fetched(location: str, access: Access = DEFAULT) -> BinaryIO | None:
+    """A file of at most AHEAD_BYTES of a store or a web server as `open_recording` gives it, but whole, and open until
+    it is closed. None for all others: they are read when they are opened. Raises UnreadableAudio."""
+    try:
+        with opening_errors_as(location, UnreadableAudio):
+            fs, path = locate(location, access.schemes)
+            if is_http(location):
+                with HttpFile(location, access) as file:
+                    small = file.size is not None and file.size <= AHEAD_BYTES
+                    return spool(cast(BinaryIO, file), Stamp(file.size, file.version)) if small else None
+            if isinstance(fs, pafs.LocalFileSystem | pafs.PyFileSystem):
+                return None
+            raw = fs.open_input_file(path)
+            return _whole(raw) if raw.size() <= AHEAD_BYTES else None
+    except InputError as e:
+        raise UnreadableAudio(str(e)) from None
 
 
 def open_stream(location: str, access: Access = DEFAULT) -> BinaryIO:
-    """A binary file read once from its beginning, in one request where the store can."""
+    """A binary file read once from its beginning: over http in one request, from stores some blocks ahead."""
     fs, path = locate(location, access.schemes)
     if is_http(location):
         return cast(BinaryIO, io.BufferedReader(HttpFile(location, access), STREAM_BYTES))
@@ -81,7 +101,7 @@ def open_stream(location: str, access: Access = DEFAULT) -> BinaryIO:
         return open_local(path)
     if isinstance(fs, pafs.PyFileSystem):
         return with_retries(lambda: fs.handler.fs.open(path, "rb", block_size=0), "hf", access)
-    return fs.open_input_stream(path, compression=None, buffer_size=BUFFER_BYTES)
+    return cast(BinaryIO, io.BufferedReader(ReadAhead(fs.open_input_file(path), BUFFER_BYTES), STREAM_BYTES))
 
 
 def open_ranges(location: str, access: Access = DEFAULT) -> Any:
@@ -143,6 +163,23 @@ def spool(stream: BinaryIO, stamp: Stamp = UNKNOWN, block_bytes: int = 1 << 20) 
             raise UnreadableAudio(f"more than {MAX_SPOOL_BYTES >> 30} GiB from a server that gives no byte ranges")
     whole.seek(0)
     return cast(BinaryIO, whole)
+
+
+@contextmanager
+def rewound(file: BinaryIO) -> Iterator[BinaryIO]:
+    """An open file from its beginning. It is not closed: it may be opened again, and goes with who has it."""
+    file.seek(0)
+    yield file
+
+
+def _whole(raw: Any) -> BinaryIO:
+    """An object of a store, in one request."""
+    with raw:
+        return spool(cast(BinaryIO, raw), _stamp(raw), SMALL_BYTES)
+
+
+def _stamp(raw: Any) -> Stamp:
+    return Stamp(raw.size(), _last_modified(raw.metadata()))
 
 
 def _last_modified(metadata: Mapping[Any, Any]) -> str | None:

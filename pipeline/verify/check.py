@@ -1,12 +1,14 @@
 """A finished run -> its problems, a line each. Reads all parts, changes nothing."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from actors.checkpoint import codebook_size
 from pipeline.changes import Changes, Comparison
@@ -16,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.sources.task import UNIT_SCHEMA
+from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.text import clean_id
 from pipeline.verify.check_inputs import lost_inputs, other_content, unaccounted
@@ -24,6 +27,8 @@ from pipeline.verify.survey import Each, Evidence, Listed, gather, in_threads, l
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""
+FETCHED_AT_ONCE = 8
+"""Parts of a run on a store, each in memory: more than there are CPUs, for they wait."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def check(
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
     run = look(*locate(str(location)))
-    with _reading(ray_address) as each:
+    with _reading(ray_address, run.fs) as each:
         evidence, lines, planned = (
             _compared(run, inputs, each) if inputs else (gather(run, codebook_size, each), [], [])
         )
@@ -88,10 +93,10 @@ def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:
 
 
 @contextlib.contextmanager
-def _reading(ray_address: str | None) -> Iterator[Each]:
+def _reading(ray_address: str | None, fs: FileSystem) -> Iterator[Each]:
     """How parts are examined."""
     if ray_address is None:
-        yield in_threads
+        yield in_threads if isinstance(fs, LocalFileSystem) else functools.partial(at_once, threads=FETCHED_AT_ONCE)
         return
     from pipeline.cluster.session import session  # Ray takes seconds to import
     from pipeline.cluster.spread import spread

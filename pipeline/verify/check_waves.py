@@ -13,6 +13,8 @@ from pipeline.errors import OutputError
 from pipeline.run.layout import CODES, WAVES, shard_path, shards, wave_kind, wave_path
 from pipeline.run.shard import Entry, member_header, read_index
 from pipeline.run.shards import is_part
+from pipeline.storage.at_once import on_store
+from pipeline.storage.filesystem import infos
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.opening import Window
 from pipeline.storage.text import id_hashes
@@ -39,12 +41,13 @@ def wave_faults(evidence: Evidence) -> Iterator[Fault]:
 
 def _in_files(evidence: Evidence, format: str) -> Iterator[Fault]:
     for ids, all_samples in _whole(evidence):
-        infos = evidence.fs.get_file_info([wave_path(f"{evidence.run}/{WAVES}", id_, format) for id_ in ids])
-        for id_, info, samples in zip(ids, infos, all_samples, strict=True):
-            if info.type != FileType.File:
-                yield Fault(info.path, id_, "is missing", False)
-            elif text := _file_fault(evidence, info, samples, format):
-                yield Fault(info.path, id_, text, True)
+        found = infos(evidence.fs, [wave_path(f"{evidence.run}/{WAVES}", id_, format) for id_ in ids])
+        faults = on_store(
+            evidence.fs, lambda one: _file_fault(evidence, *one, format), zip(found, all_samples, strict=True)
+        )
+        for id_, info, text in zip(ids, found, faults, strict=True):
+            if text:
+                yield Fault(info.path, id_, text, info.type == FileType.File)
 
 
 def _whole(evidence: Evidence) -> Iterator[tuple[list[str], list[int]]]:
@@ -57,6 +60,8 @@ def _whole(evidence: Evidence) -> Iterator[tuple[list[str], list[int]]]:
 
 
 def _file_fault(evidence: Evidence, info: FileInfo, samples: int, format: str) -> str:
+    if info.type != FileType.File:
+        return "is missing"
     with evidence.fs.open_input_file(info.path) as file:
         return wave_fault(file, info.size, samples, format)
 

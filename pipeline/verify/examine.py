@@ -1,13 +1,14 @@
 """A part -> its sha256, the keys of its rows and what is wrong with them; or why it is no part."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import InputError
 from pipeline.run.part_keys import PLACE, in_file, prints
@@ -102,7 +103,7 @@ def keys_of(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 def _content(fs: FileSystem, path: str) -> bytes:
     """The bytes of a part. Raises InputError if the file system fails, OSError if `path` is a folder."""
-    if fs.get_file_info(path).type == FileType.Directory:
+    if isinstance(fs, LocalFileSystem) and os.path.isdir(path):
         raise IsADirectoryError("a folder, expected a file")
     with errors_as(path, InputError), fs.open_input_stream(path) as file:
         return file.read()
