@@ -17,7 +17,7 @@ INDUCTOR = "inductor"
 
 def compiled(stack: Stack, rows: Tensor, backend: str | Callable[..., object] | None = None) -> Stack | None:
     """`stack` compiled for windows as long as those of `rows`, and called once; None, with a warning, where that fails.
-    Shorter windows run as they are: each would be compiled anew, for minutes, and few corpora need more than one.
+    Shorter windows run as they are: each would be compiled anew, and an actor start as much later.
 
     Here and not in the first call of a run: compiling takes minutes, which a watchdog would take for a hang. Code is
     kept in a folder that further processes of this machine read.

@@ -92,7 +92,7 @@ def _carrying(stack: Stack, load: Load, recording: Span, tile: int) -> Iterator[
 
 
 def _batching(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: Way) -> Iterator[Tensor]:
-    """A call of the stack has the shape [batch, halo + tile], or one of the few of shorter recordings."""
+    """Calls of the stack have the shape [batch, halo + tile], or that of a shorter window."""
     assert way.batch is not None
     tiles, shapes = zip(*groups(cut(frames, halo + way.tile, halo), halo + way.tile, way.batch), strict=True)
     first = np.array(offsets(frames))
