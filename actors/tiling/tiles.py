@@ -3,7 +3,7 @@
 A causal convolution depends on nothing to the right, and to the left no further than its kernel. So a long sequence can
 be cut into tiles that also read a `halo` of frames before them: a tile's zero padding affects only outputs inside the
 halo, which are dropped. The first tile of a recording has no halo, because its padding is the network's own; it keeps
-all its outputs, so that every tile of a recording has the same length, halo + tile: its window.
+all its outputs. So all tiles of a recording have one length, its window: halo + tile frames, or fewer where it fits.
 """
 
 import itertools
