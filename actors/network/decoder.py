@@ -20,7 +20,7 @@ from actors.network.upsampling import Convolutions, convolutions
 from actors.network.weights import Weights
 from actors.tiling.run_tiles import Span, Tiled, Way
 from actors.tiling.stack import Carried
-from actors.tiling.tiles import left_reach
+from actors.tiling.tiles import in_order, left_reach
 from actors.tiling.transfer import fetched
 
 
@@ -101,10 +101,11 @@ def decode_codes(
 ) -> list[np.ndarray | None]:
     """codes int [F, K] each -> waves float32 or, `pcm16`, int16 [F * FRAME_SAMPLES] each; None where the precision
     overflowed."""
-    frames = [len(one) for one in codes]
+    order = tiled.order([len(one) for one in codes])
+    frames = [len(codes[number]) for number in order]
     if not any(frames):
         return [np.empty(0, np.int16 if pcm16 else np.float32)] * len(codes)
-    rows = latent_rows(decoder, tiled.way, np.concatenate(codes), frames)
+    rows = latent_rows(decoder, tiled.way, np.concatenate([codes[number] for number in order]), frames)
     finite = torch.ones((), dtype=torch.bool, device=tiled.way.device)
 
     def load(spans: Sequence[Span]) -> Iterator[Tensor]:
@@ -116,7 +117,7 @@ def decode_codes(
             yield rounded(piece) if pcm16 else piece
 
     flat = fetched(checked(tiled.pieces(load, frames)), sum(frames), tiled.way.device).reshape(-1)
-    waves = np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES)
+    waves = in_order(np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES), order)
     if finite.item():
         return list(waves)
     return [wave if (np.isfinite(wave) & (wave != NO_SAMPLE)).all() else None for wave in waves]

@@ -16,7 +16,7 @@ from actors.network.quantizer import Quantizer, quantizer
 from actors.network.transformer import Transformer, mimi_transformer
 from actors.network.weights import Weights
 from actors.tiling.run_tiles import Load, Tiled, joined
-from actors.tiling.tiles import left_reach, whole
+from actors.tiling.tiles import in_order, left_reach, whole
 from actors.tiling.transfer import audio_rows
 
 QUANTIZE_FRAMES = 2048
@@ -84,11 +84,12 @@ def encoder(weights: Weights, config: EncoderConfig, window: int | None) -> Enco
 
 def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray | None]:
     """waves float32 [T] each -> codes int16 [F, K] each; None where the precision overflowed."""
-    frames = [frame_count(len(wave)) for wave in waves]
+    order = tiled.order([frame_count(len(wave)) for wave in waves])
+    frames = [frame_count(len(waves[number])) for number in order]
     if not any(frames):
         return [np.empty((0, NUM_CODEBOOKS), np.int16)] * len(waves)
-    found = encode_rows(encoder, tiled, audio_rows(waves, frames, tiled.way), frames).cpu().numpy()
-    parts = np.split(found, np.cumsum(frames))[:-1]
+    found = encode_rows(encoder, tiled, audio_rows(waves, order, tiled.way), frames).cpu().numpy()
+    parts = in_order(np.split(found, np.cumsum(frames))[:-1], order)
     return [part if (part >= 0).all() else None for part in parts]
 
 

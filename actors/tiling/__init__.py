@@ -1,1 +1,1 @@
-"""Long sequences -> tiles of one shape, run through the convolutions, and joined again."""
+"""Long sequences -> tiles of few shapes, run through the convolutions, and joined again."""

@@ -16,7 +16,8 @@ INDUCTOR = "inductor"
 
 
 def compiled(stack: Stack, rows: Tensor, backend: str | Callable[..., object] | None = None) -> Stack | None:
-    """`stack` compiled for inputs of the shape of `rows`, and called once; None, with a warning, where that fails.
+    """`stack` compiled for windows as long as those of `rows`, and called once; None, with a warning, where that fails.
+    Shorter windows run as they are: each would be compiled anew, and an actor start as much later.
 
     Here and not in the first call of a run: compiling takes minutes, which a watchdog would take for a hang. Code is
     kept in a folder that further processes of this machine read.
@@ -34,4 +35,4 @@ def compiled(stack: Stack, rows: Tensor, backend: str | Callable[..., object] | 
         log.warning("accelerate is 'compile', but %s. Going on without.", why[:300])
         return None
     log.info("compiled in %.0f s; code is kept in %s", time.monotonic() - begun, cache_dir())
-    return fast
+    return lambda given, carried: (fast if given.shape[1] == rows.shape[1] else stack)(given, carried)

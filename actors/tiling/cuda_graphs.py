@@ -1,4 +1,4 @@
-"""A stack of convolutions -> the same function, replayed as a CUDA graph or compiled, one per static shape."""
+"""A stack of convolutions -> the same function, replayed as a CUDA graph for each static shape, or compiled."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +9,10 @@ from torch import Tensor
 from actors.errors import DeviceError
 from actors.tiling.compiled import compiled
 from actors.tiling.stack import Carried, Stack
+from actors.tiling.tiles import MAX_WINDOWS
 
-MAX_GRAPHS = 4
-"""Shapes that are captured; each keeps its result in device memory. More than one occurs only after memory ran out."""
+MAX_GRAPHS = MAX_WINDOWS
+"""Shapes that are captured, one for each window; each keeps its result in device memory."""
 WARM_UP_CALLS = 3
 """Calls before a capture, as PyTorch's manual asks: libraries choose their kernels, torch.compile finishes."""
 

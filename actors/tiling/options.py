@@ -11,13 +11,14 @@ from actors.tiling.cuda_graphs import accelerated
 from actors.tiling.run_tiles import Tiled, Way
 from actors.tiling.stack import Stack
 
-TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 25, ("cuda", "decode"): 40}
-"""Frames of a tile. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short enough for the
-caches. On CUDA those that compute the fewest frames, by arithmetic, of clips of 1 to 35 s (median 6 s): a halo of 2 or
-10 frames is computed twice, and about half of a recording's last tile is padding."""
+TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 24, ("cuda", "decode"): 40}
+"""Frames of a tile of a long recording. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short
+enough for the caches. On CUDA those that compute the fewest frames, by arithmetic, of clips of 1 to 35 s (median 6 s):
+a halo of 2 or 10 frames is computed twice, and about half of a recording's last tile is padding. With the halo they are
+windows of 26 and 50 frames; clips of 0.5, 1 and 2 s have 7, 13 and 25, which are what `windows` halves those to."""
 CUDA_TILES = 32
 """Tiles at once on CUDA, whatever memory is free: kernels are chosen by shape, and with them how they round. More of
-them pad more in the last batch: of 350 s of such clips 1.53 times the frames are encoded by 64, 1.34 times by 32. Where
+them pad more in the last batch: of 350 s of such clips 1.51 times the frames are encoded by 64, 1.33 times by 32. Where
 they do not fit, `within_memory` halves them, and codes may differ in ties from those of a larger device."""
 WIDEST = 96
 """Channels of the official network at the full rate, in the decoder."""
@@ -67,5 +68,5 @@ def choose_tiles(
     shape = (batch or 1, half.halo + tile, half.row)
     stack, how = accelerated(half.convolutions, options.accelerate, torch.zeros(shape, dtype=dtype, device=device))
     if how == "compile":
-        batch = shape[0]  # compiled code has one static shape and no carried state
+        batch = shape[0]  # compiled code has static shapes and no carried state
     return Tiled(stack, half.halo, Way(device, dtype, tile, batch, options.tf32)), replace(options, accelerate=how)

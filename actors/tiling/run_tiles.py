@@ -4,8 +4,8 @@ A row is one frame: its samples on one side of a stack, its features or latents 
 end, and the pieces that are yielded, joined, are the rows of all of them in order.
 
 Two ways, with the same result. Carrying: tile after tile, every layer keeps its last inputs; nothing is computed twice,
-which is best where one tile keeps the machine busy (a CPU). Batching: many tiles with halos at once, in one static
-shape, which is best where it takes many tiles to keep it busy (a GPU).
+which is best where one tile keeps the machine busy (a CPU). Batching: many tiles with halos at once, in few static
+shapes, which is best where it takes many tiles to keep it busy (a GPU).
 """
 
 import itertools
@@ -21,7 +21,7 @@ from torch import Tensor
 from actors.errors import DeviceOutOfMemory
 from actors.tiling.cuda_graphs import Graphs
 from actors.tiling.stack import Carried, Stack
-from actors.tiling.tiles import batches, cut, offsets, rows_of_tiles
+from actors.tiling.tiles import cut, groups, offsets, rows_of_tiles, windows
 
 log = logging.getLogger("voxmill")
 
@@ -33,7 +33,8 @@ Load = Callable[[Sequence[Span]], Iterable[Tensor]]
 
 
 class Way(NamedTuple):
-    """How to run: `tile` frames of each of `batch` tiles at once; None: one tile at a time, carrying."""
+    """How to run: `tile` frames of each of `batch` tiles at once, shorter recordings in shorter windows; None: one tile
+    at a time, carrying."""
 
     device: torch.device
     dtype: torch.dtype
@@ -49,6 +50,13 @@ class Tiled:
     stack: Stack
     halo: int
     way: Way
+
+    def order(self, frames: Sequence[int]) -> list[int]:
+        """Numbers of the recordings in an order in which those of one window are neighbours, and fill batches."""
+        numbers = list(range(len(frames)))
+        if self.way.batch is None:
+            return numbers
+        return sorted(numbers, key=windows(frames, self.halo + self.way.tile).__getitem__)
 
     def pieces(self, load: Load, frames: Sequence[int]) -> Iterator[Tensor]:
         """The rows of all recordings, in order, in pieces [rows, width]."""
@@ -84,17 +92,16 @@ def _carrying(stack: Stack, load: Load, recording: Span, tile: int) -> Iterator[
 
 
 def _batching(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: Way) -> Iterator[Tensor]:
-    """Every call of the stack has the shape [batch, halo + tile]."""
+    """Calls of the stack have the shape [batch, halo + tile], or that of a shorter window."""
     assert way.batch is not None
-    groups = list(batches(cut(frames, way.tile, halo), way.batch))
+    tiles, shapes = zip(*groups(cut(frames, halo + way.tile, halo), halo + way.tile, way.batch), strict=True)
     first = np.array(offsets(frames))
-    spans = [(first[g[0].recording] + g[0].start, first[g[-1].recording] + g[-1].stop) for g in groups]
-    shape = (way.batch, halo + way.tile)
-    indices = [rows_of_tiles(group, span, first, shape) for group, span in zip(groups, spans, strict=True)]
+    spans = [(first[g[0].recording] + g[0].start, first[g[-1].recording] + g[-1].stop) for g in tiles]
+    indices = [rows_of_tiles(group, at, first, shape) for group, at, shape in zip(tiles, spans, shapes, strict=True)]
     each = [part for pair in indices for part in pair]
     flat = torch.from_numpy(np.concatenate(each)).to(way.device)  # a copy in each iteration would wait for the compute
     parts = iter(flat.split([len(part) for part in each]))
-    for rows in load(spans):
+    for rows, shape in zip(load(spans), shapes, strict=True):
         x = torch.cat((rows, rows.new_zeros(1, rows.shape[1]))).index_select(0, next(parts))
         yield stack(x.unflatten(0, shape), None).flatten(0, 1).index_select(0, next(parts))
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actors.contract import FRAME_SAMPLES
+from actors.contract import FRAME_SAMPLES, frame_count
 from actors.errors import NonFiniteAudio
 from actors.tiling.run_tiles import Load, Span, Way
 from actors.tiling.tiles import offsets
@@ -16,22 +16,23 @@ Fill = Callable[[int, int, np.ndarray], None]
 """Write rows [low, high) into an array float32 [high - low, width]."""
 
 
-def audio_rows(waves: Sequence[np.ndarray], frames: Sequence[int], way: Way) -> Load:
-    """Frames of waves float32 [T] laid end to end, each padded with zeros to whole frames: rows of FRAME_SAMPLES.
+def audio_rows(waves: Sequence[np.ndarray], order: Sequence[int], way: Way) -> Load:
+    """Frames of waves float32 [T] laid end to end in that order, each padded with zeros to whole frames: rows of
+    FRAME_SAMPLES.
 
     `Load` raises NonFiniteAudio at NaN or infinity: samples are looked at as they are copied, while a GPU computes.
     """
-    first = offsets(frames)
+    first = offsets([frame_count(len(waves[number])) for number in order])
 
     def fill(low: int, high: int, out: np.ndarray) -> None:
         flat, written = out.reshape(-1), 0
-        for index in range(bisect.bisect_right(first, low) - 1, len(waves)):
+        for index in range(bisect.bisect_right(first, low) - 1, len(order)):
             if first[index] >= high:
                 break
-            start = max(low, first[index])
-            piece = waves[index][(start - first[index]) * FRAME_SAMPLES : (high - first[index]) * FRAME_SAMPLES]
+            number, start = order[index], max(low, first[index])
+            piece = waves[number][(start - first[index]) * FRAME_SAMPLES : (high - first[index]) * FRAME_SAMPLES]
             if not np.isfinite(piece).all():
-                raise NonFiniteAudio(f"wave {index} holds NaN or infinity; every sample must be a finite number.")
+                raise NonFiniteAudio(f"wave {number} holds NaN or infinity; every sample must be a finite number.")
             at = (start - low) * FRAME_SAMPLES
             flat[written:at] = 0  # the end of the frame that the one before did not fill
             flat[at : at + len(piece)] = piece

@@ -88,18 +88,19 @@ def on_device(width: int, way: Way) -> Load:
 def encoded(weights: Encoder, way: Way) -> Tensor:
     """As `encode_waves`, from samples on the device on."""
     tiled = Tiled(weights.convolutions, weights.halo, way)
-    codes = encode_rows(weights, tiled, on_device(weights.row, way), FRAMES)
+    codes = encode_rows(weights, tiled, on_device(weights.row, way), [FRAMES[one] for one in tiled.order(FRAMES)])
     assert codes.dtype == torch.int16
     return codes
 
 
 def decoded(weights: Decoder, way: Way) -> Tensor:
     """As `decode_codes` for the decode pool, to int16 samples on the device."""
-    latents = latent_rows(weights, way, np.zeros((sum(FRAMES), 16), np.int16), FRAMES)
-    assert (latents.dtype, latents.device) == (way.dtype, CUDA)
     tiled = Tiled(weights.convolutions, weights.halo, way)
-    pieces = tiled.pieces(on_device(weights.row, way), FRAMES)
-    return joined(map(rounded, pieces), sum(FRAMES))
+    frames = [FRAMES[one] for one in tiled.order(FRAMES)]
+    latents = latent_rows(weights, way, np.zeros((sum(frames), 16), np.int16), frames)
+    assert (latents.dtype, latents.device) == (way.dtype, CUDA)
+    pieces = tiled.pieces(on_device(weights.row, way), frames)
+    return joined(map(rounded, pieces), sum(frames))
 
 
 def streamed_codes(weights: Encoder, way: Way) -> Tensor:

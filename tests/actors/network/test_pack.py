@@ -14,11 +14,12 @@ from actors.network.attention import band
 from actors.network.pack import SHORTEST, pack
 from actors.tiling.tiles import batches
 from tests.helpers.engine import CPU
-from tests.helpers.signals import noise
+from tests.helpers.signals import noise, random_codes
 from tests.helpers.trace import kernels_of
 
 SECONDS = (0.05, 5.5, 11.0)
-"""One of each length of a group, 128, 256 and 512 steps at 25 Hz, and one across a window of 10 s."""
+"""One of each length of a group, 128, 256 and 512 steps at 25 Hz, and one across a window of 10 s; the first runs in a
+shorter window of the convolutions."""
 
 
 @given(
@@ -58,7 +59,7 @@ def test_new_lengths_are_no_new_shapes(batching: Codec) -> None:
     """CUDA chooses kernels by shape: each new one costs time on the host, and may round in another way."""
     first = [noise(round(s * 24_000)) for s in SECONDS]
     codes = batching.encode(first)
-    known = kernels_of(lambda: batching.encode(first)) | kernels_of(lambda: batching.decode([codes[-1][:80]]))
+    known = kernels_of(lambda: batching.encode(first)) | kernels_of(lambda: batching.decode([codes[-1][:80], codes[0]]))
     assert len({one.split()[0] for one in known}) >= 4
     rng = np.random.default_rng(0)
     for count in (2, 1):
@@ -68,13 +69,16 @@ def test_new_lengths_are_no_new_shapes(batching: Codec) -> None:
         assert kernels_of(lambda lengths=lengths: batching.decode([codes[-1][:one] for one in lengths])) <= known
 
 
-def test_company_and_order_change_neither_codes_nor_kernels(batching: Codec) -> None:
-    waves = [noise(round(s * 24_000), seed) for seed, s in enumerate(SECONDS)]
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_company_and_order_change_neither_results_nor_kernels(batching: Codec, part: str) -> None:
+    call, items = getattr(batching, part), [noise(round(s * 24_000), seed) for seed, s in enumerate((*SECONDS, 0.5))]
+    if part == "decode":
+        items = [random_codes(len(one) // 8000 + 1, seed) for seed, one in enumerate(items)]
     results = []
-    together = kernels_of(lambda: results.extend(batching.encode(waves)))
-    alone = [kernels_of(lambda wave=wave: results.extend(batching.encode([wave]))) for wave in waves]
-    results += batching.encode(waves[::-1])[::-1]
+    together = kernels_of(lambda: results.extend(call(items)))
+    alone = [kernels_of(lambda item=item: results.extend(call([item]))) for item in items]
+    results += call(items[::-1])[::-1]
     assert set.union(*alone) == together
-    for first, second, third in zip(*batches(results, len(waves)), strict=True):
+    for first, second, third in zip(*batches(results, len(items)), strict=True):
         assert np.array_equal(first, second)
         assert np.array_equal(first, third)

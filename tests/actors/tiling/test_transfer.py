@@ -4,17 +4,29 @@ import numpy as np
 import pytest
 import torch
 
-from actors.contract import FRAME_SAMPLES, frame_count
+from actors.contract import FRAME_SAMPLES
+from actors.errors import NonFiniteAudio
 from actors.tiling.run_tiles import Way
 from actors.tiling.transfer import audio_rows
 from tests.helpers.signals import noise, padded
 
+ON_CPU = Way(torch.device("cpu"), torch.float32, 1, 1)
 
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 0, 1, 2]])
 @pytest.mark.parametrize("spans", [[(0, 7)], [(0, 1), (1, 2), (2, 7)], [(3, 5), (6, 7)]])
-def test_rows_are_the_padded_waves(monkeypatch: pytest.MonkeyPatch, spans: list[tuple[int, int]]) -> None:
+def test_rows_are_the_padded_waves(
+    monkeypatch: pytest.MonkeyPatch, spans: list[tuple[int, int]], order: list[int]
+) -> None:
     waves = [noise(samples, samples) for samples in (1, 0, 2 * FRAME_SAMPLES, 3 * FRAME_SAMPLES + 5, 0)]
-    expected = np.concatenate([padded(wave) for wave in waves]).reshape(-1, FRAME_SAMPLES)
-    load = audio_rows(waves, [frame_count(len(wave)) for wave in waves], Way(torch.device("cpu"), torch.float32, 1, 1))
+    expected = np.concatenate([padded(waves[number]) for number in order]).reshape(-1, FRAME_SAMPLES)
+    load = audio_rows(waves, order, ON_CPU)
     monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))  # buffers are used again
     for (low, high), rows in zip(spans, load(spans), strict=True):
         assert np.array_equal(rows.numpy(), expected[low:high])
+
+
+def test_a_wave_that_is_not_finite_is_named_by_its_number_in_the_call() -> None:
+    waves = [noise(5_000), noise(10), np.full(10, np.nan, np.float32)]
+    with pytest.raises(NonFiniteAudio, match="wave 2 holds NaN"):
+        list(audio_rows(waves, [1, 2, 0], ON_CPU)([(0, 5)]))
