@@ -173,7 +173,7 @@ def _named(name: str, error: RecordingError, stream: Guarded) -> RecordingError:
 @contextmanager
 def _source(stream: Guarded, mapped: bool, allow_truncated: bool, track: int | None) -> Iterator[Source]:
     """Recognise the format by its content, and check what needs no decoding."""
-    buffered = io.BufferedReader(stream, 1 << 18)  # decoders ask for a few kilobytes at a time
+    buffered = io.BufferedReader(stream)  # for headers; FFmpeg asks for READ_BYTES at a time
     if stream.size == 0 and stream.error is None:
         raise EmptyAudio("it has 0 bytes")
     wav = read_header(buffered, stream.size)

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.audio.mpeg import first_frame, parse
 from pipeline.audio.sphere import HEADER_BYTES, refuse_compressed
+from pipeline.audio.sphere import MAGIC as SPHERE
 from pipeline.audio.tracks import choose, decoder
 from pipeline.errors import EmptyAudio, NotAudio, TruncatedAudio, UnsupportedAudio
 
@@ -61,12 +62,15 @@ def open_compressed(stream: BinaryIO, block_values: int, track: int | None = Non
 
     Raises NotAudio, EmptyAudio, UnsupportedAudio, NoSuchTrack; while decoding TruncatedAudio where a decoder breaks.
     """
-    refuse_compressed(stream.read(HEADER_BYTES))
+    head = stream.read(8)
+    if head == SPHERE:
+        refuse_compressed(head + stream.read(HEADER_BYTES))
     stream.seek(0)
     try:
         container = av.open(
             stream,
             mode="r",
+            format="flac" if head[:4] == b"fLaC" else None,  # to try all of them takes longer than to decode a second
             metadata_errors="ignore",
             buffer_size=READ_BYTES,
             options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},
