@@ -34,8 +34,8 @@ _FLAC_FRAME_SAMPLES = 65_535
 _KINDS = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 """FFmpeg's formats of samples; planar ones end in p."""
 
-READ_BYTES = 1 << 18
-"""What FFmpeg asks a stream for at a time: each time is a call of Python."""
+READ_BYTES = 1 << 16
+"""What FFmpeg asks a stream for at a time: each time is a call of Python. More makes each opening slower."""
 
 log = logging.getLogger(__name__)
 
@@ -250,14 +250,18 @@ def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.
 
 
 def to_float(frame: av.AudioFrame) -> np.ndarray:
-    """A frame, planar or packed -> float32 [n, channels], C order. Integers become [-1, 1) as in soundfile."""
+    """A frame -> float32 [n, channels], Fortran order of planar ones. Integers become [-1, 1) as in soundfile.
+
+    One plane of float32 is not copied: the array keeps the frame.
+    """
     kind, channels = np.dtype(_KINDS[frame.format.name.removesuffix("p")]), frame.layout.nb_channels
-    in_a_plane = 1 if frame.format.is_planar else channels
-    wave = np.empty((frame.samples, channels), np.float32)
+    count = frame.samples * channels // len(frame.planes)
+    planes = [np.frombuffer(cast(Any, plane), kind, count) for plane in frame.planes]
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported as such
-        for number, plane in enumerate(frame.planes):
-            values = np.frombuffer(cast(Any, plane), kind, frame.samples * in_a_plane)
-            wave[:, number : number + in_a_plane] = values.reshape(-1, in_a_plane)
+        if len(planes) == 1:
+            wave = planes[0].reshape(-1, channels).astype(np.float32, copy=False)
+        else:
+            wave = np.stack(planes, dtype=np.float32, casting="same_kind").T
     if kind.kind == "u":
         wave -= np.float32(128)
     if kind.kind != "f":

@@ -54,7 +54,7 @@ def read(file: str | BinaryIO, name: str = "x", **limits: float | bool | None) -
     with opened as stream, open_audio(stream, name, **limits) as audio:  # type: ignore[arg-type]
         blocks = list(audio.blocks)
     assert all(block.dtype == np.float32 and 0 < block.size <= BLOCK_VALUES for block in blocks)
-    assert all(block.shape[1] == audio.channels and block.flags.c_contiguous for block in blocks)
+    assert all(block.shape[1] == audio.channels and block.flags.forc for block in blocks)
     return np.concatenate(blocks)
 
 
