@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -170,11 +170,12 @@ def _named(name: str, error: RecordingError, stream: Guarded) -> RecordingError:
     return unreadable
 
 
-def _source(stack: ExitStack, stream: Guarded, mapped: bool, allow_truncated: bool, track: int | None) -> Source:
+def _source(stack: ExitStack, guarded: Guarded, mapped: bool, allow_truncated: bool, track: int | None) -> Source:
     """Recognise the format by its content, and check what needs no decoding. `stack` closes what is opened."""
-    if stream.size == 0 and stream.error is None:
+    stream, size = cast(BinaryIO, guarded), guarded.size
+    if size == 0 and guarded.error is None:
         raise EmptyAudio("it has 0 bytes")
-    wav = read_header(stream, stream.size)
+    wav = read_header(stream, size)
     lacks = wav is not None and wav.promised is not None and wav.present < wav.promised and not allow_truncated
     why = f"its header promises {wav.promised} bytes of samples, it has {wav.present}" if wav and lacks else None
     if wav is not None and wav.kind:
@@ -185,10 +186,10 @@ def _source(stack: ExitStack, stream: Guarded, mapped: bool, allow_truncated: bo
     try:
         source = stack.enter_context(open_compressed(stream, BLOCK_VALUES, track))
         here = stream.tell()  # FFmpeg goes on from here
-        missing = None if wav else missing_end(stream, stream.size, source.container)
+        missing = None if wav else missing_end(stream, size, source.container)
         stream.seek(here)
     except (NotAudio, EmptyAudio, UnsupportedAudio) as error:
-        missing = missing_end(stream, stream.size, "")
+        missing = missing_end(stream, size, "")
         if missing is None:
             raise
         raise TruncatedAudio(f"{missing.why}, and nothing can be decoded") from error
