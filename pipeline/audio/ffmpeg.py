@@ -72,7 +72,7 @@ def open_compressed(stream: BinaryIO, block_values: int, track: int | None = Non
         container = av.open(
             stream,
             mode="r",
-            format="flac" if head[:4] == b"fLaC" else None,  # to try all of them takes longer than to decode a second
+            format="flac" if head[:4] == b"fLaC" else None,  # to try all takes 0.1 ms, half a second's decoding
             metadata_errors="ignore",
             buffer_size=READ_BYTES,
             options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"},

@@ -10,7 +10,7 @@ import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT_BYTES = 32 << 20
-"""Free at the end of the heap that a process keeps: of all arrays of a clip of a minute."""
+"""Free at the end of the heap that a process keeps: more than all arrays of a clip of half a minute take."""
 LARGE_BYTES = 8 << 20
 """A larger array is no part of the heap: it goes back to the kernel when it is freed."""
 
