@@ -37,7 +37,7 @@ from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import Spent, tell, timed
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
-from pipeline.read import read_chunks
+from pipeline.read import ROWS_OF_A_TABLE, read_chunks
 from pipeline.read_task import Held, Terms, read_task, this_place
 from pipeline.report import at_end
 from pipeline.run.bound import Census, Counts, refuse_excess, shaky
@@ -67,8 +67,6 @@ from pipeline.waves import decode_codes
 
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
-ROWS_OF_A_TABLE = 64
-"""A reader hands so many short rows at most to Ray at once."""
 MOST_AVOIDED = 50
 """Nodes that are named in each read task; where more fail to fetch, it is not their fault."""
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -110,7 +110,7 @@ def open_file(
     with ExitStack() as stack:
         stream = Guarded(file)
         try:
-            source = stack.enter_context(_source(stream, isinstance(file, io.FileIO), allow_truncated, track))
+            source = _source(stack, stream, isinstance(file, io.FileIO), allow_truncated, track)
             if source.rate not in RATES or not 0 < source.channels <= MAX_CHANNELS:
                 raise UnsupportedAudio(f"it has {source.rate} Hz and {source.channels} channels")
             source = kept(source, keep) if keep else source
@@ -170,38 +170,35 @@ def _named(name: str, error: RecordingError, stream: Guarded) -> RecordingError:
     return unreadable
 
 
-@contextmanager
-def _source(stream: Guarded, mapped: bool, allow_truncated: bool, track: int | None) -> Iterator[Source]:
-    """Recognise the format by its content, and check what needs no decoding."""
-    buffered = io.BufferedReader(stream, 1 << 18)  # decoders ask for a few kilobytes at a time
-    if stream.size == 0 and stream.error is None:
+def _source(stack: ExitStack, guarded: Guarded, mapped: bool, allow_truncated: bool, track: int | None) -> Source:
+    """Recognise the format by its content, and check what needs no decoding. `stack` closes what is opened."""
+    stream, size = cast(BinaryIO, guarded), guarded.size
+    if size == 0 and guarded.error is None:
         raise EmptyAudio("it has 0 bytes")
-    wav = read_header(buffered, stream.size)
+    wav = read_header(stream, size)
     lacks = wav is not None and wav.promised is not None and wav.present < wav.promised and not allow_truncated
     why = f"its header promises {wav.promised} bytes of samples, it has {wav.present}" if wav and lacks else None
     if wav is not None and wav.kind:
         if track not in (None, 1):
             raise NoSuchTrack(f"it has no audio track {track}, only 1 (WAV)")
-        yield replace(_wav_source(buffered, wav, mapped), missing=why)
-        return
-    with ExitStack() as stack:
-        buffered.seek(0)
-        try:
-            source = stack.enter_context(open_compressed(buffered, BLOCK_VALUES, track))
-            here = buffered.tell()  # FFmpeg goes on from here
-            missing = None if wav else missing_end(buffered, stream.size, source.container)
-            buffered.seek(here)
-        except (NotAudio, EmptyAudio, UnsupportedAudio) as error:
-            missing = missing_end(buffered, stream.size, "")
-            if missing is None:
-                raise
-            raise TruncatedAudio(f"{missing.why}, and nothing can be decoded") from error
-        if missing is not None and not allow_truncated:
-            if not missing.at_end:
-                raise TruncatedAudio(missing.why)
-            why = missing.why
-        sources = stack.enter_context(closing(_opened_anew(source, buffered, track)))
-        yield replace(source, blocks=lambda start: next(sources).blocks(start), missing=why)
+        return _wav_source(stream, wav, mapped, why)
+    stream.seek(0)
+    try:
+        source = stack.enter_context(open_compressed(stream, BLOCK_VALUES, track))
+        here = stream.tell()  # FFmpeg goes on from here
+        missing = None if wav else missing_end(stream, size, source.container)
+        stream.seek(here)
+    except (NotAudio, EmptyAudio, UnsupportedAudio) as error:
+        missing = missing_end(stream, size, "")
+        if missing is None:
+            raise
+        raise TruncatedAudio(f"{missing.why}, and nothing can be decoded") from error
+    if missing is not None and not allow_truncated:
+        if not missing.at_end:
+            raise TruncatedAudio(missing.why)
+        why = missing.why
+    sources = stack.enter_context(closing(_opened_anew(source, stream, track)))
+    return replace(source, blocks=lambda start: next(sources).blocks(start), missing=why)
 
 
 def _opened_anew(source: Source, stream: BinaryIO, track: int | None) -> Generator[Source, None, None]:
@@ -213,11 +210,11 @@ def _opened_anew(source: Source, stream: BinaryIO, track: int | None) -> Generat
             yield again
 
 
-def _wav_source(stream: BinaryIO, wav: Wav, mapped: bool) -> Source:
+def _wav_source(stream: BinaryIO, wav: Wav, mapped: bool, missing: str | None) -> Source:
     block_samples = max(1, BLOCK_VALUES // wav.channels)
 
     def blocks(start: int) -> tuple[int, Iterator[np.ndarray]]:
         start = min(start, wav.samples)
         return start, wav_blocks(stream, wav, start, block_samples, mapped)
 
-    return Source("wav", wav.rate, wav.channels, blocks, from_anywhere=True, samples=wav.samples)
+    return Source("wav", wav.rate, wav.channels, blocks, from_anywhere=True, samples=wav.samples, missing=missing)

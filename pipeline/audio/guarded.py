@@ -30,17 +30,25 @@ class Guarded(io.RawIOBase):
         self._position = max(0, offset + (0, self._position, self.size)[whence])
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
-        if self.error is not None:
-            return 0
+    def read(self, size: int = -1) -> bytes:
+        """`size` bytes (all that are left if it is negative), fewer only at the end."""
+        left = max(0, self.size - self._position)
+        wanted, data = left if size < 0 else min(size, left), b""
         try:
-            self._stream.seek(self._position)
-            data = self._stream.read(len(buffer))
+            while self.error is None and len(data) < wanted:
+                self._stream.seek(self._position)
+                more = self._stream.read(wanted - len(data))
+                if not more:
+                    break
+                data = data + more if data else more
+                self._position += len(more)
         except Exception as error:  # whatever a filesystem raises: its cause is reported by who looks at `error`
             self.error = error
-            return 0
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
         buffer[: len(data)] = data
-        self._position += len(data)
         return len(data)
 
     def fileno(self) -> int:

@@ -197,8 +197,8 @@ def mono(block: np.ndarray) -> np.ndarray:
     if channels == 1:
         return block[:, 0]
     if channels > SUMMED_IN_ORDER:
-        return np.mean(block, axis=1)
-    total = np.zeros(len(block), np.float32)  # np.mean begins with +0 too, which shows where all samples are -0
-    for channel in range(channels):
+        return np.mean(np.ascontiguousarray(block), axis=1)  # it sums in another order where channels lie apart
+    total = block[:, 0] + np.float32(0)  # np.mean begins with +0 too, which shows where all samples are -0
+    for channel in range(1, channels):
         total += block[:, channel]
     return np.divide(total, np.float32(channels), out=total)

@@ -4,8 +4,9 @@ Decoders hide it: they stop at the last whole packet and report success. What a 
 is found in a few reads, without decoding; only Ogg, small and with checksums, is read through.
 """
 
+import io
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from pipeline.audio import ends, sphere
 from pipeline.audio.mpeg import first_frame, missing_tail, xing_bytes
@@ -28,10 +29,16 @@ def missing_end(stream: BinaryIO, size: int, container: str) -> Missing | None:
     `container`: what FFmpeg took it for, "" if it took it for nothing.
     """
     head = _read(stream, 0, 12)
-    if head[:4] == b"OggS":
-        return _ogg(stream, size)
-    why = _cut(stream, size, container, head)
-    return None if why is None else Missing(why, at_end=True)
+    if head[:4] == b"fLaC":  # its frames have numbers
+        return None
+    buffered = io.BufferedReader(cast(io.RawIOBase, stream))  # what walks over a file reads a few bytes at a time
+    try:
+        if head[:4] == b"OggS":
+            return _ogg(buffered, size)
+        why = _cut(buffered, size, container, head)
+        return None if why is None else Missing(why, at_end=True)
+    finally:
+        buffered.detach()  # else `stream` would be closed with it
 
 
 def _cut(stream: BinaryIO, size: int, container: str, head: bytes) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import InputError
-from pipeline.read import Reading, read_chunks
+from pipeline.read import ROWS_OF_A_TABLE, Reading, read_chunks
 from pipeline.settings import Settings
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.plan import Plan, divide
@@ -33,9 +33,10 @@ def waves(planned: Plan) -> Iterator[tuple[str, np.ndarray]]:
     settings = Settings()
     how = Reading(settings.chunk.length_samples, 0, False, settings.input.max_recording_s)
     for task in planned.tasks:
-        for rows in read_chunks(task, how, planned.carried, {}):
-            if rows["audio"][0].is_valid:
-                yield rows["id"][0].as_py(), rows["audio"][0].values.to_numpy()
+        for rows in read_chunks(task, how, planned.carried, {}, most_rows=ROWS_OF_A_TABLE):
+            for id_, audio in zip(rows["id"].to_pylist(), rows["audio"], strict=True):
+                if audio.is_valid:
+                    yield id_, audio.values.to_numpy()
 
 
 def speech(location: str | None, seconds: float) -> np.ndarray:

@@ -2,5 +2,6 @@
 
 from pipeline.read.chunks import read_chunks
 from pipeline.read.reading import Reading
+from pipeline.read.tables import ROWS_OF_A_TABLE
 
-__all__ = ["Reading", "read_chunks"]
+__all__ = ["ROWS_OF_A_TABLE", "Reading", "read_chunks"]

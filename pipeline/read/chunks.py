@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 
+from pipeline.audio.heap import keep_freed
 from pipeline.read.reading import Reading
 from pipeline.read.source_file import SourceFile
 from pipeline.read.tables import tables
@@ -24,6 +25,7 @@ def read_chunks(
 
     Chunks in `partial`, by the recording's id, are committed already. `most_rows`: of a table, see `tables`.
     """
+    keep_freed()
     schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
     done = frozenset(task.done.to_pylist() if task.vad or EACH in (task.channel, *_channels(task)) else ())
     spoken = _stretches(task.done) if task.vad else None

@@ -21,5 +21,9 @@ class Reading:
     @property
     def rules(self) -> dict[str, Any]:
         """The arguments of `open_file`."""
-        chosen = {name: getattr(self, name) for name in ("allow_truncated", "max_recording_s", "track")}
-        return {**chosen, "beat": beat}
+        return {
+            "allow_truncated": self.allow_truncated,
+            "max_recording_s": self.max_recording_s,
+            "track": self.track,
+            "beat": beat,
+        }

@@ -9,6 +9,7 @@ from actors.pools.arrow import failure
 from pipeline.audio.chunk import Chunk
 from pipeline.audio.cut_views import Wanted, cut_views
 from pipeline.audio.decode import OpenFile, open_file
+from pipeline.audio.length import ANY
 from pipeline.audio.speech import stretches_of
 from pipeline.audio.views import Piece, View
 from pipeline.errors import (
@@ -128,6 +129,9 @@ class SourceFile:
                 yield self._failed(item, error)
 
     def _of_wanted_lengths(self, opened: OpenFile) -> OpenFile:
+        if self.how.wanted == ANY:
+            return opened
+
         def read(views: Sequence[View]) -> Iterator[Piece]:
             pieces, rate = opened.read(views), opened.rate
             return self.how.wanted.checked(

@@ -44,7 +44,7 @@ def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.File
     """The file system of `location` and the path in it. Opens nothing. Raises InputError if it is not a location."""
     scheme = check_scheme(location, schemes)
     if scheme == "file":
-        return pafs.LocalFileSystem(), local_path(location)
+        return _local(), local_path(location)
     environment = tuple(sorted(i for i in os.environ.items() if i[0].startswith(("AWS_", "GOOGLE_", "HF_"))))
     with opening_errors_as(location, InputError):
         if scheme in ("http", "https"):
@@ -120,6 +120,11 @@ def _hub_stamp(info: Mapping[str, Any]) -> Stamp:
 
 def _host(netloc: str) -> str:
     return netloc.rpartition("@")[2]
+
+
+@lru_cache(maxsize=1)
+def _local() -> pafs.FileSystem:
+    return pafs.LocalFileSystem()
 
 
 @lru_cache(maxsize=64)
