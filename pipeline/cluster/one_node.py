@@ -1,29 +1,57 @@
 """A local Ray without the processes that only clusters have work for: each takes 0.5 to 1.2 s of CPU at the start.
 
-Ray 2.60 has no switch for any of them, so its functions are replaced here by ones that start nothing. The end of the
+Ray 2.60 has no switch for any of them, so its functions are replaced here by ones that start nothing. The end of each
 context puts them back: a session on a cluster, later in the same process, is Ray's own.
 """
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
-from unittest import mock
 
 import ray
+from ray import _raylet
+from ray._private import ray_constants, services, utils
 from ray._private.node import Node
+
+from pipeline.cluster import idle_agent
 
 NO_WORK = ("start_monitor", "start_api_server", "start_log_monitor")
 """Of Ray's head node: what adds nodes, what answers the dashboard, what sends workers' output to the driver. The first
 finds no autoscaler; `ray.init` would wait for the second even with `include_dashboard=False`; the third has no reader
 with `log_to_driver=False`."""
+AGENT_PORTS = (
+    _raylet.METRICS_AGENT_PORT_NAME,
+    _raylet.METRICS_EXPORT_PORT_NAME,
+    _raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME,
+)
+"""That the raylet waits for. The agent of a Ray without `ray[default]` answers none of them, which it says by -1; with
+it, the metrics of a local run would be at a port that nobody knows."""
+NO_PORT = -1
 
 
 @contextlib.contextmanager
 def no_processes() -> Iterator[None]:
-    """Inside, `ray.init(address="local")` starts nothing of NO_WORK."""
-    with contextlib.ExitStack() as held:
-        for name in NO_WORK:
-            held.enter_context(mock.patch.object(Node, name, _nothing))
+    """Inside, `ray.init(address="local")` starts nothing of NO_WORK, and no dashboard agent."""
+    start_raylet, command = Node.start_raylet, services._build_python_executable_command_memory_profileable
+
+    def without_agent(node: Node, *given: Any) -> None:
+        for name in AGENT_PORTS:
+            _raylet.persist_port(node.get_session_dir_path(), node.node_id, name, NO_PORT)
+        start_raylet(node, *given)
+
+    def idle(component: str, *given: Any, **named: Any) -> list[str]:
+        if component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT:
+            return [sys.executable, "-S", idle_agent.__file__]
+        return command(component, *given, **named)
+
+    replaced = ((Node, name, _nothing) for name in NO_WORK)
+    with _in_place(
+        *replaced,
+        (Node, "start_raylet", without_agent),
+        (services, command.__name__, idle),
+        (utils, "get_dashboard_dependency_error", lambda: None),  # it imports what the agent would need: 0.2 s
+    ):
         yield
 
 
@@ -35,15 +63,22 @@ def no_actors() -> Iterator[None]:
     from ray.data._internal.cluster_autoscaler import rate_based_cluster_autoscaler
     from ray.data._internal.execution.operators import actor_pool_map_operator
 
-    replaced: tuple[tuple[Any, str, Any], ...] = (
+    with _in_place(
         (stats, "get_or_create_stats_actor", Nobody),
         (rate_based_cluster_autoscaler, "DefaultAutoscalingCoordinator", WholeNode),
         (actor_pool_map_operator, "get_or_create_actor_location_tracker", Nobody),
         (actor_pool_map_operator, "get_actor_locations", _all_here),
-    )
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _in_place(*replaced: tuple[Any, str, Any]) -> Iterator[None]:
+    """Inside, what each owner holds by a name is something else."""
     with contextlib.ExitStack() as held:
-        for module, name, instead in replaced:
-            held.enter_context(mock.patch.object(module, name, instead))
+        for owner, name, instead in replaced:
+            held.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, instead)
         yield
 
 

@@ -69,6 +69,7 @@ def _start_local() -> None:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            _system_config={"prestart_worker_first_driver": False},  # ray.init would wait for a worker on each CPU
         )
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
@@ -30,6 +29,7 @@ from pipeline.storage.text import id_hashes
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow.dataset
 
     from pipeline.loading import Sound
     from pipeline.run.listening import Listening
@@ -217,11 +217,13 @@ class Run:
         segment = Segment(source, found.start_s, found.end_s, found.channel, column)
         return listen(id_, found.duration_s, segment, found.open_wave)
 
-    def dataset(self) -> ds.Dataset:
+    def dataset(self) -> "pyarrow.dataset.Dataset":
         """RUN/codes as a pyarrow dataset, for runs that are too large for one table. Its rows are not validated."""
+        import pyarrow.dataset  # here, for it imports pandas
+
         empty = [part_schema(self.fs, part, CODES_SCHEMA).empty_table() for part in self._parts]
         schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
-        return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
+        return pyarrow.dataset.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
 
     def torch_dataset(
         self,
