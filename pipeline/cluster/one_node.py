@@ -10,20 +10,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
-from ray import _raylet
 from ray._private import ray_constants, services, utils
 from ray._private.node import Node
 
 from pipeline.cluster import idle_agent
 
+_RAYLET: Any = ray._raylet  # its stub lacks what is used here
 NO_WORK = ("start_monitor", "start_api_server", "start_log_monitor")
 """Of Ray's head node: what adds nodes, what answers the dashboard, what sends workers' output to the driver. The first
 finds no autoscaler; `ray.init` would wait for the second even with `include_dashboard=False`; the third has no reader
 with `log_to_driver=False`."""
 AGENT_PORTS = (
-    _raylet.METRICS_AGENT_PORT_NAME,
-    _raylet.METRICS_EXPORT_PORT_NAME,
-    _raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME,
+    _RAYLET.METRICS_AGENT_PORT_NAME,
+    _RAYLET.METRICS_EXPORT_PORT_NAME,
+    _RAYLET.DASHBOARD_AGENT_LISTEN_PORT_NAME,
 )
 """That the raylet waits for. The agent of a Ray without `ray[default]` answers none of them, which it says by -1; with
 it, the metrics of a local run would be at a port that nobody knows."""
@@ -37,7 +37,7 @@ def no_processes() -> Iterator[None]:
 
     def without_agent(node: Node, *given: Any) -> None:
         for name in AGENT_PORTS:
-            _raylet.persist_port(node.get_session_dir_path(), node.node_id, name, NO_PORT)
+            _RAYLET.persist_port(node.get_session_dir_path(), node.node_id, name, NO_PORT)
         start_raylet(node, *given)
 
     def idle(component: str, *given: Any, **named: Any) -> list[str]:
