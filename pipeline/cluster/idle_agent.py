@@ -1,4 +1,4 @@
-"""Run by the raylet of a local Ray in place of its dashboard agent: does nothing, and ends when the raylet has."""
+"""Run by the raylet of a local Ray in place of an agent of its own: does nothing, and ends when the raylet has."""
 
 import os
 import time
