@@ -8,17 +8,13 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import ray.data
-from ray.data.block import BlockMetadata
-from ray.data.datasource import Datasource
-from ray.data.datasource import ReadTask as RayReadTask
 
 from actors.checkpoint import find_model
 from actors.contract import SAMPLE_RATE
@@ -34,16 +30,17 @@ from pipeline.cluster.load import load_codec
 from pipeline.cluster.meter import Meter
 from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
-from pipeline.cluster.spent import Spent, tell, timed
+from pipeline.cluster.spent import timed
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
-from pipeline.read_task import Held, Terms, read_task, this_place
+from pipeline.read_task import Terms, read_task
 from pipeline.report import at_end
-from pipeline.run.bound import Census, Counts, refuse_excess, shaky
+from pipeline.run.bound import Census, refuse_excess, shaky
 from pipeline.run.command_line import command_line
 from pipeline.run.committed import NOTHING, Done, committed, lasting
 from pipeline.run.drop import drop, drop_skipped
+from pipeline.run.held import Held
 from pipeline.run.join_waves import join_long_waves
 from pipeline.run.layout import FAILURES, WAVES
 from pipeline.run.lock import locked
@@ -53,17 +50,20 @@ from pipeline.run.run_json import read_run_file, save
 from pipeline.run.settle import settle
 from pipeline.run.sweep import sweep
 from pipeline.run.totals import checksums, count
-from pipeline.run.write import write_failures, write_in_parts, write_parts_and_shards
+from pipeline.run.write import gathered, write_failures, write_in_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
-from pipeline.sources.plan import Plan, ReadTask, divide, remaining, unread
+from pipeline.sources.plan import Plan, divide, remaining, unread
 from pipeline.sources.probe import probes
 from pipeline.sources.shard import fingerprint, of_shard, parse_shard
-from pipeline.waves import decode_codes
+from pipeline.tell import tell_finished
+
+if TYPE_CHECKING:
+    import ray.data
 
 AUDIT_ROUNDS = 2
 """How often what is missing at the end is read again."""
@@ -256,8 +256,12 @@ def graph(
     partial: dict[str, frozenset[int]],
     kept: Mapping[str, Kept],
     avoid: frozenset[str],
-) -> ray.data.Dataset:
+) -> "ray.data.Dataset":
     """The stages. Blocks are Arrow tables; a call of a pool gets one block, about `block_bytes` of audio."""
+    import ray.data  # here, for `session` imports it while Ray starts
+
+    from pipeline.recordings import Recordings
+
     resources, pools = job.resources, job.resources.pools
     rules = {"how": job.reading, "carried": planned.carried, "partial": partial}
     read = functools.partial(read_chunks, **rules, most_rows=ROWS_OF_A_TABLE)
@@ -282,7 +286,7 @@ def graph(
             "attempts": attempts,
             "stall_s": stall_s,
             "keep_context": reconstruct,
-            "report": functools.partial(_report, meter, census, "encode"),
+            "report": functools.partial(tell_finished, meter, census, "encode"),
         },
         batch_format="pyarrow",
         **pools["encode"].arguments(),
@@ -294,7 +298,7 @@ def graph(
                 "load": functools.partial(load_codec, job.codec("decode")),
                 "attempts": attempts,
                 "stall_s": stall_s,
-                "report": functools.partial(_report, meter, census, "decode"),
+                "report": functools.partial(tell_finished, meter, census, "decode"),
             },
             batch_format="pyarrow",
             **pools["decode"].arguments(),
@@ -326,11 +330,6 @@ def graph(
     )
 
 
-def gathered(rows: pa.Table) -> pa.Table:
-    """The rows as they are."""
-    return rows
-
-
 def elsewhere(nodes: frozenset[str]) -> dict[str, Any]:
     """Arguments of a read that never runs on `nodes`; none where the cluster has no others.
 
@@ -342,39 +341,10 @@ def elsewhere(nodes: frozenset[str]) -> dict[str, Any]:
     return {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(nodes))})"}}
 
 
-class Recordings(Datasource):
-    """Planned read tasks as a Ray data source. Ray asks for the tasks several times: nothing is computed here."""
-
-    def __init__(self, tasks: list[ReadTask], read: Callable[[int, ReadTask], Iterator[pa.Table]]) -> None:
-        super().__init__()
-        self.tasks = tasks
-        self.read = read
-
-    def get_read_tasks(
-        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
-    ) -> list[RayReadTask]:
-        """One Ray read task a planned task."""
-        return [
-            RayReadTask(functools.partial(self.read, number, task), BlockMetadata(None, task.bytes, None, None))
-            for number, task in enumerate(self.tasks)
-        ]
-
-    def estimate_inmemory_data_size(self) -> int | None:
-        """Bytes of the inputs."""
-        return sum(task.bytes for task in self.tasks)
-
-
-def _report(meter: Kept, census: Kept, stage: str, rows: pa.Table, busy_s: float) -> None:
-    """Tell census and meter what a pool has finished."""
-    counts, spent = Counts(), Spent()
-    counts.see(rows, stage)
-    census.tell("add", this_place(stage), counts)
-    spent.see(rows, stage, busy_s)
-    tell(meter, stage, spent)
-
-
 def make_waves(job: Job, out: str) -> list[str]:
     """Decode the codes of recordings that have no WAV; returns a sentence where that fails."""
+    from pipeline.waves import decode_codes  # here, for it imports ray.data
+
     run = open_run(out)
     ids = without_wave(job.fs, f"{job.run}/{WAVES}", pc.unique(run.index["id"]).to_pylist(), job.waves)
     failures = decode_codes(run, ids, job.fs, f"{job.run}/{WAVES}", job.decoding, job.waves).failures if ids else []

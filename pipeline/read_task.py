@@ -1,7 +1,6 @@
 """One read task in a worker: what must be so before it reads, and what the driver hears of it."""
 
 import functools
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from actors.watchdog import limited
 from pipeline.audio.resample import seconds_resampling
 from pipeline.cluster.keeper import Kept, RemoteLedger
 from pipeline.cluster.load import refuse_other_packages
-from pipeline.cluster.spent import Spent, tell
+from pipeline.cluster.spent import Spent, tell, this_node
 from pipeline.run.bound import Counts, Place
 from pipeline.sources.isolation import isolated
 from pipeline.sources.probe import Probes, refuse_blind_node
@@ -27,21 +26,6 @@ Read = Callable[..., Iterator[pa.Table]]
 """(the task, find=how its recordings are found) -> their rows."""
 
 
-class Held:
-    """What read tasks held that are not `listed`, as their readers tell at their end; lives in an actor of its own."""
-
-    def __init__(self) -> None:
-        self.ids: dict[int, pa.Array] = {}
-
-    def set(self, number: int, ids: pa.Array) -> None:
-        """Called by a reader: the task's number, and every id that it came across (text of Arrow: half of Python's)."""
-        self.ids[number] = ids
-
-    def get(self) -> dict[int, pa.Array]:
-        """Called by the driver."""
-        return self.ids
-
-
 @dataclass(frozen=True)
 class Terms:
     """What holds for every read task of a graph."""
@@ -49,7 +33,7 @@ class Terms:
     packages: Mapping[str, str | None]  # versions that a node must have
     attempts: RemoteLedger
     stall_s: float
-    containers: Kept  # a `Held`; not told where all tasks are `listed`
+    containers: Kept  # a `run.held.Held`; not told where all tasks are `listed`
     probes: Probes
     census: Kept  # a `run.bound.Census`
     meter: Kept  # a `cluster.meter.Meter`
@@ -100,15 +84,10 @@ class Teller:
             rows = pa.concat_tables(self.rows)
             counts.see(rows, "read")
             spent.see(rows, "read", self.busy_s)
-        self.terms.census.tell("add", this_place("read"), counts)
+        node, node_id = this_node()
+        self.terms.census.tell("add", Place(node, "read", node_id), counts)
         tell(self.terms.meter, "read", spent)
         self.rows, self.busy_s, self.resampled_s = [], 0.0, resampled_s
-
-
-def this_place(stage: str) -> Place:
-    """This worker's node, by a name that two nodes of one machine do not share, and `stage`."""
-    node_id = ray.get_runtime_context().get_node_id()
-    return Place(f"{platform.node()} ({node_id[:8]})", stage, node_id)
 
 
 def watched(rows: Iterator[pa.Table], terms: Terms) -> Iterator[tuple[pa.Table, float]]:

@@ -36,17 +36,21 @@ def local_ray() -> Iterator[None]:
     """A Ray of 2 CPUs that every end-to-end test of a worker shares; nothing of it is left behind."""
     import ray
 
+    from pipeline.cluster.one_node import no_actors, no_processes
+
     with tempfile.TemporaryDirectory(prefix="vx", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=400 * 2**20,
-            _temp_dir=folder,
-        )
-        yield
+        with no_processes():
+            ray.init(
+                address="local",
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=400 * 2**20,
+                _temp_dir=folder,
+            )
+        with no_actors():
+            yield
         ray.shutdown()
 
 

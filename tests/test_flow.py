@@ -1,11 +1,13 @@
 """The main job end to end, on a real local Ray with a small random checkpoint."""
 
+import contextlib
 import json
 import os
 import shutil
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -66,6 +68,22 @@ def run(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: 
 def test_the_driver_keeps_nothing_of_blocks_that_are_done(run: Run) -> None:
     assert len(Kept.statistics) >= 4  # read, encode, decode, write
     assert not any(Kept.statistics.values())
+
+
+def test_a_local_ray_runs_nothing_that_only_clusters_need(run: Run) -> None:
+    assert ray.util.list_named_actors(all_namespaces=True) == []  # Ray Data's have names
+    folder = Path(ray._private.worker._global_node.get_session_dir_path()).parent
+    scripts = {Path(word).name for command in commands(str(folder)) for word in command[:3] if word.endswith(".py")}
+    assert "idle_agent.py" in scripts  # it lives as long as the raylet
+    assert not scripts & {"agent.py", "dashboard.py", "log_monitor.py", "monitor.py"}
+
+
+def commands(word: str) -> Iterator[list[str]]:
+    """The words of every live process' command in which `word` is."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if word in (command := file.read_text(errors="replace")):
+                yield command.split("\0")
 
 
 def same_codes(one: Run, other: Run) -> bool:

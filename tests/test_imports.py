@@ -120,6 +120,8 @@ MAY_IMPORT = {
         *LEAVES,
         *("actors.watchdog", "pipeline.audio", "pipeline.cluster", "pipeline.run", "pipeline.sources"),
     },
+    "pipeline.recordings": {"pipeline.sources"},
+    "pipeline.tell": {"pipeline.cluster", "pipeline.run"},
 }
 """Of each room, which others it may import. Those that compose (flow and what stands on it) may import any below."""
 COMPOSERS = (
@@ -127,7 +129,8 @@ COMPOSERS = (
     "pipeline.__main__",
 )
 RAY = (
-    *("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.waves"),
+    *("pipeline.agreement", "pipeline.flow", "pipeline.read_task", "pipeline.reconstruct", "pipeline.recordings"),
+    *("pipeline.tell", "pipeline.waves"),
     *("pipeline.bench", "pipeline.cluster", "pipeline.doctor"),
 )
 MAX_FLOORS = 8

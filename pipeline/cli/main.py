@@ -5,6 +5,7 @@ could be tokenized, or check or doctor found problems; 2 a user's mistake, one m
 stopped by Ctrl-C.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -292,3 +293,5 @@ def main() -> None:
         if stop.code == INTERRUPTED:  # typer's exit code for Ctrl-C
             print("voxmill: stopped; committed parts are kept, the same command continues from there", file=sys.stderr)
         raise
+    finally:
+        gc.freeze()  # else Python looks through all objects once more before it ends: 0.3 s

@@ -5,8 +5,6 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ray.data import ActorPoolStrategy
-
 from pipeline.errors import DeviceError
 from pipeline.settings import Pool, Settings
 
@@ -78,6 +76,8 @@ class PoolPlan:
 
         Ray 2.60 deprecates `max_task_retries` here but has no other place for it; `data_context` keeps that quiet.
         """
+        from ray.data import ActorPoolStrategy  # here, for `session` imports it while Ray starts
+
         calls = GPU_CALLS if self.gpus else 1
         return {
             "compute": ActorPoolStrategy(

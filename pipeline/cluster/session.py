@@ -2,21 +2,21 @@
 
 import contextlib
 import dataclasses
+import importlib
 import logging
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import ray
-from ray.data import DataContext
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.util.annotations import RayDeprecationWarning
 
 from pipeline import errors
 from pipeline.cluster.connect import clean_start, join
 from pipeline.cluster.nodes import same_everywhere
+from pipeline.cluster.one_node import no_actors, no_processes
 from pipeline.cluster.resources import local_cpus
 from pipeline.errors import DeviceError, VoxmillError
 from pipeline.settings import Settings
@@ -40,40 +40,46 @@ def session(settings: Settings) -> Iterator[None]:
         if not local:
             raise DeviceError(f"device {settings.device!r} picks a GPU of this machine; on a cluster use 'cuda'.")
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.device.removeprefix("cuda:")
-    _start_local() if local else join(settings.ray_address)
+    with _import_beside("ray.data"):
+        _start_local() if local else join(settings.ray_address)
     try:
         if not local:
             same_everywhere()
-        yield
+        with no_actors() if local else contextlib.nullcontext():
+            yield
     finally:
         ray.shutdown()
 
 
+@contextlib.contextmanager
+def _import_beside(module: str) -> Iterator[None]:
+    """Inside, `module` is imported by a thread: the processes of Ray take longer to start than its half second."""
+    thread = threading.Thread(target=importlib.import_module, args=(module,))
+    thread.start()
+    yield
+    thread.join()
+
+
 def _start_local() -> None:
     """Start a local Ray, which ends with this process."""
-    with clean_start():
+    with clean_start(), no_processes():
         ray.init(
             address="local",
             num_cpus=local_cpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            _system_config={"prestart_worker_first_driver": False},  # ray.init would wait for a worker on each CPU
         )
-
-
-class ForgetBlocks(ExecutionCallback):
-    """Ray 2.60 keeps 10 kB of statistics of every block for `Dataset.stats`, which nobody asks for: 12 GB for a million
-    hours."""
-
-    def on_execution_step(self, executor: Any) -> None:
-        """Called by the driver's thread that schedules."""
-        for operator in executor._topology:
-            getattr(operator, "_output_blocks_stats", []).clear()
 
 
 @contextlib.contextmanager
 def data_context(block_bytes: int) -> Iterator[None]:
     """Inside, datasets use blocks of `block_bytes`, and Ray shows no progress bars of its own."""
+    from ray.data import DataContext  # here, for `session` imports it while Ray starts
+
+    from pipeline.cluster.forget_blocks import ForgetBlocks
+
     context = DataContext.get_current()
     mine = {
         "target_max_block_size": block_bytes,

@@ -1,6 +1,7 @@
 """What a worker's calls took, and what came of them: measured in the worker, told to the run's `Meter`."""
 
 import os
+import platform
 import resource
 import sys
 import time
@@ -73,6 +74,12 @@ def tell(meter: Kept, stage: str, spent: Spent) -> None:
     """Tell the meter what this process spent on `stage`; does not wait."""
     spent.peak_memory_mb, spent.peak_device_mb = _peak_memory_mb(), _peak_device_mb()
     meter.tell("add", Worker(stage, ray.get_runtime_context().get_node_id(), os.getpid()), spent)
+
+
+def this_node() -> tuple[str, str]:
+    """This worker's node: a name for people, which two nodes of one machine do not share, and Ray's."""
+    node_id = ray.get_runtime_context().get_node_id()
+    return f"{platform.node()} ({node_id[:8]})", node_id
 
 
 def timed(

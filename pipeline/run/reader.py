@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
@@ -30,6 +29,7 @@ from pipeline.storage.text import id_hashes
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow.dataset
 
     from pipeline.loading import Sound
     from pipeline.run.listening import Listening
@@ -215,12 +215,14 @@ class Run:
         segment = Segment(source, found.start_s, found.end_s, found.channel, column)
         return listen(id_, found.duration_s, segment, found.open_wave)
 
-    def dataset(self) -> ds.Dataset:
+    def dataset(self) -> "pyarrow.dataset.Dataset":
         """RUN/codes as a pyarrow dataset, for runs that are too large for one table. Its rows are not validated."""
+        import pyarrow.dataset  # here, for it imports pandas
+
         schemas = on_store(self.fs, functools.partial(part_schema, self.fs, schema=CODES_SCHEMA), self._parts)
         empty = [one.empty_table() for one in schemas]
         schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
-        return ds.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
+        return pyarrow.dataset.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
 
     def torch_dataset(
         self,

@@ -10,7 +10,7 @@ from pipeline.storage.text import id_hashes
 
 PLACED = pa.schema([("id", pa.large_string()), ("chunk", pa.int32()), *((name, pa.int32()) for name in PLACE)])
 
-MARK = pa.scalar("@ch", pa.large_string())
+MARK = "@ch"
 
 
 def files_done(coded: list[PartKeys], failed: list[PartKeys], partial: list[str]) -> pa.ChunkedArray:
@@ -33,7 +33,8 @@ def whole_files(coded: pa.Table, failed: pa.Table) -> pa.ChunkedArray:
     rows = pa.concat_tables([rows.filter(rows["stretches"].is_null()), spoken])
     rows = rows.filter(pc.greater(rows["channel"], EACH))
     files = file_ids(rows["id"])
-    apart = pc.equal(pc.binary_join_element_wise(files, rows["channel"].cast(pa.large_string()), MARK), rows["id"])
+    mark = pa.scalar(MARK, pa.large_string())
+    apart = pc.equal(pc.binary_join_element_wise(files, rows["channel"].cast(pa.large_string()), mark), rows["id"])
     rows = rows.append_column("file", files).filter(apart)
     found, ids = _by(rows, "file", [("channel", "count_distinct"), ("channel", "max"), ("source_channels", "max")])
     expected = pc.max_element_wise(found["channel_max"], found["source_channels_max"])
