@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from actors.config import DecoderConfig
 from actors.contract import FRAME_SAMPLES
 from actors.network.attention import Past
-from actors.network.layers import Conv, Size, conv, linear
+from actors.network.layers import Conv, Size, conv
 from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
 from actors.network.quantizer import Dequantizer, dequantizer
-from actors.network.rows import Rows, rms_norm
+from actors.network.rows import Rows, linear, rms_norm
 from actors.network.transformer import Transformer, decoder_transformer
 from actors.network.upsampling import Convolutions, convolutions
 from actors.network.weights import Weights
@@ -30,16 +29,12 @@ class Decoder:
 
     dequantize: Dequantizer
     first: Conv
-    into: tuple[Tensor, Tensor]
+    into: Rows
     transformer: Transformer
     norm: Rows
-    out_of: tuple[Tensor, Tensor]
+    out_of: Rows
+    row: int  # width of one frame of latents, the input of the convolutions
     convolutions: Convolutions
-
-    @property
-    def row(self) -> int:
-        """Width of one frame of latents, the input of the convolutions."""
-        return self.out_of[0].shape[0]
 
     @property
     def halo(self) -> int:
@@ -49,26 +44,23 @@ class Decoder:
     def latents(self, codes: Tensor) -> Tensor:
         """Codes of whole recordings int [B, F, K] -> latents [B, F, D]."""
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
-        return self._last(self.transformer(self._into(self.first(x))))
+        return self._last(self.transformer(self.into(self.first(x))))
 
     def packed(self, codes: Tensor, where: Pack) -> Tensor:
         """The same of all recordings of a pack: codes [rows, K], any in the padding -> latents [rows, D]."""
         x = in_blocks(self.dequantize, where.block, codes)
         x[where.blank] = 0  # what the convolution sees before a recording
         seen = self.first.seen(where.first, where.blank)
-        x = in_blocks(lambda rows: self._into(self.first.packed(x, rows)), where.block, seen)
+        x = in_blocks(lambda rows: self.into(self.first.packed(x, rows)), where.block, seen)
         return in_blocks(self._last, where.block, self.transformer.packed(x, where.attention, where.block))
 
     def resume(self, codes: Tensor, carried: Carried, pasts: list[Past | None], position: int) -> Tensor:
         """The next codes int [B, F, K] of streams, from frame `position` on -> latents [B, F, D]."""
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
-        return self._last(self.transformer.resume(self._into(self.first(x, carried)), pasts, position))
-
-    def _into(self, x: Tensor) -> Tensor:
-        return F.linear(x, *self.into)
+        return self._last(self.transformer.resume(self.into(self.first(x, carried)), pasts, position))
 
     def _last(self, x: Tensor) -> Tensor:
-        return F.linear(self.norm(x), *self.out_of)
+        return self.out_of(self.norm(x))
 
 
 def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
@@ -76,11 +68,12 @@ def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
     transformer, size = weights.at("pre_transformer"), config.hidden_size
     return Decoder(
         dequantizer(weights.at("quantizer"), config),
-        conv(weights.at("pre_conv.conv"), Size(config.codebook_dim, config.latent_dim, 3)),
+        conv(weights.at("pre_conv.conv"), Size(config.codebook_dim, config.latent_dim, 3), as_product=True),
         linear(transformer.at("input_proj"), config.latent_dim, size),
         decoder_transformer(transformer, config),
         rms_norm(transformer.at("norm"), size, config.rms_norm_eps),
         linear(transformer.at("output_proj"), size, config.latent_dim),
+        config.latent_dim,
         convolutions(weights, config),
     )
 

@@ -77,7 +77,7 @@ def encoder(weights: Weights, config: EncoderConfig, window: int | None) -> Enco
     return Encoder(
         convolutions(weights.at("encoder.layers"), config),
         mimi_transformer(weights.at("encoder_transformer"), config, window),
-        conv(weights.in_fp32().at("downsample.conv"), down, bias=False),
+        conv(weights.in_fp32().at("downsample.conv"), down, bias=False, as_product=True),
         quantizer(weights.at("quantizer"), config, NUM_CODEBOOKS),
     )
 

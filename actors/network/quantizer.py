@@ -9,6 +9,7 @@ from torch import Tensor
 
 from actors.config import DecoderConfig, EncoderConfig
 from actors.device import exact
+from actors.network.rows import Rows, product
 from actors.network.weights import Weights
 
 EPSILON = 1e-5
@@ -24,16 +25,16 @@ def codebook(total: Tensor, usage: Tensor) -> Tensor:
 class Residual:
     """One chain of codebooks: each quantizes the residual of the ones before it."""
 
-    project: Tensor | None  # [codebook dimension, latent dimension]
+    project: Rows | None  # latents to the codebooks' dimension
     entries: list[Tensor]  # each [size, codebook dimension]
-    squares: list[Tensor]  # each [size], |entry|^2
+    distances: list[Rows]  # each to [size]: |entry|^2 - 2 x entry; |x|^2 is constant within a row
 
     def nearest(self, latents: Tensor) -> list[Tensor]:
         """latents fp32 [N, D] -> for each codebook the index int64 [N] of its nearest entry (the first of equals)."""
-        rest = latents if self.project is None else F.linear(latents, self.project)
+        rest = latents if self.project is None else self.project(latents)
         codes = []
-        for entries, squares in zip(self.entries, self.squares, strict=True):
-            index = torch.addmm(squares, rest, entries.T, alpha=-2).argmin(1)  # |x|^2 is constant within a row
+        for entries, distances in zip(self.entries, self.distances, strict=True):
+            index = distances(rest).argmin(1)
             rest = rest - entries[index]
             codes.append(index)
         return codes
@@ -67,8 +68,9 @@ def _chain(weights: Weights, config: EncoderConfig, count: int) -> Residual:
         entries.append(entry.to(weights.device))
     project = None
     if width != config.hidden_size:  # else upstream has no projection
-        project = weights.at("input_proj").read("weight", width, config.hidden_size, 1)[..., 0].to(weights.device)
-    return Residual(project, entries, [entry.square().sum(1) for entry in entries])
+        weight = weights.at("input_proj").read("weight", width, config.hidden_size, 1)[..., 0]
+        project = product(weight.to(weights.device))
+    return Residual(project, entries, [product(-2 * entry, entry.square().sum(1)) for entry in entries])
 
 
 @dataclass(frozen=True)

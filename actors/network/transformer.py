@@ -6,13 +6,12 @@ Both of the codec's transformers: Mimi's (layer norm, GELU) and the decoder's (R
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from actors.config import DecoderConfig, EncoderConfig
 from actors.network.attention import SEGMENT, Past, attend, rotary, rotate
 from actors.network.pack import Attention, in_blocks
-from actors.network.rows import Rows, gated_silu_mlp, gelu_mlp, layer_norm, rms_norm
+from actors.network.rows import Rows, gated_silu_mlp, gelu_mlp, layer_norm, linear, product, rms_norm
 from actors.network.weights import Weights
 
 Angles = tuple[Tensor, Tensor]
@@ -21,11 +20,11 @@ Angles = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one layer; `qkv` [3 * heads * head, D] holds the three projections stacked."""
+    """Weights of one layer; `qkv` gives the three projections one after the other."""
 
     norm: Rows
-    qkv: Tensor
-    out: Tensor
+    qkv: Rows
+    out: Rows
     scale: Tensor
     mlp_norm: Rows
     mlp: Rows
@@ -34,13 +33,13 @@ class Layer:
     def heads(self, x: Tensor, angles: Angles) -> Tensor:
         """x [..., S, D] -> query, key, both rotated, and value [..., S, 3, heads, head]."""
         cosine, sine = angles
-        qkv = F.linear(self.norm(x), self.qkv).unflatten(-1, (3, -1, cosine.shape[1]))
+        qkv = self.qkv(self.norm(x)).unflatten(-1, (3, -1, cosine.shape[1]))
         rotate(qkv[..., :2, :, :], cosine[:, None, None], sine[:, None, None])
         return qkv
 
     def rest(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows attention; x and attended [..., S, D]."""
-        x = torch.addcmul(x, F.linear(attended, self.out), self.scale)
+        x = torch.addcmul(x, self.out(attended), self.scale)
         return torch.addcmul(x, self.mlp(self.mlp_norm(x)), self.mlp_scale)
 
     def __call__(self, x: Tensor, angles: Angles, window: int | None, past: Past | None) -> tuple[Tensor, Past]:
@@ -126,8 +125,8 @@ def _layer(weights: Weights, config: EncoderConfig | DecoderConfig, norm: Rows, 
     qkv = torch.cat([attention.at(name).read("weight", inner, size) for name in ("q_proj", "k_proj", "v_proj")])
     return Layer(
         norm,
-        weights.placed(qkv),
-        attention.at("o_proj").get("weight", size, inner),
+        product(weights.placed(qkv)),
+        linear(attention.at("o_proj"), inner, size, bias=False),
         weights.at("self_attn_layer_scale").get("scale", size),
         mlp_norm,
         mlp,

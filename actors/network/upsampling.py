@@ -8,7 +8,8 @@ from torch import Tensor
 
 from actors.config import DecoderConfig
 from actors.network.activations import Snake, snake
-from actors.network.layers import Conv, Size, UpConv, conv, linear, up_conv
+from actors.network.layers import Conv, Size, UpConv, conv, up_conv
+from actors.network.rows import Rows, linear
 from actors.network.weights import Weights
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach
@@ -16,20 +17,20 @@ from actors.tiling.tiles import Reach
 
 @dataclass(frozen=True)
 class Next:
-    """An upsampling convolution and the ConvNeXt block after it; `wide` and `narrow` as F.linear takes them."""
+    """An upsampling convolution and the ConvNeXt block after it."""
 
     up: UpConv
     depthwise: Conv
     norm: tuple[Tensor, Tensor, float]
-    wide: tuple[Tensor, Tensor]
-    narrow: tuple[Tensor, Tensor]
+    wide: Rows
+    narrow: Rows
     scale: Tensor
 
     def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
         x = self.up(x, carried)
         weight, bias, eps = self.norm
         y = F.layer_norm(self.depthwise(x, carried), weight.shape, weight, bias, eps)
-        y = F.linear(F.gelu(F.linear(y, *self.wide)), *self.narrow)
+        y = self.narrow(F.gelu(self.wide(y)))
         return torch.addcmul(x, y, self.scale)
 
 

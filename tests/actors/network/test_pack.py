@@ -60,7 +60,7 @@ def test_new_lengths_are_no_new_shapes(batching: Codec) -> None:
     first = [noise(round(s * 24_000)) for s in SECONDS]
     codes = batching.encode(first)
     known = kernels_of(lambda: batching.encode(first)) | kernels_of(lambda: batching.decode([codes[-1][:80], codes[0]]))
-    assert len({one.split()[0] for one in known}) >= 4
+    assert len({one.split()[0] for one in known}) >= 3  # convolutions, products, attention
     rng = np.random.default_rng(0)
     for count in (2, 1):
         waves = [noise(round(s * 24_000)) for s in rng.uniform(0.05, max(SECONDS), count)]

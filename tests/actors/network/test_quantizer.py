@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from actors.network.quantizer import Quantizer, Residual, codebook, dequantizer, quantizer
+from actors.network.rows import product
 from actors.qwen import load_network
 from actors.read_config import read_config
 from tests.helpers.engine import weights_of
@@ -33,7 +34,7 @@ def test_only_the_wanted_codebooks_are_kept(small_model: Path) -> None:
 
 def test_nearest_is_by_distance_and_the_first_of_equals() -> None:
     entries = torch.tensor([[0.0, 0.0], [3.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
-    chain = Residual(None, [entries], [entries.square().sum(1)])
+    chain = Residual(None, [entries], [product(-2 * entries, entries.square().sum(1))])
     points = torch.tensor([[1.4, 0.0], [1.6, 0.0], [9.0, 1.0], [1.0, 3.0], [0.0, 2.0]])
     assert chain.nearest(points)[0].tolist() == [0, 1, 1, 3, 0]
 
