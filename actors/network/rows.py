@@ -10,7 +10,7 @@ from actors.network.weights import Weights
 
 Rows = Callable[[Tensor], Tensor]
 
-ROWS = 16
+PADDED_TO = 16
 """Products of more rows are padded to a multiple of so many, since oneDNN keeps code and buffers for every number: a
 process grows by 310 MB over clips of 300 lengths, else by 670."""
 LAYOUT_ROWS = 64
@@ -31,7 +31,7 @@ def product(weight: Tensor, bias: Tensor | None = None) -> Rows:
     def by_onednn(x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)
         count = len(rows)
-        rows = F.pad(rows, (0, 0, 0, -count % ROWS)) if count > ROWS and count % ROWS else rows
+        rows = F.pad(rows, (0, 0, 0, -count % PADDED_TO)) if count > PADDED_TO and count % PADDED_TO else rows
         return torch.ops.mkldnn._linear_pointwise(rows, laid_out, bias, "none", [], "")[:count].unflatten(
             0, x.shape[:-1]
         )

@@ -5,14 +5,12 @@ context puts them back: a session on a cluster, later in the same process, is Ra
 """
 
 import contextlib
-import itertools
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
-from ray._private import ray_constants, services, utils, worker
+from ray._private import ray_constants, services, utils
 from ray._private.node import Node
 
 from pipeline.cluster import idle_agent
@@ -22,52 +20,42 @@ NO_WORK = ("start_monitor", "start_api_server", "start_log_monitor")
 """Of Ray's head node: what adds nodes, what answers the dashboard, what sends workers' output to the driver. The first
 finds no autoscaler; `ray.init` would wait for the second even with `include_dashboard=False`; the third has no reader
 with `log_to_driver=False`."""
-DASHBOARD_AGENT = {
-    ray_constants.PROCESS_TYPE_DASHBOARD_AGENT: (
-        _RAYLET.METRICS_AGENT_PORT_NAME,
-        _RAYLET.METRICS_EXPORT_PORT_NAME,
-        _RAYLET.DASHBOARD_AGENT_LISTEN_PORT_NAME,
-    )
-}
+AGENT = ray_constants.PROCESS_TYPE_DASHBOARD_AGENT
+AGENT_PORTS = (
+    _RAYLET.METRICS_AGENT_PORT_NAME,
+    _RAYLET.METRICS_EXPORT_PORT_NAME,
+    _RAYLET.DASHBOARD_AGENT_LISTEN_PORT_NAME,
+)
 """A process that the raylet starts, and the ports of it that it waits for. Without `ray[default]` this one has none;
-with it, the metrics of a local run would be at a port that nobody knows."""
-RUNTIME_ENV_AGENT = {ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT: (_RAYLET.RUNTIME_ENV_AGENT_PORT_NAME,)}
-"""Another one, which sets up runtime environments."""
+with it, the metrics of a local run would be at a port that nobody knows. The other agent, of runtime environments,
+stays: a raylet without it ends at the first task that has one."""
 NO_PORT = -1
 """Says that there is none."""
 
 
 @contextlib.contextmanager
 def no_processes() -> Iterator[None]:
-    """Inside, `ray.init(address="local")` starts nothing of NO_WORK, and none of the two agents that has no work."""
-    agents = DASHBOARD_AGENT if _has_runtime_env() else DASHBOARD_AGENT | RUNTIME_ENV_AGENT
+    """Inside, `ray.init(address="local")` starts nothing of NO_WORK, and an idle process in place of AGENT."""
     start_raylet, command = Node.start_raylet, services._build_python_executable_command_memory_profileable
 
-    def without_agents(node: Node, *given: Any) -> None:
-        for name in itertools.chain(*agents.values()):
+    def without_agent(node: Node, *given: Any) -> None:
+        for name in AGENT_PORTS:
             _RAYLET.persist_port(node.get_session_dir_path(), node.node_id, name, NO_PORT)
         start_raylet(node, *given)
 
     def idle(component: str, *given: Any, **named: Any) -> list[str]:
-        if component in agents:
+        if component == AGENT:
             return [sys.executable, "-S", idle_agent.__file__]
         return command(component, *given, **named)
 
     replaced = ((Node, name, _nothing) for name in NO_WORK)
     with _in_place(
         *replaced,
-        (Node, "start_raylet", without_agents),
+        (Node, "start_raylet", without_agent),
         (services, command.__name__, idle),
         (utils, "get_dashboard_dependency_error", lambda: None),  # it imports what an agent would need: 0.2 s
     ):
         yield
-
-
-def _has_runtime_env() -> bool:
-    """Whether something gives this process' Ray a runtime environment: `uv run`, a hook, a job that was submitted."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or bool(
-        worker._maybe_modify_runtime_env(None, _skip_env_hook=False)
-    )
 
 
 @contextlib.contextmanager
