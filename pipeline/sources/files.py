@@ -60,10 +60,11 @@ def read(task: ReadTask) -> Iterator[InputRecording]:
 
 
 def _openers(task: ReadTask) -> Iterator[Open]:
-    """Of the files of `task`, each once where neighbours are of one file. Small remote ones are fetched ahead."""
-    open_, places = partial(_opener, task.access), _places(task.units)
-    remote = any(not is_local(one) for one in task.units["@location"].unique().to_pylist())
-    return at_once(open_, places) if remote else map(open_, places)
+    """Of the files of `task`, each once where neighbours are of one file. Small remote ones are fetched `ahead`."""
+    places = _places(task.units)
+    if task.ahead and any(not is_local(one) for one in task.units["@location"].unique().to_pylist()):
+        return at_once(partial(_opener, task.access), places)
+    return (partial(open_recording, location, task.access) for location, _ in places)
 
 
 def _places(units: pa.Table) -> Iterator[Place]:

@@ -25,6 +25,7 @@ def isolated(task: ReadTask, name: str, attempts: Attempts) -> Iterator[list[Inp
     if not attempts.begin(name):
         yield from together(task, recordings(task))
     else:
+        task = replace(task, ahead=False)  # else a file is in hand before anybody is told of it
         for part in _containers(task):
             yield from _one_by_one(part, f"{name} {part.units['@id'][0]}", attempts)
     attempts.end(name)

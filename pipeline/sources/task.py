@@ -66,6 +66,7 @@ class ReadTask:
     channel: int | None = None  # of the recordings in containers: as "@channel"
     limit: int | None = None  # of containers: only so many recordings, in their order, committed ones counted
     vad: bool = False  # stretches of speech are the recordings, not what `units` say
+    ahead: bool = True  # small files of stores are fetched before they are asked for
 
     @property
     def listed(self) -> bool:
