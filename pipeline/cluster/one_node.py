@@ -15,7 +15,7 @@ from ray._private.node import Node
 
 from pipeline.cluster import idle_agent
 
-_RAYLET: Any = ray._raylet  # its stub lacks what is used here
+_RAYLET: Any = ray._raylet  # typed as Any: its declarations lack these names
 NO_WORK = ("start_monitor", "start_api_server", "start_log_monitor")
 """Of Ray's head node: what adds nodes, what answers the dashboard, what sends workers' output to the driver. The first
 finds no autoscaler; `ray.init` would wait for the second even with `include_dashboard=False`; the third has no reader
