@@ -17,7 +17,7 @@ from actors.network.rows import Rows, linear, rms_norm
 from actors.network.transformer import Transformer, decoder_transformer
 from actors.network.upsampling import Convolutions, convolutions
 from actors.network.weights import Weights
-from actors.tiling.run_tiles import Span, Tiled, Way
+from actors.tiling.run_tiles import Span, Tiled, Way, whole_recordings
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import in_order, left_reach
 from actors.tiling.transfer import fetched
@@ -119,8 +119,9 @@ def decode_codes(
 def latent_rows(decoder: Decoder, way: Way, codes: np.ndarray, frames: Sequence[int]) -> Tensor:
     """codes int [rows, K] of recordings, laid end to end -> latents [at least as many rows, D] on the device."""
     if way.batch is None:
-        given = torch.from_numpy(codes.astype(np.int64)).to(way.device).split([one for one in frames if one])
-        return torch.cat([decoder.latents(one[None])[0] for one in given])
+        return whole_recordings(
+            decoder.latents, torch.from_numpy(codes.astype(np.int64)).to(way.device), frames, way.tile
+        )
     where = pack(frames, 1, decoder.transformer.window, BLOCK_FRAMES[way.device.type], way.device)
     given = np.zeros((where.frames, codes.shape[1]), np.int64)
     given[: len(codes)] = codes

@@ -15,7 +15,7 @@ from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
 from actors.network.quantizer import Quantizer, quantizer
 from actors.network.transformer import Transformer, mimi_transformer
 from actors.network.weights import Weights
-from actors.tiling.run_tiles import Load, Tiled, joined
+from actors.tiling.run_tiles import Load, Tiled, joined, whole_recordings
 from actors.tiling.tiles import in_order, left_reach, whole
 from actors.tiling.transfer import audio_rows
 
@@ -97,7 +97,6 @@ def encode_rows(encoder: Encoder, tiled: Tiled, load: Load, frames: Sequence[int
     """Frames of recordings, laid end to end -> their codes int16 [rows, K] on the device; -1 after an overflow."""
     pieces, total = tiled.pieces(load, frames), sum(frames)
     if tiled.way.batch is None:
-        features = joined(pieces, total).split([one for one in frames if one])
-        return torch.cat([encoder.codes(one[None])[0] for one in features])
+        return whole_recordings(encoder.codes, joined(pieces, total), frames, tiled.way.tile)
     where = pack(frames, STEPS, encoder.transformer.window, BLOCK_FRAMES[tiled.way.device.type], tiled.way.device)
     return encoder.packed(joined(pieces, where.frames), where)[:total]

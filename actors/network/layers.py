@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actors.network.activations import Activation
-from actors.network.rows import Rows, product
+from actors.network.rows import Rows, on_onednn, product
 from actors.network.weights import Weights
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach
@@ -114,10 +114,20 @@ def conv(weights: Weights, size: Size, bias: bool = True, as_product: bool = Fal
 
 
 def _conv2d(weight: Tensor, bias: Tensor | None, size: Size) -> Rows:
-    """An image [B, in, 1, T] -> [B, out, 1, T'], both with the strides of channels_last."""
+    """An image [B, in, 1, T] -> [B, out, 1, T'], both with the strides of channels_last.
+
+    On a CPU by oneDNN, whose result for an image does not depend on B: `conv2d` has another kernel for one small image.
+    """
     weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
     stride, dilation = (1, size.stride), (1, size.dilation)
-    return lambda image: F.conv2d(image, weight, bias, stride, 0, dilation, size.groups)
+    by_onednn = on_onednn(weight)
+
+    def convolve(image: Tensor) -> Tensor:
+        if by_onednn and not torch.compiler.is_compiling():  # torch.compile knows only the other
+            return torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, size.groups)
+        return F.conv2d(image, weight, bias, stride, 0, dilation, size.groups)
+
+    return convolve
 
 
 @dataclass(frozen=True, eq=False)

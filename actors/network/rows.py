@@ -17,6 +17,11 @@ LAYOUT_ROWS = 64
 """Rows for which oneDNN is asked to lay weights out."""
 
 
+def on_onednn(weight: Tensor) -> bool:
+    """Whether oneDNN computes with this weight."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
 def product(weight: Tensor, bias: Tensor | None = None) -> Rows:
     """x [..., in] -> x weight^T + bias [..., out] of a weight [out, in].
 
@@ -24,14 +29,15 @@ def product(weight: Tensor, bias: Tensor | None = None) -> Rows:
     call: few rows then take two to three times as long, and results may depend on how many there are.
     """
     weight = weight.contiguous()
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+    if not on_onednn(weight):
         return lambda x: F.linear(x, weight, bias)
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, LAYOUT_ROWS)
 
     def by_onednn(x: Tensor) -> Tensor:
         rows = x.flatten(0, -2)
         count = len(rows)
-        rows = F.pad(rows, (0, 0, 0, -count % PADDED_TO)) if count > PADDED_TO and count % PADDED_TO else rows
+        more = -count % PADDED_TO if count > PADDED_TO else int(count == 1)  # of one row oneDNN adds in another order
+        rows = F.pad(rows, (0, 0, 0, more)) if more else rows
         return torch.ops.mkldnn._linear_pointwise(rows, laid_out, bias, "none", [], "")[:count].unflatten(
             0, x.shape[:-1]
         )

@@ -11,7 +11,7 @@ from actors.tiling.cuda_graphs import accelerated
 from actors.tiling.run_tiles import Tiled, Way
 from actors.tiling.stack import Stack
 
-TILES = {("cpu", "encode"): 25, ("cpu", "decode"): 16, ("cuda", "encode"): 24, ("cuda", "decode"): 40}
+TILES = {("cpu", "encode"): 40, ("cpu", "decode"): 16, ("cuda", "encode"): 24, ("cuda", "decode"): 40}
 """Frames of a tile of a long recording. On 2 cores the fastest of 1 to 50: long enough for fast matrix products, short
 enough for the caches. On CUDA those that compute the fewest frames, by arithmetic, of clips of 1 to 35 s (median 6 s):
 a halo of 2 or 10 frames is computed twice, and about half of a recording's last tile is padding. With the halo they are

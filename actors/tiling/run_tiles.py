@@ -3,12 +3,12 @@
 A row is one frame: its samples on one side of a stack, its features or latents on the other. Recordings are laid end to
 end, and the pieces that are yielded, joined, are the rows of all of them in order.
 
-Two ways, with the same result. Carrying: tile after tile, every layer keeps its last inputs; nothing is computed twice,
-which is best where one tile keeps the machine busy (a CPU). Batching: many tiles with halos at once, in few static
-shapes, which is best where it takes many tiles to keep it busy (a GPU).
+Two ways, with the same result. Carrying: tile after tile, every layer keeps its last inputs, and short recordings of
+one length fill a tile together; nothing is computed twice, which is best where a tile keeps the machine busy (a CPU).
+Batching: many tiles with halos at once, in few static shapes, which is best where it takes many tiles to keep it busy
+(a GPU).
 """
 
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from torch import Tensor
 from actors.errors import DeviceOutOfMemory
 from actors.tiling.cuda_graphs import Graphs
 from actors.tiling.stack import Carried, Stack
-from actors.tiling.tiles import cut, groups, offsets, rows_of_tiles, windows
+from actors.tiling.tiles import cut, groups, offsets, rows_of_tiles, together, windows
 
 log = logging.getLogger("voxmill")
 
@@ -52,17 +52,18 @@ class Tiled:
     way: Way
 
     def order(self, frames: Sequence[int]) -> list[int]:
-        """Numbers of the recordings in an order in which those of one window are neighbours, and fill batches."""
-        numbers = list(range(len(frames)))
-        if self.way.batch is None:
-            return numbers
-        return sorted(numbers, key=windows(frames, self.halo + self.way.tile).__getitem__)
+        """Numbers of the recordings in an order in which those that run at once are neighbours: those of one length
+        or, batching, of one window."""
+        alike = frames if self.way.batch is None else windows(frames, self.halo + self.way.tile)
+        return sorted(range(len(frames)), key=alike.__getitem__)
 
     def pieces(self, load: Load, frames: Sequence[int]) -> Iterator[Tensor]:
         """The rows of all recordings, in order, in pieces [rows, width]."""
         if self.way.batch is None:
-            for recording in itertools.pairwise(offsets(frames)):
-                yield from _carrying(self.stack, load, recording, self.way.tile)
+            row = 0
+            for many, length in together(frames, self.way.tile):
+                yield from _carrying(self.stack, load, (row, row + many * length), many, self.way.tile)
+                row += many * length
         else:
             yield from _batching(self.stack, load, frames, self.halo, self.way)
 
@@ -84,11 +85,12 @@ class Tiled:
             log.warning("%s is out of memory; continuing with batches of %d tiles", self.way.device, self.way.batch)
 
 
-def _carrying(stack: Stack, load: Load, recording: Span, tile: int) -> Iterator[Tensor]:
-    spans = [(low, min(low + tile, recording[1])) for low in range(*recording, tile)]
+def _carrying(stack: Stack, load: Load, span: Span, many: int, tile: int) -> Iterator[Tensor]:
+    """Of the `span` of one recording, or of `many` that one tile holds."""
+    spans = [(low, min(low + tile, span[1])) for low in range(*span, tile)]
     carried: Carried = {}
     for rows in load(spans):
-        yield stack(rows.unsqueeze(0), carried)[0]
+        yield stack(rows.unflatten(0, (many, -1)), carried).flatten(0, 1)
 
 
 def _batching(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: Way) -> Iterator[Tensor]:
@@ -118,3 +120,10 @@ def joined(parts: Iterable[Tensor], total: int) -> Tensor:
     assert out is not None, "no rows"
     out[row:] = 0
     return out
+
+
+def whole_recordings(call: Callable[[Tensor], Tensor], rows: Tensor, frames: Sequence[int], most: int) -> Tensor:
+    """The rows of all recordings -> those of `call`, [B, F, ...] -> [B, F, ...], on as many as run at once."""
+    shapes = list(together(frames, most))
+    parts = rows.split([many * length for many, length in shapes])
+    return torch.cat([call(part.unflatten(0, shape)).flatten(0, 1) for part, shape in zip(parts, shapes, strict=True)])

@@ -100,6 +100,14 @@ def groups(tiles: Sequence[Tile], longest: int, batch: int) -> Iterator[tuple[Se
             yield group, (size, window)
 
 
+def together(frames: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """(how many, frames of each): neighbours of one length that run at once without tiles, `most` frames in all, and
+    longer recordings alone. None of no frames."""
+    for length, alike in itertools.groupby(frames):
+        for group in batches(list(alike), max(1, most // length)) if length else ():
+            yield len(group), length
+
+
 def offsets(frames: Sequence[int]) -> list[int]:
     """First row of each recording when all are laid end to end, and the total."""
     rows = [0]

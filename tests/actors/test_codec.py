@@ -107,6 +107,16 @@ def test_waves_rounded_by_the_engine_are_those_rounded_later(request: pytest.Fix
         assert np.array_equal(pcm, to_pcm16(wave))
 
 
+@pytest.mark.parametrize("frames", [1, 2, 7, 13])
+def test_recordings_of_one_length_run_together_as_if_each_were_alone(codec: Codec, frames: int) -> None:
+    waves = [noise(1920 * frames - index, seed=index) for index in range(9)]
+    codes = codec.encode(waves)
+    for wave, found in zip(waves, codes, strict=True):
+        assert np.array_equal(found, codec.encode([wave])[0])
+    for one, wave in zip(codes, codec.decode(codes), strict=True):
+        assert np.array_equal(wave, codec.decode([one])[0])
+
+
 def test_batch_mates_and_order_change_nothing(codec: Codec, batching: Codec) -> None:
     waves = [noise(samples, seed=index) for index, samples in enumerate((30_000, 1, 0, 77_777, 1921, 48_000, 30_001))]
     alone = [codec.encode([wave])[0] for wave in waves]

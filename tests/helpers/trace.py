@@ -4,7 +4,10 @@ from collections.abc import Callable
 
 from actors.bench.trace import traced
 
-BY_SHAPE = ("conv", "linear", "mm", "addmm", "matmul", "bmm", "_linear_pointwise", "scaled_dot_product_attention")
+BY_SHAPE = (
+    *("conv", "mkldnn_conv", "linear", "_linear_pointwise", "mm", "addmm", "matmul", "bmm"),
+    "scaled_dot_product_attention",
+)
 
 
 def kernels_of(call: Callable[[], object]) -> set[str]:

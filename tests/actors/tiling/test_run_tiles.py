@@ -60,10 +60,17 @@ def test_any_company_in_any_order_gives_the_sums_in_few_shapes(batch: int | None
         assert {window for _, window in stack.shapes} == {7, 13, 26}
 
 
-def test_recordings_of_one_window_are_neighbours_and_else_keep_their_order() -> None:
+def test_recordings_that_run_at_once_are_neighbours_and_else_keep_their_order() -> None:
     frames = [30, 3, 20, 8, 0, 7]
     assert Tiled(Sums(), HALO, Way(CPU, torch.int64, 24, 4)).order(frames) == [1, 4, 5, 3, 0, 2]
-    assert Tiled(Sums(), HALO, Way(CPU, torch.int64, 24, None)).order(frames) == list(range(6))
+    assert Tiled(Sums(), HALO, Way(CPU, torch.int64, 24, None)).order(frames) == [4, 1, 5, 3, 2, 0]
+
+
+def test_carrying_computes_each_frame_once_and_short_recordings_of_one_length_at_once() -> None:
+    stack, frames = Sums(), [3, 3, 7, 7, 7, 7, 24, 24, 30]
+    run(Tiled(stack, HALO, Way(CPU, torch.int64, 24, None)), [torch.ones(one, 1, dtype=torch.int64) for one in frames])
+    assert stack.computed == sum(frames)
+    assert stack.shapes == {(2, 3), (3, 7), (1, 7), (1, 24), (1, 6)}
 
 
 @pytest.mark.parametrize(("frames", "most"), [(7, 1.1), (13, 1.1), (1, 7.7)])
