@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "actors.contract": {"actors.errors"},
     "actors.errors": set(),
     "actors.compat": set(),
+    "actors.heap": set(),
     "actors.watchdog": set(),
     "actors.config": set(),
     "actors.read_config": {*ENGINE, "actors.config"},
@@ -32,6 +33,7 @@ MAY_IMPORT = {
         *(
             "actors.checkpoint",
             "actors.device",
+            "actors.heap",
             "actors.network",
             "actors.read_config",
             "actors.stream",
@@ -106,7 +108,7 @@ MAY_IMPORT = {
     "pipeline.read": {
         *ENGINE,
         *LEAVES,
-        *("actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
+        *("actors.heap", "actors.pools", "actors.watchdog", "pipeline.audio", "pipeline.sources", "pipeline.storage"),
     },
     "pipeline.report": {
         *ENGINE,

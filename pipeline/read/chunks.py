@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 
-from pipeline.audio.heap import keep_freed
+from actors.heap import keep_freed
 from pipeline.read.reading import Reading
 from pipeline.read.source_file import SourceFile
 from pipeline.read.tables import tables
 from pipeline.schema import CHUNK_SCHEMA, EACH, spoken_ids
 from pipeline.sources.formats import files
 from pipeline.sources.task import InputRecording, ReadTask
+
+KEPT_BYTES, LARGE_BYTES = 32 << 20, 8 << 20
+"""A clip of half a minute takes and frees less than the first; without it a tenth of a short clip's time goes to pages.
+A larger array than the second goes back when it is freed."""
 
 
 def read_chunks(
@@ -25,7 +29,7 @@ def read_chunks(
 
     Chunks in `partial`, by the recording's id, are committed already. `most_rows`: of a table, see `tables`.
     """
-    keep_freed()
+    keep_freed(KEPT_BYTES, LARGE_BYTES)
     schema = pa.unify_schemas([CHUNK_SCHEMA, carried])
     done = frozenset(task.done.to_pylist() if task.vad or EACH in (task.channel, *_channels(task)) else ())
     spoken = _stretches(task.done) if task.vad else None

@@ -1,4 +1,4 @@
-"""Memory that is freed by one recording is not asked for again by the next one."""
+"""Memory that one call frees is not asked for again by the next one."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 FAULTS = """
 import resource
 import numpy as np
-from pipeline.audio.heap import keep_freed
+from actors.heap import keep_freed
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -18,7 +18,7 @@ def faults():
 
 faults()
 print(faults())
-keep_freed()
+keep_freed(32 << 20, 8 << 20)
 faults()
 print(faults())
 """
