@@ -24,7 +24,9 @@ def start_when_asked(raylet: int, script: str, arguments: list[str]) -> None:
     import socket
 
     given = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
-    server = socket.create_server((given["node-ip-address"], int(given["runtime-env-agent-port"])))
+    here = given["node-ip-address"]
+    family = socket.AF_INET6 if ":" in here else socket.AF_INET
+    server = socket.create_server((here, int(given["runtime-env-agent-port"])), family=family)
     address = server.getsockname()
     port_file = f"{given['session-dir']}/runtime_env_agent_port_{given['node-id']}"  # as Ray's persist_port names it
     with open(f"{port_file}.new", "w") as file:

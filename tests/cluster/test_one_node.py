@@ -1,5 +1,4 @@
-"""What is replaced for a local Ray is put back. The processes of a real one:
-tests/test_flow.py."""
+"""What is replaced for a local Ray is put back. The processes of a real one: tests/test_flow.py."""
 
 from typing import Any
 
