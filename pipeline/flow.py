@@ -9,6 +9,7 @@ import functools
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 import ray
 
 from actors.checkpoint import find_model
+from actors.checkpoint import fingerprint as fingerprint_of_weights
 from actors.contract import SAMPLE_RATE
 from actors.pools.arrow import failure
 from actors.pools.decode import DecodeCodes
@@ -114,7 +116,9 @@ def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     stages = ("encode", "decode") if settings.reconstruct else ("encode",)
     engine(settings.input.vad)
     model = find_model(settings.model)  # before Ray starts, which takes seconds
-    held.enter_context(session(settings))
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(fingerprint_of_weights, model)  # `prepare` asks for it, 0.5 s for 0.7 GB
+        held.enter_context(session(settings))
     job = prepare(settings, model, out, ray.cluster_resources(), stages)
     return dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
 

@@ -75,7 +75,7 @@ def test_a_local_ray_runs_nothing_that_only_clusters_need(run: Run) -> None:
     folder = Path(ray._private.worker._global_node.get_session_dir_path()).parent
     scripts = {Path(word).name for command in commands(str(folder)) for word in command[:3] if word.endswith(".py")}
     assert "idle_agent.py" in scripts  # it lives as long as the raylet
-    assert not scripts & {"agent.py", "dashboard.py", "log_monitor.py", "monitor.py"}
+    assert not scripts & {"agent.py", "dashboard.py", "log_monitor.py", "main.py", "monitor.py"}
 
 
 def commands(word: str) -> Iterator[list[str]]:

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,14 +68,17 @@ def load_codec(spec: CodecSpec) -> "Codec":
     except ModelError as error:
         shared = " The folder must be on a file system that every node shares." if os.path.isabs(spec.model) else ""
         raise ModelError(f"On node {platform.node()}: {error}{shared}") from error
-    if fingerprint(folder) != spec.sha256:
-        raise ModelError(
-            f"{spec.model} holds other weights on node {platform.node()} than on the driver: {fingerprint(folder)}, "
-            f"not {spec.sha256}."
-        )
     if spec.device == "cpu":
         os.environ |= ASLEEP | os.environ  # what the user has set stays
-    return _codec_class().load(
+    with ThreadPoolExecutor(1) as beside:  # 0.5 s for 0.7 GB, without the interpreter's lock
+        seen = beside.submit(fingerprint, folder)
+        codec = _codec_class()
+    if seen.result() != spec.sha256:
+        raise ModelError(
+            f"{spec.model} holds other weights on node {platform.node()} than on the driver: {seen.result()}, "
+            f"not {spec.sha256}."
+        )
+    return codec.load(
         str(folder),
         device=spec.device,
         precision=spec.precision,

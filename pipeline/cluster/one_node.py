@@ -6,6 +6,7 @@ context puts them back: a session on a cluster, later in the same process, is Ra
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ NO_WORK = ("start_monitor", "start_api_server", "start_log_monitor")
 finds no autoscaler; `ray.init` would wait for the second even with `include_dashboard=False`; the third has no reader
 with `log_to_driver=False`."""
 AGENT = ray_constants.PROCESS_TYPE_DASHBOARD_AGENT
+ENV_AGENT = ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT
 AGENT_PORTS = (
     _RAYLET.METRICS_AGENT_PORT_NAME,
     _RAYLET.METRICS_EXPORT_PORT_NAME,
@@ -28,9 +30,11 @@ AGENT_PORTS = (
 )
 """A process that the raylet starts, and the ports of it that it waits for. Without `ray[default]` this one has none;
 with it, the metrics of a local run would be at a port that nobody knows. The other agent, of runtime environments,
-stays: a raylet without it ends at the first task that has one."""
+starts when it is asked: a raylet without it ends at the first task that has one."""
 NO_PORT = -1
 """Says that there is none."""
+REGISTERED_S, POLL_S = 30.0, 0.01
+"""Ray's time-out for a raylet to start, and how often this asks for it."""
 
 
 @contextlib.contextmanager
@@ -42,10 +46,14 @@ def no_processes() -> Iterator[None]:
         for name in AGENT_PORTS:
             _RAYLET.persist_port(node.get_session_dir_path(), node.node_id, name, NO_PORT)
         start_raylet(node, *given)
+        _until_registered(node)
 
     def idle(component: str, *given: Any, **named: Any) -> list[str]:
+        instead = [sys.executable, "-S", idle_agent.__file__]
         if component == AGENT:
-            return [sys.executable, "-S", idle_agent.__file__]
+            return instead
+        if component == ENV_AGENT:
+            return [*instead, idle_agent.UNTIL_ASKED, *command(component, *given, **named)]
         return command(component, *given, **named)
 
     replaced = ((Node, name, _nothing) for name in NO_WORK)
@@ -56,6 +64,13 @@ def no_processes() -> Iterator[None]:
         (utils, "get_dashboard_dependency_error", lambda: None),  # it imports what an agent would need: 0.2 s
     ):
         yield
+
+
+def _until_registered(node: Node) -> None:
+    """Until the raylet is known to Ray's head, after 0.2 s. Ray itself asks once, and again a second later."""
+    end = time.monotonic() + REGISTERED_S
+    while not node.get_gcs_client().get_all_node_info() and time.monotonic() < end:
+        time.sleep(POLL_S)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,4 @@
-"""What is replaced for a local Ray is put back, and an agent that may have work stays. The processes of a real one:
-tests/test_flow.py."""
+"""What is replaced for a local Ray is put back. The processes of a real one: tests/test_flow.py."""
 
 from typing import Any
 
@@ -8,6 +7,7 @@ from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray.data._internal import stats
 
+from pipeline.cluster import idle_agent
 from pipeline.cluster.one_node import NO_WORK, no_actors, no_processes
 
 AGENTS = (ray_constants.PROCESS_TYPE_DASHBOARD_AGENT, ray_constants.PROCESS_TYPE_RUNTIME_ENV_AGENT)
@@ -15,12 +15,12 @@ AGENTS = (ray_constants.PROCESS_TYPE_DASHBOARD_AGENT, ray_constants.PROCESS_TYPE
 
 def replaced_agents() -> list[bool]:
     commands = [services._build_python_executable_command_memory_profileable(agent, "/nowhere") for agent in AGENTS]
-    return [command[-1].endswith("idle_agent.py") for command in commands]
+    return [idle_agent.__file__ in command for command in commands]
 
 
-def test_one_agent_is_replaced_inside() -> None:
+def test_both_agents_are_replaced_inside() -> None:
     with no_processes():
-        assert replaced_agents() == [True, False]
+        assert replaced_agents() == [True, True]
     assert replaced_agents() == [False, False]
 
 
