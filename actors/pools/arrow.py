@@ -1,6 +1,7 @@
 """Codes and waves as numpy arrays <-> Arrow columns; failed rows marked. Shared by both pools."""
 
 from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 import pyarrow as pa
@@ -62,9 +63,9 @@ def lists_array(arrays: list[np.ndarray | None], dtype: type[np.generic]) -> pa.
     """[T] of `dtype` each, or None -> one Arrow array of large_list; a single one is not copied."""
     present = [array for array in arrays if array is not None]
     flat = present[0] if len(present) == 1 else np.concatenate([*present, np.empty(0, dtype)])
-    lengths = [0 if array is None else len(array) for array in arrays]
-    offsets = pa.array(np.cumsum([0, *lengths]))
-    return pa.LargeListArray.from_arrays(offsets, pa.array(flat), mask=pa.array([array is None for array in arrays]))
+    ends = accumulate((0 if array is None else len(array) for array in arrays), initial=0)
+    absent = pa.array([array is None for array in arrays]) if len(present) < len(arrays) else None
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(flat), mask=absent)
 
 
 def waves_array(waves: list[np.ndarray | None]) -> pa.LargeListArray:

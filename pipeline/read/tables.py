@@ -47,7 +47,7 @@ def tables(rows: Iterator[Mapping[str, Any]], schema: pa.Schema, most_rows: int)
 
 def _table(rows: list[Mapping[str, Any]], schema: pa.Schema, carried: list[pa.Field]) -> pa.Table:
     values = pa.array(rows, _VALUES)  # all columns at once: a call for each of them takes longer than what it converts
-    columns = dict(zip(_NAMES, values.flatten(), strict=True))
+    columns = {name: values.field(index) for index, name in enumerate(_NAMES)}
     columns["audio"] = lists_array([row.get("audio") for row in rows], np.float32)
     for field in carried:
         columns[field.name] = pa.concat_arrays([_cell(row[field.name], field.type) for row in rows])
