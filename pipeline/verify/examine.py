@@ -102,7 +102,7 @@ def keys_of(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def _content(fs: FileSystem, path: str) -> pa.Buffer:
-    """The bytes of a part, in one request. Raises InputError if the file system fails, OSError if `path` is a folder."""
+    """The bytes of a part. Raises InputError if the file system fails, OSError if `path` is a folder."""
     if isinstance(fs, LocalFileSystem) and os.path.isdir(path):
         raise IsADirectoryError("a folder, expected a file")
     with errors_as(path, InputError), fs.open_input_file(path) as file:
