@@ -101,15 +101,15 @@ def keys_of(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return np.where(ids.is_null().to_numpy(False), np.array(NO_ID), hashes) if ids.null_count else hashes
 
 
-def _content(fs: FileSystem, path: str) -> bytes:
+def _content(fs: FileSystem, path: str) -> pa.Buffer:
     """The bytes of a part. Raises InputError if the file system fails, OSError if `path` is a folder."""
     if isinstance(fs, LocalFileSystem) and os.path.isdir(path):
         raise IsADirectoryError("a folder, expected a file")
-    with errors_as(path, InputError), fs.open_input_stream(path) as file:
-        return file.read()
+    with errors_as(path, InputError), fs.open_input_file(path) as file:
+        return file.read_buffer()  # a stream is read in pieces of 256 KiB, each a request to a store, and joined
 
 
-def _open(content: bytes) -> pq.ParquetFile:
+def _open(content: pa.Buffer) -> pq.ParquetFile:
     """Raises pa.ArrowException or OSError if it is no Parquet."""
     return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
 

@@ -23,6 +23,7 @@ from pipeline.sources.formats import recordings
 from pipeline.sources.plan import plan
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import infos, locate
+from pipeline.verify.examine import examine_codes
 from tests.helpers.commands import speak
 from tests.helpers.rows import coded_row, wave_row
 from tests.helpers.s3 import s3_server
@@ -123,3 +124,11 @@ def test_row_groups_of_a_large_part_are_read_together(tmp_path: Path, monkeypatc
     for columns in (["id", "num_frames"], ["num_samples"], None):
         found = read_part(store, f"run/codes/{written}", CODES_SCHEMA, columns)
         assert found.equals(read_part(LocalFileSystem(), f"{tmp_path}/run/codes/{written}", CODES_SCHEMA, columns))
+
+
+def test_check_fetches_a_part_at_once(bucket: tuple[str, str], asked: pytest.LogCaptureFixture) -> None:
+    fs, path = locate(f"{bucket[0]}checked{bucket[1]}")
+    write_whole(fs, path, lambda file: file.write(bytes(1 << 20)))  # four pieces of a stream
+    asked.clear()
+    assert examine_codes(fs, None, 2048, False, path).torn.startswith("ArrowInvalid")
+    assert len(asked.messages) == 2  # its size, and it

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 from pyarrow.fs import LocalFileSystem
 
 from actors.errors import BadCodes
-from actors.pools.arrow import mark_failures
+from actors.pools.arrow import codes_array, mark_failures
 from pipeline import open_run
 from pipeline.audio.wav import wave_header
 from pipeline.errors import OutputError
@@ -160,10 +161,19 @@ def test_one_recording_is_read_from_its_row_group_alone(tmp_path: Path, monkeypa
     column = pq.ParquetFile(path).metadata.row_group(1).column(16)
     assert column.path_in_schema.startswith("codes.")
     content = bytearray(path.read_bytes())
-    middle = column.data_page_offset + column.total_compressed_size - 2
+    middle = column.dictionary_page_offset + column.total_compressed_size - 2
     content[middle] ^= 1
     path.write_bytes(content)
     run = open_run(tmp_path)
     assert [run[id_].id for id_ in "ac"] == ["a", "c"]
     with pytest.raises(OutputError, match="CRC"):
         run["b"]
+
+
+def test_a_code_takes_its_11_bits(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).integers(0, 2048, (64, 125, 16)).astype(np.int16)
+    rows = pa.concat_tables([coded_row(f"r{row}", 125 * 1920, codes=codes_array([codes[row]])) for row in range(64)])
+    write_parts(rows, LOCAL, str(tmp_path))
+    (path,) = parts(LOCAL, str(tmp_path), "codes")
+    assert 8 * Path(path).stat().st_size < 12 * codes.size
+    assert np.array_equal(pc.list_flatten(pc.list_flatten(pq.read_table(path)["codes"])), codes.ravel())
