@@ -42,7 +42,7 @@ CHOICES = {
     "parts": ("all", "encode", "decode"),
 }
 KEPT_BYTES, LARGE_BYTES = 256 << 20, 32 << 20
-"""On a CPU: the layers of a tile take and free arrays of up to 20 MB, whose pages took a tenth of the time."""
+"""On a CPU: the layers of a tile take and free arrays of up to 20 MB, whose pages took up to a tenth of the time."""
 log = logging.getLogger("voxmill")
 
 
