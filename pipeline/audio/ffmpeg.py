@@ -4,9 +4,9 @@ PyAV decodes everything but plain WAV, so that there is one behaviour for damage
 beside it: it stops at the *estimated* end of a variable-bitrate MP3 without a Xing header, refuses FLAC without a
 length, and loses a block before a broken frame. Its FLAC decoder notices every wrong checksum, but gives silence for a
 frame that is not there, and frames in any order, without a word; only the MD5 of all samples would tell, and to compute
-that takes what its decoder saves (reading with both, measured twice: 0.96x and 1.02x of FFmpeg's speed for 10 s of 16
-kHz mono, 1.10x and 1.12x for 1 s, 0.90x and 0.93x for 10 s of 44.1 kHz stereo). Where
-both decode, FLAC and AIFF are equal bit for bit, MP3, Vorbis and Opus agree to 120 dB or better.
+that takes what its decoder saves (reading with both, measured twice: 0.96 and 1.02 times as fast as FFmpeg for 10 s at
+16 kHz mono, 1.10 and 1.12 for 1 s, 0.90 and 0.93 for 10 s at 44.1 kHz stereo). Where both decode, FLAC and AIFF are
+equal bit for bit, MP3, Vorbis and Opus agree to 120 dB or better.
 """
 
 import logging

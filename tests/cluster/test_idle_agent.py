@@ -18,30 +18,39 @@ for name in ("node-id", "node-ip-address", "session-dir"):
     parser.add_argument("--" + name)
 parser.add_argument("--runtime-env-agent-port", type=int)
 given = parser.parse_args()
-server = socket.socket()
-server.bind((given.node_ip_address, given.runtime_env_agent_port))
+((family, _, _, _, address),) = socket.getaddrinfo(  # as asyncio binds
+    given.node_ip_address, given.runtime_env_agent_port, type=socket.SOCK_STREAM
+)
+server = socket.socket(family)
+server.bind(address)
 server.listen()
 client, _ = server.accept()
 client.sendall(client.recv(100) + b" is answered")
 """
 
 
-@pytest.fixture
-def port(tmp_path: Path) -> Iterator[int]:
-    """Of an AGENT that is not started yet, but waits for a request."""
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def waiting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """The address of an AGENT that is not started yet, but waits for a request."""
+    try:
+        socket.create_server(
+            (request.param, 0), family=socket.AF_INET6 if ":" in request.param else socket.AF_INET
+        ).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no {request.param}: {error}")
     (tmp_path / "main.py").write_text(AGENT)
-    options = {"node-id": "7", "node-ip-address": "127.0.0.1", "runtime-env-agent-port": 0, "session-dir": tmp_path}
+    options = {"node-id": "7", "node-ip-address": request.param, "runtime-env-agent-port": 0, "session-dir": tmp_path}
     command = [sys.executable, "-u", str(tmp_path / "main.py"), *(f"--{key}={value}" for key, value in options.items())]
-    waiting = [sys.executable, "-S", idle_agent.__file__, idle_agent.UNTIL_ASKED, *command]
-    with subprocess.Popen(waiting) as process:
+    replaced = [sys.executable, "-S", idle_agent.__file__, idle_agent.UNTIL_ASKED, *command]
+    with subprocess.Popen(replaced) as process:
         file = tmp_path / "runtime_env_agent_port_7"
         while not file.exists() and process.poll() is None:
             time.sleep(0.01)
-        yield int(file.read_text())
+        yield request.param, int(file.read_text())
         process.kill()
 
 
-def test_the_first_request_is_answered(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+def test_the_first_request_is_answered(waiting: tuple[str, int]) -> None:
+    with socket.create_connection(waiting, timeout=20) as client:
         client.sendall(b"this")
         assert client.recv(100) == b"this is answered"
