@@ -38,7 +38,7 @@ from actors.tiling.run_tiles import Tiled
 
 CHOICES = {
     "attention": ("full", "window"),
-    "accelerate": ("auto", "none", "graphs", "compile"),
+    "accelerate": ("auto", "none", "graphs"),
     "parts": ("all", "encode", "decode"),
 }
 KEPT_BYTES, LARGE_BYTES = 256 << 20, 32 << 20
@@ -57,7 +57,7 @@ class Codec:
     precision: str
     attention: str
     codebook_size: int
-    options: Options  # as they hold: `accelerate` after a fallback
+    options: Options
     encoding: tuple[Encoder, Tiled] | None
     decoding: tuple[Decoder, Tiled] | None
     sample_rate: int = SAMPLE_RATE
@@ -87,7 +87,7 @@ class Codec:
         `device`: auto, cpu, cuda or cuda:N. `precision`: auto (fp16 on CUDA, fp32 on a CPU), fp32, fp16 or bf16.
         `attention`: full (as upstream's sdpa: everything before) or window (the checkpoint's 10 s; bounded memory).
         `threads`: of this process, for a CPU. `tile_s`, `tile_batch`: length and number of the tiles that the
-        convolutions run over at once (None: chosen for the device). `accelerate`: auto, none, graphs or compile.
+        convolutions run over at once (None: chosen for the device). `accelerate`: auto, none or graphs.
         `parts`: "encode" or "decode" keeps only that half's weights. On a CPU the process then keeps KEPT_BYTES of the
         memory that it frees.
         """
@@ -214,7 +214,5 @@ def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, 
 
 
 def _tiled(part: str, half: Encoder | Decoder, codec: Codec) -> Tiled:
-    """How a part's convolutions run on this device. Compiles them, where that is asked for."""
-    with computing(codec.device, codec.options.tf32):
-        how, codec.options = choose_tiles(part, half, codec.device, PRECISIONS[codec.precision], codec.options)
-    return how
+    """How a part's convolutions run on this device."""
+    return choose_tiles(part, half, codec.device, PRECISIONS[codec.precision], codec.options)

@@ -119,7 +119,7 @@ class Settings(_Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     attention: Literal["full", "window"] = "full"
-    accelerate: Literal["auto", "none", "graphs", "compile"] = "auto"
+    accelerate: Literal["auto", "none", "graphs"] = "auto"
     reconstruct: bool = True
     strict: bool = False
     max_failures: Annotated[int | str | None, AfterValidator(_bound)] = None

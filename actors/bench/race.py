@@ -63,7 +63,7 @@ def race(
 ) -> dict[str, dict[str, Any]]:
     """Figures of `part` (encode or decode) of each variant on `compared[0]`, run in turns for `how[1]` rounds.
 
-    A variant that cannot run here (memory, no compiler) is noted in `left_out`.
+    A variant that cannot run here (memory) is noted in `left_out`.
     """
     (items, truth), (device, rounds) = compared, how
     figures: dict[str, dict[str, Any]] = {}

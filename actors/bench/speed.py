@@ -10,7 +10,6 @@ from actors.bench.compare import Arrays, seconds_of
 from actors.bench.limits import timed
 from actors.bench.subject import PARTS, Size, Subject, keep
 from actors.codec import Codec
-from actors.errors import DeviceError
 
 DEFAULT = "default"
 """What a user gets who sets nothing: gates are about this setup."""
@@ -42,8 +41,6 @@ def row(subject: Subject, part: str, call_s: float, size: Size, options: dict[st
     codecs: list[Codec] = []
     load_s = timed(subject.device, lambda: codecs.append(subject.load(parts=part, **options)))
     codec, run = codecs[0], getattr(codecs[0], part)
-    if options.get("accelerate", codec.options.accelerate) != codec.options.accelerate:
-        raise DeviceError(f"accelerate {options['accelerate']} became {codec.options.accelerate}; see the log.")
     first_s = timed(subject.device, partial(run, items_of(codec, part, call_s, size, 0)))
     fresh, again = [], []
     for seed in range(1, size.calls + 1):

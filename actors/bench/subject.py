@@ -39,7 +39,7 @@ class Size(NamedTuple):
     blocks: int  # that the simulated reader hands over
 
 
-ON_CUDA = Size(35, 300, 60, 24, 3600, (350, 2800), (8, 16, 32, 64, 128), ("none", "graphs", "compile"), 5, 24)
+ON_CUDA = Size(35, 300, 60, 24, 3600, (350, 2800), (8, 16, 32, 64, 128), ("none",), 5, 24)
 """350 s are a block of 32 MiB as the pipeline hands it over, 2,800 s one of 256 MiB."""
 ON_CPU = Size(2.5, 5, 2, 2, 12, (3,), (2,), ("none",), 2, 4)
 """Seconds of audio: enough to compare codes, and to run every line of the plan."""
@@ -51,7 +51,7 @@ def size_for(device: torch.device) -> Size:
 
 
 def keep(figures: dict[str, Any], name: str, left_out: dict[str, str], call: Callable[[], dict[str, Any]]) -> None:
-    """`figures[name] = call()`. What cannot run here (no compiler, no memory) is noted in `left_out`: the rest runs."""
+    """`figures[name] = call()`. What cannot run here (no memory) is noted in `left_out`: the rest runs."""
     try:
         figures[name] = call()
     except (RuntimeError, VoxmillError) as error:

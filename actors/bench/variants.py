@@ -57,7 +57,7 @@ def model_folder(model: str) -> Iterator[Path]:
 def default_precisions(device: torch.device) -> list[str]:
     """The precisions that are worth comparing on a device."""
     if device.type == "cuda":
-        return ["fp32", "fp16/none", "fp16/graphs", "fp16/compile", "bf16/graphs"]
+        return ["fp32", "fp16/none", "fp16/graphs", "bf16/graphs"]
     return ["fp32", "bf16"] if cpu_has_bf16() else ["fp32"]
 
 

@@ -2,48 +2,59 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from actors.network.one_kernel import in_one_kernel
 from actors.network.weights import Weights
 
 Activation = Callable[[Tensor, Tensor], object]
-"""(x, out): writes the activation of x into `out`, which may be x."""
+"""(x, out), both [B, T, C]: writes the activation of x into `out`, which may be x."""
 
 
-def elu(x: Tensor, out: Tensor) -> None:
-    """The encoder's activation."""
-    _write(torch.ops.aten.elu, x, out=out)
+@dataclass(frozen=True)
+class Elu:
+    """The encoder's activation, of x + `owed` [C]: what the layers before left to add (see `conv`)."""
+
+    owed: Tensor | None = None
+
+    def __call__(self, x: Tensor, out: Tensor) -> None:
+        """Writes the activation of x into `out`, which may be x."""
+        if in_one_kernel(x):
+            torch.ops.voxmill.elu(x, self.owed, out=out)
+        else:
+            torch.ops.aten.elu.out(_plus(x, self.owed), out=out)
 
 
 @dataclass(frozen=True)
 class Snake:
-    """x + sin(alpha x)^2 / beta; `rate` [C] is alpha, `root` [C] the square root of 1 / beta, computed in fp32."""
+    """x + sin(alpha x)^2 / beta, of x + `owed`; `rate` [C] is alpha, `root` [C] the square root of 1 / beta, computed
+    in fp32."""
 
     rate: Tensor
     root: Tensor
+    owed: Tensor | None = None
 
     def __call__(self, x: Tensor, out: Tensor) -> None:
         """Writes the activation of x into `out`, which may be x."""
-        wave = (x * self.rate).sin_().mul_(self.root)
-        _write(torch.ops.aten.addcmul, x, wave, wave, out=out)
+        if in_one_kernel(x):
+            torch.ops.voxmill.snake(x, self.owed, self.rate, self.root, out=out)
+        else:
+            x = _plus(x, self.owed)
+            wave = (x * self.rate).sin_().mul_(self.root)
+            torch.ops.aten.addcmul.out(x, wave, wave, out=out)
 
 
-def snake(weights: Weights, channels: int) -> Snake:
+def snake(weights: Weights, channels: int, owed: Tensor | None = None) -> Snake:
     """From "alpha" and "beta" [channels], which are logarithms.
 
     Computed in fp32, because upstream's guard 1e-9 underflows in fp16.
     """
     rate = weights.read("alpha", channels).exp()
     root = (1.0 / (weights.read("beta", channels).exp() + 1e-9)).sqrt()
-    return Snake(weights.placed(rate), weights.placed(root))
+    return Snake(weights.placed(rate), weights.placed(root), owed)
 
 
-def _write(operation: Any, *inputs: Tensor, out: Tensor) -> None:
-    """The operation's result in `out`, in one pass. torch.compile refuses a strided `out=`, and fuses the copy."""
-    if torch.compiler.is_compiling():
-        out.copy_(operation(*inputs))
-    else:
-        operation.out(*inputs, out=out)
+def _plus(x: Tensor, owed: Tensor | None) -> Tensor:
+    return x if owed is None else x + owed

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from actors.config import STEPS, EncoderConfig
-from actors.network.activations import elu
-from actors.network.layers import Conv, Size, conv
+from actors.network.activations import Elu
+from actors.network.layers import Conv, Size, Unit, conv, outer
 from actors.network.weights import Weights
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach
@@ -16,13 +16,14 @@ from actors.tiling.tiles import Reach
 class Stage:
     """Residual units and the strided convolution after them."""
 
-    units: list[tuple[Conv, Conv]]
+    units: list[Unit]
+    before: Elu
     down: Conv
 
     def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        for inner, outer in self.units:
-            x = outer(inner(x, carried, elu), carried, elu).add_(x)
-        return self.down(x, carried, elu)
+        for unit in self.units:
+            x = unit(x, carried)
+        return self.down(x, carried, self.before)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Convolutions:
 
     first: Conv
     stages: list[Stage]
+    before: Elu
     last: Conv
 
     @property
@@ -38,7 +40,7 @@ class Convolutions:
         """The reach of each layer, in order."""
         layers = [self.first]
         for stage in self.stages:
-            layers += [*[layer for unit in stage.units for layer in unit], stage.down]
+            layers += [*[unit.inner for unit in stage.units], stage.down]
         return [layer.reach for layer in (*layers, self.last)]
 
     def __call__(self, audio: Tensor, carried: Carried | None = None) -> Tensor:
@@ -46,27 +48,27 @@ class Convolutions:
         x = self.first(audio.flatten(1).unsqueeze(2), carried)
         for stage in self.stages:
             x = stage(x, carried)
-        return self.last(x, carried, elu).unflatten(1, (-1, STEPS)).flatten(2)
+        return self.last(x, carried, self.before).unflatten(1, (-1, STEPS)).flatten(2)
 
 
 def convolutions(weights: Weights, config: EncoderConfig) -> Convolutions:
     """Upstream numbers all layers in one list, an activation before each strided and before the last convolution."""
-    number, width, stages = 1, config.num_filters, []
+    first = conv(weights.at(0).at("conv"), Size(1, config.num_filters, config.kernel_size), leaves_bias=True)
+    number, width, stages, owed = 1, config.num_filters, [], first.owed
     for ratio in reversed(config.upsampling_ratios):
-        dilations = [config.dilation_growth_rate**index for index in range(config.num_residual_layers)]
-        units = [_unit(weights.at(number + i).at("block"), config, width, step) for i, step in enumerate(dilations)]
-        number += len(units) + 1
-        down = conv(weights.at(number).at("conv"), Size(width, 2 * width, 2 * ratio, ratio))
-        stages.append(Stage(units, down))
-        number, width = number + 1, 2 * width
-    return Convolutions(
-        conv(weights.at(0).at("conv"), Size(1, config.num_filters, config.kernel_size)),
-        stages,
-        conv(weights.at(number + 1).at("conv"), Size(width, config.hidden_size, config.last_kernel_size)),
-    )
+        units = []
+        for index in range(config.num_residual_layers):
+            units.append(_unit(weights.at(number).at("block"), config, width, index, owed))
+            number, owed = number + 1, units[-1].owed
+        down = conv(weights.at(number + 1).at("conv"), Size(width, 2 * width, 2 * ratio, ratio), leaves_bias=True)
+        stages.append(Stage(units, Elu(owed), down))
+        number, width, owed = number + 2, 2 * width, down.owed
+    last = conv(weights.at(number + 1).at("conv"), Size(width, config.hidden_size, config.last_kernel_size))
+    return Convolutions(first, stages, Elu(owed), last)
 
 
-def _unit(weights: Weights, config: EncoderConfig, width: int, dilation: int) -> tuple[Conv, Conv]:
-    narrow = width // config.compress
-    inner = Size(width, narrow, config.residual_kernel_size, dilation=dilation)
-    return conv(weights.at("1.conv"), inner), conv(weights.at("3.conv"), Size(narrow, width, 1))
+def _unit(weights: Weights, config: EncoderConfig, width: int, index: int, owed: Tensor | None) -> Unit:
+    narrow, dilation = width // config.compress, config.dilation_growth_rate**index
+    size = Size(width, narrow, config.residual_kernel_size, dilation=dilation)
+    inner = conv(weights.at("1.conv"), size, leaves_bias=True)
+    return Unit(Elu(owed), inner, Elu(inner.owed), *outer(weights.at("3.conv"), narrow, width, owed))

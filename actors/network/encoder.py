@@ -17,7 +17,7 @@ from actors.network.transformer import Transformer, mimi_transformer
 from actors.network.weights import Weights
 from actors.tiling.run_tiles import Load, Tiled, joined, whole_recordings
 from actors.tiling.tiles import in_order, left_reach, whole
-from actors.tiling.transfer import audio_rows
+from actors.tiling.transfer import WaveRows
 
 QUANTIZE_FRAMES = 2048
 """Frames that are quantized at once: bounds the matrix of distances."""
@@ -83,12 +83,14 @@ def encoder(weights: Weights, config: EncoderConfig, window: int | None) -> Enco
 
 
 def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) -> list[np.ndarray | None]:
-    """waves float32 [T] each -> codes int16 [F, K] each; None where the precision overflowed."""
+    """waves float32 [T] each -> codes int16 [F, K] each; None where the precision overflowed. Raises NonFiniteAudio."""
     order = tiled.order([frame_count(len(wave)) for wave in waves])
     frames = [frame_count(len(waves[number])) for number in order]
     if not any(frames):
         return [np.empty((0, NUM_CODEBOOKS), np.int16)] * len(waves)
-    found = encode_rows(encoder, tiled, audio_rows(waves, order, tiled.way), frames).cpu().numpy()
+    rows = WaveRows(waves, order, tiled.way)
+    found = encode_rows(encoder, tiled, rows, frames).cpu().numpy()
+    rows.refuse_non_finite()
     parts = in_order(np.split(found, np.cumsum(frames))[:-1], order)
     return [part if (part >= 0).all() else None for part in parts]
 

@@ -1,4 +1,4 @@
-"""Weights of a convolution -> the same layer on time-major tensors [B, T, C].
+"""Weights of convolutions -> the same layers on time-major tensors [B, T, C], and the residual unit of both stacks.
 
 Time-major is the memory layout that oneDNN and cuDNN run fastest (channels last). It makes a pointwise convolution a
 plain matrix product, and a transposed one a product of neighbouring steps: no reordering, no scatter. Kernel, stride
@@ -16,41 +16,47 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actors.network.activations import Activation
-from actors.network.rows import Rows, on_onednn, product
+from actors.network.rows import Onto, Rows, on_onednn, product, product_onto
 from actors.network.weights import Weights
 from actors.tiling.stack import Carried
-from actors.tiling.tiles import Reach
+from actors.tiling.tiles import Reach, whole
 
 PRODUCT_WEIGHTS = 1_500_000
 """With so many weights a convolution is faster as a product on a CPU, since oneDNN lays them out again at every call:
 kernels of 12 on 256 channels, for 1, 7 and 25 frames, run at 96, 88 and 97 GFLOP/s a core and not at 21, 67 and 91."""
 
 
-def extend(layer: "Conv | UpConv", x: Tensor, carried: Carried | None, activation: Activation | None) -> Tensor:
-    """The activation of x [B, T, C] behind the `layer.left` steps before it, [B, left + T, C]: one pass, one copy."""
+def extend(layer: "Conv", x: Tensor, carried: Carried | None, activation: Activation | None) -> Tensor:
+    """The activation of x [B, T, C] behind the `layer.left` steps before it: one pass, one copy. After them any
+    numbers, up to a multiple of the layer's phases."""
     batch, steps, channels = x.shape
-    out = x.new_empty(batch, layer.left + steps, channels)
+    out = x.new_empty(batch, whole(layer.left + steps, layer.phases) * layer.phases, channels)
     out[:, : layer.left] = 0 if carried is None or layer not in carried else carried[layer]
-    body = out[:, layer.left :]
+    body = out[:, layer.left : layer.left + steps]
     if activation is None:
         body.copy_(x)
     else:
         activation(x, body)
     if carried is not None:
-        carried[layer] = out[:, steps:].clone()  # a view would keep all of `out` in memory
+        carried[layer] = out[:, steps : steps + layer.left].clone()  # a view would keep all of `out` in memory
     return out
 
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """A causal convolution: `function` of an image [B, in, 1, T] or, `as_product`, of what each step of its output
-    sees, [..., kernel * in]."""
+    """A causal convolution: `function` of an image [B, in, T / phases, phases] (of one phase: [B, in, 1, T]) or,
+    `as_product`, of what each step of its output sees, [..., kernel * in].
+
+    `owed`: a bias [out] that is left to the next activation.
+    """
 
     function: Rows
     as_product: bool
     kernel: int
     stride: int
     dilation: int
+    phases: int = 1
+    owed: Tensor | None = None
 
     @property
     def left(self) -> int:
@@ -62,16 +68,17 @@ class Conv:
         return Reach(self.kernel, self.stride, self.dilation)
 
     def __call__(self, x: Tensor, carried: Carried | None = None, activation: Activation | None = None) -> Tensor:
-        """x [B, T, in], T a multiple of the stride -> [B, T / stride, out]. A pointwise one activates x in place."""
-        if self.kernel == 1:
-            if activation is not None:
-                activation(x, x)
-            return self.function(x)
-        x = extend(self, x, carried, activation)
+        """x [B, T, in], T a multiple of the stride -> [B, T / stride, out]."""
+        steps = x.shape[1] // self.stride
+        if self.kernel > 1 or activation is not None:
+            x = extend(self, x, carried, activation)
         if self.as_product:
             reach = (self.kernel - 1) * self.dilation + 1
-            steps = x.unfold(1, reach, self.stride)[..., :: self.dilation].transpose(2, 3).flatten(2)
-            return self.function(steps)
+            seen = x.unfold(1, reach, self.stride)[..., :: self.dilation].transpose(2, 3).flatten(2)
+            return self.function(seen)
+        if self.phases > 1:
+            image = x.unflatten(1, (-1, self.phases)).permute(0, 3, 1, 2)
+            return self.function(image).permute(0, 2, 3, 1).flatten(1, 2)[:, :steps]
         image = x.transpose(1, 2).unsqueeze(2)  # [B, C, 1, T] with the strides of channels_last
         return self.function(image).squeeze(2).transpose(1, 2)
 
@@ -100,17 +107,34 @@ class Size(NamedTuple):
     groups: int = 1
 
 
-def conv(weights: Weights, size: Size, bias: bool = True, as_product: bool = False) -> Conv:
-    """A causal layer from its "weight" [out, in / groups, kernel] and "bias"; `as_product` where it is to be `packed`.
-
-    Others run as a product where that is faster: with a kernel of 1, and with PRODUCT_WEIGHTS on a CPU.
-    """
+def conv(weights: Weights, size: Size, bias: bool = True, as_product: bool = False, leaves_bias: bool = False) -> Conv:
+    """A causal layer from its "weight" [out, in / groups, kernel] and "bias"; see `made`."""
     weight = weights.get("weight", size.outputs, size.inputs // size.groups, size.kernel)
-    added = weights.get("bias", size.outputs) if bias else None
-    many = weight.device.type == "cpu" and weight.numel() >= PRODUCT_WEIGHTS and size.groups == 1
-    as_product = as_product or many or size.kernel == 1
-    function = product(weight.transpose(1, 2).flatten(1), added) if as_product else _conv2d(weight, added, size)
-    return Conv(function, as_product, size.kernel, size.stride, size.dilation)
+    return made(weight, weights.get("bias", size.outputs) if bias else None, size, as_product, leaves_bias)
+
+
+def made(weight: Tensor, bias: Tensor | None, size: Size, as_product: bool, leaves_bias: bool) -> Conv:
+    """The layer of a weight [out, in / groups, kernel] and a bias [out]; `as_product` where it is to be `packed`.
+
+    Others run as a product where that is faster: with PRODUCT_WEIGHTS on a CPU. `leaves_bias`: on CUDA the bias, which
+    there is a pass over memory of its own, is `owed`.
+    """
+    on_cuda, parameters = weight.device.type == "cuda", (size.kernel, size.stride, size.dilation)
+    owed = bias if leaves_bias and on_cuda else None
+    bias = None if leaves_bias and on_cuda else bias
+    many = weight.numel() >= PRODUCT_WEIGHTS and not on_cuda and size.groups == 1
+    if as_product or many:
+        return Conv(product(weight.transpose(1, 2).flatten(1), bias), True, *parameters, owed=owed)
+    if size.dilation > 1 and on_cuda:
+        return Conv(_conv_of_phases(weight, bias), False, *parameters, phases=size.dilation, owed=owed)
+    return Conv(_conv2d(weight, bias, size), False, *parameters, owed=owed)
+
+
+def _conv_of_phases(weight: Tensor, bias: Tensor | None) -> Rows:
+    """An image [B, in, T / dilation, dilation] -> one of as many columns: a dilated convolution of one stride on the
+    same memory, without dilation. On CUDA: one of cuDNN's with dilation 9 on 384 channels takes 1,000 times as long."""
+    weight = weight.unsqueeze(3).contiguous(memory_format=torch.channels_last)
+    return lambda image: F.conv2d(image, weight, bias)
 
 
 def _conv2d(weight: Tensor, bias: Tensor | None, size: Size) -> Rows:
@@ -123,7 +147,7 @@ def _conv2d(weight: Tensor, bias: Tensor | None, size: Size) -> Rows:
     by_onednn = on_onednn(weight)
 
     def convolve(image: Tensor) -> Tensor:
-        if by_onednn and not torch.compiler.is_compiling():  # torch.compile knows only the other
+        if by_onednn:
             return torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, size.groups)
         return F.conv2d(image, weight, bias, stride, 0, dilation, size.groups)
 
@@ -133,34 +157,58 @@ def _conv2d(weight: Tensor, bias: Tensor | None, size: Size) -> Rows:
 @dataclass(frozen=True, eq=False)
 class UpConv:
     """A transposed convolution cut on the right, kernel = taps * stride: step t gives `stride` outputs from its input
-    and the taps - 1 before it: the `function` of rows [..., taps * in], [..., stride * out]."""
+    and the taps - 1 before it. `conv` gives the `stride` outputs of a step as one, [B, T, stride * out]. `owed`: a bias
+    [out] as of a Conv."""
 
-    function: Rows
-    taps: int
+    conv: Conv
     stride: int
-
-    @property
-    def left(self) -> int:
-        """Inputs before its own stretch that the first output sees."""
-        return self.taps - 1
+    owed: Tensor | None
 
     @property
     def reach(self) -> Reach:
-        return Reach(self.taps * self.stride, self.stride, up=True)
+        return Reach(self.conv.kernel * self.stride, self.stride, up=True)
 
     def __call__(self, x: Tensor, carried: Carried | None = None, activation: Activation | None = None) -> Tensor:
         """x [B, T, in] -> [B, T * stride, out]."""
         batch, steps, _ = x.shape
-        if self.left or activation is not None:
-            x = extend(self, x, carried, activation)
-        if self.left:
-            x = torch.cat([x[:, self.left - tap : self.left - tap + steps] for tap in range(self.taps)], 2)
-        return self.function(x).reshape(batch, steps * self.stride, -1)
+        return self.conv(x, carried, activation).reshape(batch, steps * self.stride, -1)
 
 
 def up_conv(weights: Weights, inputs: int, outputs: int, taps: int, stride: int) -> UpConv:
-    """A causal transposed layer from its "weight" [in, out, taps * stride] and "bias" [out]."""
+    """A causal transposed layer from its "weight" [in, out, taps * stride] and "bias" [out]; as a product, but of
+    several taps on CUDA: what it sees would have to be copied for that."""
     weight = weights.read("weight", inputs, outputs, taps * stride).unflatten(2, (taps, stride))
-    weight = weight.permute(3, 1, 2, 0).flatten(2).flatten(0, 1)  # [phase * out, tap * in]
-    bias = weights.get("bias", outputs).repeat(stride)
-    return UpConv(product(weights.placed(weight), bias), taps, stride)
+    weight = (
+        weight.permute(3, 1, 0, 2).flatten(0, 1).flip(2)
+    )  # [phase * out, in, tap], the last tap of the newest input
+    bias = weights.get("bias", outputs)
+    as_image, size = taps > 1 and weights.device.type == "cuda", Size(inputs, stride * outputs, taps)
+    conv = made(weights.placed(weight), bias.repeat(stride), size, not as_image, as_image)
+    return UpConv(conv, stride, bias if as_image else None)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A residual unit: x + outer(between(inner(before(x)))); `outer` is pointwise. `owed` as of a Conv."""
+
+    before: Activation
+    inner: Conv
+    between: Activation
+    outer: Onto
+    owed: Tensor | None
+
+    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
+        """x [B, T, C] -> [B, T, C], in place."""
+        inside = self.inner(x, carried, self.before)
+        active = inside if inside.is_contiguous() else inside.new_empty(inside.shape)
+        self.between(inside, active)
+        return self.outer(active, x)
+
+
+def outer(weights: Weights, inputs: int, outputs: int, owed: Tensor | None) -> tuple[Onto, Tensor | None]:
+    """The pointwise layer that ends a Unit whose input owes a bias, and what its output owes."""
+    weight = weights.get("weight", outputs, inputs, 1)[..., 0]
+    bias = weights.get("bias", outputs)
+    if weight.device.type != "cuda":
+        return product_onto(weight, bias), owed
+    return product_onto(weight, None), bias if owed is None else bias + owed

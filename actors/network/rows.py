@@ -9,6 +9,8 @@ from torch import Tensor
 from actors.network.weights import Weights
 
 Rows = Callable[[Tensor], Tensor]
+Onto = Callable[[Tensor, Tensor], Tensor]
+"""(x, y) -> y + a function of x, in place of y."""
 
 PADDED_TO = 16
 """Products of more rows are padded to a multiple of so many, since oneDNN keeps code and buffers for every number: a
@@ -43,6 +45,15 @@ def product(weight: Tensor, bias: Tensor | None = None) -> Rows:
         )
 
     return by_onednn
+
+
+def product_onto(weight: Tensor, bias: Tensor | None = None) -> Onto:
+    """`product`, added to y; on CUDA, without a bias, as the product is written: no further pass over memory."""
+    if weight.device.type != "cuda" or bias is not None:
+        function = product(weight, bias)
+        return lambda x, y: y.add_(function(x))
+    columns = weight.T.contiguous()
+    return lambda x, y: y.flatten(0, -2).addmm_(x.flatten(0, -2), columns).view_as(y)
 
 
 def linear(weights: Weights, inputs: int, outputs: int, bias: bool = True) -> Rows:

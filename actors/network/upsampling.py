@@ -8,7 +8,7 @@ from torch import Tensor
 
 from actors.config import DecoderConfig
 from actors.network.activations import Snake, snake
-from actors.network.layers import Conv, Size, UpConv, conv, up_conv
+from actors.network.layers import Conv, Size, Unit, UpConv, conv, outer, up_conv
 from actors.network.rows import Rows, linear
 from actors.network.weights import Weights
 from actors.tiling.stack import Carried
@@ -32,19 +32,6 @@ class Next:
         y = F.layer_norm(self.depthwise(x, carried), weight.shape, weight, bias, eps)
         y = self.narrow(F.gelu(self.wide(y)))
         return torch.addcmul(x, y, self.scale)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A residual unit."""
-
-    before: Snake
-    inner: Conv
-    between: Snake
-    outer: Conv
-
-    def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
-        return self.outer(self.inner(x, carried, self.before), carried, self.between).add_(x)
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,7 @@ class Convolutions:
         layers: list[Conv | UpConv] = [layer for step in self.nexts for layer in (step.up, step.depthwise)]
         layers.append(self.first)
         for block in self.blocks:
-            layers += [block.up, *[layer for unit in block.units for layer in (unit.inner, unit.outer)]]
+            layers += [block.up, *[unit.inner for unit in block.units]]
         return [layer.reach for layer in (*layers, self.last)]
 
     def __call__(self, latents: Tensor, carried: Carried | None = None) -> Tensor:
@@ -98,17 +85,14 @@ def convolutions(weights: Weights, config: DecoderConfig) -> Convolutions:
     nexts = [_next(weights.at("upsample").at(i), config.latent_dim, n) for i, n in enumerate(config.upsampling_ratios)]
     stack, rates = weights.at("decoder"), config.upsample_rates
     widths = [config.decoder_dim // 2**index for index in range(len(rates) + 1)]
-    blocks = [
-        _block(stack.at(index + 1).at("block"), widths[index], widths[index + 1], rate)
-        for index, rate in enumerate(rates)
-    ]
-    return Convolutions(
-        nexts,
-        conv(stack.at("0.conv"), Size(config.latent_dim, config.decoder_dim, 7)),
-        blocks,
-        snake(stack.at(len(rates) + 1), widths[-1]),
-        conv(stack.at(len(rates) + 2).at("conv"), Size(widths[-1], 1, 7)),
-    )
+    first = conv(stack.at("0.conv"), Size(config.latent_dim, config.decoder_dim, 7), leaves_bias=True)
+    blocks, owed = [], first.owed
+    for index, rate in enumerate(rates):
+        block, owed = _block(stack.at(index + 1).at("block"), widths[index : index + 2], rate, owed)
+        blocks.append(block)
+    before = snake(stack.at(len(rates) + 1), widths[-1], owed)
+    last = conv(stack.at(len(rates) + 2).at("conv"), Size(widths[-1], 1, 7))
+    return Convolutions(nexts, first, blocks, before, last)
 
 
 def _next(weights: Weights, width: int, factor: int) -> Next:
@@ -124,15 +108,17 @@ def _next(weights: Weights, width: int, factor: int) -> Next:
     )
 
 
-def _block(weights: Weights, inputs: int, outputs: int, rate: int) -> Block:
-    units = [_unit(weights.at(index), outputs, dilation) for index, dilation in ((2, 1), (3, 3), (4, 9))]
-    return Block(snake(weights.at(0), inputs), up_conv(weights.at("1.conv"), inputs, outputs, 2, rate), units)
+def _block(weights: Weights, widths: list[int], rate: int, owed: Tensor | None) -> tuple[Block, Tensor | None]:
+    """The block, and what its output owes."""
+    inputs, outputs = widths
+    before, up = snake(weights.at(0), inputs, owed), up_conv(weights.at("1.conv"), inputs, outputs, 2, rate)
+    units: list[Unit] = []
+    for index, dilation in ((2, 1), (3, 3), (4, 9)):
+        units.append(_unit(weights.at(index), outputs, dilation, units[-1].owed if units else up.owed))
+    return Block(before, up, units), units[-1].owed
 
 
-def _unit(weights: Weights, width: int, dilation: int) -> Unit:
-    return Unit(
-        snake(weights.at("act1"), width),
-        conv(weights.at("conv1.conv"), Size(width, width, 7, dilation=dilation)),
-        snake(weights.at("act2"), width),
-        conv(weights.at("conv2.conv"), Size(width, width, 1)),
-    )
+def _unit(weights: Weights, width: int, dilation: int, owed: Tensor | None) -> Unit:
+    inner = conv(weights.at("conv1.conv"), Size(width, width, 7, dilation=dilation), leaves_bias=True)
+    before, between = snake(weights.at("act1"), width, owed), snake(weights.at("act2"), width, inner.owed)
+    return Unit(before, inner, between, *outer(weights.at("conv2.conv"), width, width, owed))

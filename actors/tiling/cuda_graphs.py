@@ -1,4 +1,4 @@
-"""A stack of convolutions -> the same function, replayed as a CUDA graph for each static shape, or compiled."""
+"""A stack of convolutions -> the same function, replayed as a CUDA graph for each static shape."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,33 +7,22 @@ import torch
 from torch import Tensor
 
 from actors.errors import DeviceError
-from actors.tiling.compiled import compiled
 from actors.tiling.stack import Carried, Stack
 from actors.tiling.tiles import MAX_WINDOWS
 
 MAX_GRAPHS = MAX_WINDOWS
 """Shapes that are captured, one for each window; each keeps its result in device memory."""
 WARM_UP_CALLS = 3
-"""Calls before a capture, as PyTorch's manual asks: libraries choose their kernels, torch.compile finishes."""
+"""Calls before a capture, as PyTorch's manual asks: libraries choose their kernels, Triton builds its own."""
 
 
 def choose_acceleration(name: str, device: torch.device) -> str:
-    """ "auto", "none", "graphs" or "compile" -> what the device supports; auto: graphs on CUDA, else none."""
+    """ "auto", "none" or "graphs" -> what the device supports; auto: graphs on CUDA, else none."""
     if name == "auto":
         return "graphs" if device.type == "cuda" else "none"
     if name == "graphs" and device.type != "cuda":
-        raise DeviceError(f"accelerate is 'graphs' on {device.type}; only CUDA has them. Choose auto, none or compile.")
+        raise DeviceError(f"accelerate is 'graphs' on {device.type}; only CUDA has them. Choose auto or none.")
     return name
-
-
-def accelerated(stack: Stack, how: str, rows: Tensor) -> tuple[Stack, str]:
-    """`stack` for inputs like `rows`, and how it runs. `how`: none, graphs, or compile (on CUDA compiled, then
-    captured). Where it cannot be compiled: graphs on CUDA, else none."""
-    cuda = rows.device.type == "cuda"
-    if how == "compile":
-        fast = compiled(stack, rows)
-        stack, how = (fast, how) if fast is not None else (stack, "graphs" if cuda else "none")
-    return (Graphs(stack, capture) if cuda and how != "none" else stack), how
 
 
 class Graphs:

@@ -1,13 +1,13 @@
 """Choices for speed, a device and a half of the network -> how that half's convolutions run."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from actors.contract import FRAME_RATE, FRAME_SAMPLES
 from actors.errors import SettingsError
-from actors.tiling.cuda_graphs import accelerated
+from actors.tiling.cuda_graphs import Graphs, capture
 from actors.tiling.run_tiles import Tiled, Way
 from actors.tiling.stack import Stack
 
@@ -31,7 +31,7 @@ class Options:
 
     tile_s: float | None
     tile_batch: int | None
-    accelerate: str  # none, graphs or compile
+    accelerate: str  # none or graphs
     tf32: bool
 
 
@@ -46,15 +46,9 @@ class Half(Protocol):
     def halo(self) -> int:
         """Frames before a tile with which it is exact."""
 
-    @property
-    def row(self) -> int:
-        """Width of a frame of the stack's input."""
 
-
-def choose_tiles(
-    part: str, half: Half, device: torch.device, dtype: torch.dtype, options: Options
-) -> tuple[Tiled, Options]:
-    """How `part` (encode, decode) runs on this device, and the options as they hold: what cannot be compiled is not.
+def choose_tiles(part: str, half: Half, device: torch.device, dtype: torch.dtype, options: Options) -> Tiled:
+    """How `part` (encode, decode) runs on this device.
 
     Raises SettingsError where tiles are too many or too long.
     """
@@ -65,8 +59,5 @@ def choose_tiles(
             f"tile_batch {batch} of tiles of {tile} frames are too much at once for kernels that count in 32 bits:"
             f" with halos of {half.halo} frames there may be {MAX_FRAMES} frames. Lower tile_batch or tile_s."
         )
-    shape = (batch or 1, half.halo + tile, half.row)
-    stack, how = accelerated(half.convolutions, options.accelerate, torch.zeros(shape, dtype=dtype, device=device))
-    if how == "compile":
-        batch = shape[0]  # compiled code has static shapes and no carried state
-    return Tiled(stack, half.halo, Way(device, dtype, tile, batch, options.tf32)), replace(options, accelerate=how)
+    stack = Graphs(half.convolutions, capture) if options.accelerate == "graphs" else half.convolutions
+    return Tiled(stack, half.halo, Way(device, dtype, tile, batch, options.tf32))

@@ -1,7 +1,7 @@
 """Host arrays -> device rows, device rows -> host arrays; on CUDA through two pinned buffers, during the compute."""
 
 import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -9,78 +9,83 @@ from torch import Tensor
 
 from actors.contract import FRAME_SAMPLES, frame_count
 from actors.errors import NonFiniteAudio
-from actors.tiling.run_tiles import Load, Span, Way
+from actors.tiling.run_tiles import Span, Way
 from actors.tiling.tiles import offsets
 
-Fill = Callable[[int, int, np.ndarray], None]
-"""Write rows [low, high) into an array float32 [high - low, width]."""
 
+class WaveRows:
+    """Frames of waves float32 [T] laid end to end in an order, each padded with zeros to whole frames: a `Load` of rows
+    of FRAME_SAMPLES."""
 
-def audio_rows(waves: Sequence[np.ndarray], order: Sequence[int], way: Way) -> Load:
-    """Frames of waves float32 [T] laid end to end in that order, each padded with zeros to whole frames: rows of
-    FRAME_SAMPLES.
+    def __init__(self, waves: Sequence[np.ndarray], order: Sequence[int], way: Way) -> None:
+        self.waves, self.order, self.way = waves, order, way
+        self.first = offsets([frame_count(len(waves[number])) for number in order])
+        self.finite = torch.ones((), dtype=torch.bool, device=way.device)  # whether all samples so far are
 
-    `Load` raises NonFiniteAudio at NaN or infinity: samples are looked at as they are copied, while a GPU computes.
-    """
-    first = offsets([frame_count(len(waves[number])) for number in order])
+    def __call__(self, spans: Sequence[Span]) -> Iterator[Tensor]:
+        if self.way.device.type == "cuda":
+            yield from self._uploaded(spans)
+            return
+        for low, high in spans:
+            rows = torch.empty(high - low, FRAME_SAMPLES)
+            self._fill(low, high, rows)
+            yield self._checked(rows).to(self.way.dtype)
 
-    def fill(low: int, high: int, out: np.ndarray) -> None:
-        flat, written = out.reshape(-1), 0
-        for index in range(bisect.bisect_right(first, low) - 1, len(order)):
+    def refuse_non_finite(self) -> None:
+        """Raises NonFiniteAudio at NaN or infinity in what was loaded. Waits for the device."""
+        if not self.finite.item():
+            number = next(number for number, wave in enumerate(self.waves) if not np.isfinite(wave).all())
+            raise NonFiniteAudio(f"wave {number} holds NaN or infinity; every sample must be a finite number.")
+
+    def _checked(self, rows: Tensor) -> Tensor:
+        """`rows`, looked at where they are: a GPU does it while the host goes on."""
+        self.finite.logical_and_(rows.isfinite().all())
+        return rows
+
+    def _fill(self, low: int, high: int, rows: Tensor) -> None:
+        """Write the rows [low, high) of all."""
+        flat, written, first = rows.numpy().reshape(-1), 0, self.first
+        for index in range(bisect.bisect_right(first, low) - 1, len(self.order)):
             if first[index] >= high:
                 break
-            number, start = order[index], max(low, first[index])
-            piece = waves[number][(start - first[index]) * FRAME_SAMPLES : (high - first[index]) * FRAME_SAMPLES]
-            if not np.isfinite(piece).all():
-                raise NonFiniteAudio(f"wave {number} holds NaN or infinity; every sample must be a finite number.")
+            start = max(low, first[index])
+            wave = self.waves[self.order[index]]
+            piece = wave[(start - first[index]) * FRAME_SAMPLES : (high - first[index]) * FRAME_SAMPLES]
             at = (start - low) * FRAME_SAMPLES
             flat[written:at] = 0  # the end of the frame that the one before did not fill
             flat[at : at + len(piece)] = piece
             written = at + len(piece)
         flat[written:] = 0
 
-    def load(spans: Sequence[Span]) -> Iterator[Tensor]:
-        if way.device.type == "cuda":
-            return _uploaded(fill, FRAME_SAMPLES, spans, way)
-        return (_filled(fill, span).to(way.dtype) for span in spans)
+    def _uploaded(self, spans: Sequence[Span]) -> Iterator[Tensor]:
+        """Yields the rows of one span; those of the next are filled and copied while these are computed."""
+        stream = torch.cuda.Stream(self.way.device)
+        stream.wait_stream(torch.cuda.current_stream(self.way.device))  # where `finite` was made
+        largest = max(high - low for low, high in spans)
+        buffers = [torch.empty(largest, FRAME_SAMPLES, pin_memory=True) for _ in range(2)]
+        copied: list[torch.cuda.Event | None] = [None, None]
 
-    return load
+        def start(number: int) -> Tensor:
+            low, high = spans[number]
+            buffer, before = buffers[number % 2][: high - low], copied[number % 2]
+            if before is not None:
+                before.synchronize()  # its previous content has been copied
+            self._fill(low, high, buffer)
+            with torch.cuda.stream(stream):
+                rows = self._checked(buffer.to(self.way.device, non_blocking=True)).to(self.way.dtype)
+                copied[number % 2] = stream.record_event()
+            return rows
 
-
-def _filled(fill: Fill, span: Span) -> Tensor:
-    out = np.empty((span[1] - span[0], FRAME_SAMPLES), np.float32)
-    fill(*span, out)
-    return torch.from_numpy(out)
-
-
-def _uploaded(fill: Fill, width: int, spans: Sequence[Span], way: Way) -> Iterator[Tensor]:
-    """Yields the rows of one span; those of the next are filled and copied while these are computed."""
-    stream = torch.cuda.Stream(way.device)
-    largest = max(high - low for low, high in spans)
-    buffers = [torch.empty(largest, width, pin_memory=True) for _ in range(2)]
-    copied: list[torch.cuda.Event | None] = [None, None]
-
-    def start(number: int) -> Tensor:
-        low, high = spans[number]
-        buffer, before = buffers[number % 2][: high - low], copied[number % 2]
-        if before is not None:
-            before.synchronize()  # its previous content has been copied
-        fill(low, high, buffer.numpy())
-        with torch.cuda.stream(stream):
-            rows = buffer.to(way.device, non_blocking=True).to(way.dtype)
-            copied[number % 2] = stream.record_event()
-        return rows
-
-    ahead = start(0)
-    for number in range(len(spans)):
-        rows, arrived = ahead, copied[number % 2]
-        compute = torch.cuda.current_stream(way.device)
-        assert arrived is not None
-        compute.wait_event(arrived)
-        rows.record_stream(compute)
-        yield rows  # what is computed of them has been launched when this goes on
-        if number + 1 < len(spans):
-            ahead = start(number + 1)
+        ahead = start(0)
+        for number in range(len(spans)):
+            rows, arrived = ahead, copied[number % 2]
+            compute = torch.cuda.current_stream(self.way.device)
+            assert arrived is not None
+            compute.wait_event(arrived)
+            rows.record_stream(compute)
+            yield rows  # what is computed of them has been launched when this goes on
+            if number + 1 < len(spans):
+                ahead = start(number + 1)
 
 
 def fetched(parts: Iterable[Tensor], total: int, device: torch.device) -> np.ndarray:

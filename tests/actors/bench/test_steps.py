@@ -17,7 +17,6 @@ from actors.bench.busy import covered, profiled
 from actors.bench.correctness import in_other_company
 from actors.bench.out_of_memory import out_of_memory
 from actors.bench.reader import enough, fed
-from actors.bench.speed import row
 from actors.bench.subject import ON_CPU, Subject, keep
 from actors.bench.trace import traced
 from actors.errors import DeviceError
@@ -39,13 +38,6 @@ def test_company_that_changes_codes_is_noticed() -> None:
     assert found["again"] == 1
     assert found["in_another_order"] < 1
     assert found["alone"] < 1
-
-
-def test_an_acceleration_that_fell_back_is_not_measured_under_its_name() -> None:
-    codec = SimpleNamespace(options=SimpleNamespace(accelerate="graphs"), encode=None)
-    subject: Any = SimpleNamespace(device=CPU, load=lambda **options: codec)
-    with pytest.raises(DeviceError, match="compile became graphs"):
-        row(subject, "encode", 1.0, ON_CPU, {"accelerate": "compile"})
 
 
 def test_memory_that_runs_out_is_measured(small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

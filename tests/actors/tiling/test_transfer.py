@@ -7,7 +7,7 @@ import torch
 from actors.contract import FRAME_SAMPLES
 from actors.errors import NonFiniteAudio
 from actors.tiling.run_tiles import Way
-from actors.tiling.transfer import audio_rows
+from actors.tiling.transfer import WaveRows
 from tests.helpers.signals import noise, padded
 
 ON_CPU = Way(torch.device("cpu"), torch.float32, 1, 1)
@@ -20,13 +20,17 @@ def test_rows_are_the_padded_waves(
 ) -> None:
     waves = [noise(samples, samples) for samples in (1, 0, 2 * FRAME_SAMPLES, 3 * FRAME_SAMPLES + 5, 0)]
     expected = np.concatenate([padded(waves[number]) for number in order]).reshape(-1, FRAME_SAMPLES)
-    load = audio_rows(waves, order, ON_CPU)
-    monkeypatch.setattr(np, "empty", lambda shape, dtype: np.full(shape, np.nan, dtype))  # buffers are used again
+    load = WaveRows(waves, order, ON_CPU)
+    monkeypatch.setattr(torch, "empty", lambda *shape: torch.full(shape, torch.nan))  # buffers are used again
     for (low, high), rows in zip(spans, load(spans), strict=True):
         assert np.array_equal(rows.numpy(), expected[low:high])
+    load.refuse_non_finite()
 
 
-def test_a_wave_that_is_not_finite_is_named_by_its_number_in_the_call() -> None:
-    waves = [noise(5_000), noise(10), np.full(10, np.nan, np.float32)]
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_wave_that_is_not_finite_is_named_by_its_number_in_the_call(bad: float) -> None:
+    waves = [noise(5_000), noise(10), np.full(10, bad, np.float32)]
+    load = WaveRows(waves, [1, 2, 0], ON_CPU)
+    assert len(list(load([(0, 1), (1, 2), (2, 5)]))) == 3
     with pytest.raises(NonFiniteAudio, match="wave 2 holds NaN"):
-        list(audio_rows(waves, [1, 2, 0], ON_CPU)([(0, 5)]))
+        load.refuse_non_finite()
