@@ -28,6 +28,8 @@ from pipeline.storage.text import clean_ids, id_hashes, redacted
 
 SHOWN = 3
 """Recordings that a message names."""
+STATS = 64
+"""Files that a thread looks up at a time: on a disk, 3 µs each; on a network file system, some 1 ms."""
 
 
 @dataclass
@@ -171,12 +173,17 @@ def looked_up(units: pa.Table) -> pa.Table:
     if not unknown.any():
         return units
     places = units["@location"].filter(pa.array(unknown)).to_pylist()
-    stamps = [local_stamp(local_path(place)) if is_local(place) else UNKNOWN for place in places]
+    pieces = (places[first : first + STATS] for first in range(0, len(places), STATS))
+    stamps = [stamp for some in at_once(_stamps, pieces) for stamp in some]
     for name, values in (("@size", [one.size for one in stamps]), ("@version", [one.version for one in stamps])):
         at, kind = units.schema.get_field_index(name), UNIT_SCHEMA.field(name)
         column = pc.replace_with_mask(units[name].combine_chunks(), pa.array(unknown), pa.array(values, kind.type))
         units = units.set_column(at, kind, column)
     return units
+
+
+def _stamps(places: list[str]) -> list[Stamp]:
+    return [local_stamp(local_path(place)) if is_local(place) else UNKNOWN for place in places]
 
 
 def _same_contents(units: pa.Table, rows: pa.Table, here: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.changes import Changes, changes, refuse_inside, to_redo
+import pipeline.changes
+from pipeline.changes import STATS, Changes, changes, looked_up, refuse_inside, to_redo
 from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
 from pipeline.run.committed import Done, committed
@@ -19,6 +21,7 @@ from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.plan import plan
+from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, modified, same_content
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row
@@ -334,3 +337,21 @@ def test_parts_without_channels_are_of_the_mean(tmp_path: Path) -> None:
     assert found(tmp_path / "run", corpus) == []
     assert committed(LOCAL, str(tmp_path / "run")).ids.to_pylist() == ["a.wav"]
     assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(corpus)], channel=2)).hashes) == 1
+
+
+def test_local_files_are_looked_up_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first file of each of two threads waits for the other."""
+    places = [str(tmp_path / f"{number}.wav") for number in range(2 * STATS)]
+    for number, place in enumerate(places):
+        Path(place).write_bytes(bytes(number))
+    together, waiting = threading.Barrier(2, timeout=10), {places[0], places[STATS]}
+
+    def stamp(path: str) -> Stamp:
+        if path in waiting:
+            together.wait()
+        return local_stamp(path)
+
+    monkeypatch.setattr(pipeline.changes, "local_stamp", stamp)
+    places[1] = "s3://bucket/1.wav"
+    units = pa.Table.from_pylist([{"@id": place, "@location": place} for place in places], UNIT_SCHEMA)
+    assert looked_up(units)["@size"].to_pylist() == [0, None, *range(2, 2 * STATS)]

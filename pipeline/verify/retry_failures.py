@@ -21,6 +21,7 @@ from pipeline.run.resume import mark
 from pipeline.run.run_json import read_run_file, recorded_inputs
 from pipeline.run.write import write_table
 from pipeline.schema import FAILURES_SCHEMA
+from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_uri, redact
 
@@ -74,19 +75,20 @@ def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, 
 
     Returns the dropped rows by the path of their part.
     """
-    dropped = {}
-    for path in parts(fs, run, FAILURES):
+
+    def drop(path: str) -> pa.Table:
         rows = read_part(fs, path, FAILURES_SCHEMA)
         kinds = pa.array(errors, pa.string()) if errors else rows["error"].unique()
         mask = pc.is_in(rows["error"], value_set=kinds)
-        if not pc.any(mask).as_py():
-            continue
-        dropped[path] = rows.filter(mask)
-        if len(dropped[path]) < len(rows):
-            write_table(rows.filter(pc.invert(mask)), fs, path)
-        else:
+        gone, staying = rows.filter(mask), rows.filter(pc.invert(mask))
+        if len(gone) and len(staying):
+            write_table(staying, fs, path)
+        elif len(gone):
             fs.delete_file(path)
-    return dropped
+        return gone
+
+    paths = parts(fs, run, FAILURES)
+    return {path: rows for path, rows in zip(paths, on_store(fs, drop, paths), strict=True) if len(rows)}
 
 
 def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complete: bool) -> None:
