@@ -1,5 +1,6 @@
 """A run with failures -> their rows dropped, and the run's own command again, which then processes only them."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,9 +108,8 @@ def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complet
 
 
 def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
-    kinds = Counter(
-        name for path in parts(fs, run, FAILURES) for name in read_part(fs, path, FAILURES_SCHEMA)["error"].to_pylist()
-    )
+    read = functools.partial(read_part, fs, schema=FAILURES_SCHEMA)
+    kinds = Counter(name for rows in on_store(fs, read, parts(fs, run, FAILURES)) for name in rows["error"].to_pylist())
     unknown = [name for name in errors if name not in kinds]
     if unknown:
         there = ", ".join(f"{number} {name}" for name, number in kinds.most_common()) or "none"
