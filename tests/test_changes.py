@@ -10,8 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-import pipeline.changes
-from pipeline.changes import STATS, Changes, changes, looked_up, refuse_inside, to_redo
+from pipeline.changes import Changes, changes, looked_up, refuse_inside, to_redo
 from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
 from pipeline.run.committed import Done, committed
@@ -22,6 +21,7 @@ from pipeline.schema import EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.plan import plan
 from pipeline.sources.task import UNIT_SCHEMA
+from pipeline.storage import stamp
 from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, modified, same_content
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row
@@ -339,19 +339,24 @@ def test_parts_without_channels_are_of_the_mean(tmp_path: Path) -> None:
     assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(corpus)], channel=2)).hashes) == 1
 
 
-def test_local_files_are_looked_up_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first file of each of two threads waits for the other."""
-    places = [str(tmp_path / f"{number}.wav") for number in range(2 * STATS)]
+@pytest.mark.parametrize(("slow_s", "threads"), [(0.0, 3), (float("inf"), 1)])
+def test_files_of_a_slow_disk_are_looked_up_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float, threads: int
+) -> None:
+    """The first few by this thread; of the others the first of two threads waits for the other's."""
+    places = [str(tmp_path / f"{number}.wav") for number in range(2 * stamp.STATS + 3)]
     for number, place in enumerate(places):
         Path(place).write_bytes(bytes(number))
-    together, waiting = threading.Barrier(2, timeout=10), {places[0], places[STATS]}
+    together, asked = threading.Barrier(threads - 1 or 1, timeout=10), set()
 
-    def stamp(path: str) -> Stamp:
-        if path in waiting:
+    def look(path: str) -> Stamp:
+        asked.add(threading.current_thread())
+        if path in (places[stamp.STATS], places[2 * stamp.STATS]):
             together.wait()
         return local_stamp(path)
 
-    monkeypatch.setattr(pipeline.changes, "local_stamp", stamp)
-    places[1] = "s3://bucket/1.wav"
-    units = pa.Table.from_pylist([{"@id": place, "@location": place} for place in places], UNIT_SCHEMA)
-    assert looked_up(units)["@size"].to_pylist() == [0, None, *range(2, 2 * STATS)]
+    monkeypatch.setattr(stamp, "SLOW_S", slow_s)
+    monkeypatch.setattr(stamp, "local_stamp", look)
+    units = pa.Table.from_pylist([{"@id": one, "@location": one} for one in [*places, "s3://b/1.wav"]], UNIT_SCHEMA)
+    assert looked_up(units)["@size"].to_pylist() == [*range(len(places)), None]
+    assert len(asked) == threads
