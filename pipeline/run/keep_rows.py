@@ -1,7 +1,7 @@
 """Parts of a run without some of their rows, and their shards of waves with them."""
 
-import functools
 from collections.abc import Callable, Mapping
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -23,33 +23,26 @@ def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[st
     Returns the sha256 of the new parts by name, None for those that are gone. No part is rewritten in place: what
     run.json says of a part stays true if this breaks off. Then some rows are double until a run settles.
     """
-    sources: dict[str, str] = {}
-    staying = [path for path, mask in kept.items() if mask.any()]
-    new = on_store(
-        fs, lambda path: _write(fs, path, read(path).filter(pa.array(kept[path])), sources), staying, PARTS_AT_ONCE
-    )
     changed: dict[str, str | None] = dict.fromkeys(map(_name, kept))
-    changed.update(filter(None, new))  # all new parts are there before an old one goes
-    gone = [path for path in kept if changed[_name(path)] is None]  # one with the name of a new part is that part now
-    for _ in on_store(fs, functools.partial(_delete, fs), gone):
-        pass
+    locks: dict[str, Lock] = {}
+
+    def rewrite(path: str) -> None:
+        folder, rows = path.rpartition("/")[0], read(path).filter(pa.array(kept[path]))
+        name = part_name(rows)
+        with locks.setdefault(name, Lock()):  # in a run that is not settled, two parts may keep the same rows
+            if folder.endswith(f"/{CODES}"):
+                follow_part(fs, path, f"{folder}/{name}", rows["id"].to_pylist())
+            changed[name] = write_table(rows, fs, f"{folder}/{name}")
+
+    def delete(path: str) -> None:
+        fs.delete_file(path)
+        delete_shard(fs, path)
+
+    for _ in on_store(fs, rewrite, [path for path, mask in kept.items() if mask.any()], PARTS_AT_ONCE):
+        pass  # all new parts are there before an old one goes
+    for _ in on_store(fs, delete, [path for path in kept if changed[_name(path)] is None]):
+        pass  # an old part may have the name of a new one, and is that one now
     return changed
-
-
-def _write(fs: FileSystem, old: str, rows: pa.Table, sources: dict[str, str]) -> tuple[str, str | None] | None:
-    """Name and sha256 of the part of the `rows` of `old`. None if another thread writes the same rows: `sources` holds,
-    of each new part, the old one. A run that is not settled may have them twice."""
-    folder, name = old.rpartition("/")[0], part_name(rows)
-    if sources.setdefault(f"{folder}/{name}", old) != old:
-        return None
-    if folder.endswith(f"/{CODES}"):
-        follow_part(fs, old, f"{folder}/{name}", rows["id"].to_pylist())
-    return name, write_table(rows, fs, f"{folder}/{name}")
-
-
-def _delete(fs: FileSystem, path: str) -> None:
-    fs.delete_file(path)
-    delete_shard(fs, path)
 
 
 def _name(path: str) -> str:
