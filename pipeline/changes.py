@@ -23,7 +23,7 @@ from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
 from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_local, local_path, redact
-from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, same_content
+from pipeline.storage.stamp import Stamp, local_stamps, same_content
 from pipeline.storage.text import clean_ids, id_hashes, redacted
 
 SHOWN = 3
@@ -171,7 +171,7 @@ def looked_up(units: pa.Table) -> pa.Table:
     if not unknown.any():
         return units
     places = units["@location"].filter(pa.array(unknown)).to_pylist()
-    stamps = [local_stamp(local_path(place)) if is_local(place) else UNKNOWN for place in places]
+    stamps = local_stamps([local_path(place) if is_local(place) else None for place in places])
     for name, values in (("@size", [one.size for one in stamps]), ("@version", [one.version for one in stamps])):
         at, kind = units.schema.get_field_index(name), UNIT_SCHEMA.field(name)
         column = pc.replace_with_mask(units[name].combine_chunks(), pa.array(unknown), pa.array(values, kind.type))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.changes import Changes, changes, refuse_inside, to_redo
+from pipeline.changes import Changes, changes, looked_up, refuse_inside, to_redo
 from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
 from pipeline.run.committed import Done, committed
@@ -19,6 +20,8 @@ from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.plan import plan
+from pipeline.sources.task import UNIT_SCHEMA
+from pipeline.storage import stamp
 from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, modified, same_content
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row
@@ -334,3 +337,26 @@ def test_parts_without_channels_are_of_the_mean(tmp_path: Path) -> None:
     assert found(tmp_path / "run", corpus) == []
     assert committed(LOCAL, str(tmp_path / "run")).ids.to_pylist() == ["a.wav"]
     assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(corpus)], channel=2)).hashes) == 1
+
+
+@pytest.mark.parametrize(("slow_s", "threads"), [(0.0, 3), (float("inf"), 1)])
+def test_files_of_a_slow_disk_are_looked_up_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float, threads: int
+) -> None:
+    """The first few by this thread; of the others the first of two threads waits for the other's."""
+    places = [str(tmp_path / f"{number}.wav") for number in range(2 * stamp.STATS + 3)]
+    for number, place in enumerate(places):
+        Path(place).write_bytes(bytes(number))
+    together, asked = threading.Barrier(threads - 1 or 1, timeout=10), set()
+
+    def look(path: str) -> Stamp:
+        asked.add(threading.current_thread())
+        if path in (places[stamp.STATS], places[2 * stamp.STATS]):
+            together.wait()
+        return local_stamp(path)
+
+    monkeypatch.setattr(stamp, "SLOW_S", slow_s)
+    monkeypatch.setattr(stamp, "local_stamp", look)
+    units = pa.Table.from_pylist([{"@id": one, "@location": one} for one in [*places, "s3://b/1.wav"]], UNIT_SCHEMA)
+    assert looked_up(units)["@size"].to_pylist() == [*range(len(places)), None]
+    assert len(asked) == threads

@@ -16,6 +16,7 @@ from pipeline.export.reference import write_reference
 from pipeline.export.shard import Create, Finished, Format, Shard
 from pipeline.run.layout import SUCCESS_FILE
 from pipeline.run.whole import Whole, recordings
+from pipeline.storage.filesystem import infos
 
 Tell = Callable[[int, int], object] | None
 """Called with (shards written or found, shards), after each."""
@@ -59,8 +60,8 @@ def write_missing(job: Job, reference: str | None, tell: Tell) -> tuple[int, int
 
 
 def _write_shards(job: Job, reference: str | None, tell: Tell) -> tuple[int, int]:
-    infos = job.fs.get_file_info(job.names)
-    missing = {number for number, info in enumerate(infos) if info.type != FileType.File}
+    there = infos(job.fs, job.names)
+    missing = {number for number, info in enumerate(there) if info.type != FileType.File}
     without_text = 0
 
     def kept(tables: Iterator[tuple[int, pa.Table]]) -> Iterator[pa.Table]:
@@ -70,7 +71,7 @@ def _write_shards(job: Job, reference: str | None, tell: Tell) -> tuple[int, int
             without_text += len(rows) - len(wanted)
             yield wanted
 
-    stream = itertools.groupby(_numbered(job, min(missing, default=len(infos))), key=lambda found: found[0])
+    stream = itertools.groupby(_numbered(job, min(missing, default=len(there))), key=lambda found: found[0])
     for number, tables in stream:
         if number in missing:
             count, schema = job.counts[number], job.whole.schema
@@ -96,7 +97,7 @@ def _numbered(job: Job, first: int) -> Iterator[tuple[int, pa.Table]]:
 def _finish(job: Job) -> None:
     if job.form.finish:
         names = [job.form.last(number, len(job.counts)) for number in range(len(job.counts))]
-        sizes = [int(info.size) for info in job.fs.get_file_info(job.names)]
+        sizes = [int(info.size) for info in infos(job.fs, job.names)]
 
         def read(name: str) -> BinaryIO:
             return cast(BinaryIO, job.fs.open_input_stream(f"{job.path}/{name}", compression=None))

@@ -4,6 +4,7 @@ Memory grows with the corpus by 16 bytes a recording, which finding doubles take
 recordings.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.report.corpus import Corpus
 from pipeline.run.layout import FAILURES, SKIPPED, parts
 from pipeline.run.parts import read_part
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.storage.at_once import on_store
 from pipeline.storage.text import id_hashes
 
 PLACE = ["id", "source", "start_s", "end_s", "channel"]
@@ -38,8 +40,8 @@ def read_columns(fs: FileSystem, run: str, paths: Sequence[str], sample: int, se
     corpus, hashes, long = Corpus(), [np.empty(0, "S16")], []
     drawn = CODES_SCHEMA.empty_table().select(KEPT).append_column("part", pa.array([], pa.string()))
     ranks = np.empty(0, np.uint64)
-    for path in paths:
-        rows = read_part(fs, path, CODES_SCHEMA, COLUMNS)
+    read = functools.partial(read_part, fs, schema=CODES_SCHEMA, columns=COLUMNS)
+    for path, rows in zip(paths, on_store(fs, read, paths), strict=True):
         firsts = rows.filter(pc.equal(rows["chunk"], 0))
         hashes.append(id_hashes(firsts["id"]))
         named = firsts.select(KEPT).append_column("part", pa.array([path] * len(firsts), pa.string()))
@@ -103,9 +105,9 @@ def _count_long(corpus: Corpus, tables: list[pa.Table]) -> None:
 
 def _not_coded(fs: FileSystem, run: str, corpus: Corpus) -> Iterator[np.ndarray]:
     """Count failures and skipped ones; yields the hashes of their ids."""
+    read = functools.partial(read_part, fs, schema=FAILURES_SCHEMA, columns=FAILURES_SCHEMA.names)
     for folder in (FAILURES, SKIPPED):
-        for path in parts(fs, run, folder):
-            rows = read_part(fs, path, FAILURES_SCHEMA, FAILURES_SCHEMA.names)
+        for rows in on_store(fs, read, parts(fs, run, folder)):
             yield id_hashes(rows["id"])
             if folder == SKIPPED:
                 corpus.skipped += len(rows)

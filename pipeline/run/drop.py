@@ -8,13 +8,13 @@ from pipeline.run.keys import Keys, keys_of
 from pipeline.run.layout import CODES, FAILURES, FILES, SKIPPED, WAVES, WaveKind, parts
 from pipeline.run.settle import OTHERS, keep_keyed
 from pipeline.run.write_waves import remove_waves
+from pipeline.storage.filesystem import delete_files
 from pipeline.storage.id_set import hashes_among
 
 
 def drop_skipped(fs: FileSystem, run: str) -> None:
     """Forget which recordings were skipped: other bounds are asked for."""
-    for path in parts(fs, run, SKIPPED):
-        fs.delete_file(path)
+    delete_files(fs, parts(fs, run, SKIPPED))
 
 
 def drop(

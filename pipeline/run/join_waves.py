@@ -1,5 +1,7 @@
 """At the end of a run: the pieces of long recordings put together, shards that are no part's deleted."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from pyarrow.fs import FileSelector, FileSystem
 
@@ -38,4 +40,9 @@ def _join(fs: FileSystem, folder: str, kind: WaveKind, keys: Keys, waiting: set[
     firsts = zip(order[begins].tolist(), sums.tolist(), strict=True)
     long = ((coded[part[at]].ids[int(row[at])].as_py(), int(chunks[at]), samples) for at, samples in firsts)
     there = (one for one in long if pieces_path(folder, one[0]) in waiting)
-    return sum(on_store(fs, lambda one: join_pieces(fs, folder, *one, kind), there))
+    return join_each(fs, folder, there, kind)
+
+
+def join_each(fs: FileSystem, folder: str, long: Iterable[tuple[str, int, int]], kind: WaveKind) -> int:
+    """`join_pieces` of each (id, chunks, samples); returns how many were waiting."""
+    return sum(on_store(fs, lambda one: join_pieces(fs, folder, *one, kind), long))

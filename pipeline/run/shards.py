@@ -4,7 +4,7 @@
 recording, whose chunks may lie in several parts; `decoded-<hash>.tar` what was decoded later, from codes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +13,8 @@ from pyarrow.fs import FileSystem, FileType
 
 from pipeline.run.layout import CODES, WAVES, parts, shard_path, shards
 from pipeline.run.shard import Entry, cut_shard, read_index
+from pipeline.storage.at_once import on_store
+from pipeline.storage.filesystem import delete_files
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.text import id_hashes
 
@@ -43,15 +45,21 @@ def lacking(fs: FileSystem, folder: str, ids: list[str]) -> list[str]:
 def drop_waves(fs: FileSystem, paths: Sequence[str], ids: Collection[str]) -> None:
     """Rewrite those of the shards at `paths` that hold any of `ids`, without them."""
     gone = frozenset(ids)
-    for path, found in indexes(fs, paths):
-        keep_waves(fs, path, path, found, [entry for entry in found if entry.id not in gone])
+    _keep(fs, ((path, found, [one for one in found if one.id not in gone]) for path, found in indexes(fs, paths)))
 
 
 def keep_one_each(fs: FileSystem, paths: Sequence[str], known: np.ndarray | None = None) -> None:
     """Rewrite the shards at `paths` so that each id is in the first that holds it, and its hash (if given) among
     `known`."""
+    _keep(fs, _one_each(fs, paths, None if known is None else np.sort(known)))
+
+
+Kept = tuple[str, list[Entry], list[Entry]]
+"""The path of a shard, the waves that it holds, those of them that stay."""
+
+
+def _one_each(fs: FileSystem, paths: Sequence[str], there: np.ndarray | None) -> Iterator[Kept]:
     seen: set[bytes] = set()
-    there = None if known is None else np.sort(known)
     for path, found in indexes(fs, paths):
         hashes = id_hashes(pa.array([entry.id for entry in found], pa.string()))
         wanted = np.ones(len(found), bool) if there is None else hashes_among(hashes, there)
@@ -60,7 +68,12 @@ def keep_one_each(fs: FileSystem, paths: Sequence[str], known: np.ndarray | None
             if hash_ not in seen and is_wanted:
                 kept.append(entry)
             seen.add(hash_)
-        keep_waves(fs, path, path, found, kept)
+        yield path, found, kept
+
+
+def _keep(fs: FileSystem, shards: Iterable[Kept]) -> None:
+    for _ in on_store(fs, lambda one: keep_waves(fs, one[0], *one), shards):
+        pass
 
 
 def keep_waves(fs: FileSystem, old: str, new: str, found: list[Entry], kept: list[Entry]) -> None:
@@ -94,6 +107,5 @@ def delete_orphans(fs: FileSystem, run: str) -> int:
     """Delete the shards of parts that are not there: their writers were killed before their parts. Returns how many."""
     there = {shard_path(f"{run}/{WAVES}", part) for part in parts(fs, run, CODES)}
     orphans = [path for path in shards(fs, f"{run}/{WAVES}") if is_part(path) and path not in there]
-    for path in orphans:
-        fs.delete_file(path)
+    delete_files(fs, orphans)
     return len(orphans)

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from actors.contract import NUM_CODEBOOKS
 from pipeline.errors import InputError
+from pipeline.run.parts import stream_parts
 from pipeline.run.token_layouts import Layout, layout_of
 from pipeline.run.whole import Whole, part_recordings
 
@@ -57,7 +60,7 @@ class RecordingsDataset(IterableDataset):
         shares = [(part, piece) for part in range(len(self.whole.parts)) for piece in range(pieces)]
         if self.shuffle:
             order.shuffle(shares)
-        found = (item for part, piece in shares[consumer::consumers] for item in self._share(part, piece, pieces))
+        found = self._shares(shares[consumer::consumers], pieces)
         own = np.random.default_rng([self.seed, int(self.epoch), consumer])
         return _shuffled(found, self.buffer, own) if self.shuffle else found
 
@@ -68,13 +71,15 @@ class RecordingsDataset(IterableDataset):
             return rank, world
         return rank * worker.num_workers + worker.id, world * worker.num_workers
 
-    def _share(self, part: int, piece: int, pieces: int) -> Iterator[dict[str, Any]]:
-        """Every `pieces`-th recording of a part, from number `piece` on."""
-        position = 0
-        for rows in part_recordings(self.whole, int(part)):
-            kept = np.flatnonzero((np.arange(len(rows)) + position) % pieces == piece)
-            position += len(rows)
-            yield from self._items(rows.take(kept) if len(kept) < len(rows) else rows)
+    def _shares(self, shares: list[tuple[int, int]], pieces: int) -> Iterator[dict[str, Any]]:
+        """Every `pieces`-th recording of each part, from number piece on, of (part, piece)."""
+        stream = stream_parts(self.whole.fs, [self.whole.parts[part] for part, _ in shares])
+        for number, own in groupby(stream, key=itemgetter(0)):  # parts without rows are left out
+            (part, piece), position = shares[number], 0
+            for rows in part_recordings(self.whole, part, (rows for _, rows in own)):
+                kept = np.flatnonzero((np.arange(len(rows)) + position) % pieces == piece)
+                position += len(rows)
+                yield from self._items(rows.take(kept) if len(kept) < len(rows) else rows)
 
     def _items(self, rows: pa.Table) -> Iterator[dict[str, Any]]:
         arrange = layout_of(self.layout)

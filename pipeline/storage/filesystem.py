@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import InputError
 from pipeline.storage.access import DEFAULT, SCHEMES, Access
-from pipeline.storage.at_once import at_once
+from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.http import HttpFile, http_client
 from pipeline.storage.location import _split, check_scheme, is_http, local_path
 from pipeline.storage.network_retry import with_retries
@@ -81,6 +81,12 @@ def infos(fs: pafs.FileSystem, paths: Sequence[str]) -> list[pafs.FileInfo]:
         if isinstance(fs, pafs.LocalFileSystem)
         else list(at_once(fs.get_file_info, paths))
     )
+
+
+def delete_files(fs: pafs.FileSystem, paths: Sequence[str]) -> None:
+    """`fs.delete_file` of each; of a store, several at once. Raises for the first that cannot be deleted."""
+    for _ in on_store(fs, fs.delete_file, paths):
+        pass
 
 
 def stamps_below(fs: pafs.FileSystem, folder: str) -> dict[str, Stamp]:

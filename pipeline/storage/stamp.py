@@ -1,9 +1,19 @@
 """What tells two contents of one location apart: the size in bytes, and the version that its store gives."""
 
 import os
+import time
+from collections.abc import Sequence
+from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+
+from pipeline.storage.at_once import at_once
+
+STATS = 16
+"""Files that a thread looks up at a time."""
+SLOW_S = 50e-6
+"""A file: 5 µs on a disk whose folders are in memory, where threads only cost; some 1 ms on a network's."""
 
 
 class Stamp(NamedTuple):
@@ -43,6 +53,19 @@ def local_stamp(path: str) -> Stamp:
     except (OSError, ValueError):
         return UNKNOWN
     return Stamp(status.st_size, modified(status.st_mtime_ns))
+
+
+def local_stamps(paths: Sequence[str | None]) -> list[Stamp]:
+    """`local_stamp` of each, None: unknown. Side by side where the first ones are slow."""
+    began_s = time.perf_counter()
+    first = _stamps(paths[:STATS])
+    slow = time.perf_counter() - began_s > SLOW_S * len(first)
+    others = [paths[begin : begin + STATS] for begin in range(STATS, len(paths), STATS)]
+    return [*first, *chain.from_iterable(at_once(_stamps, others) if slow else map(_stamps, others))]
+
+
+def _stamps(paths: Sequence[str | None]) -> list[Stamp]:
+    return [UNKNOWN if path is None else local_stamp(path) for path in paths]
 
 
 def same_content(one: Stamp, other: Stamp) -> bool:

@@ -1,5 +1,6 @@
 """A run with failures -> their rows dropped, and the run's own command again, which then processes only them."""
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from pipeline.run.resume import mark
 from pipeline.run.run_json import read_run_file, recorded_inputs
 from pipeline.run.write import write_table
 from pipeline.schema import FAILURES_SCHEMA
+from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_uri, redact
 
@@ -74,19 +76,20 @@ def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, 
 
     Returns the dropped rows by the path of their part.
     """
-    dropped = {}
-    for path in parts(fs, run, FAILURES):
+
+    def drop(path: str) -> pa.Table:
         rows = read_part(fs, path, FAILURES_SCHEMA)
         kinds = pa.array(errors, pa.string()) if errors else rows["error"].unique()
         mask = pc.is_in(rows["error"], value_set=kinds)
-        if not pc.any(mask).as_py():
-            continue
-        dropped[path] = rows.filter(mask)
-        if len(dropped[path]) < len(rows):
-            write_table(rows.filter(pc.invert(mask)), fs, path)
-        else:
+        gone, staying = rows.filter(mask), rows.filter(pc.invert(mask))
+        if len(gone) and len(staying):
+            write_table(staying, fs, path)
+        elif len(gone):
             fs.delete_file(path)
-    return dropped
+        return gone
+
+    paths = parts(fs, run, FAILURES)
+    return {path: rows for path, rows in zip(paths, on_store(fs, drop, paths), strict=True) if len(rows)}
 
 
 def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complete: bool) -> None:
@@ -105,9 +108,8 @@ def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complet
 
 
 def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
-    kinds = Counter(
-        name for path in parts(fs, run, FAILURES) for name in read_part(fs, path, FAILURES_SCHEMA)["error"].to_pylist()
-    )
+    read = functools.partial(read_part, fs, schema=FAILURES_SCHEMA)
+    kinds = Counter(name for rows in on_store(fs, read, parts(fs, run, FAILURES)) for name in rows["error"].to_pylist())
     unknown = [name for name in errors if name not in kinds]
     if unknown:
         there = ", ".join(f"{number} {name}" for name, number in kinds.most_common()) or "none"

@@ -19,13 +19,17 @@ from typer.testing import CliRunner
 from pipeline import export_run, open_run
 from pipeline.cli.main import app
 from pipeline.errors import InputError, OutputError
+from pipeline.export.folder import delete
 from pipeline.export.formats import FORMATS
+from pipeline.export.job import Job, write_missing
+from pipeline.export.records import Columns
 from pipeline.run.run_json import save
 from pipeline.run.whole import recordings
 from tests.helpers.exported import TEXTS, make_many, make_run
 from tests.helpers.rooms import ROOT
 from tests.helpers.rows import run_record
 from tests.helpers.s3 import s3_server
+from tests.helpers.store import Store
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -191,3 +195,19 @@ def test_the_code_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     exec(readme("python").replace("num_workers=4", "num_workers=2"), scope)
     assert scope["item"]["codes"].shape[1:] == (16,)
     assert scope["item"]["id"] in TEXTS
+
+
+def test_shards_of_a_store_are_looked_up_and_deleted_side_by_side(tmp_path: Path) -> None:
+    make_many(tmp_path / "run", 20, 6)
+    export_run(tmp_path / "run", "mds", tmp_path / "out", shard_recordings=4)
+    store, whole = Store(tmp_path), open_run(tmp_path / "run").whole()
+    (tmp_path / "out" / "_SUCCESS").unlink()
+    created: list[str] = []
+    job = Job(whole, FORMATS["mds"], Columns(), 4, store, "out", lambda name, write: created.append(name))
+    assert write_missing(job, None, None) == (0, 0)
+    assert created == ["index.json", "_SUCCESS"]
+    assert store.count["get_file_info"] == 1 + 2 * 5
+    assert store.most["get_file_info"] > 1
+    delete(store, [*job.names, "out/absent"])
+    assert not [path for path in job.names if (tmp_path / path).exists()]
+    assert store.most["delete_file"] > 1

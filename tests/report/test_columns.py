@@ -1,5 +1,7 @@
 """Exact figures from the columns of a run, and the sample that is drawn."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from pipeline.report.corpus import Corpus
 from pipeline.run.layout import parts
 from pipeline.run.write import write_failures, write_parts
 from tests.helpers.rows import coded_row, failed_row
+from tests.helpers.store import Store
 
 DISK = LocalFileSystem()
 CHUNK = 2 * FRAME_SAMPLES
@@ -72,6 +75,20 @@ def test_a_sample_depends_on_the_seed_and_not_on_the_parts(tmp_path: Path) -> No
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) == 10
     assert set(drawn[0]) != set(drawn[2])
+
+
+@pytest.mark.parametrize("row", [functools.partial(coded_row, samples=24_000), failed_row])
+def test_parts_of_a_store_are_read_side_by_side(tmp_path: Path, row: Callable[..., pa.Table]) -> None:
+    run, store = tmp_path / "run", Store(tmp_path)
+    for number in range(4):
+        commit(run, *(row(f"{number} {name}") for name in "abc"))
+    found, expected = (
+        read_columns(fs, path, parts(fs, path, "codes"), 5) for fs, path in ((store, "run"), (DISK, str(run)))
+    )
+    assert repr(found[0]) == repr(expected[0])
+    assert found[1].drop_columns(["part"]).equals(expected[1].drop_columns(["part"]))
+    assert store.count["open_input_file"] == 4
+    assert store.most["open_input_file"] > 1
 
 
 def test_an_empty_run(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pipeline import open_run
 from pipeline.errors import OutputError
 from pipeline.run import keep_rows as keep_rows_module
 from pipeline.run.drop import drop
-from pipeline.run.join_waves import join_long_waves
+from pipeline.run.join_waves import join_each, join_long_waves
 from pipeline.run.keep_rows import keep_rows
 from pipeline.run.layout import WaveKind, id_of_key, sample_key
 from pipeline.run.parts import read_part
@@ -30,7 +30,7 @@ from pipeline.run.resume import LACKS_WAVES, resume
 from pipeline.run.run_json import save
 from pipeline.run.settle import settle
 from pipeline.run.shard import read_index, write_shard
-from pipeline.run.shards import lacking
+from pipeline.run.shards import delete_orphans, drop_waves, keep_one_each, lacking
 from pipeline.run.write import write_parts_and_shards
 from pipeline.run.write_waves import without_wave
 from pipeline.schema import CODES_SCHEMA
@@ -38,6 +38,7 @@ from pipeline.storage.filesystem import BUFFER_BYTES, locate
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row, failed_row, run_record, wave_row
 from tests.helpers.s3 import s3_server
+from tests.helpers.store import Store
 
 LOCAL = LocalFileSystem()
 TAR = WaveKind("tar")
@@ -401,3 +402,36 @@ def test_a_writer_that_lost_the_run_commits_no_shard(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="commits nothing more"):
         write_parts_and_shards(rows, LOCAL, str(tmp_path), "wav", 1000, lost)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_shards_of_a_store_are_rewritten_and_deleted_side_by_side(tmp_path: Path) -> None:
+    """Without some ids; with each id in the first that holds it; those of parts that are gone."""
+    (tmp_path / "wav").mkdir()
+    paths = [f"wav/part-{number}.tar" for number in range(6)]
+    for number, path in enumerate(paths):
+        with (tmp_path / path).open("wb") as file:
+            write_shard(file, [(id_, 300, [pcm(id_)]) for id_ in (f"{number}", f"gone {number}", "same")], "wav")
+    store = Store(tmp_path)
+    drop_waves(store, paths, {f"gone {number}" for number in range(6)})
+    assert [list(samples(tmp_path / path)) for path in paths] == [[str(number), "same"] for number in range(6)]
+    assert store.count["open_output_stream"] == 6
+    assert store.most["open_output_stream"] > 1
+    store.most.clear()
+    keep_one_each(store, paths)
+    assert [list(samples(tmp_path / path)) for path in paths] == [
+        ["0", "same"],
+        *([str(number)] for number in range(1, 6)),
+    ]
+    assert store.most["open_output_stream"] > 1
+    assert delete_orphans(store, "") == 6
+    assert not [*(tmp_path / "wav").iterdir()]
+    assert store.most["delete_file"] > 1
+
+
+def test_long_waves_of_a_store_are_joined_side_by_side(tmp_path: Path) -> None:
+    long = [(f"{number}", 2, 600) for number in range(4)]
+    commit(tmp_path, [wave_row(id_, pcm(id_), chunk, 2) for id_, _, _ in long for chunk in range(2)])
+    store = Store(tmp_path)
+    assert join_each(store, "wav", [*long, ("none", 2, 600)], TAR) == 4
+    assert everything(tmp_path).keys() == {id_ for id_, _, _ in long}
+    assert store.most["open_output_stream"] > 1

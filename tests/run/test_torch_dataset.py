@@ -1,5 +1,6 @@
 """`Run.torch_dataset`: each recording once over workers and ranks, shuffled by seed and epoch."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pipeline.errors import InputError
 from pipeline.run.token_layouts import interleave, undelay
 from tests.helpers.exported import TEXTS, expected_codes, make_many, make_run
 from tests.helpers.rooms import ROOT
+from tests.helpers.store import Store
 
 
 def ids(dataset: Any, workers: int = 0, **options: Any) -> list[str]:
@@ -136,3 +138,15 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         run.torch_dataset(columns=["words"])
     with pytest.raises(ValueError, match="layout 'flat'"):
         run.torch_dataset(layout="flat")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_parts_of_a_store_are_opened_ahead_and_come_in_order(tmp_path: Path, shuffle: bool) -> None:
+    make_many(tmp_path, 24, 4)
+    dataset = open_run(tmp_path).torch_dataset(shuffle=shuffle, buffer=4)
+    expected, store = ids(dataset), Store(tmp_path)
+    parts = [path.removeprefix(f"{tmp_path}/") for path in dataset.whole.parts]
+    dataset.whole = dataclasses.replace(dataset.whole, fs=store, parts=parts)
+    assert ids(dataset) == expected
+    assert store.count["open_input_file"] == 6
+    assert store.most["open_input_file"] > 1

@@ -16,8 +16,9 @@ from pipeline.run.layout import SUCCESS_FILE
 from pipeline.run.write import write_parts
 from pipeline.settings import Settings, load_settings
 from pipeline.verify.check import check
-from pipeline.verify.retry_failures import drop_failures, flat_settings, recorded_settings, retry
+from pipeline.verify.retry_failures import _refuse_unknown, drop_failures, flat_settings, recorded_settings, retry
 from tests.helpers.rows import coded_row, failed_row, tone
+from tests.helpers.store import Store
 
 LOCAL = LocalFileSystem()
 
@@ -92,3 +93,18 @@ def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) 
     assert retry(out).summary()["attempts"] == run.summary()["attempts"]  # nothing left to do: nothing done
     assert {path: path.stat().st_mtime_ns for path in good} == good
     assert check(out, [str(corpus)], sample=3).problems == []
+
+
+def test_failures_of_a_store_are_dropped_side_by_side(tmp_path: Path) -> None:
+    for number in range(6):
+        rows = [failed_row(f"{number}"), *([failed_row(f"other {number}", "EmptyAudio")] if number % 2 else [])]
+        write_parts(pa.concat_tables(rows), LOCAL, f"{tmp_path}/run")
+    store = Store(tmp_path)
+    with pytest.raises(InputError, match="Its failures: 6 NotAudio, 3 EmptyAudio"):
+        _refuse_unknown(store, "run", ["TooLong"])
+    assert store.most["open_input_file"] > 1
+    dropped = drop_failures(store, "run", ["NotAudio"])
+    assert list(dropped) == sorted(dropped)
+    assert sorted(rows["id"].to_pylist() for rows in dropped.values()) == [[f"{number}"] for number in range(6)]
+    assert sorted(committed(store, "run").ids.to_pylist()) == ["other 1", "other 3", "other 5"]
+    assert min(store.most["delete_file"], store.most["open_output_stream"]) > 1
