@@ -60,8 +60,8 @@ def save_random_checkpoint(folder: Path, config: dict[str, Any], seed: int = 0, 
         for name, parameter in network.named_parameters():
             if name.endswith("layer_scale.scale"):
                 parameter.fill_(layer_scale)
-            elif name.endswith(("dwconv.conv.bias", ".gamma")):
-                parameter.normal_(0.0, 0.1)  # with the initial 1e-6 these blocks would have no effect to test
+            elif name.endswith(("conv.bias", ".gamma")):
+                parameter.normal_(0.0, 0.1)  # with the initial 0 and 1e-6 these would have no effect to test
         _spread_codebooks(network, _features(network))
         _level_output(network)
     network.save_pretrained(folder, safe_serialization=True)

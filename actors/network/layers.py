@@ -26,6 +26,11 @@ PRODUCT_WEIGHTS = 1_500_000
 kernels of 12 on 256 channels, for 1, 7 and 25 frames, run at 96, 88 and 97 GFLOP/s a core and not at 21, 67 and 91."""
 
 
+def is_on_cuda(weight: Tensor) -> bool:
+    """Whether layers take the forms that are fast on CUDA. All of them run everywhere."""
+    return weight.device.type == "cuda"
+
+
 def extend(layer: "Conv", x: Tensor, carried: Carried | None, activation: Activation | None) -> Tensor:
     """The activation of x [B, T, C] behind the `layer.left` steps before it: one pass, one copy. After them any
     numbers, up to a multiple of the layer's phases."""
@@ -119,7 +124,7 @@ def made(weight: Tensor, bias: Tensor | None, size: Size, as_product: bool, leav
     Others run as a product where that is faster: with PRODUCT_WEIGHTS on a CPU. `leaves_bias`: on CUDA the bias, which
     there is a pass over memory of its own, is `owed`.
     """
-    on_cuda, parameters = weight.device.type == "cuda", (size.kernel, size.stride, size.dilation)
+    on_cuda, parameters = is_on_cuda(weight), (size.kernel, size.stride, size.dilation)
     owed = bias if leaves_bias and on_cuda else None
     bias = None if leaves_bias and on_cuda else bias
     many = weight.numel() >= PRODUCT_WEIGHTS and not on_cuda and size.groups == 1
@@ -178,12 +183,11 @@ def up_conv(weights: Weights, inputs: int, outputs: int, taps: int, stride: int)
     """A causal transposed layer from its "weight" [in, out, taps * stride] and "bias" [out]; as a product, but of
     several taps on CUDA: what it sees would have to be copied for that."""
     weight = weights.read("weight", inputs, outputs, taps * stride).unflatten(2, (taps, stride))
-    weight = (
-        weight.permute(3, 1, 0, 2).flatten(0, 1).flip(2)
-    )  # [phase * out, in, tap], the last tap of the newest input
+    weight = weight.permute(3, 1, 0, 2).flatten(0, 1).flip(2)  # [phase * out, in, taps], the latest last
     bias = weights.get("bias", outputs)
-    as_image, size = taps > 1 and weights.device.type == "cuda", Size(inputs, stride * outputs, taps)
-    conv = made(weights.placed(weight), bias.repeat(stride), size, not as_image, as_image)
+    weight, size = weights.placed(weight), Size(inputs, stride * outputs, taps)
+    as_image = taps > 1 and is_on_cuda(weight)
+    conv = made(weight, bias.repeat(stride), size, not as_image, as_image)
     return UpConv(conv, stride, bias if as_image else None)
 
 
@@ -209,6 +213,6 @@ def outer(weights: Weights, inputs: int, outputs: int, owed: Tensor | None) -> t
     """The pointwise layer that ends a Unit whose input owes a bias, and what its output owes."""
     weight = weights.get("weight", outputs, inputs, 1)[..., 0]
     bias = weights.get("bias", outputs)
-    if weight.device.type != "cuda":
+    if not is_on_cuda(weight):
         return product_onto(weight, bias), owed
-    return product_onto(weight, None), bias if owed is None else bias + owed
+    return product_onto(weight), bias if owed is None else bias + owed

