@@ -104,12 +104,13 @@ def _spread_codebooks(network: Qwen3TTSTokenizerV2Model, latents: torch.Tensor) 
 
 
 def _level_output(network: Qwen3TTSTokenizerV2Model, level: float = 0.1) -> None:
-    """Scale the decoder's last convolution so that random codes give a wave of about this standard deviation."""
+    """Scale the decoder's last convolution so that random codes give a wave of about this standard deviation around 0,
+    before it is clamped."""
     decoder = network.decoder
-    last = decoder.decoder[-1].conv
-    size = decoder.config.codebook_size
-    for _ in range(2):  # the output is clamped: the first pass may only bring it into range
-        wave = decoder(torch.randint(size, (1, decoder.config.num_quantizers, 25)))
-        scale = level / wave.std()
-        last.weight.mul_(scale)
-        last.bias.mul_(scale)
+    last, seen = decoder.decoder[-1], []
+    hook = last.register_forward_hook(lambda module, given, wave: seen.append(wave))
+    decoder(torch.randint(decoder.config.codebook_size, (1, decoder.config.num_quantizers, 25)))
+    hook.remove()
+    scale = level / seen[0].std()
+    last.conv.bias.sub_(seen[0].mean()).mul_(scale)
+    last.conv.weight.mul_(scale)
