@@ -1,12 +1,13 @@
 """The waves of a run against its codes: what is missing, damaged, twice or no one's. Shared by check and repair."""
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
-from pyarrow.fs import FileInfo, FileType
+from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.audio.wave_file import wave_fault
 from pipeline.errors import OutputError
@@ -14,14 +15,15 @@ from pipeline.run.layout import CODES, WAVES, shard_path, shards, wave_kind, wav
 from pipeline.run.shard import Entry, member_header, read_index
 from pipeline.run.shards import is_part
 from pipeline.storage.at_once import on_store
-from pipeline.storage.filesystem import infos
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.opening import Window
 from pipeline.storage.text import id_hashes
 from pipeline.verify.survey import Evidence
 
 WAVE_BATCH = 1000
-"""Files that are looked up in one call."""
+"""Recordings whose ids are text at a time."""
+MISSING = "is missing"
+"""The fault of a recording whose path holds no file."""
 
 
 class Fault(NamedTuple):
@@ -41,13 +43,12 @@ def wave_faults(evidence: Evidence) -> Iterator[Fault]:
 
 def _in_files(evidence: Evidence, format: str) -> Iterator[Fault]:
     for ids, all_samples in _whole(evidence):
-        found = infos(evidence.fs, [wave_path(f"{evidence.run}/{WAVES}", id_, format) for id_ in ids])
-        faults = on_store(
-            evidence.fs, lambda one: _file_fault(evidence, *one, format), zip(found, all_samples, strict=True)
-        )
-        for id_, info, text in zip(ids, found, faults, strict=True):
+        paths = [wave_path(f"{evidence.run}/{WAVES}", id_, format) for id_ in ids]
+        some = zip(paths, all_samples, strict=True)
+        faults = on_store(evidence.fs, lambda one: _file_fault(evidence.fs, *one, format), some)
+        for id_, path, text in zip(ids, paths, faults, strict=True):
             if text:
-                yield Fault(info.path, id_, text, info.type == FileType.File)
+                yield Fault(path, id_, text, text != MISSING)
 
 
 def _whole(evidence: Evidence) -> Iterator[tuple[list[str], list[int]]]:
@@ -59,11 +60,15 @@ def _whole(evidence: Evidence) -> Iterator[tuple[list[str], list[int]]]:
         yield [id_ for id_ in islice(ids, len(some)) if id_ is not None], evidence.recordings.samples[some].tolist()
 
 
-def _file_fault(evidence: Evidence, info: FileInfo, samples: int, format: str) -> str:
-    if info.type != FileType.File:
-        return "is missing"
-    with evidence.fs.open_input_file(info.path) as file:
-        return wave_fault(file, info.size, samples, format)
+def _file_fault(fs: FileSystem, path: str, samples: int, format: str) -> str:
+    """Of a WAV on a store two requests: what opens it tells its size."""
+    if isinstance(fs, LocalFileSystem) and os.path.isdir(path):
+        return MISSING
+    try:
+        with fs.open_input_file(path) as file:
+            return wave_fault(file, file.size(), samples, format)
+    except (FileNotFoundError, NotADirectoryError):
+        return MISSING
 
 
 def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:

@@ -42,7 +42,10 @@ READ = pa.schema(
 )
 
 BATCH_BYTES = 8 << 20
-"""Of Parquet pages, that are decoded at a time."""
+"""Of memory, that decoding takes at a time."""
+VALUE_BYTES = 10
+"""A code while it is decoded: 4 as Parquet's int32, 2 as int16, 4 for the levels of its lists. In the file it takes 11
+bits, or none: Parquet keeps runs of equal codes."""
 MOST_ROWS = 8192
 NO_ID = b"\xff" * 16
 """The key of a row without an id. No text is known to have this hash."""
@@ -71,7 +74,7 @@ def examine_codes(fs: FileSystem, chunk_samples: int | None, codebook_size: int,
         content = _content(fs, path)
         sha256 = hashlib.sha256(content).hexdigest()
         with _open(content) as file:
-            some = batches(file, CODES_SCHEMA, _batch_rows(file.metadata), exact=True)
+            some = batches(file, CODES_SCHEMA, _batch_rows(file.metadata), exact=True, threads=False)
             rows = [_narrow(table, row_faults(table, chunk_samples, codebook_size)) for table in some]
         return _coded(sha256, pa.concat_tables([READ.empty_table(), *rows]), compare)
     except (pa.ArrowException, OSError, UnicodeError) as error:
@@ -116,7 +119,9 @@ def _open(content: pa.Buffer) -> pq.ParquetFile:
 
 def _batch_rows(metadata: pq.FileMetaData) -> int:
     """Rows that take about BATCH_BYTES."""
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    values = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
+    size = sum(group.total_byte_size for group in groups) + VALUE_BYTES * values
     return max(1, min(MOST_ROWS, BATCH_BYTES * max(1, metadata.num_rows) // max(1, size)))
 
 

@@ -74,8 +74,8 @@ class Evidence(Listed):
 
 
 def in_threads(function: Callable[[str], Examined], paths: list[str]) -> Iterator[Examined]:
-    """`at_once` in as many threads as there are CPUs, four at least: what they do is decoding."""
-    return at_once(function, paths, max(4, os.cpu_count() or 1))
+    """`at_once` in as many threads as there are CPUs: what they do is decoding, and each holds a part in memory."""
+    return at_once(function, paths, os.cpu_count() or 1)
 
 
 def look(fs: FileSystem, run: str) -> Listed:

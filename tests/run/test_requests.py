@@ -16,6 +16,7 @@ from pipeline.run import part_file, write
 from pipeline.run.keys import Keys
 from pipeline.run.layout import wave_path
 from pipeline.run.parts import read_part
+from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.schema import CODES_SCHEMA
@@ -23,9 +24,10 @@ from pipeline.sources.formats import recordings
 from pipeline.sources.plan import plan
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import infos, locate
+from pipeline.verify.check import check
 from pipeline.verify.examine import examine_codes
 from tests.helpers.commands import speak
-from tests.helpers.rows import coded_row, wave_row
+from tests.helpers.rows import coded_row, run_record, wave_row
 from tests.helpers.s3 import s3_server
 
 Uri = str
@@ -132,3 +134,16 @@ def test_check_fetches_a_part_at_once(bucket: tuple[str, str], asked: pytest.Log
     asked.clear()
     assert examine_codes(fs, None, 2048, False, path).torn.startswith("ArrowInvalid")
     assert len(asked.messages) == 2  # its size, and it
+
+
+def test_check_asks_twice_for_a_wave(bucket: tuple[str, str], asked: pytest.LogCaptureFixture) -> None:
+    uri = f"{bucket[0]}spoken{bucket[1]}"
+    fs, path = locate(uri)
+    rows = pa.concat_tables([wave_row(f"{number}", np.zeros(100, np.int16)) for number in range(10)])
+    write_parts(write_waves(rows, fs, f"{path}/wav"), fs, path)
+    save(fs, path, run_record())
+    asked.clear()
+    assert not [line for line in check(uri).problems if "wav/" in line]
+    assert len([line for line in asked.messages if ".wav " in line]) == 20
+    fs.delete_file(wave_path(f"{path}/wav", "7"))
+    assert "wav/7.wav is missing" in " ".join(check(uri).problems)

@@ -96,6 +96,16 @@ def missing(run: Path, format: str) -> None:
     (run / "wav" / f"a.{format}").unlink()
 
 
+def a_folder(run: Path, format: str) -> None:
+    missing(run, format)
+    (run / "wav" / f"a.{format}").mkdir()
+
+
+def a_file_for_a_folder(run: Path, format: str) -> None:
+    shutil.rmtree(run / "wav" / "b")
+    (run / "wav" / "b").touch()
+
+
 def short(run: Path, format: str) -> None:
     path = run / "wav" / f"long.{format}"
     path.write_bytes(path.read_bytes()[:-2])
@@ -111,6 +121,8 @@ def other_header(run: Path, format: str) -> None:
     [
         (missing, "wav", "wav/a.wav is missing; `voxmill check --repair`, then `tokenize`, makes it again"),
         (missing, "flac", "wav/a.flac is missing"),
+        (a_folder, "wav", "wav/a.wav is missing"),
+        (a_file_for_a_folder, "wav", "wav/b/c.d.wav is missing"),
         (short, "wav", "wav/long.wav has 15,602 bytes, expected 15,604"),
         (short, "flac", "wav/long.flac is torn"),
         (other_header, "wav", "wav/b/c.d.wav has another header than that of 3,000 samples at 24000 Hz"),

@@ -9,9 +9,12 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from actors.checkpoint import codebook_size
+from actors.pools.arrow import codes_array
 from pipeline.errors import InputError
-from pipeline.run.write import write_failures
+from pipeline.run.row_faults import Fault, row_faults
+from pipeline.run.write import write_failures, write_table
 from pipeline.schema import FAILURES_SCHEMA
+from pipeline.verify import examine
 from pipeline.verify import rows as rows_module
 from pipeline.verify.survey import Evidence, gather, look
 from tests.helpers.rows import coded_row
@@ -52,6 +55,22 @@ def test_ids_are_read_again_a_part_at_a_time(tmp_path: Path, monkeypatch: pytest
     assert ([*ids], opened) == (["c", "e", "f"], ["part-0.parquet", "part-2.parquet"])
     assert [*found.coded.ids(np.empty(0, np.int64))] == []
     assert found.coded.all_ids().to_pylist() == [*"abcdef"]
+
+
+def test_codes_that_take_next_to_nothing_in_their_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames, rows, decoded = 900, 64, []
+    row = coded_row("a", frames * 1920, codes=codes_array([np.zeros((frames, 16), np.int16)]))
+    write_table(pa.concat_tables([row] * rows).drop_columns(["stage", "error", "message"]), LOCAL, f"{tmp_path}/part")
+
+    def faults(table: pa.Table, *more: int | None) -> list[Fault]:
+        decoded.append(table["codes"].nbytes)
+        return row_faults(table, *more)
+
+    monkeypatch.setattr(examine, "BATCH_BYTES", 1 << 20)
+    monkeypatch.setattr(examine, "row_faults", faults)
+    found = examine.examine_codes(LOCAL, None, 2048, False, f"{tmp_path}/part")
+    assert (found.torn, found.frames) == ("", frames * rows)
+    assert 5 * max(decoded) < 1 << 20 < 6 * max(decoded)  # 10 bytes while decoding for each of 2 that are left
 
 
 @pytest.mark.parametrize("now", ["ab", "abx"])
