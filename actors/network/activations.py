@@ -15,46 +15,46 @@ Activation = Callable[[Tensor, Tensor], object]
 
 @dataclass(frozen=True)
 class Elu:
-    """The encoder's activation, of x + `owed` [C]: what the layers before left to add (see `conv`)."""
+    """The encoder's activation, of x + `bias` [C]: what the layers before deferred (see `build_conv`)."""
 
-    owed: Tensor | None = None
+    bias: Tensor | None = None
 
     def __call__(self, x: Tensor, out: Tensor) -> None:
         """Writes the activation of x into `out`, which may be x."""
         if in_one_kernel(x):
-            torch.ops.voxmill.elu(x, self.owed, out=out)
+            torch.ops.voxmill.elu(x, self.bias, out=out)
         else:
-            torch.ops.aten.elu.out(_plus(x, self.owed), out=out)
+            torch.ops.aten.elu.out(_plus(x, self.bias), out=out)
 
 
 @dataclass(frozen=True)
 class Snake:
-    """x + sin(alpha x)^2 / beta, of x + `owed`; `rate` [C] is alpha, `root` [C] the square root of 1 / beta, computed
-    in fp32."""
+    """y + sin(alpha y)^2 / beta of y = x + `bias`, as in Elu; `rate` [C] is alpha, `root` [C] the square root of
+    1 / beta, computed in fp32."""
 
     rate: Tensor
     root: Tensor
-    owed: Tensor | None = None
+    bias: Tensor | None = None
 
     def __call__(self, x: Tensor, out: Tensor) -> None:
         """Writes the activation of x into `out`, which may be x."""
         if in_one_kernel(x):
-            torch.ops.voxmill.snake(x, self.owed, self.rate, self.root, out=out)
+            torch.ops.voxmill.snake(x, self.bias, self.rate, self.root, out=out)
         else:
-            x = _plus(x, self.owed)
+            x = _plus(x, self.bias)
             wave = (x * self.rate).sin_().mul_(self.root)
             torch.ops.aten.addcmul.out(x, wave, wave, out=out)
 
 
-def snake(weights: Weights, channels: int, owed: Tensor | None = None) -> Snake:
+def snake(weights: Weights, channels: int, bias: Tensor | None = None) -> Snake:
     """From "alpha" and "beta" [channels], which are logarithms.
 
     Computed in fp32, because upstream's guard 1e-9 underflows in fp16.
     """
     rate = weights.read("alpha", channels).exp()
     root = (1.0 / (weights.read("beta", channels).exp() + 1e-9)).sqrt()
-    return Snake(weights.placed(rate), weights.placed(root), owed)
+    return Snake(weights.placed(rate), weights.placed(root), bias)
 
 
-def _plus(x: Tensor, owed: Tensor | None) -> Tensor:
-    return x if owed is None else x + owed
+def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else x + bias

@@ -53,22 +53,22 @@ class Convolutions:
 
 def convolutions(weights: Weights, config: EncoderConfig) -> Convolutions:
     """Upstream numbers all layers in one list, an activation before each strided and before the last convolution."""
-    first = conv(weights.at(0).at("conv"), Size(1, config.num_filters, config.kernel_size), leaves_bias=True)
-    number, width, stages, owed = 1, config.num_filters, [], first.owed
+    first = conv(weights.at(0).at("conv"), Size(1, config.num_filters, config.kernel_size), defers_bias=True)
+    number, width, stages, deferred = 1, config.num_filters, [], first.deferred
     for ratio in reversed(config.upsampling_ratios):
         units = []
         for index in range(config.num_residual_layers):
-            units.append(_unit(weights.at(number).at("block"), config, width, index, owed))
-            number, owed = number + 1, units[-1].owed
-        down = conv(weights.at(number + 1).at("conv"), Size(width, 2 * width, 2 * ratio, ratio), leaves_bias=True)
-        stages.append(Stage(units, Elu(owed), down))
-        number, width, owed = number + 2, 2 * width, down.owed
+            units.append(_unit(weights.at(number).at("block"), config, width, index, deferred))
+            number, deferred = number + 1, units[-1].deferred
+        down = conv(weights.at(number + 1).at("conv"), Size(width, 2 * width, 2 * ratio, ratio), defers_bias=True)
+        stages.append(Stage(units, Elu(deferred), down))
+        number, width, deferred = number + 2, 2 * width, down.deferred
     last = conv(weights.at(number + 1).at("conv"), Size(width, config.hidden_size, config.last_kernel_size))
-    return Convolutions(first, stages, Elu(owed), last)
+    return Convolutions(first, stages, Elu(deferred), last)
 
 
-def _unit(weights: Weights, config: EncoderConfig, width: int, index: int, owed: Tensor | None) -> Unit:
+def _unit(weights: Weights, config: EncoderConfig, width: int, index: int, deferred: Tensor | None) -> Unit:
     narrow, dilation = width // config.compress, config.dilation_growth_rate**index
     size = Size(width, narrow, config.residual_kernel_size, dilation=dilation)
-    inner = conv(weights.at("1.conv"), size, leaves_bias=True)
-    return Unit(Elu(owed), inner, Elu(inner.owed), *outer(weights.at("3.conv"), narrow, width, owed))
+    inner = conv(weights.at("1.conv"), size, defers_bias=True)
+    return Unit(Elu(deferred), inner, Elu(inner.deferred), *outer(weights.at("3.conv"), narrow, width, deferred))

@@ -52,7 +52,7 @@ class Conv:
     """A causal convolution: `function` of an image [B, in, T / phases, phases] (of one phase: [B, in, 1, T]) or,
     `as_product`, of what each step of its output sees, [..., kernel * in].
 
-    `owed`: a bias [out] that is left to the next activation.
+    `deferred`: a bias [out] that the next activation adds.
     """
 
     function: Rows
@@ -61,7 +61,7 @@ class Conv:
     stride: int
     dilation: int
     phases: int = 1
-    owed: Tensor | None = None
+    deferred: Tensor | None = None
 
     @property
     def left(self) -> int:
@@ -112,27 +112,27 @@ class Size(NamedTuple):
     groups: int = 1
 
 
-def conv(weights: Weights, size: Size, bias: bool = True, as_product: bool = False, leaves_bias: bool = False) -> Conv:
-    """A causal layer from its "weight" [out, in / groups, kernel] and "bias"; see `made`."""
+def conv(weights: Weights, size: Size, bias: bool = True, as_product: bool = False, defers_bias: bool = False) -> Conv:
+    """A causal layer from its "weight" [out, in / groups, kernel] and "bias"; see `build_conv`."""
     weight = weights.get("weight", size.outputs, size.inputs // size.groups, size.kernel)
-    return made(weight, weights.get("bias", size.outputs) if bias else None, size, as_product, leaves_bias)
+    return build_conv(weight, weights.get("bias", size.outputs) if bias else None, size, as_product, defers_bias)
 
 
-def made(weight: Tensor, bias: Tensor | None, size: Size, as_product: bool, leaves_bias: bool) -> Conv:
+def build_conv(weight: Tensor, bias: Tensor | None, size: Size, as_product: bool, defers_bias: bool) -> Conv:
     """The layer of a weight [out, in / groups, kernel] and a bias [out]; `as_product` where it is to be `packed`.
 
-    Others run as a product where that is faster: with PRODUCT_WEIGHTS on a CPU. `leaves_bias`: on CUDA the bias, which
-    there is a pass over memory of its own, is `owed`.
+    Others run as a product where that is faster: with PRODUCT_WEIGHTS on a CPU. `defers_bias`: on CUDA the bias is
+    `deferred`: there a convolution takes a pass of its own over memory to add it.
     """
     on_cuda, parameters = is_on_cuda(weight), (size.kernel, size.stride, size.dilation)
-    owed = bias if leaves_bias and on_cuda else None
-    bias = None if leaves_bias and on_cuda else bias
+    deferred = bias if defers_bias and on_cuda else None
+    bias = None if defers_bias and on_cuda else bias
     many = weight.numel() >= PRODUCT_WEIGHTS and not on_cuda and size.groups == 1
     if as_product or many:
-        return Conv(product(weight.transpose(1, 2).flatten(1), bias), True, *parameters, owed=owed)
+        return Conv(product(weight.transpose(1, 2).flatten(1), bias), True, *parameters, deferred=deferred)
     if size.dilation > 1 and on_cuda:
-        return Conv(_conv_of_phases(weight, bias), False, *parameters, phases=size.dilation, owed=owed)
-    return Conv(_conv2d(weight, bias, size), False, *parameters, owed=owed)
+        return Conv(_conv_of_phases(weight, bias), False, *parameters, phases=size.dilation, deferred=deferred)
+    return Conv(_conv2d(weight, bias, size), False, *parameters, deferred=deferred)
 
 
 def _conv_of_phases(weight: Tensor, bias: Tensor | None) -> Rows:
@@ -162,12 +162,12 @@ def _conv2d(weight: Tensor, bias: Tensor | None, size: Size) -> Rows:
 @dataclass(frozen=True, eq=False)
 class UpConv:
     """A transposed convolution cut on the right, kernel = taps * stride: step t gives `stride` outputs from its input
-    and the taps - 1 before it. `conv` gives the `stride` outputs of a step as one, [B, T, stride * out]. `owed`: a bias
-    [out] as of a Conv."""
+    and the taps - 1 before it. `conv` gives the `stride` outputs of a step as one, [B, T, stride * out].
+    `deferred` [out] as of a Conv."""
 
     conv: Conv
     stride: int
-    owed: Tensor | None
+    deferred: Tensor | None
 
     @property
     def reach(self) -> Reach:
@@ -187,19 +187,19 @@ def up_conv(weights: Weights, inputs: int, outputs: int, taps: int, stride: int)
     bias = weights.get("bias", outputs)
     weight, size = weights.placed(weight), Size(inputs, stride * outputs, taps)
     as_image = taps > 1 and is_on_cuda(weight)
-    conv = made(weight, bias.repeat(stride), size, not as_image, as_image)
+    conv = build_conv(weight, bias.repeat(stride), size, not as_image, as_image)
     return UpConv(conv, stride, bias if as_image else None)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A residual unit: x + outer(between(inner(before(x)))); `outer` is pointwise. `owed` as of a Conv."""
+    """A residual unit: x + outer(between(inner(before(x)))); `outer` is pointwise. `deferred` as of a Conv."""
 
     before: Activation
     inner: Conv
     between: Activation
     outer: Onto
-    owed: Tensor | None
+    deferred: Tensor | None
 
     def __call__(self, x: Tensor, carried: Carried | None) -> Tensor:
         """x [B, T, C] -> [B, T, C], in place."""
@@ -209,10 +209,10 @@ class Unit:
         return self.outer(active, x)
 
 
-def outer(weights: Weights, inputs: int, outputs: int, owed: Tensor | None) -> tuple[Onto, Tensor | None]:
-    """The pointwise layer that ends a Unit whose input owes a bias, and what its output owes."""
+def outer(weights: Weights, inputs: int, outputs: int, deferred: Tensor | None) -> tuple[Onto, Tensor | None]:
+    """The pointwise layer that ends a Unit, and what is `deferred` after it; the argument: before the Unit."""
     weight = weights.get("weight", outputs, inputs, 1)[..., 0]
     bias = weights.get("bias", outputs)
     if not is_on_cuda(weight):
-        return product_onto(weight, bias), owed
-    return product_onto(weight), bias if owed is None else bias + owed
+        return product_onto(weight, bias), deferred
+    return product_onto(weight), bias if deferred is None else bias + deferred

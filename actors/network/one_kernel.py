@@ -13,8 +13,8 @@ from torch import Tensor
 log = logging.getLogger("voxmill")
 
 LIBRARY = torch.library.Library("voxmill", "DEF")
-LIBRARY.define("elu(Tensor x, Tensor? owed, *, Tensor(a!) out) -> Tensor(a!)")
-LIBRARY.define("snake(Tensor x, Tensor? owed, Tensor rate, Tensor root, *, Tensor(a!) out) -> Tensor(a!)")
+LIBRARY.define("elu(Tensor x, Tensor? bias, *, Tensor(a!) out) -> Tensor(a!)")
+LIBRARY.define("snake(Tensor x, Tensor? bias, Tensor rate, Tensor root, *, Tensor(a!) out) -> Tensor(a!)")
 
 
 def activate(x: Tensor, *of_channels: Tensor | None, out: Tensor) -> Tensor:

@@ -11,17 +11,17 @@ WIDEST = 128
 
 
 def activate(
-    x: Tensor, owed: Tensor | None, rate: Tensor | None = None, root: Tensor | None = None, *, out: Tensor
+    x: Tensor, bias: Tensor | None, rate: Tensor | None = None, root: Tensor | None = None, *, out: Tensor
 ) -> Tensor:
-    """Of y = x + owed, [B, T, C]: y + (root sin(rate y))^2, or ELU where there is no rate; into `out` [B, T, C], which
-    may be x or a part of a longer tensor. `owed`, `rate` and `root` are [C]."""
+    """Of y = x + bias, [B, T, C]: y + (root sin(rate y))^2, or ELU where there is no rate; into `out` [B, T, C], which
+    may be x or a part of a longer tensor. `bias`, `rate` and `root` are [C]."""
     batch, steps, channels = x.shape
     columns = min(channels & -channels, WIDEST)  # the largest power of 2 that divides the channels
     rows = TILE // columns
     grid = (channels // columns, triton.cdiv(steps, rows), batch)
     strides = (x.stride(0), x.stride(1), out.stride(0), out.stride(1))
     assert x.stride(2) == out.stride(2) == 1, (x.stride(), out.stride())
-    _activate[grid](x, out, owed, rate, root, steps, *strides, columns, rows)
+    _activate[grid](x, out, bias, rate, root, steps, *strides, columns, rows)
     return out
 
 
@@ -41,14 +41,14 @@ def _sine(angle):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _activate(  # type: ignore[no-untyped-def]  # Triton reads annotations
-    x, out, owed, rate, root, steps, x_batch, x_step, out_batch, out_step, columns: tl.constexpr, rows: tl.constexpr
+    x, out, bias, rate, root, steps, x_batch, x_step, out_batch, out_step, columns: tl.constexpr, rows: tl.constexpr
 ):
     column = tl.program_id(0) * columns + tl.arange(0, columns)[None, :]
     row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
     batch, inside = tl.program_id(2), row < steps
     y = tl.load(x + batch * x_batch + row * x_step + column, inside, other=0.0).to(tl.float32)
-    if owed is not None:
-        y += tl.load(owed + column).to(tl.float32)
+    if bias is not None:
+        y += tl.load(bias + column).to(tl.float32)
     if rate is None:
         y = tl.where(y > 0, y, tl.exp(y) - 1.0)
     else:

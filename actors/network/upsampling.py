@@ -85,12 +85,12 @@ def convolutions(weights: Weights, config: DecoderConfig) -> Convolutions:
     nexts = [_next(weights.at("upsample").at(i), config.latent_dim, n) for i, n in enumerate(config.upsampling_ratios)]
     stack, rates = weights.at("decoder"), config.upsample_rates
     widths = [config.decoder_dim // 2**index for index in range(len(rates) + 1)]
-    first = conv(stack.at("0.conv"), Size(config.latent_dim, config.decoder_dim, 7), leaves_bias=True)
-    blocks, owed = [], first.owed
+    first = conv(stack.at("0.conv"), Size(config.latent_dim, config.decoder_dim, 7), defers_bias=True)
+    blocks, deferred = [], first.deferred
     for index, rate in enumerate(rates):
-        block, owed = _block(stack.at(index + 1).at("block"), widths[index : index + 2], rate, owed)
+        block, deferred = _block(stack.at(index + 1).at("block"), widths[index : index + 2], rate, deferred)
         blocks.append(block)
-    before = snake(stack.at(len(rates) + 1), widths[-1], owed)
+    before = snake(stack.at(len(rates) + 1), widths[-1], deferred)
     last = conv(stack.at(len(rates) + 2).at("conv"), Size(widths[-1], 1, 7))
     return Convolutions(nexts, first, blocks, before, last)
 
@@ -108,17 +108,17 @@ def _next(weights: Weights, width: int, factor: int) -> Next:
     )
 
 
-def _block(weights: Weights, widths: list[int], rate: int, owed: Tensor | None) -> tuple[Block, Tensor | None]:
-    """The block, and what its output owes."""
+def _block(weights: Weights, widths: list[int], rate: int, deferred: Tensor | None) -> tuple[Block, Tensor | None]:
+    """The block, and what is `deferred` after it; the argument: before it."""
     inputs, outputs = widths
-    before, up = snake(weights.at(0), inputs, owed), up_conv(weights.at("1.conv"), inputs, outputs, 2, rate)
+    before, up = snake(weights.at(0), inputs, deferred), up_conv(weights.at("1.conv"), inputs, outputs, 2, rate)
     units: list[Unit] = []
     for index, dilation in ((2, 1), (3, 3), (4, 9)):
-        units.append(_unit(weights.at(index), outputs, dilation, units[-1].owed if units else up.owed))
-    return Block(before, up, units), units[-1].owed
+        units.append(_unit(weights.at(index), outputs, dilation, units[-1].deferred if units else up.deferred))
+    return Block(before, up, units), units[-1].deferred
 
 
-def _unit(weights: Weights, width: int, dilation: int, owed: Tensor | None) -> Unit:
-    inner = conv(weights.at("conv1.conv"), Size(width, width, 7, dilation=dilation), leaves_bias=True)
-    before, between = snake(weights.at("act1"), width, owed), snake(weights.at("act2"), width, inner.owed)
-    return Unit(before, inner, between, *outer(weights.at("conv2.conv"), width, width, owed))
+def _unit(weights: Weights, width: int, dilation: int, deferred: Tensor | None) -> Unit:
+    inner = conv(weights.at("conv1.conv"), Size(width, width, 7, dilation=dilation), defers_bias=True)
+    before, between = snake(weights.at("act1"), width, deferred), snake(weights.at("act2"), width, inner.deferred)
+    return Unit(before, inner, between, *outer(weights.at("conv2.conv"), width, width, deferred))

@@ -32,6 +32,6 @@ def test_on_cuda_convolutions_add_no_bias(small_model: Path, monkeypatch: pytest
     monkeypatch.setattr(layers, "is_on_cuda", lambda weight: True)
     blocks, stages = decoder_of(small_model).convolutions.blocks, encoder_of(small_model).convolutions.stages
     units = [unit for one in (*blocks, *stages) for unit in one.units]
-    owing = [*units, *[unit.inner for unit in units], *[block.up for block in blocks]]
-    assert all(layer.owed is not None and layer.owed.any() for layer in owing)
+    deferring = [*units, *[unit.inner for unit in units], *[block.up for block in blocks]]
+    assert all(layer.deferred is not None and layer.deferred.any() for layer in deferring)
     assert {unit.inner.phases for unit in units} == {1, 3, 9}

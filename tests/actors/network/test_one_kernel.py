@@ -28,15 +28,15 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize(("steps", "channels"), [(7, 96), (50, 64), (3, 1536), (1, 5), (4100, 1)])
-@pytest.mark.parametrize("owes", [True, False])
+@pytest.mark.parametrize("biased", [True, False])
 def test_the_kernel_computes_what_pytorch_does(
-    interpreted: None, dtype: torch.dtype, steps: int, channels: int, owes: bool
+    interpreted: None, dtype: torch.dtype, steps: int, channels: int, biased: bool
 ) -> None:
-    x, owed = 2 * random(2, steps, channels), random(channels, seed=1) if owes else None
+    x, bias = 2 * random(2, steps, channels), random(channels, seed=1) if biased else None
     rate, root = 20 * random(channels, seed=2).abs(), random(channels, seed=3)
     for exact, half in (
-        (Elu(owed), Elu(None if owed is None else owed.to(dtype))),
-        (Snake(rate, root, owed), Snake(rate.to(dtype), root.to(dtype), None if owed is None else owed.to(dtype))),
+        (Elu(bias), Elu(None if bias is None else bias.to(dtype))),
+        (Snake(rate, root, bias), Snake(rate.to(dtype), root.to(dtype), None if bias is None else bias.to(dtype))),
     ):
         given = x.to(dtype)
         rounded = [None if one is None else one.float() for one in vars(half).values()]
