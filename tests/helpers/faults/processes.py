@@ -36,9 +36,16 @@ class Driver:
         """Until `condition()` is true, or it is over."""
         until(lambda: condition() or self.over, "the moment for a fault")
 
+    def ended(self, give_up_s: float = GIVE_UP_S) -> int:
+        """Wait for its end, and its exit code. Raises TimeoutError with what it said last."""
+        try:
+            return self.process.wait(give_up_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"no end in {give_up_s:g} s; it said: {self.said.read_text()[-4000:]}") from None
+
     def ends_well(self, give_up_s: float = GIVE_UP_S) -> list[str]:
         """Wait for its end; what is wrong with it, [] for nothing."""
-        code = self.process.wait(give_up_s)
+        code = self.ended(give_up_s)
         return [f"the command ended with {code}: {self.said.read_text()[-2000:]}"] if code else []
 
 
