@@ -27,7 +27,7 @@ def node_without_the_mount(corpus: Corpus, place: Path, times: int, random: np.r
         with cluster() as nodes:
             options: dict[str, Any] = {**OPTIONS, **ELASTIC, "ray_address": nodes.address}
             with odd_node(nodes, NO_MOUNT, corpus.folder), driver(corpus.folder, run, corpus.model, options) as one:
-                code = one.ended()
+                code = one.ended(300)
                 said = one.said.read_text()
             trial = judge_unfinished(corpus, run)
             trial.problems += [] if code == 2 and "does not see the inputs" in said else [f"ended with {code}: {said}"]
