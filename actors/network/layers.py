@@ -1,8 +1,9 @@
 """Weights of convolutions -> the same layers on time-major tensors [B, T, C], and the residual unit of both stacks.
 
 Time-major is the memory layout that oneDNN and cuDNN run fastest (channels last). It makes a pointwise convolution a
-plain matrix product, and a transposed one a product of neighbouring steps: no reordering, no scatter. Kernel, stride
-and padding are Python ints (transformers' MimiConv1d keeps them as tensors, a host synchronisation per layer).
+plain matrix product, and a transposed one a product or a convolution of neighbouring steps: no reordering, no scatter.
+A dilated one can run, on the same memory, as an undilated one of as many phases. Kernel, stride and padding are Python
+ints (transformers' MimiConv1d keeps them as tensors, a host synchronisation per layer).
 
 Every causal layer takes `carried`. None: x starts a recording or a tile, and is padded with zeros. A dict: the last
 inputs of each layer, updated by the layers, so that a sequence may come in pieces.

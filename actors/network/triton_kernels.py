@@ -45,7 +45,7 @@ def _activate(  # type: ignore[no-untyped-def]  # Triton reads annotations
 ):
     column = tl.program_id(0) * columns + tl.arange(0, columns)[None, :]
     row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
-    batch, inside = tl.program_id(2), row < steps
+    batch, inside = tl.program_id(2).to(tl.int64), row < steps  # padded tiles may have more than 2^31 numbers
     y = tl.load(x + batch * x_batch + row * x_step + column, inside, other=0.0).to(tl.float32)
     if bias is not None:
         y += tl.load(bias + column).to(tl.float32)
