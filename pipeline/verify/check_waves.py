@@ -1,5 +1,6 @@
 """The waves of a run against its codes: what is missing, damaged, twice or no one's. Shared by check and repair."""
 
+import io
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem, LocalFileSystem
 
+from pipeline.audio.wav import wave_header
 from pipeline.audio.wave_file import wave_fault
 from pipeline.errors import OutputError
 from pipeline.run.layout import CODES, WAVES, shard_path, shards, wave_kind, wave_path
@@ -22,6 +24,8 @@ from pipeline.verify.survey import Evidence
 
 WAVE_BATCH = 1000
 """Recordings whose ids are text at a time."""
+WAV_HEAD_BYTES = len(wave_header(0))
+"""What is read of a wave in a shard beside its member's header."""
 MISSING = "is missing"
 """The fault of a recording whose path holds no file."""
 
@@ -76,33 +80,58 @@ def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
     rows = np.flatnonzero(evidence.recordings.whole)
     hashes, samples = evidence.coded.keys[rows], evidence.recordings.samples[rows]
     order = np.argsort(hashes)
-    known, seen, faulty = hashes[order], np.zeros(len(order), bool), np.zeros(len(order), bool)
+    known, samples = hashes[order], samples[order]
+    seen, faulty = np.zeros(len(order), bool), np.zeros(len(order), bool)
     homes = _homes(evidence)
-    for path in shards(evidence.fs, f"{evidence.run}/{WAVES}"):
-        if is_part(path) and path not in homes:
+
+    def look(path: str) -> _Shard | None:
+        return _look(evidence.fs, path, known, samples, format) if path in homes or not is_part(path) else None
+
+    paths = shards(evidence.fs, f"{evidence.run}/{WAVES}")
+    for path, shard in zip(paths, on_store(evidence.fs, look, paths), strict=True):
+        if shard is None:
             yield Fault(path, None, f"belongs to no part in {CODES}", True)
             continue
-        try:
-            entries = read_index(evidence.fs, path)
-        except OutputError as error:
-            yield Fault(path, None, f"is damaged ({error})", True)
+        if shard.damage:
+            yield Fault(path, None, f"is damaged ({shard.damage})", True)
             continue
-        here = np.sort(homes[path]) if is_part(path) else None
-        members = id_hashes(pa.array([entry.id for entry in entries], pa.string()))
-        there, at = hashes_among(members, known), np.searchsorted(known, members)
-        with Window(evidence.fs.open_input_file(path), 0, 0) as window:
-            for number, entry in enumerate(entries):
-                one = int(order[at[number]]) if there[number] else None
-                text = _member_fault(window, entry, None if one is None else int(samples[one]), format)
-                away = here is not None and not hashes_among(members[number : number + 1], here)[0]
-                if not text and (away or (one is not None and seen[one])):
-                    text = "is the wave of a recording that has another, or whose codes are elsewhere"
-                if text:
-                    yield Fault(path, entry.id, text, True)
-                if one is not None:
-                    (faulty if text else seen)[one] = True
-    for id_ in evidence.coded.ids(rows[~(seen | faulty)]):
+        away = np.zeros(len(shard.ids), bool)
+        if is_part(path):
+            away = ~hashes_among(shard.members, np.sort(homes[path]))
+        for number, (id_, one, text) in enumerate(zip(shard.ids, shard.rows, shard.texts, strict=True)):
+            if not text and (away[number] or (one >= 0 and seen[one])):
+                text = "is the wave of a recording that has another, or whose codes are elsewhere"
+            if text:
+                yield Fault(path, id_, text, True)
+            if one >= 0:
+                (faulty if text else seen)[one] = True
+    for id_ in evidence.coded.ids(np.sort(rows[order][~(seen | faulty)])):
         yield Fault(f"{evidence.run}/{WAVES}", id_, f"holds no wave of {id_}", False)
+
+
+class _Shard(NamedTuple):
+    """What a shard holds; `damage`: why it cannot be read, "" if it can."""
+
+    damage: str
+    ids: list[str]
+    members: np.ndarray  # hashes of the ids
+    rows: np.ndarray  # of each the place among the known recordings, -1 for others
+    texts: list[str]  # of each what is wrong with its wave, "" if nothing is
+
+
+def _look(fs: FileSystem, path: str, known: np.ndarray, samples: np.ndarray, format: str) -> _Shard:
+    """Read the index of a shard and the headers of its waves; `known` are sorted hashes of recordings of `samples`."""
+    try:
+        entries = read_index(fs, path)
+    except OutputError as error:
+        return _Shard(str(error), [], known[:0], np.zeros(0, int), [])
+    ids = [entry.id for entry in entries]
+    members = id_hashes(pa.array(ids, pa.string()))
+    rows = np.where(hashes_among(members, known), np.searchsorted(known, members), -1)
+    lengths = (int(samples[row]) if row >= 0 else None for row in rows)
+    with Window(fs.open_input_file(path), 0, 0) as window:
+        texts = [_member_fault(window, entry, length, format) for entry, length in zip(entries, lengths, strict=True)]
+    return _Shard("", ids, members, rows, texts)
 
 
 def _homes(evidence: Evidence) -> dict[str, np.ndarray]:
@@ -112,19 +141,18 @@ def _homes(evidence: Evidence) -> dict[str, np.ndarray]:
 
 
 def _member_fault(window: Window, entry: Entry, samples: int | None, format: str) -> str:
+    """Of a WAV one request to a store: its header lies behind that of its member. `window` is over its shard."""
     if samples is None:
         return f"is the wave of a recording that is not in {CODES}"
     if entry.num_samples != samples:
         return f"has {entry.num_samples:,} samples, its codes {samples:,}"
     header = member_header(entry.id, entry.size, format)
-    if entry.offset - entry.start != len(header) or _moved(window, entry.start, len(header)).read() != header:
+    window.file.seek(entry.start)
+    head = window.file.read(len(header) + WAV_HEAD_BYTES)
+    if entry.offset - entry.start != len(header) or not head.startswith(header):
         return "has a damaged header in its tar"
-    _moved(window, entry.offset, entry.size)
-    return wave_fault(cast(BinaryIO, window), entry.size, samples, format)
-
-
-def _moved(window: Window, offset: int, size: int) -> Window:
-    """The window of a shard over another stretch of it: a new one would close the shard when it goes."""
-    window.offset, window.size = offset, size
+    if format == "wav":
+        return wave_fault(io.BytesIO(head[len(header) :]), entry.size, samples, format)
+    window.offset, window.size = entry.offset, entry.size  # a new one would close the shard when it goes
     window.seek(0)
-    return window
+    return wave_fault(cast(BinaryIO, window), entry.size, samples, format)

@@ -20,9 +20,12 @@ from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.run.write_waves import write_waves
 from pipeline.verify.check import check
+from pipeline.verify.check_waves import wave_faults
 from pipeline.verify.repair import repair
+from pipeline.verify.survey import gather, look
 from tests.helpers.damage import part_of
 from tests.helpers.rows import run_record, wave_row
+from tests.helpers.store import Store
 
 LOCAL = LocalFileSystem()
 KINDS = [WaveKind(layout, format) for layout in ("files", "tar") for format in ("wav", "flac")]
@@ -196,3 +199,18 @@ def test_a_run_without_waves_lacks_none(tmp_path: Path, kind: WaveKind) -> None:
     save(LOCAL, str(run), before)
     assert check(run).problems == []
     assert repair(run) == []
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_shards_of_a_store_are_read_side_by_side(tmp_path: Path, format: str) -> None:
+    """An opening for each shard's index and one for its waves; several shards at the same time."""
+    run = made(tmp_path / "run", WaveKind("tar", format))
+    (tmp_path / "store").mkdir()
+    shutil.move(run, tmp_path / "store" / "run")
+    store = Store(tmp_path / "store")
+    evidence = gather(look(store, "run"), lambda model: 2048)
+    store.count.clear()
+    store.most.clear()
+    assert [*wave_faults(evidence)] == []
+    assert store.count["open_input_file"] == 2 * len(BLOCKS)
+    assert store.most["open_input_file"] > 1
