@@ -9,9 +9,9 @@ import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.audio.wave_file import wave_bytes
-from pipeline.run.layout import FILES, PIECES, WaveKind, long_shard, pieces_path, shards, wave_path
+from pipeline.run.layout import FILES, PIECES, WaveKind, long_shard, pieces_path, wave_path
 from pipeline.run.shard import write_shard
-from pipeline.run.shards import drop_waves, is_part, lacking
+from pipeline.run.shards import lacking
 from pipeline.storage.at_once import on_store
 from pipeline.storage.atomic import Check, write_whole
 from pipeline.storage.filesystem import infos
@@ -119,12 +119,7 @@ def without_wave(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = F
 
 
 def remove_waves(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = FILES) -> None:
-    """Delete the waves and the waiting pieces of these recordings, as far as they are there.
-
-    Waves in the shards of parts are left: they go with their rows.
-    """
-    if kind.layout == "tar":
-        drop_waves(fs, [path for path in shards(fs, folder) if not is_part(path)], ids)
+    """Delete the waves and the waiting pieces of these recordings, as far as they are there; not those in shards."""
     for first in range(0, len(ids), LOOKED_UP_AT_ONCE):
         some = ids[first : first + LOOKED_UP_AT_ONCE]
         paths = [path for id_ in some for path in (wave_path(folder, id_, kind.format), pieces_path(folder, id_))]

@@ -35,6 +35,7 @@ from pipeline.run.write import write_parts_and_shards
 from pipeline.run.write_waves import without_wave
 from pipeline.schema import CODES_SCHEMA
 from pipeline.storage.filesystem import BUFFER_BYTES, locate
+from pipeline.storage.id_set import id_set
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row, failed_row, run_record, wave_row
 from tests.helpers.s3 import s3_server
@@ -269,6 +270,18 @@ def test_dropped_recordings_lose_their_waves(tmp_path: Path) -> None:
     assert {path.stem for path in (tmp_path / "wav").iterdir()} <= {*stems, "decoded-1"}
 
 
+def test_a_shard_of_many_parts_is_rewritten_once(tmp_path: Path) -> None:
+    (tmp_path / "wav").mkdir()
+    with (tmp_path / "wav" / "decoded-1.tar").open("wb") as file:
+        write_shard(file, [(id_, 300, [pcm(id_)]) for id_ in ("a", "b", "c")], "wav")
+    for id_ in ("a", "b", "c"):
+        commit(tmp_path, [undecoded(id_)])
+    store = Store(tmp_path)
+    drop(store, "", {bytes(one) for one in id_hashes(pa.array(["a", "b"]))}, TAR)
+    assert everything(tmp_path).keys() == {"c"}
+    assert store.count["open_output_stream"] == 1
+
+
 def test_a_rewrite_that_breaks_off_loses_no_wave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After every write and deletion of `keep_rows`, each row that is there has its wave."""
     (name,) = commit(tmp_path, [wave_row(id_, pcm(id_)) for id_ in ("a", "b", "c")])
@@ -412,7 +425,7 @@ def test_shards_of_a_store_are_rewritten_and_deleted_side_by_side(tmp_path: Path
         with (tmp_path / path).open("wb") as file:
             write_shard(file, [(id_, 300, [pcm(id_)]) for id_ in (f"{number}", f"gone {number}", "same")], "wav")
     store = Store(tmp_path)
-    drop_waves(store, paths, {f"gone {number}" for number in range(6)})
+    drop_waves(store, paths, id_set(pa.array([f"gone {number}" for number in range(6)])))
     assert [list(samples(tmp_path / path)) for path in paths] == [[str(number), "same"] for number in range(6)]
     assert store.count["open_output_stream"] == 6
     assert store.most["open_output_stream"] > 1
