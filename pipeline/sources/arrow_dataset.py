@@ -21,7 +21,7 @@ from pipeline.sources.members import fail
 from pipeline.sources.parquet_footer import audio_column, travelling
 from pipeline.sources.task import UNIT_SCHEMA, Container, InputRecording, ReadTask, containers
 from pipeline.storage.access import Access
-from pipeline.storage.filesystem import locate
+from pipeline.storage.filesystem import infos, locate
 from pipeline.storage.location import around, file_name, folder_of, is_local, is_uri, local_path, quoted, redact
 from pipeline.storage.opening import open_stream, spool
 from pipeline.storage.stamp import modified
@@ -63,8 +63,8 @@ def _files(unit: dict[str, Any], access: Access) -> Iterator[dict[str, Any]]:
     names = _names([one.get("filename") for one in known.get("_data_files") or ()], location)
     fs, folder = locate(f"{before.rstrip('/')}{after}", access.schemes)
     with errors_as(location, InputError):
-        infos = fs.get_file_info([f"{folder.rstrip('/')}/{one}" for one in names])
-    for one, info in zip(names, infos, strict=True):
+        found = infos(fs, [f"{folder.rstrip('/')}/{one}" for one in names])
+    for one, info in zip(names, found, strict=True):
         where = f"{before}{quoted(one) if is_uri(before) else one}{after}"
         row = {"@id": one, "@location": where, "@size": info.size, "@version": modified(info.mtime_ns)}
         yield row | {"@bytes": info.size or 0}
