@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.cluster.load import ASLEEP
+from pipeline.cluster.load import brief_waits
 from pipeline.cluster.resources import Resources
 from pipeline.doctor.advise import thread_counts
 from pipeline.doctor.cost import Cost, Measured
@@ -57,7 +57,7 @@ def run_trial(place: Place, settings: Settings, resources: Resources, cores: flo
             text=True,
             timeout=seconds + SLACK_S,
             check=False,
-            env=ASLEEP | os.environ,  # as in an actor
+            env=brief_waits(os.environ),  # as in an actor
         )
     except subprocess.TimeoutExpired:
         raise VoxmillError(f"no result within {seconds + SLACK_S:g} s; try it with a smaller --model") from None
