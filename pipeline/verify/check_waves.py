@@ -105,8 +105,8 @@ def _in_shards(evidence: Evidence, format: str) -> Iterator[Fault]:
                 yield Fault(path, id_, text, True)
             if one >= 0:
                 (faulty if text else seen)[one] = True
-    for id_ in evidence.coded.ids(np.sort(rows[order][~(seen | faulty)])):
-        yield Fault(f"{evidence.run}/{WAVES}", id_, f"holds no wave of {id_}", False)
+    for without in evidence.coded.ids(np.sort(rows[order][~(seen | faulty)])):
+        yield Fault(f"{evidence.run}/{WAVES}", without, f"holds no wave of {without}", False)
 
 
 class _Shard(NamedTuple):
