@@ -27,7 +27,6 @@ from pipeline.run.shards import drop_waves, keep_one_each
 from pipeline.run.write import part_name
 from pipeline.run.write_waves import remove_pieces, write_waves, write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA
-from pipeline.storage.id_set import id_set
 
 ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
 """Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
@@ -106,8 +105,7 @@ def _keep_newest(fs: FileSystem, folder: str, written: list[str], good: list[dic
     """Of the recordings that were written just now, `good`, drop the waves in older shards, and second ones."""
     new = {f"{folder}/{name}" for name in [*written, *(long_shard(row["id"]) for row in good if row["chunks"] > 1)]}
     there = shards(fs, folder)
-    ids = id_set(pa.array([row["id"] for row in good], pa.string()))
-    drop_waves(fs, [path for path in there if path not in new], ids)
+    drop_waves(fs, [path for path in there if path not in new], {row["id"] for row in good})
     keep_one_each(fs, [path for path in there if path in new])
 
 

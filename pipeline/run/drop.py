@@ -7,7 +7,7 @@ from pyarrow.fs import FileSystem
 from pipeline.run.keys import Keys, keys_of
 from pipeline.run.layout import CODES, FAILURES, FILES, SKIPPED, WAVES, WaveKind, parts, shards
 from pipeline.run.settle import OTHERS, keep_keyed
-from pipeline.run.shards import drop_waves, is_part
+from pipeline.run.shards import drop_hashed, is_part
 from pipeline.run.write_waves import remove_waves
 from pipeline.storage.filesystem import delete_files
 from pipeline.storage.id_set import hashes_among
@@ -28,7 +28,7 @@ def drop(
         for folders in ((CODES,), OTHERS)
     )
     if kind.layout == "tar":  # the shards of parts go with their rows
-        drop_waves(fs, [path for path in shards(fs, f"{run}/{WAVES}") if not is_part(path)], hashes)
+        drop_hashed(fs, [path for path in shards(fs, f"{run}/{WAVES}") if not is_part(path)], hashes)
     for number, part in enumerate(known.parts(CODES)):
         gone = part.ids.filter(pa.array(~coded[number])).unique().to_pylist()
         if gone:

@@ -15,7 +15,7 @@ from pipeline.run.layout import CODES, WAVES, parts, shard_path, shards
 from pipeline.run.shard import Entry, cut_shard, read_index
 from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import delete_files
-from pipeline.storage.id_set import among, hashes_among
+from pipeline.storage.id_set import among, hashes_among, id_set
 from pipeline.storage.text import id_hashes
 
 READ_AT_ONCE = 16
@@ -42,7 +42,12 @@ def lacking(fs: FileSystem, folder: str, ids: list[str]) -> list[str]:
     return [id_ for id_, is_there in zip(ids, there.tolist(), strict=True) if not is_there]
 
 
-def drop_waves(fs: FileSystem, paths: Sequence[str], gone: np.ndarray) -> None:
+def drop_waves(fs: FileSystem, paths: Sequence[str], ids: Collection[str]) -> None:
+    """As `drop_hashed`, of `ids` as text."""
+    drop_hashed(fs, paths, id_set(pa.array(list(ids), pa.string())))
+
+
+def drop_hashed(fs: FileSystem, paths: Sequence[str], gone: np.ndarray) -> None:
     """Rewrite those of the shards at `paths` that hold waves of the `id_set` `gone`, without them."""
     _keep(fs, ((path, found, _without(found, gone)) for path, found in indexes(fs, paths)))
 

@@ -26,7 +26,7 @@ from pipeline.run.shards import delete_shard, drop_waves
 from pipeline.run.sweep import sweep
 from pipeline.run.totals import count
 from pipeline.storage.filesystem import locate
-from pipeline.storage.id_set import hashes_among, id_set
+from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
 from pipeline.verify.check_waves import Fault, wave_faults
 from pipeline.verify.recordings import first_sound, of_several_versions
@@ -77,7 +77,7 @@ def _delete_waves(evidence: Evidence, faults: list[Fault]) -> Iterator[str]:
     for path, some in itertools.groupby(gone, lambda fault: fault.path):
         ids = [fault.id for fault in some]
         if path.endswith(SHARD) and None not in ids:
-            drop_waves(evidence.fs, [path], id_set(pa.array(ids, pa.string())))
+            drop_waves(evidence.fs, [path], [id_ for id_ in ids if id_ is not None])
         else:
             evidence.fs.delete_file(path)
     if gone:

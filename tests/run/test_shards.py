@@ -35,7 +35,6 @@ from pipeline.run.write import write_parts_and_shards
 from pipeline.run.write_waves import without_wave
 from pipeline.schema import CODES_SCHEMA
 from pipeline.storage.filesystem import BUFFER_BYTES, locate
-from pipeline.storage.id_set import id_set
 from pipeline.storage.text import id_hashes
 from tests.helpers.rows import coded_row, failed_row, run_record, wave_row
 from tests.helpers.s3 import s3_server
@@ -425,7 +424,7 @@ def test_shards_of_a_store_are_rewritten_and_deleted_side_by_side(tmp_path: Path
         with (tmp_path / path).open("wb") as file:
             write_shard(file, [(id_, 300, [pcm(id_)]) for id_ in (f"{number}", f"gone {number}", "same")], "wav")
     store = Store(tmp_path)
-    drop_waves(store, paths, id_set(pa.array([f"gone {number}" for number in range(6)])))
+    drop_waves(store, paths, {f"gone {number}" for number in range(6)})
     assert [list(samples(tmp_path / path)) for path in paths] == [[str(number), "same"] for number in range(6)]
     assert store.count["open_output_stream"] == 6
     assert store.most["open_output_stream"] > 1
