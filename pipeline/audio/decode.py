@@ -32,8 +32,8 @@ from pipeline.errors import (
     UnsupportedAudio,
 )
 
-BLOCK_VALUES = 1 << 17
-"""Samples times channels of one block, about: half a megabyte."""
+BLOCK_VALUES = 1 << 20
+"""Samples times channels of one block, about: four megabytes, in which most recordings are whole and never joined."""
 RATES = range(4_000, 192_001)
 """Hz that are read."""
 MAX_CHANNELS = 1_024

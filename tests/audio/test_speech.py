@@ -11,13 +11,14 @@ import soundfile
 import soxr
 
 from pipeline.audio import speech
-from pipeline.audio.decode import BLOCK_VALUES, open_file
+from pipeline.audio.decode import open_file
 from pipeline.audio.ffmpeg import Source
 from pipeline.audio.kept import kept
 from pipeline.audio.speech import Heard, engine, stretches_of
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import SettingsError, TruncatedAudio
 from pipeline.loading import load_audio
+from tests.audio.blocks import BLOCK_VALUES
 
 RATE = 16_000
 SAID = ("en/counted.flac", "pt/telefone.wav", "es/fotogramas.mp3")
