@@ -56,6 +56,7 @@ def read(file: str | BinaryIO, name: str = "x", **limits: float | bool | None) -
         blocks = list(audio.blocks)
     assert all(block.dtype == np.float32 and 0 < block.size <= BLOCK_VALUES for block in blocks)
     assert all(block.shape[1] == audio.channels for block in blocks)
+    assert "start_s" in limits or all(block.flags.forc for block in blocks)  # segments are slices of planes
     return np.concatenate(blocks)
 
 
