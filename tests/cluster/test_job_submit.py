@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -72,6 +73,10 @@ def load_codec(spec):
 """
 
 
+class NodeEndedError(Exception):
+    """`ray start` ended by itself; what it printed."""
+
+
 @dataclass
 class Cluster:
     """A head and its workers; every process of it has `token` in its environment."""
@@ -104,10 +109,20 @@ class Cluster:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment(**environment))
         give_up = time.monotonic() + GIVE_UP_S
         while self.nodes() < self.started:
-            assert process.poll() is None, said.read_text()
+            if process.poll() is not None:
+                raise NodeEndedError(said.read_text())
             assert time.monotonic() < give_up, said.read_text()
             time.sleep(0.2)
         return process
+
+    def start_both(self) -> None:
+        """Start the head "a" and the worker "b"."""
+        often = {"RAY_metrics_report_interval_ms": "500"}
+        names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
+        ports = [f"--{name}={port}" for name, port in zip(names, self.ports, strict=True)]
+        exports = [f"--metrics-export-port={port}" for port in self.exports]
+        self.start("a", "--head", "--num-cpus=2", "--num-gpus=0", exports[0], *ports, **often)
+        self.start("b", f"--address={self.address}", "--num-cpus=0", "--num-gpus=1", exports[1], **often)
 
     def nodes(self) -> int:
         """How many nodes are alive; 0 while Ray does not answer."""
@@ -130,12 +145,14 @@ class Cluster:
 
 
 def free_ports(number: int) -> list[int]:
-    """Free ports on loopback."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Free ports, of those that neither the kernel (from 32768) nor Ray (to 19999) gives to others meanwhile."""
+    free = []
+    for port in random.sample(range(20_000, 32_768), 1000):
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            free.append(port)
+        if len(free) == number:
+            return free
+    raise AssertionError("no free ports from 20000 to 32767")
 
 
 def processes_with(token: str) -> Iterator[int]:
@@ -156,13 +173,14 @@ def cluster() -> Iterator[Cluster]:
         for package in ("pipeline", "actors"):
             (cluster.folder / "old" / package).mkdir(parents=True)
             (cluster.folder / "old" / package / "__init__.py").write_text("raise ImportError('the old voxmill')\n")
-        names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
-        ports = [f"--{name}={port}" for name, port in zip(names, cluster.ports, strict=True)]
         try:
-            often = {"RAY_metrics_report_interval_ms": "500"}
-            exports = [f"--metrics-export-port={port}" for port in cluster.exports]
-            cluster.start("a", "--head", "--num-cpus=2", "--num-gpus=0", exports[0], *ports, **often)
-            cluster.start("b", f"--address={cluster.address}", "--num-cpus=0", "--num-gpus=1", exports[1], **often)
+            try:
+                cluster.start_both()
+            except NodeEndedError as ended:  # Ray gives up where its first answer takes 30 s, which was seen to happen
+                print(f"started again, for a node ended by itself: {ended}")
+                cluster.end()
+                cluster = Cluster(Path(folder))
+                cluster.start_both()
             yield cluster
         finally:
             cluster.end()
