@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,11 @@ from pipeline.changes import refuse_inside
 from pipeline.errors import RecordingError
 from pipeline.run.committed import committed, outcomes
 from pipeline.run.keys import Keys
-from pipeline.run.resume import other_bounds, refuse_other_shard
+from pipeline.run.resume import other_bounds, refuse_other_contents, refuse_other_shard
 from pipeline.run.run_json import read_run_file
 from pipeline.settings import Settings, load_settings
 from pipeline.sources.formats import recordings
-from pipeline.sources.inputs import Discovered, discover_all
+from pipeline.sources.inputs import Discovered, discover_all, named
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
 from pipeline.sources.plan import Plan, divide
@@ -65,7 +65,7 @@ class Preview:
 
 
 def dry_run(
-    inputs: str | Path | Sequence[str | Path],
+    inputs: str | Path | Iterable[str | Path],
     out: str | Path,
     *,
     config: str | Path | None = None,
@@ -81,10 +81,13 @@ def dry_run(
     chosen = load_settings(config, settings)
     refuse_limit(limit)
     part = parse_shard(shard) if shard is not None else None
-    paths = [str(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    paths = named(inputs)
     fs, run = locate(str(out), chosen.input.schemes)
     refuse_inside(paths, chosen.input.schemes, fs, run)
-    before = None if overwrite else read_run_file(fs, run)
+    there = read_run_file(fs, run)
+    if there is None:
+        refuse_other_contents(fs, run)
+    before = None if overwrite else there
     record = {"shard": shard, "settings": chosen.model_dump(mode="json")}
     if before is not None:
         refuse_other_shard(run, before, record)
@@ -120,8 +123,9 @@ def _preview(
     told = ~np.isnan(seconds)
     rest = np.flatnonzero(~told)
     opened = rest[np.linspace(0, len(rest) - 1, min(len(rest), MOST_OPENED)).astype(int)] if len(rest) else rest
-    places = taken(files.select(["@location"]), opened)["@location"].to_pylist()
-    seconds[opened] = opened_seconds(places, settings.input.access)
+    some = taken(files.select(["@location", "@start_s"]), opened)
+    whole = opened_seconds(some["@location"].to_pylist(), settings.input.access)
+    seconds[opened] = np.maximum(whole - pc.fill_null(some["@start_s"], 0.0).to_numpy(), 0.0)  # NaN stays
     known = seconds[~np.isnan(seconds)]
     sampled = seconds[opened][~np.isnan(seconds[opened])]
     about = None
@@ -150,12 +154,19 @@ def _preview(
 
 
 def told_seconds(files: pa.Table) -> np.ndarray:
-    """float64 [files]: the length of each, by its bounds or by a column of its manifest; NaN: not told."""
-    seconds = pc.subtract(files["@end_s"], pc.fill_null(files["@start_s"], 0.0))
+    """float64 [files]: the length of each, by its bounds or by a column of its manifest; NaN: not told.
+
+    0 where the bounds are none of a recording: it will be a failure. A negative or infinite length tells nothing.
+    """
+    start, end = pc.fill_null(files["@start_s"], 0.0), files["@end_s"]
+    valid = pc.and_(pc.greater_equal(start, 0.0), pc.and_(pc.greater(end, start), pc.is_finite(end)))
+    seconds = pc.if_else(valid, pc.subtract(end, start), 0.0)  # null where there is no end
     for name in DURATIONS:
         kind = files.schema.field(name).type if name in files.schema.names else pa.null()
         if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            seconds = pc.coalesce(seconds, files[name].cast(pa.float64()))
+            told = files[name].cast(pa.float64())
+            real = pc.and_(pc.greater_equal(told, 0.0), pc.is_finite(told))
+            seconds = pc.coalesce(seconds, pc.if_else(real, told, None))
     return np.array(pc.fill_null(seconds.cast(pa.float64()), np.nan).to_numpy())
 
 

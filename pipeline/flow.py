@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -35,6 +35,7 @@ from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import timed
 from pipeline.errors import NotCommitted
 from pipeline.job import Job, describe, prepare
+from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
 from pipeline.read_task import Terms, read_task
 from pipeline.report import at_end
@@ -47,7 +48,7 @@ from pipeline.run.join_waves import join_long_waves
 from pipeline.run.layout import FAILURES, WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
-from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, clear, mark, now, other_bounds, resume
+from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, UNFINISHED, clear, mark, now, other_bounds, resume
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.settle import settle
 from pipeline.run.sweep import sweep
@@ -56,7 +57,7 @@ from pipeline.run.write import gathered, write_failures, write_in_parts, write_p
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
-from pipeline.sources.inputs import Discovered, discover_all
+from pipeline.sources.inputs import Discovered, discover_all, named
 from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
 from pipeline.sources.plan import Plan, divide, remaining, unread
@@ -74,7 +75,7 @@ MOST_AVOIDED = 50
 
 
 def tokenize(
-    inputs: str | Path | list[str | Path],
+    inputs: str | Path | Iterable[str | Path],
     out: str | Path,
     *,
     config: str | Path | None = None,
@@ -96,7 +97,7 @@ def tokenize(
     """
     given = {key: value for key, value in overrides.items() if value is not None}
     chosen = load_settings(config, {**(settings or {}), **given})
-    paths = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
+    paths = named(inputs)
     part = parse_shard(shard) if shard is not None else None
     refuse_limit(limit)
     with one_line(quiet), contextlib.ExitStack() as held:
@@ -136,9 +137,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     )
     found = of_shard(whole, job.shard)
     for note in () if quiet else found.notes:
-        print(f"voxmill: {note}", file=sys.stderr)
+        log_line(note)
     if found.runs and not quiet:
-        print(f"voxmill: passed over, for they are runs: {', '.join(found.runs)}", file=sys.stderr)
+        log_line(f"passed over, for they are runs: {', '.join(found.runs)}")
     changed = changes(job.fs, job.run, found, keys=job.keys) if before else None  # reads the parts for `committed` too
     done = NOTHING if overwrite else committed(job.fs, job.run, keys=job.keys)
     anew = to_redo(changed, done, rules.changed) if changed else set()
@@ -157,7 +158,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     planned = missing(job, found, done)
     total = None if planned.recordings is None else len(done.ids) + planned.recordings
     before = {**before, CORPUS: fingerprint(whole) if job.shard else None}
-    before = {**before, RUNNING: {"started": now(), "recordings": total}}
+    unfinished = [*before.get(UNFINISHED, []), *([before[RUNNING]] if RUNNING in before else [])]
+    before = {**before, **({UNFINISHED: unfinished} if unfinished else {})}
+    before = {**before, RUNNING: {"started": now(), "command": command_line(sys.argv), "recordings": total}}
     save(job.fs, job.run, before)
     return before, found, done, planned
 

@@ -3,13 +3,14 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.rooms import ROOT, arrows, drawing, floors, imported, modules, room, room_arrows
 
-LEAVES = {"pipeline.errors", "pipeline.schema", "pipeline.settings", "pipeline.version"}
+LEAVES = {"pipeline.errors", "pipeline.log_line", "pipeline.schema", "pipeline.settings", "pipeline.version"}
 ENGINE = {"actors.contract", "actors.errors"}
 MAY_IMPORT = {
     # the engine stands alone: nothing of pipeline
@@ -19,6 +20,7 @@ MAY_IMPORT = {
     "actors.compat": set(),
     "actors.heap": set(),
     "actors.watchdog": set(),
+    "actors.terminated": set(),
     "actors.config": set(),
     "actors.read_config": {*ENGINE, "actors.config"},
     "actors.checkpoint": {*ENGINE, "actors.config", "actors.read_config"},
@@ -44,6 +46,7 @@ MAY_IMPORT = {
     "actors.bench": {
         *ENGINE,
         *("actors.checkpoint", "actors.codec", "actors.device", "actors.qwen", "actors.random_model"),
+        "actors.terminated",
     },
     "actors.measures": ENGINE,
     "actors.demo": {*ENGINE, "actors.checkpoint", "actors.measures", "actors.qwen", "actors.random_model"},
@@ -55,6 +58,7 @@ MAY_IMPORT = {
     },
     "pipeline.version": set(),
     "pipeline.notebook": set(),
+    "pipeline.log_line": set(),
     "pipeline.errors": ENGINE,
     "pipeline.schema": {*ENGINE, "actors.pools"},
     "pipeline.settings": {*ENGINE, "pipeline.errors", "pipeline.storage"},
@@ -76,7 +80,7 @@ MAY_IMPORT = {
     "pipeline.cluster": {
         *ENGINE,
         *LEAVES,
-        *("actors.checkpoint", "actors.codec", "pipeline.notebook", "pipeline.storage"),
+        *("actors.checkpoint", "actors.codec", "actors.terminated", "pipeline.notebook", "pipeline.storage"),
     },
     "pipeline.doctor": {
         *ENGINE,
@@ -190,6 +194,13 @@ def test_importing_the_interface_is_cheap() -> None:
 def test_the_table_names_only_rooms_that_are_there() -> None:
     assert set(room_arrows()) == {*MAY_IMPORT, *COMPOSERS}
     assert all((ROOT / Path(*name.split("."))).is_dir() or name in modules() for name in MAY_IMPORT)
+
+
+def test_both_packages_ship_their_types() -> None:
+    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    for package in ("actors", "pipeline"):
+        assert "py.typed" in shipped[package]
+        assert (ROOT / package / "py.typed").is_file()
 
 
 def test_readme_shows_the_arrows_as_they_are() -> None:

@@ -4,28 +4,32 @@ import functools
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
+import ray
 import ray.data
 
 from actors.checkpoint import find_model
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
-from pipeline.cluster.connect import clean_start, join
+from pipeline.cluster.connect import clean_start, join, tell_of_lost_head
 from pipeline.cluster.keeper import RemoteLedger, keep
 from pipeline.cluster.load import load_codec
-from pipeline.cluster.session import data_context
+from pipeline.cluster.session import data_context, session
 from pipeline.cluster.versions import OWN_CODE, installed, refuse
 from pipeline.errors import ClusterError, ModelError
 from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
 from pipeline.read_task import Terms, read_task
-from pipeline.settings import load_settings
+from pipeline.settings import Settings, load_settings
 from pipeline.sources.plan import plan
 from tests.helpers.rooms import ROOT
 from tests.helpers.rows import tone
@@ -143,6 +147,33 @@ def test_ray_starts_where_no_other_package_has_our_names(tmp_path: Path, monkeyp
 def test_an_address_where_no_cluster_answers(address: str, says: str) -> None:
     with pytest.raises(ClusterError, match=f"{says}.*|{address}.*{says}"):
         join(address)
+
+
+def test_auto_is_the_address_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    for address in ("auto", None):
+        with pytest.raises(ClusterError, match=r"No Ray cluster answers at '127\.0\.0\.1:1'"):
+            join(address)
+
+
+def test_a_head_that_is_lost_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        with tell_of_lost_head(address, every_s=0.01):
+            for _ in range(3):
+                head.accept()[0].close()
+            assert capsys.readouterr().err == ""
+            head.close()
+            time.sleep(0.3)
+    assert f"head at {address} does not answer" in capsys.readouterr().err
+
+
+def test_a_local_ray_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", Mock(side_effect=Exception("The current node timed out during startup.")))
+    with pytest.raises(ClusterError, match=r"does not start.*timed out.*/ray:.*RAY_TMPDIR"), session(Settings()):
+        pass
 
 
 def test_installed_knows_versions_and_the_code() -> None:

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from actors.bench.run import PLAN, RACE, passed, run_bench, table, teller
-from actors.bench.terminated import unwinding
 from actors.errors import VoxmillError
+from actors.terminated import unwinding
 
 
 def main() -> int:

@@ -38,7 +38,7 @@ def engine(
         _refuse_options(context, context.invoked_subcommand)
         return
     from actors.bench.run import passed, run_bench, table, teller
-    from actors.bench.terminated import unwinding
+    from actors.terminated import unwinding
 
     with unwinding():
         result = run_bench(model, device, precisions or (), audio, steps=steps or (), told=teller(json_file))
@@ -67,7 +67,7 @@ def reading(
     json_file: JsonFile = None,
 ) -> None:
     """Reading, by format: times real time on one core, beside librosa.load and soundfile with soxr."""
-    from actors.bench.terminated import unwinding
+    from actors.terminated import unwinding
     from pipeline.bench.read import bench_read, table
 
     with unwinding():
@@ -96,7 +96,7 @@ def files_to_codes(
     json_file: JsonFile = None,
 ) -> None:
     """Files to codes: upstream in three ways, Ray Data by its documentation, voxmill; in turns, a process each."""
-    from actors.bench.terminated import unwinding
+    from actors.terminated import unwinding
     from pipeline.bench.race import PEERS, bench_pipeline
     from pipeline.bench.race_table import race_table
 

@@ -2,11 +2,12 @@
 
 Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
 could be tokenized, or check or doctor found problems; 2 a user's mistake, one message; 3 failures under --strict; 130
-stopped by Ctrl-C.
+stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,7 +39,7 @@ app.command()(export)
 app.command()(report)
 app.command()(doctor)
 
-NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, INTERRUPTED = 1, 1, 2, 3, 130
+NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, STOPPED = 1, 1, 2, 3, (130, 143)
 
 Model = Annotated[
     str | None, typer.Option(help="Hub id or folder; the official codec by default.", metavar="ID_OR_DIR")
@@ -83,29 +84,24 @@ def tokenize(
     """Read audio, write codes to RUN/codes and reconstructions to RUN/wav."""
     from pipeline.settings import parse_assignments
 
-    settings = parse_assignments(assignments or [])
+    options = {
+        "model": model,
+        "device": device,
+        "precision": precision,
+        "attention": attention,
+        "reconstruct": reconstruct,
+        "ray_address": ray_address,
+        "strict": strict,
+        "max_failures": max_failures,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    settings: dict[str, Any] = {**parse_assignments(assignments or []), **given}
     if dry_run:
         _preview(inputs, out, config, settings, limit=limit, shard=shard, overwrite=overwrite, as_json=as_json)
         return
     from pipeline.flow import tokenize
 
-    run = tokenize(
-        list(inputs),
-        out,
-        config=config,
-        settings=settings,
-        overwrite=overwrite,
-        limit=limit,
-        shard=shard,
-        model=model,
-        device=device,
-        precision=precision,
-        attention=attention,
-        reconstruct=reconstruct,
-        ray_address=ray_address,
-        strict=strict,
-        max_failures=max_failures,
-    )
+    run = tokenize(list(inputs), out, config=config, settings=settings, overwrite=overwrite, limit=limit, shard=shard)
     _print_result(run, as_json)
     raise typer.Exit(_exit_code(run))
 
@@ -246,7 +242,7 @@ def demo(out: Annotated[str, typer.Option(help="The run's folder.")] = "voxmill-
 
 
 def _preview(
-    inputs: list[str], out: str, config: Path | None, settings: dict[str, str], as_json: bool, **part: Any
+    inputs: list[str], out: str, config: Path | None, settings: dict[str, Any], as_json: bool, **part: Any
 ) -> None:
     """`tokenize --dry-run`."""
     from dataclasses import asdict
@@ -290,7 +286,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of the output closed it, as `head` does: not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # typer's exit code for Ctrl-C
+        if stop.code in STOPPED:  # typer's exit code for Ctrl-C, and that of `unwinding`
+            for number in (signal.SIGINT, signal.SIGTERM):  # another one would only break off what ends now
+                signal.signal(number, signal.SIG_IGN)
             print("voxmill: stopped; committed parts are kept, the same command continues from there", file=sys.stderr)
         raise
     finally:

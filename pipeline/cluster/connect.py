@@ -9,13 +9,16 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address
 
 from pipeline.cluster.versions import CODE
 from pipeline.errors import ClusterError
+from pipeline.log_line import log_line
 
 CONNECT_S = 20.0
 """Until a port counts as dead; Ray itself tries for minutes, and says nothing."""
@@ -55,17 +58,19 @@ def join(address: str | None) -> None:
 
     Raises ClusterError where no cluster answers, or one of another Ray or Python.
     """
-    named = address or os.environ.get("RAY_ADDRESS", "")
+    named = address or "auto"
+    named = os.environ.get("RAY_ADDRESS") or "auto" if named == "auto" else named  # as Ray takes them
     if named.startswith("ray://"):
         raise ClusterError(
             f"{named} is a Ray Client's address, which voxmill does not use. Submit it with `ray job submit`, or run "
             "it on a node of the cluster with the address 'auto'."
         )
-    host, _, port = named.rpartition(":")
     try:
+        named = (canonicalize_bootstrap_address("auto") or named) if named == "auto" else named
+        host, _, port = named.rpartition(":")
         if port.isdigit():
             socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ClusterError(f"No Ray cluster answers at {named!r}: {error}.") from error
     with tempfile.TemporaryDirectory(prefix="vx") as folder:
         try:
@@ -74,6 +79,31 @@ def join(address: str | None) -> None:
                 ray.init(address, runtime_env=luggage, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
+
+
+@contextlib.contextmanager
+def tell_of_lost_head(address: str, every_s: float = 5.0) -> Iterator[None]:
+    """Inside, a line is printed once nothing answers at `address` (host:port), the cluster's head: a minute later Ray
+    ends this process without a word."""
+    over = threading.Event()
+
+    def watch() -> None:
+        host, _, port = address.rpartition(":")
+        while not over.wait(every_s):
+            try:
+                socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+            except OSError as error:
+                log_line(
+                    f"the cluster's head at {address} does not answer ({error}). If it stays away, Ray ends this "
+                    "process within a minute or two; the same command continues on a cluster that answers"
+                )
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def _luggage(folder: Path) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import plural
+from pipeline.log_line import log_line
 from pipeline.notebook import Line, in_notebook
 
 LOG_EVERY_S = 30.0
@@ -56,7 +57,7 @@ def phase(name: str, quiet: bool = False) -> Iterator[None]:
     if quiet or _interactive():
         yield
         return
-    _say(name)
+    log_line(name)
     with _beside(_log, name, lambda: f"{time.monotonic() - start:.0f} s so far"):
         yield
 
@@ -83,7 +84,7 @@ def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> 
         with _beside(_show_bar, ask, total):
             yield
         return
-    _say("read")
+    log_line("read")
     with _beside(_log, "read", lambda: counts()[0]):
         yield
 
@@ -105,13 +106,9 @@ def _interactive() -> bool:
     return sys.stderr.isatty()
 
 
-def _say(what: str) -> None:
-    print(f"voxmill: {what}", file=sys.stderr, flush=True)
-
-
 def _log(name: str, state: Callable[[], str], stop: threading.Event) -> None:
     while not stop.wait(LOG_EVERY_S):
-        _say(f"{name}: {state()}")
+        log_line(f"{name}: {state()}")
 
 
 def _move(line: Line, state: Callable[[], tuple[str, float | None]], keep: bool, stop: threading.Event) -> None:

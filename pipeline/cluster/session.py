@@ -11,14 +11,16 @@ import warnings
 from collections.abc import Iterator
 
 import ray
+from ray._common.utils import get_default_ray_temp_dir
 from ray.util.annotations import RayDeprecationWarning
 
+from actors.terminated import unwinding
 from pipeline import errors
-from pipeline.cluster.connect import clean_start, join
+from pipeline.cluster.connect import clean_start, join, tell_of_lost_head
 from pipeline.cluster.nodes import same_everywhere
 from pipeline.cluster.one_node import no_actors, no_processes
 from pipeline.cluster.resources import local_cpus
-from pipeline.errors import DeviceError, VoxmillError
+from pipeline.errors import ClusterError, DeviceError, VoxmillError
 from pipeline.settings import Settings
 
 MAX_INIT_DEATHS = 3
@@ -45,7 +47,7 @@ def session(settings: Settings) -> Iterator[None]:
     try:
         if not local:
             same_everywhere()
-        with no_actors() if local else contextlib.nullcontext():
+        with unwinding(), no_actors() if local else tell_of_lost_head(ray.get_runtime_context().gcs_address):
             yield
     finally:
         ray.shutdown()
@@ -61,16 +63,24 @@ def _import_beside(module: str) -> Iterator[None]:
 
 
 def _start_local() -> None:
-    """Start a local Ray, which ends with this process."""
-    with clean_start(), no_processes():
-        ray.init(
-            address="local",
-            num_cpus=local_cpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _system_config={"prestart_worker_first_driver": False},  # ray.init would wait for a worker on each CPU
-        )
+    """Start a local Ray, which ends with this process. Raises ClusterError where it does not start."""
+    try:
+        with clean_start(), no_processes():
+            ray.init(
+                address="local",
+                num_cpus=local_cpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _system_config={"prestart_worker_first_driver": False},  # ray.init would wait for a worker on each CPU
+            )
+    except Exception as error:  # a bare Exception where a process of Ray does not come up
+        folder = get_default_ray_temp_dir()
+        raise ClusterError(
+            f"Ray does not start on this machine: {str(error).strip()}. Its folder, with its logs, is {folder}: it "
+            "must be writable and its path short ($RAY_TMPDIR sets another). Limits (`ulimit -a`) of memory, processes "
+            "and file sizes must be wide."
+        ) from error
 
 
 @contextlib.contextmanager

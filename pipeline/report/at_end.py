@@ -1,7 +1,8 @@
 """The end of a run -> its page, in a bounded time; a report that fails is a warning, never the run's failure."""
 
-import sys
 from typing import Literal
+
+from pipeline.log_line import log_line
 
 OF_WALL = 0.02
 """Share of a run's time that its page may take, and as much again the sample of it that is heard."""
@@ -21,8 +22,7 @@ def report_at_end(location: str, wall_s: float, wanted: Literal["auto"] | bool =
 
         write_report(location, seconds=OF_WALL * wall_s)
     except Exception as error:  # the run is complete whatever the page met: the warning says what
-        print(
-            f"voxmill: warning: the report could not be written ({type(error).__name__}: {error}); the run is not "
-            "affected, and `voxmill report RUN` tries it again",
-            file=sys.stderr,
+        log_line(
+            f"warning: the report could not be written ({type(error).__name__}: {error}); the run is not affected, and "
+            "`voxmill report RUN` tries it again"
         )

@@ -36,7 +36,10 @@ CORPUS = "corpus"
 MERGING = "merging"
 """A key of run.json until a merge is complete: the runs that it is made of."""
 RUNNING = "running"
-"""A key of run.json while an attempt runs: when it began, how many recordings the run will hold (null: unknown)."""
+"""A key of run.json while an attempt runs: when it began, its command, how many recordings the run will hold (null:
+unknown)."""
+UNFINISHED = "unfinished"
+"""A key of run.json: what RUNNING said of each attempt that did not come to its end."""
 
 
 def now() -> str:
@@ -51,11 +54,7 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     """
     before = read_run_file(fs, run)
     if before is None:
-        found = fs.get_file_info(FileSelector(run, allow_not_found=True))
-        if not all(info.base_name.startswith(LOCK_FILE) for info in found):
-            raise OutputError(
-                f"{run} is not empty and holds no run. Give --out a new folder, or an earlier run's to go on."
-            )
+        refuse_other_contents(fs, run)
         return {"state": "running", **record, LACKS_WAVES: not record["settings"]["reconstruct"], "attempts": []}
     if MERGING in before:
         raise OutputError(
@@ -122,6 +121,15 @@ def mark(fs: FileSystem, run: str, complete: bool) -> None:
     else:
         with contextlib.suppress(FileNotFoundError):
             fs.delete_file(path)
+
+
+def refuse_other_contents(fs: FileSystem, run: str) -> None:
+    """Raises OutputError where `run`, which has no run.json, is a file or a folder that holds something."""
+    is_file = fs.get_file_info(run).type == FileType.File
+    found = [] if is_file else fs.get_file_info(FileSelector(run, allow_not_found=True))
+    if is_file or not all(info.base_name.startswith(LOCK_FILE) for info in found):
+        what = "a file" if is_file else "not empty and holds no run"
+        raise OutputError(f"{run} is {what}. Give --out a new folder, or an earlier run's to go on.")
 
 
 def clear(fs: FileSystem, run: str) -> None:

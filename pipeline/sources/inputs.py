@@ -6,8 +6,9 @@ member's name where the container is the only input.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike, fspath
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +48,16 @@ class Discovered:
     def prefixed(self) -> bool:
         """Whether the ids of a container's recordings start with the container's own."""
         return not (len(self.found) == 1 and self.found[0].alone)
+
+
+def named(inputs: "str | PathLike[str] | Iterable[str | PathLike[str]]") -> list[str]:
+    """One input or many, as text. Raises InputError for what is neither a path nor a URI."""
+    given = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
+    for one in given:
+        if not isinstance(one, str | PathLike):
+            kind = type(one).__name__
+            raise InputError(f"An input is a {kind}; expected paths and URIs. Codec.encode takes audio in memory.")
+    return [fspath(one) for one in given]
 
 
 def discover_all(

@@ -192,7 +192,7 @@ def test_options_before_a_subcommand_are_refused(
 STOPPED = """
 import os, sys, tempfile
 from pathlib import Path
-from actors.bench.terminated import unwinding
+from actors.terminated import unwinding
 from pipeline.bench.watch import spend
 
 with unwinding(), tempfile.TemporaryDirectory(dir=sys.argv[1]) as folder:

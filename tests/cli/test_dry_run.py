@@ -15,6 +15,7 @@ import pipeline.dry_run
 from actors.codec import Codec
 from pipeline.audio.duration import header_seconds
 from pipeline.dry_run import MOST_OPENED, dry_run
+from pipeline.errors import InputError
 from pipeline.storage.access import Access
 from pipeline.storage.opening import open_recording
 from tests.helpers.commands import in_process, speak, voxmill
@@ -73,6 +74,16 @@ def test_a_manifest_tells_lengths_and_columns(tmp_path: Path, capsys: pytest.Cap
     assert found["columns"] == {"duration": "double", "text": "string"}
 
 
+def test_lengths_that_cannot_be_add_nothing(tmp_path: Path) -> None:
+    speak(tmp_path, {"a.wav": 3.6})
+    bounds = ["0,1.8,", "1.8,,", "1,-2,", "-1,1,", "0,inf,", "9,,", ",,-5", ",,inf"]  # start_s, end_s, duration
+    rows = [f"{number},a.wav,{one}\n" for number, one in enumerate(bounds)]
+    (tmp_path / "list.csv").write_text("".join(["id,path,start_s,end_s,duration\n", *rows]))
+    found = dry_run(tmp_path / "list.csv", tmp_path / "run")
+    assert (found.files, found.known) == (8, 8)
+    assert found.known_h == round((1.8 + 1.8 + 3.6 + 3.6) / 3600, 4)
+
+
 def test_containers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     members = [(f"{n}.wav", b"x") for n in range(9)]
     (tmp_path / "corpus").mkdir()
@@ -119,6 +130,23 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert voxmill("tokenize", tmp_path, "--out", tmp_path / "run", "--dry-run", "--limit", 0) == 2
     assert voxmill("tokenize", tmp_path, "--out", tmp_path / "run", "--dry-run", "--set", "input.min=3") == 2
     assert os.listdir(tmp_path) == []
+    (tmp_path / "clip.wav").write_bytes(b"RIFF")
+    command = ["tokenize", tmp_path / "clip.wav", "--dry-run", "--out"]
+    assert voxmill(*command, tmp_path / "run") == 0
+    for mistake in (
+        [tmp_path / "run", "--precision", "fp17"],  # options are settings
+        [tmp_path / "run", "--max-failures", "lots"],
+        [tmp_path],  # not empty
+        [tmp_path / "clip.wav"],
+    ):
+        assert voxmill(*command, *mistake) == 2, mistake
+
+
+def test_what_inputs_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="An input is a ndarray; expected paths and URIs"):
+        dry_run([np.zeros(24_000)], tmp_path / "run")  # type: ignore[list-item]
+    speak(tmp_path, {"clip.wav": 0.1})
+    assert dry_run((path for path in tmp_path.iterdir()), tmp_path / "run").files == 1
 
 
 def test_no_ray_no_torch(tmp_path: Path) -> None:
@@ -139,8 +167,12 @@ def test_lengths_of_headers(tmp_path: Path, form: str) -> None:
         assert header_seconds(file) == pytest.approx(3.0, abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.flac"])
 @pytest.mark.parametrize("content", [b"", b"no audio", b"RIFF\x04\0\0\0WAVE", np.random.default_rng(0).bytes(5000)])
-def test_headers_that_tell_nothing(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.wav").write_bytes(content)
-    with open(tmp_path / "a.wav", "rb") as file:
+def test_headers_that_tell_nothing(
+    tmp_path: Path, name: str, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with open(tmp_path / name, "rb") as file:
         assert header_seconds(file) is None
+    assert capfd.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 """The command line: exit codes, messages, no partial output."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.demo import CLIPS
-from tests.helpers.commands import voxmill
+from tests.helpers.commands import speak, voxmill
 
 COMMAND = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
@@ -30,6 +31,27 @@ def test_help_answers_at_once() -> None:
     )
     assert loaded.stdout.strip() == "set()"  # what would make it slow
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_a_run(tmp_path: Path, small_model: Path, number: signal.Signals, code: int) -> None:
+    """SIGTERM is what schedulers send before they kill; Ray's own handler for it would print a stack."""
+    speak(tmp_path / "corpus", {f"{clip}.wav": 20.0 for clip in range(50)})
+    arguments = ["tokenize", str(tmp_path / "corpus"), "--out", str(tmp_path / "run"), "--model", str(small_model)]
+    arguments += ["--set", "output.rows_per_part=4"]
+    started = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    give_up = time.monotonic() + 120
+    while not list(tmp_path.glob("run/codes/part-*.parquet")):
+        assert started.poll() is None, started.communicate()
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    started.send_signal(number)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == code
+    assert said.splitlines()[-1].startswith("voxmill: stopped; committed parts are kept")
+    assert "***" not in said
+    assert not (tmp_path / "run" / "_SUCCESS").exists()
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -105,6 +127,10 @@ def test_inputs_and_outputs_that_cannot_be(
     (tmp_path / "taken" / "thesis.tex").write_text("mine")
     assert voxmill("tokenize", CLIPS, "--out", tmp_path / "taken", *model) == 2
     assert "holds no run" in capsys.readouterr().err
+    for arguments in ((CLIPS, "--out", ""), ("", "--out", tmp_path / "run"), (CLIPS, "--out", "s3:/bucket/run")):
+        assert voxmill("tokenize", *arguments, *model) == voxmill("tokenize", *arguments, "--dry-run") == 2
+    assert not (tmp_path / "run").exists()
+    assert "did you mean s3://bucket/run?" in capsys.readouterr().err
     (tmp_path / "file").write_text("a file")
     assert voxmill("tokenize", CLIPS, "--out", tmp_path / "file", *model) == 2
     assert voxmill("show", tmp_path / "empty") == 2

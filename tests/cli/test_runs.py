@@ -5,9 +5,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+import pipeline.flow
 from actors.codec import Codec
 from pipeline import open_run
 from pipeline.verify.check import check
@@ -69,6 +71,21 @@ def test_a_limit_and_then_the_rest(command: list[object], tmp_path: Path, capsys
     assert summary(run)["state"] == "complete"
     assert summary(run)["limit"] is None
     assert check(run, [str(tmp_path / "corpus")]).problems == []
+
+
+def test_run_json_keeps_the_attempts_that_did_not_finish(
+    command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline.flow, "execute", Mock(side_effect=RuntimeError("killed")))
+        with pytest.raises(RuntimeError, match="killed"):
+            voxmill(*command)
+    began = summary(tmp_path / "run")["running"]
+    assert began["command"]
+    assert voxmill(*command) == 0
+    assert voxmill(*command) == 0
+    assert summary(tmp_path / "run")["unfinished"] == [began]
+    assert len(summary(tmp_path / "run")["attempts"]) == 2
 
 
 def test_a_limit_that_leaves_nothing_out(command: list[object], tmp_path: Path) -> None:
