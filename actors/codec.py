@@ -6,16 +6,18 @@ waves = codec.decode(codes)     # -> float32 [F * 1920]
 """
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
-from actors.checkpoint import find_model, fingerprint
+from actors.checkpoint import find_model, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, check_codes, check_wave
 from actors.device import (
     PRECISIONS,
@@ -25,7 +27,7 @@ from actors.device import (
     memory,
     reset_peak,
 )
-from actors.errors import NonFiniteAudio, SettingsError
+from actors.errors import ModelError, NonFiniteAudio, SettingsError
 from actors.heap import keep_freed
 from actors.network.decoder import Decoder, decode_codes, decoder
 from actors.network.encoder import Encoder, encode_waves, encoder
@@ -43,12 +45,17 @@ CHOICES = {
 }
 KEPT_BYTES, LARGE_BYTES = 256 << 20, 32 << 20
 """On a CPU: the layers of a tile take and free arrays of up to 20 MB, whose pages took up to a tenth of the time."""
+LOUD = 100.0
+"""A peak above this is no wave of samples in [-1, 1], and may overflow with sound weights."""
 log = logging.getLogger("voxmill")
 
 
-@dataclass
+@dataclass(eq=False)
 class Codec:
-    """Weights on one device; an `actors.contract.Engine`. Keeps no state between calls; threads may share it."""
+    """Weights on one device; an `actors.contract.Engine`. Keeps no state between calls; threads may share it.
+
+    Pickled, it is the arguments of `load`: unpickling reads the same checkpoint again.
+    """
 
     model: str
     folder: Path
@@ -70,8 +77,8 @@ class Codec:
     @classmethod
     def load(
         cls,
-        model: str,
-        device: str = "auto",
+        model: str | os.PathLike[str],
+        device: str | torch.device = "auto",
         precision: str = "auto",
         attention: str = "full",
         *,
@@ -97,20 +104,31 @@ class Codec:
         for name, number in (("threads", threads), ("tile_s", tile_s), ("tile_batch", tile_batch)):
             if number is not None and number <= 0:
                 raise SettingsError(f"{name} is {number}; it must be more than 0, or left out.")
-        place = choose_device(device)
+        place = choose_device(str(device))
         precision = choose_precision(precision, place)
         options = Options(tile_s, tile_batch, choose_acceleration(accelerate, place), tf32)
         if place.type == "cpu":
             keep_freed(KEPT_BYTES, LARGE_BYTES)
         if threads is not None:
             torch.set_num_threads(threads)
-        return _build(cls, model, (place, precision, attention, parts), options)
+        with torch.autocast("cpu", enabled=False), torch.autocast(place.type, enabled=False):  # weights are multiplied
+            return _build(cls, os.fspath(model), (place, precision, attention, parts), options)
 
-    def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __repr__(self) -> str:
+        return f"Codec({self.model!r}, {str(self.device)!r}, {self.precision!r}, {self.attention!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., "Codec"], tuple[Any, ...]]:
+        named = name_anywhere(self.model), str(self.device), self.precision, self.attention
+        parts = "decode" if self.encoding is None else "encode" if self.decoding is None else "all"
+        load = functools.partial(type(self).load, *named, **vars(self.options), parts=parts)
+        return _load_again, (load, self.fingerprint)
+
+    def encode(self, waves: Iterable[np.ndarray]) -> list[np.ndarray]:
         """waves float32 [T] each, 24 kHz mono -> codes int16 [ceil(T / 1920), 16] each.
 
         Raises UnsupportedAudio, NonFiniteAudio, DeviceOutOfMemory.
         """
+        waves = list(waves)
         for index, wave in enumerate(waves):
             check_wave(index, wave)
         if self.encoding is None:
@@ -120,11 +138,12 @@ class Codec:
             codes = tiled.within_memory(lambda: encode_waves(weights, tiled, waves))
         return self._in_fp32_too("encode", waves, codes)
 
-    def decode(self, codes: Sequence[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
+    def decode(self, codes: Iterable[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
         """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]; `pcm16`: int16, round(32767 x).
 
         Raises BadCodes, DeviceOutOfMemory.
         """
+        codes = list(codes)
         for index, one in enumerate(codes):
             check_codes(index, one, self.codebook_size)
         if self.decoding is None:
@@ -134,11 +153,12 @@ class Codec:
             waves = tiled.within_memory(lambda: decode_codes(weights, tiled, codes, pcm16))
         return self._in_fp32_too("decode", codes, waves, pcm16=pcm16)
 
-    def agreement(self, waves: Sequence[np.ndarray]) -> np.ndarray:
+    def agreement(self, waves: Iterable[np.ndarray]) -> np.ndarray:
         """Share of codes equal to those of fp32 on this device, per codebook: float64 [16]; NaN without audio.
 
         Loads the fp32 encoder for the duration of the call.
         """
+        waves = list(waves)
         pairs = zip(self.encode(waves), self._fp32("encode").encode(waves), strict=True)
         same = np.concatenate([np.empty((0, NUM_CODEBOOKS), bool), *[ours == theirs for ours, theirs in pairs]])
         return same.mean(0) if len(same) else np.full(NUM_CODEBOOKS, np.nan)
@@ -146,7 +166,8 @@ class Codec:
     def stream_encoder(self, batch: int = 1, rate: int = SAMPLE_RATE) -> StreamEncoder:
         """Encode `batch` live streams in lockstep, at `rate` Hz; the stream holds its own state.
 
-        Raises SettingsError for a codec of attention `full`, whose state would grow without bound.
+        Raises SettingsError for a codec of attention `full`, whose state would grow without bound, for a `batch` below
+        1, and for a `rate` outside 4000-192000.
         """
         if self.encoding is None:
             raise SettingsError("This codec was loaded with parts='decode'; a stream encoder needs 'all' or 'encode'.")
@@ -156,7 +177,8 @@ class Codec:
         return StreamEncoder(weights, tiled.way, batch, rate)
 
     def stream_decoder(self, batch: int = 1) -> StreamDecoder:
-        """Decode `batch` live streams of codes in lockstep; the stream holds its own state."""
+        """Decode `batch` live streams of codes in lockstep; the stream holds its own state. Raises SettingsError for a
+        `batch` below 1."""
         if self.decoding is None:
             raise SettingsError("This codec was loaded with parts='encode'; a stream decoder needs 'all' or 'decode'.")
         weights, tiled = self.decoding
@@ -173,9 +195,8 @@ class Codec:
         """`results`; those that overflowed are computed again in fp32, with weights that stay loaded from then on."""
         overflowed = [index for index, one in enumerate(results) if one is None]
         if overflowed and self.precision == "fp32":
-            raise NonFiniteAudio(
-                f"{part} of item {overflowed[0]} overflows in fp32; check the weights of {self.model}."
-            )
+            which = f" of item {overflowed[0]}" if len(items) > 1 else ""
+            raise NonFiniteAudio(f"{part}{which} overflows in fp32; {self._advice(part, items[overflowed[0]])}.")
         if overflowed:
             self.overflows += len(overflowed)
             log.warning("%d of %d overflowed in %s: again in fp32", len(overflowed), len(items), self.precision)
@@ -185,6 +206,12 @@ class Codec:
             for index, one in zip(overflowed, again, strict=True):
                 results[index] = one
         return cast(list[np.ndarray], results)
+
+    def _advice(self, part: str, item: np.ndarray) -> str:
+        peak = np.abs(item).max() if part == "encode" else 0.0
+        if peak > LOUD:
+            return f"its samples reach {peak:.3g}, expected about 1 at most: scale them"
+        return f"check the weights of {self.model}"
 
     def _fp32(self, part: str) -> "Codec":
         return Codec.load(str(self.folder), str(self.device), "fp32", self.attention, accelerate="none", parts=part)
@@ -210,6 +237,14 @@ def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, 
     if parts != "encode":
         to_audio = decoder(weights.at("decoder"), config.decoder)
         codec.decoding = to_audio, _tiled("decode", to_audio, codec)
+    return codec
+
+
+def _load_again(load: Callable[[], Codec], expected: str) -> Codec:
+    """A codec that was pickled. Raises ModelError where its checkpoint is another one now, or here."""
+    codec = load()
+    if codec.fingerprint != expected:
+        raise ModelError(f"{codec.folder} holds other weights than the codec that was pickled. Load that one here.")
     return codec
 
 

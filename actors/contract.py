@@ -3,6 +3,7 @@
 Letters: T samples, F frames, K = 16 codebooks. Rates are in Hz, seconds end in `_s`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -27,6 +28,16 @@ OFFICIAL_REVISION = "7dd38ad4e9bad454aae9cd937d0cd577604fe229"
 def frame_count(samples: int) -> int:
     """Codec frames that hold `samples` samples at 24 kHz; the last one may be padded."""
     return -(-samples // FRAME_SAMPLES)
+
+
+def output_length(samples: int, rate: int) -> int:
+    """Samples at 24 kHz of `samples` samples at `rate` Hz: librosa's formula, in double precision as it has it.
+
+    It may be one more than the exact ceil(samples * 24000 / rate), where the product is rounded up past a whole number.
+    """
+    if rate == SAMPLE_RATE:
+        return samples
+    return math.ceil(samples * (SAMPLE_RATE / rate))
 
 
 def check_wave(index: int, wave: np.ndarray) -> None:

@@ -65,9 +65,13 @@ _CUDA = threading.RLock()
 
 @contextlib.contextmanager
 def computing(device: torch.device, allow_tf32: bool = False) -> Iterator[None]:
-    """While inside, the engine's way to compute: calls of several threads on CUDA one after the other."""
+    """While inside, the engine's way to compute: calls of several threads on CUDA one after the other.
+
+    In the precision of the weights: the caller's autocast is off.
+    """
     with contextlib.ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
+        inside.enter_context(torch.autocast(device.type, enabled=False))
         if device.type == "cuda":
             inside.enter_context(_CUDA)
             inside.enter_context(current(device))

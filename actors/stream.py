@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from actors.config import STEPS
-from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE
+from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, output_length
 from actors.device import computing
 from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.network.attention import Past
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FRAMES_AT_ONCE = 25
 """Longer pieces are processed in steps of so many frames, so that memory stays bounded."""
+RATES = range(4_000, 192_001)
+"""Hz that a stream is resampled from: those that a run reads."""
 
 
 @dataclass
@@ -48,7 +50,10 @@ class StreamEncoder:
 
     def __init__(self, weights: Encoder, way: Way, batch: int = 1, rate: int = SAMPLE_RATE) -> None:
         """`weights` under attention `window`, on the device and in the dtype of `way`. See `Codec.stream_encoder`."""
-        self.weights, self.way, self.batch, self.rate = weights, way, batch, rate
+        _check_batch(batch)
+        if rate not in RATES:
+            raise SettingsError(f"rate is {rate!r}; it can be a whole number of Hz in {RATES.start}-{RATES.stop - 1}.")
+        self.weights, self.way, self.batch, self.rate = weights, way, batch, int(rate)
         self.reset()
 
     def reset(self) -> None:
@@ -56,6 +61,7 @@ class StreamEncoder:
         self.state = State(pasts=[None] * len(self.weights.transformer.layers))
         self.waiting = np.empty((self.batch, 0), np.float32)  # less than a frame
         self.resampler = None if self.rate == SAMPLE_RATE else _resampler(self.rate, self.batch)
+        self.fed, self.resampled = 0, 0  # samples of each stream so far, at `rate` and, by the resampler, at 24 kHz
 
     def copy(self) -> Self:
         """A second stream that continues from the same state. Raises SettingsError for a stream that is resampled."""
@@ -72,7 +78,9 @@ class StreamEncoder:
         """
         wave = _as_float(pcm, self.batch)
         if self.resampler is not None:
+            self.fed += wave.shape[1]
             wave = _resample(self.resampler, wave, last=False)
+            self.resampled += wave.shape[1]
         return self._shaped(self._encode(wave))
 
     def flush(self) -> np.ndarray:
@@ -80,6 +88,8 @@ class StreamEncoder:
         wave = np.empty((self.batch, 0), np.float32)
         if self.resampler is not None:
             wave = _resample(self.resampler, wave, last=True)
+            lacking = output_length(self.fed, self.rate) - self.resampled - wave.shape[1]
+            wave = np.pad(wave, ((0, 0), (0, max(0, lacking))))  # soxr rounds, librosa adds a zero
         missing = -(self.waiting.shape[1] + wave.shape[1]) % FRAME_SAMPLES
         codes = self._encode(np.concatenate([wave, np.zeros((self.batch, missing), np.float32)], 1))
         self.reset()
@@ -118,6 +128,7 @@ class StreamDecoder:
 
     def __init__(self, weights: Decoder, way: Way, codebook_size: int, batch: int = 1) -> None:
         """`weights` on the device of `way`. See `Codec.stream_decoder`."""
+        _check_batch(batch)
         self.weights, self.way, self.codebook_size, self.batch = weights, way, codebook_size, batch
         self.reset()
 
@@ -153,6 +164,11 @@ class StreamDecoder:
         latents = self.weights.resume(codes, state.carried, state.pasts, state.frames)
         state.frames += codes.shape[1]
         return self.weights.convolutions(latents, state.carried)
+
+
+def _check_batch(batch: int) -> None:
+    if not isinstance(batch, int) or batch < 1:
+        raise SettingsError(f"batch is {batch!r}; it can be a whole number of streams from 1.")
 
 
 def _as_float(pcm: np.ndarray, batch: int) -> np.ndarray:

@@ -2,21 +2,23 @@
 
 import contextlib
 import io
+import numbers
 import os
 import struct
 from contextlib import AbstractContextManager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pipeline.audio.decode import MAX_CHANNELS, RATES, open_audio
 from pipeline.audio.resample import resample
-from pipeline.errors import EmptyAudio, UnsupportedAudio
+from pipeline.errors import EmptyAudio, InputError, UnreadableAudio, UnsupportedAudio
 from pipeline.storage.location import file_name
 from pipeline.storage.opening import open_recording
 from pipeline.storage.text import clean_id
 
-Sound = str | os.PathLike[str] | bytes | tuple[np.ndarray, int]
+Bytes = bytes | bytearray | memoryview
+Sound = str | os.PathLike[str] | Bytes | io.BytesIO | tuple[Any, int]
 SCALES = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
 """Of the samples of an array, by their type: to [-1, 1)."""
 
@@ -26,10 +28,11 @@ def load_audio(
 ) -> np.ndarray:
     """float32 [T] at 24 kHz: the mean over all channels of `sound`, or its `channel` (from 1); `start_s` to `end_s`.
 
-    `sound`: a path, a URI, the bytes of a file, or (samples, rate in Hz), samples [n] or [n, channels] of floats in
-    [-1, 1] or of int16 or int32. Raises RecordingError for what cannot be read, with the message that a run's failure
-    has.
+    `sound`: a path, a URI, the bytes of a file (or a BytesIO of them), or (samples, rate in Hz), samples [n], [1, n] or
+    [n, channels] of floats in [-1, 1] or of int16 or int32: what NumPy takes for an array, PyTorch's among them. Raises
+    RecordingError for what cannot be read, with the message that a run's failure has, and InputError for other types.
     """
+    _check_view(channel, start_s, end_s)
     opened, name = _open(sound)
     with opened as file, open_audio(file, name, start_s=start_s or 0.0, end_s=end_s, channel=channel) as audio:
         blocks = list(resample(audio.blocks, audio.rate))
@@ -38,19 +41,43 @@ def load_audio(
     return np.concatenate(blocks)
 
 
+def _check_view(channel: object, start_s: object, end_s: object) -> None:
+    """Raise InputError for values of other types than `load_audio` says."""
+    if channel is not None and not isinstance(channel, numbers.Integral):
+        raise InputError(f"channel is {channel!r}; expected a whole number from 1, or None for the mean over all.")
+    for name, value in (("start_s", start_s), ("end_s", end_s)):
+        if value is not None and not isinstance(value, numbers.Real):
+            raise InputError(f"{name} is {value!r}; expected a number of seconds, or None.")
+
+
 def _open(sound: Sound) -> tuple[AbstractContextManager[BinaryIO], str]:
     """`sound` as a file, and its name in messages."""
-    if isinstance(sound, tuple):
+    if isinstance(sound, tuple) and len(sound) == 2 and np.ndim(sound[0]) and not np.ndim(sound[1]):
         return contextlib.nullcontext(io.BytesIO(_wav(*sound))), "the array"
-    if isinstance(sound, bytes):
-        return contextlib.nullcontext(io.BytesIO(sound)), f"{len(sound)} bytes"
+    if isinstance(sound, Bytes | io.BytesIO):
+        data = sound.getvalue() if isinstance(sound, io.BytesIO) else bytes(sound)
+        return contextlib.nullcontext(io.BytesIO(data)), f"{len(data)} bytes"
+    if not isinstance(sound, str | os.PathLike):
+        raise InputError(
+            f"load_audio was given {_shown(sound)}; it takes a path, a URI, the bytes of a file, or"
+            " (samples, rate in Hz) in this order."
+        )
     location = os.fspath(sound)
+    if not location:
+        raise UnreadableAudio("the path is empty; expected the path or URI of a file.")
     return open_recording(location), clean_id(file_name(location))
 
 
-def _wav(samples: np.ndarray, rate: int) -> bytes:
+def _shown(sound: object) -> str:
+    """The type of `sound`; of a tuple the types of what it holds."""
+    return f"({', '.join(map(_shown, sound))})" if isinstance(sound, tuple) else type(sound).__name__
+
+
+def _wav(given: Any, rate: int) -> bytes:
     """A WAV of float32 whose header says that it goes on to its end: so it may be larger than 4 GiB."""
+    samples = np.asarray(given)
     wave = samples[:, None] if samples.ndim == 1 else samples
+    wave = wave.T if len(wave) == 1 else wave
     if wave.dtype.name not in SCALES or wave.ndim != 2 or not 0 < wave.shape[1] <= min(MAX_CHANNELS, len(wave) or 1):
         raise UnsupportedAudio(
             f"an array {list(samples.shape)} of {samples.dtype}; expected samples [n] or [n, channels] of"

@@ -9,7 +9,6 @@ stream that begins elsewhere gives the whole's bits only if its blocks fall wher
 """
 
 import functools
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import soxr
 
 from actors.contract import SAMPLE_RATE
+from actors.contract import output_length as output_length
 
 SUMMED_IN_ORDER = 7
 """Channels up to which np.mean adds one after the other: adding whole columns gives the same bits, much faster."""
@@ -74,16 +74,6 @@ def start_before(sample: int, rate: int) -> int:
         return sample
     shift = period(rate)
     return 0 if shift is None else max(0, sample - WARM_UP) * rate // SAMPLE_RATE // shift * shift
-
-
-def output_length(samples: int, rate: int) -> int:
-    """Samples at 24 kHz of `samples` samples at `rate` Hz: librosa's formula, in double precision as it has it.
-
-    It may be one more than the exact ceil(samples * 24000 / rate), where the product is rounded up past a whole number.
-    """
-    if rate == SAMPLE_RATE:
-        return samples
-    return math.ceil(samples * (SAMPLE_RATE / rate))
 
 
 _seconds = 0.0

@@ -23,7 +23,7 @@ from pipeline.report.verdict import verdict
 from pipeline.report.where_time import where_time
 from pipeline.run.find_waves import Waves
 from pipeline.run.layout import REPORT_FILE, SUCCESS_FILE
-from pipeline.run.reader import open_run
+from pipeline.run.reader import Run, open_run
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import redact
 from pipeline.version import __version__
@@ -34,14 +34,14 @@ SECONDS = 30.0
 """For hearing them, where nothing else is said."""
 
 
-def write_report(location: str | Path, sample: int = SAMPLE, seconds: float = SECONDS, seed: int = 0) -> str:
-    """Write the page of the run at `location`, a folder or URI; returns where it is.
+def write_report(location: str | Path | Run, sample: int = SAMPLE, seconds: float = SECONDS, seed: int = 0) -> str:
+    """Write the page of the run at `location`, a folder, a URI or what `open_run` gives; returns where it is.
 
     `sample` recordings at most, drawn by `seed`, are read again from their sources, for `seconds` at most (but six of
     them in any case). Raises InputError where there is no run, OutputError where it is damaged or cannot be written.
     """
     begin_s = time.monotonic()
-    run = open_run(location)
+    run = location if isinstance(location, Run) else open_run(location)
     summary = run.summary()
     complete = run.fs.get_file_info(f"{run.path}/{SUCCESS_FILE}").type == FileType.File
     corpus, rows = read_columns(run.fs, run.path, run.paths, sample, seed)
@@ -52,7 +52,7 @@ def write_report(location: str | Path, sample: int = SAMPLE, seconds: float = SE
     written = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
     took_s = time.monotonic() - begin_s
     footer = f"voxmill {__version__}. Made in {took_s:.1f} s. The page holds all that it shows: nothing is fetched."
-    page = render(redact(str(location)), written, sections, heard.players, footer).encode()
+    page = render(redact(run.location), written, sections, heard.players, footer).encode()
     path = f"{run.path}/{REPORT_FILE}"
     write_whole(run.fs, path, lambda file: file.write(page))
     return f"{redact(run.location)}/{REPORT_FILE}"

@@ -6,7 +6,7 @@ that looks complete, and the same command does it again.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -51,14 +51,17 @@ class Source:
     parts: dict[str, list[FileInfo]]  # by folder
 
 
-def merge(runs: Sequence[str | Path], out: str | Path) -> Run:
+def merge(runs: Iterable[str | Path | Run], out: str | Path) -> Run:
     """Make the run `out` of the complete `runs`; it can be checked, read and continued like any other.
 
-    On one disk the files are hard links, within one object store its own copies. Raises InputError or OutputError for a
-    run that is not complete, is damaged or makes other codes, for shards that are missing, and for an id in two runs.
+    Each run is a folder, a URI or what `open_run` gives. On one disk the files are hard links, within one object store
+    its own copies. Raises InputError or OutputError for a run that is not complete, is damaged or makes other codes,
+    for shards that are missing, and for an id in two runs.
     """
+    if isinstance(runs, str | Path | Run):
+        raise InputError(f"merge takes a list of runs; {runs!r} is one.")
     fs, run = locate(str(out))
-    sources = list(at_once(_source, map(str, runs)))
+    sources = list(at_once(_source, [one.location if isinstance(one, Run) else str(one) for one in runs]))
     _refuse_nesting(sources, fs, run)
     records = [(one.name, one.record) for one in sources]
     refuse_unlike(records)

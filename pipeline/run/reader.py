@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -16,7 +16,7 @@ from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError, plural
 from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
-from pipeline.run.layout import CODES, FAILURES, RUN_FILE, SKIPPED, parts
+from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, read_rows, stream_parts
 from pipeline.run.run_json import read_run_file
@@ -41,9 +41,9 @@ FIRST_SHOWN = 5
 """Recordings that a notebook shows of a run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
-    """One complete recording of a run, its chunks joined."""
+    """One complete recording of a run, its chunks joined. Equal only to itself; compare `id` and `codes`."""
 
     id: str
     codes: np.ndarray = field(repr=False)  # int16 [F, 16]
@@ -55,8 +55,8 @@ class Recording:
     source_rate: int  # Hz
     source_channels: int
     carried: dict[str, Any]  # a value that Python cannot hold (a date in the year 10000) is Arrow's text of it
-    waves: Waves = field(compare=False)
-    part: str = field(compare=False)  # the path of the part that holds its (last) chunk
+    waves: Waves
+    part: str  # the path of the part that holds its (last) chunk
 
     def __repr__(self) -> str:
         return f"Recording({self.id!r}, {self.duration_s:.2f} s, codes int16 [{len(self.codes)}, {NUM_CODEBOOKS}])"
@@ -118,10 +118,16 @@ class Run:
     def __iter__(self) -> Iterator[Recording]:
         return self._read(self._parts, None)
 
-    def some(self, ids: Collection[str]) -> Iterator[Recording]:
-        """The recordings with these ids, as far as the run has them; reads only the parts that hold them."""
-        rows = self.index.filter(pc.is_in(self.index["id"], pa.array(list(ids), pa.string())))
-        return self._read([self._parts[part] for part in sorted(set(rows["part"].to_pylist()))], frozenset(ids))
+    def some(self, ids: Iterable[str]) -> Iterator[Recording]:
+        """The recordings with these ids, as far as the run has them; reads only the parts that hold them.
+
+        Raises InputError for a single string.
+        """
+        if isinstance(ids, str):
+            raise InputError(f"some() takes a list of ids; {ids!r} is one. Use run[{ids!r}], or some([{ids!r}]).")
+        wanted = frozenset(ids)
+        rows = self.index.filter(pc.is_in(self.index["id"], pa.array(list(wanted), pa.string())))
+        return self._read([self._parts[part] for part in sorted(set(rows["part"].to_pylist()))], wanted)
 
     def _read(self, paths: list[str], wanted: frozenset[str] | None) -> Iterator[Recording]:
         whole = set(self._whole_long())
@@ -137,11 +143,16 @@ class Run:
                     if len(waiting[id_]) == chunks:
                         yield self._recording(join(waiting.pop(id_), self._parts), paths[number])
 
-    def __contains__(self, id_: str) -> bool:
-        return bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
 
     def __getitem__(self, id_: str) -> Recording:
-        """The recording with this id; KeyError if the run has no codes of it."""
+        """The recording with this id; KeyError if the run has no codes of it, TypeError for a number or a slice."""
+        if not isinstance(id_, str):
+            raise TypeError(
+                f"run[{id_!r}]: ids are strings, and a run has no order. Iterate over the run, or give a DataLoader"
+                " run.torch_dataset()."
+            )
         found = np.flatnonzero(pc.equal(self.index["id"], id_).to_numpy())
         if not len(found):
             raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
@@ -170,16 +181,17 @@ class Run:
             self._index, self._rows = rows.filter(pa.array(whole)), within[whole]
         return self._index
 
-    def table(self, columns: list[str] | None = None) -> pa.Table:
-        """RUN/codes as one Arrow table, one row per chunk; `columns` selects some (codes: 400 bytes a second).
+    def table(self, columns: str | Sequence[str] | None = None) -> pa.Table:
+        """RUN/codes as one Arrow table, one row per chunk; `columns` selects one or some (codes: 400 bytes a second).
 
         Raises InputError for a column that no part has.
         """
+        columns = [columns] if isinstance(columns, str) else list(columns or [])
         if not self._parts:
             return CODES_SCHEMA.empty_table().select(columns or CODES_SCHEMA.names)
-        read = functools.partial(read_part, self.fs, schema=CODES_SCHEMA, columns=columns)
+        read = functools.partial(read_part, self.fs, schema=CODES_SCHEMA, columns=columns or None)
         table = join(list(on_store(self.fs, read, self._parts)), self._parts)
-        unknown = [name for name in columns or [] if name not in table.column_names]
+        unknown = [name for name in columns if name not in table.column_names]
         if unknown:
             raise InputError(f"{redact(self.location)} has no column {', '.join(map(repr, unknown))}.")
         return table.select(columns or table.column_names)
@@ -228,7 +240,7 @@ class Run:
         self,
         *,
         layout: "Layout" = "frames",
-        columns: Sequence[str] = (),
+        columns: str | Sequence[str] = (),
         shuffle: bool = False,
         seed: int = 0,
         buffer: int = 1000,
@@ -294,6 +306,9 @@ class Run:
 def _find_parts(fs: FileSystem, path: str) -> list[str]:
     """The parts of a run, or `path` itself if it is a file, or the Parquet files of any other folder."""
     if fs.get_file_info(path).type == FileType.File:
+        folder, _, name = path.rpartition("/")
+        if name in (RUN_FILE, REPORT_FILE, SUCCESS_FILE):
+            raise InputError(f"{redact(path)} is a file of a run; expected the folder of the run: {redact(folder)}")
         return [path]
     if there := parts(fs, path, CODES):
         return there

@@ -28,15 +28,16 @@ class RecordingsDataset(IterableDataset):
     """
 
     def __init__(
-        self, whole: Whole, layout: Layout, columns: Sequence[str], shuffle: bool, seed: int, buffer: int
+        self, whole: Whole, layout: Layout, columns: str | Sequence[str], shuffle: bool, seed: int, buffer: int
     ) -> None:
+        columns = [columns] if isinstance(columns, str) else list(columns)
         unknown = [name for name in columns if name not in whole.schema.names]
         if unknown:
             raise InputError(
                 f"The run has no column {', '.join(map(repr, unknown))}. It has {', '.join(whole.schema.names)}."
             )
         layout_of(layout)  # an unknown one is refused here, not in a worker
-        self.whole, self.layout, self.columns = whole, layout, list(columns)
+        self.whole, self.layout, self.columns = whole, layout, columns
         self.shuffle, self.seed, self.buffer = shuffle, seed, buffer
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
         self.sent_from = rank_and_world((0, 1))

@@ -1,6 +1,8 @@
 """The contract of Codec: what it gives back, what that depends on and what not, what it refuses."""
 
 import hashlib
+import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,15 @@ from actors.contract import FRAME_SAMPLES, frame_count
 from actors.device import cpu_has_bf16
 from actors.pools.arrow import to_pcm16
 from actors.qwen import load_network, load_upstream
-from pipeline.errors import BadCodes, DeviceError, DeviceOutOfMemory, NonFiniteAudio, SettingsError, UnsupportedAudio
+from pipeline.errors import (
+    BadCodes,
+    DeviceError,
+    DeviceOutOfMemory,
+    ModelError,
+    NonFiniteAudio,
+    SettingsError,
+    UnsupportedAudio,
+)
 from tests.helpers.signals import decibels, hard_cases, noise, padded, random_codes
 
 EDGES = (0, 1, 1919, 1920, 1921, 3 * 1920)
@@ -227,6 +237,42 @@ def test_refused_options(small_model: Path, options: dict[str, object], error: t
     with pytest.raises(error) as raised:
         Codec.load(str(small_model), **{"device": "cpu", **options})  # type: ignore[arg-type]
     assert said in str(raised.value)
+
+
+def test_paths_devices_and_generators_are_taken(codec: Codec, small_model: Path) -> None:
+    other = Codec.load(small_model, torch.device("cpu"))
+    assert (other.model, other.device.type) == (str(small_model), "cpu")
+    waves = [noise(5_000), noise(3_000)]
+    codes = codec.encode(waves)
+    assert all(map(np.array_equal, other.encode(wave for wave in waves), codes))
+    assert all(map(np.array_equal, other.decode(one for one in codes), codec.decode(codes)))
+    assert other.agreement(wave for wave in waves).tolist() == [1.0] * 16
+
+
+def test_what_it_is_shown_as(codec: Codec, small_model: Path) -> None:
+    assert repr(codec) == f"Codec({str(small_model)!r}, 'cpu', 'fp32', 'full')"
+    assert codec in {codec}
+
+
+@pytest.mark.parametrize("parts", ["all", "encode", "decode"])
+def test_a_codec_is_pickled_as_what_loads_it(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
+) -> None:
+    model = shutil.copytree(small_model, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    codec = Codec.load("model", "cpu", "auto", "window", tile_s=0.96, tile_batch=3, parts=parts)
+    pickled = pickle.dumps(codec)
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickled)
+    for name in ("fingerprint", "device", "precision", "attention", "options"):
+        assert getattr(again, name) == getattr(codec, name)
+    assert (again.encoding is None, again.decoding is None) == (parts == "decode", parts == "encode")
+    if parts == "all":
+        assert np.array_equal(again.encode([noise(5_000)])[0], codec.encode([noise(5_000)])[0])
+    weights = load_file(model / "model.safetensors")
+    save_file(weights | {"more": torch.zeros(1)}, model / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="other weights than the codec that was pickled"):
+        pickle.loads(pickled)
 
 
 def test_half_of_a_codec(small_model: Path) -> None:

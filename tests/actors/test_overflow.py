@@ -75,5 +75,14 @@ def test_the_wave_of_codes_that_overflow_is_that_of_fp32(
 def test_what_overflows_in_fp32_is_an_error(small_model: Path, tmp_path: Path, part: str, name: str) -> None:
     model = changed(small_model, tmp_path / "model", name, lambda weight: weight.fill_(torch.inf))
     codec = Codec.load(str(model), "cpu", "fp32")
-    with pytest.raises(NonFiniteAudio, match=f"{part} of item 0 overflows in fp32"):
-        getattr(codec, part)([noise(5760) if part == "encode" else random_codes(3)])
+    item = noise(5760) if part == "encode" else random_codes(3)
+    with pytest.raises(NonFiniteAudio, match=f"^{part} overflows in fp32; check the weights of"):
+        getattr(codec, part)([item])
+    with pytest.raises(NonFiniteAudio, match=f"^{part} of item 1 overflows in fp32; check the weights of"):
+        getattr(codec, part)([item[:0], item])
+
+
+def test_samples_that_overflow_in_fp32_are_told_from_weights(small_model: Path) -> None:
+    codec = Codec.load(small_model, "cpu", "fp32")
+    with pytest.raises(NonFiniteAudio, match=r"^encode overflows in fp32; its samples reach 3e\+38, expected about 1"):
+        codec.encode([np.full(5000, 3e38, np.float32)])

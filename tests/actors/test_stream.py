@@ -1,6 +1,7 @@
 """Streams: any pieces give what one call gives; bounded state; copies and batches."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from actors.codec import Codec
 from actors.contract import FRAME_SAMPLES
 from actors.device import cpu_has_bf16
+from pipeline import load_audio
 from pipeline.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from tests.helpers.rows import tone
 
@@ -86,6 +88,58 @@ def test_another_rate_is_resampled(codec: Codec, batch: int) -> None:
     assert np.mean(found.reshape(batch, -1, 16) == expected) > 0.999
     with pytest.raises(SettingsError, match="cannot be copied"):
         stream.copy()
+
+
+@pytest.mark.parametrize(
+    ("rate", "samples"),
+    [(11025, 882), (22050, 1764), (22050, 5292), (32000, 4999), (44100, 10_584), (44100, 10_583), (96000, 1)],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_stream_at_another_rate_is_as_long_as_one_call(codec: Codec, rate: int, samples: int, batch: int) -> None:
+    """Of librosa's length, which is a sample longer than soxr's in most of these."""
+    wave = np.resize(WAVE, samples)
+    expected = codec.encode([load_audio((wave, rate))])[0]
+    stream = codec.stream_encoder(batch, rate)
+    for _ in range(2):  # flush resets what was counted
+        fed = [stream.feed(np.stack([wave[low : low + 5000]] * batch)) for low in range(0, samples, 5000)]
+        found = np.concatenate([*fed, stream.flush()], axis=-2).reshape(batch, -1, 16)
+        assert found.shape == (batch, *expected.shape)
+        assert np.mean(found == expected) > 0.999
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rate": 1}, "rate is 1; it can be a whole number of Hz in 4000-192000"),
+        ({"rate": 192_001}, "rate is 192001"),
+        ({"rate": 16_000.5}, "rate is 16000.5"),
+        ({"rate": "16000"}, "rate is '16000'"),
+        ({"batch": 0}, "batch is 0"),
+        ({"batch": -1}, "batch is -1"),
+        ({"batch": 2.0}, "batch is 2.0"),
+        ({"batch": "2"}, "batch is '2'"),
+    ],
+)
+def test_refused_streams(codec: Codec, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        codec.stream_encoder(**given)
+    if "batch" in given:
+        with pytest.raises(SettingsError, match=said):
+            codec.stream_decoder(**given)
+
+
+def test_autocast_of_the_caller_is_off(codec: Codec, small_model: Path) -> None:
+    wave = WAVE[:30_000]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loaded = Codec.load(str(small_model), device="cpu", precision="fp32", attention="window")
+        codes = loaded.encode([wave])[0]
+        decoded = loaded.decode([codes])[0]
+        streamed = np.concatenate([(stream := loaded.stream_encoder()).feed(wave), stream.flush()])
+        live = loaded.stream_decoder().feed(codes)
+    assert np.array_equal(codes, codec.encode([wave])[0])
+    assert np.array_equal(decoded, codec.decode([codes])[0])
+    assert np.array_equal(streamed, codes)
+    assert np.array_equal(live, codec.stream_decoder().feed(codes))
 
 
 def test_a_batch_in_lockstep_equals_single_streams(codec: Codec) -> None:

@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
+import torch
 
 import pipeline.audio.cut_views
 from actors.contract import FRAME_SAMPLES
 from pipeline.audio.resample import resample
 from pipeline.cli.demo import CLIPS
+from pipeline.errors import InputError
 from pipeline.loading import load_audio
 from pipeline.read import Reading, read_chunks
 from pipeline.read.source_file import SourceFile
@@ -317,6 +319,15 @@ def test_load_audio_of_an_array(kind: str) -> None:
         expected = load_audio(sound("flac", 1.0, 2), **view)  # type: ignore[arg-type]
         np.testing.assert_array_equal(load_audio((wave, rate), **view), expected)  # type: ignore[arg-type]
     np.testing.assert_array_equal(load_audio((wave[:, 0], rate)), load_audio((wave, rate), channel=1))
+    np.testing.assert_array_equal(load_audio((wave[None, :, 0], rate)), load_audio((wave, rate), channel=1))
+    np.testing.assert_array_equal(load_audio((torch.from_numpy(wave), rate)), load_audio((wave, rate)))
+
+
+def test_load_audio_of_lists_and_of_other_bytes() -> None:
+    wave, data = tone(0.5), sound("flac", 0.5, 1)
+    np.testing.assert_array_equal(load_audio((wave.tolist(), RATE)), load_audio((wave.astype(np.float64), RATE)))
+    for given in (bytearray(data), memoryview(data), io.BytesIO(data)):
+        np.testing.assert_array_equal(load_audio(given), load_audio(data))
 
 
 @pytest.mark.parametrize(
@@ -328,6 +339,12 @@ def test_load_audio_of_an_array(kind: str) -> None:
         ((np.zeros(100, np.uint8), 16_000), "UnsupportedAudio", "of uint8"),
         ((np.zeros(100), 16.5), "UnsupportedAudio", "16.5 Hz"),
         ((np.zeros(0), 16_000), "EmptyAudio", "the array"),
+        ("", "UnreadableAudio", "the path is empty"),
+        (np.zeros(100), "InputError", "was given ndarray; it takes a path, a URI, .* in this order"),
+        ((16_000, np.zeros(100)), "InputError", r"was given \(int, ndarray\)"),
+        ((np.zeros(100),), "InputError", r"was given \(ndarray\)"),
+        ((np.zeros(100), np.zeros(100)), "InputError", r"was given \(ndarray, ndarray\)"),
+        (None, "InputError", "was given NoneType"),
         ((np.full(100, np.nan), 16_000), "NonFiniteAudio", "the array"),
     ],
 )
@@ -335,6 +352,21 @@ def test_load_audio_says_what_is_wrong(sound_: object, kind: str, text: str) -> 
     with pytest.raises(Exception, match=text) as caught:
         load_audio(sound_)  # type: ignore[arg-type]
     assert type(caught.value).__name__ == kind
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        ({"channel": "mean"}, "channel is 'mean'; expected a whole number from 1"),
+        ({"channel": 1.0}, "channel is 1.0"),
+        ({"start_s": "1"}, "start_s is '1'; expected a number of seconds"),
+        ({"end_s": [2]}, r"end_s is \[2\]"),
+    ],
+)
+def test_load_audio_says_what_a_view_is(view: dict, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        load_audio((np.zeros(100_000), RATE), **view)
+    assert len(load_audio((np.zeros(48_000), 24_000), np.int64(1), np.float32(0.5), 1)) == 12_000
 
 
 def test_the_function_and_not_its_module_is_exported() -> None:

@@ -1,6 +1,7 @@
 """The page of a run: complete, escaped, self-contained; written by the command, and at the end of a run."""
 
 import json
+import os
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,10 +15,12 @@ from pipeline.errors import OutputError
 from pipeline.report import at_end
 from pipeline.report.at_end import report_at_end
 from pipeline.report.quality import measures
+from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from tests.export_speed import fabricate
 from tests.helpers.commands import speak, voxmill
 from tests.helpers.reported import HOSTILE, finished, hostile_failure, reported_run, timed_attempt
+from tests.helpers.rows import coded_row, run_record
 
 SECTIONS = ["verdict", "time", "corpus", "codes", "agreement", "seams", "quality", "failures", "players"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -61,7 +64,7 @@ def test_a_page_shows_all_sections_and_fetches_nothing(tmp_path: Path) -> None:
         agreement_with_fp32=[0.94] * 16,
         warnings=["odd"],
     )
-    page = Page(Path(write_report(run)))
+    page = Page(Path(write_report(open_run(run))))
     assert [one["id"] for one in page.all("section")] == SECTIONS
     assert "Complete, 10% failed" in page.text
     assert "10 recordings = 9 with codes + 1 failed + 0 skipped" in page.text
@@ -94,6 +97,19 @@ def test_a_run_without_codes_and_one_that_is_not_complete(tmp_path: Path) -> Non
     assert "Not complete: the same command goes on" in Page(Path(write_report(run))).text
 
 
+def test_a_page_of_an_earlier_attempt_is_told(tmp_path: Path) -> None:
+    run = tmp_path / "my run"
+    write_parts(coded_row("a", 1920), LocalFileSystem(), str(run))
+    counts = {"recordings": 1, "failures": 0, "audio_s": 0.08, "context_s": 0.0, "frames": 1}
+    save(LocalFileSystem(), str(run), run_record(counts=counts))
+    assert result_text(open_run(run)).endswith(f"report    voxmill report '{run}'")
+    (run / "report.html").touch()
+    assert result_text(open_run(run)).endswith(f"report    {run}/report.html")
+    os.utime(run / "report.html", (0, 0))
+    said = f"old report  {run}/report.html, of an earlier attempt\nreport      voxmill report '{run}'"
+    assert result_text(open_run(run)).endswith(said)
+
+
 @pytest.mark.usefixtures("runs_in_process")
 def test_a_run_writes_its_page_and_a_failing_one_is_a_warning(
     tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -109,7 +125,7 @@ def test_a_run_writes_its_page_and_a_failing_one_is_a_warning(
     assert not (tmp_path / "run" / "report.html").exists()
     tokenize(corpus, tmp_path / "run", **options)
     assert "2 recordings = 2 with codes" in Page(tmp_path / "run" / "report.html").text
-    assert f"report    {tmp_path}/run/report.html" in result_text(open_run(tmp_path / "run"))
+    assert result_text(open_run(tmp_path / "run")).endswith(f"report    {tmp_path}/run/report.html")
 
     def fails(location: str, seconds: float) -> str:
         raise OutputError(f"no room for {seconds} s")

@@ -200,6 +200,10 @@ def test_where_it_cannot_go(tmp_path: Path) -> None:
         merge(runs, tmp_path / "mine")
     with pytest.raises(InputError, match="at least two"):
         merge(runs[:1], tmp_path / "all")
+    for one in (runs[0], Path(runs[0]), open_run(runs[0])):
+        with pytest.raises(InputError, match="takes a list of runs"):
+            merge(one, tmp_path / "all")  # type: ignore[arg-type]
+    assert len(merge([open_run(runs[0]), runs[1]], tmp_path / "all")) == 4
 
 
 class Killed(BaseException):

@@ -13,7 +13,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow.fs import LocalFileSystem
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from typer.testing import CliRunner
 
 from pipeline import open_run
@@ -22,6 +22,7 @@ from pipeline.cli.show import recording_text, run_text
 from pipeline.errors import InputError, OutputError
 from pipeline.run.committed import committed
 from pipeline.run.layout import parts
+from pipeline.run.parts import read_part
 from pipeline.run.resume import clear, resume
 from pipeline.run.run_json import save
 from pipeline.run.settle import settle
@@ -100,6 +101,35 @@ def test_some_recordings_read_only_their_parts(run_folder: Path) -> None:
     wanted = [recording.id for recording in run][1:]
     assert sorted(recording.id for recording in run.some(wanted)) == sorted(wanted)
     assert list(run.some(["nobody"])) == []
+
+
+def test_some_takes_any_iterable_but_no_single_id(run_folder: Path) -> None:
+    run = open_run(run_folder)
+    assert sorted(recording.id for recording in run.some(id_ for id_ in ("a", "long"))) == ["a", "long"]
+    with pytest.raises(InputError, match=r"'long' is one\. Use run\['long'\]"):
+        run.some("long")
+
+
+def test_recordings_can_be_compared_and_hashed(run_folder: Path) -> None:
+    run = open_run(run_folder)
+    one, same = run["a"], run["a"]
+    assert (one == one, one == same, len({one, same})) == (True, False, 2)
+
+
+@pytest.mark.parametrize("key", [0, slice(3), None, ["a"], b"a"])
+def test_ids_are_strings(run_folder: Path, key: Any) -> None:
+    run = open_run(run_folder)
+    with pytest.raises(TypeError, match=r"ids are strings.*run\.torch_dataset\(\)"):
+        run[key]
+    assert key not in run
+
+
+def test_a_single_column(run_folder: Path) -> None:
+    run = open_run(run_folder)
+    assert run.table("id").equals(run.table(["id"]))
+    assert run.table(("id", "source")).column_names == ["id", "source"]
+    with pytest.raises(InputError, match="has no column 'text'"):
+        run.table("text")
 
 
 def test_a_recording_that_lacks_a_chunk_is_not_shown(tmp_path: Path) -> None:
@@ -330,6 +360,37 @@ def test_a_damaged_run_json_is_named(run_folder: Path, content: bytes, says: str
             read()
     clear(LOCAL, str(run_folder))  # what --overwrite does
     assert list(run_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["run.json", "report.html", "_SUCCESS"])
+def test_a_file_of_a_run_is_not_the_run(run_folder: Path, name: str) -> None:
+    (run_folder / name).touch()
+    with pytest.raises(InputError, match=rf"{name} is a file of a run; expected the folder of the run: {run_folder}$"):
+        open_run(run_folder / name)
+
+
+class Locked(SubTreeFileSystem):
+    """Folders of parts that cannot be listed, parts that cannot be opened."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), LOCAL)
+
+    def get_file_info(self, what: Any) -> Any:
+        raise PermissionError(13, "Permission denied", what.base_dir)
+
+    def open_input_file(self, path: str) -> Any:
+        raise PermissionError(13, "Permission denied", path)
+
+
+def test_parts_that_may_not_be_read_are_not_called_torn(run_folder: Path) -> None:
+    store = Locked(run_folder)
+    for folder in ("codes", "failures"):
+        with pytest.raises(OutputError, match=f"^run/{folder}: permission denied"):
+            parts(store, "run", folder)
+    name = f"codes/{part_of(run_folder, 'a').name}"
+    with pytest.raises(OutputError, match=f"^{name}: permission denied") as raised:
+        read_part(store, name, CODES_SCHEMA)
+    assert "--repair" not in str(raised.value)
 
 
 def test_run_json_is_a_folder(run_folder: Path) -> None:

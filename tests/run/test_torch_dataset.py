@@ -27,6 +27,7 @@ def ids(dataset: Any, workers: int = 0, **options: Any) -> list[str]:
 def test_items(tmp_path: Path) -> None:
     run = open_run(make_run(tmp_path))
     expected = expected_codes()
+    assert [item["text"] for item in run.torch_dataset(columns="text")] == [*map(TEXTS.get, ids(run.torch_dataset()))]
     for item in run.torch_dataset(columns=["text"]):
         assert item["codes"].dtype == torch.int64
         assert np.array_equal(item["codes"].numpy(), expected[item["id"]])
