@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 import yaml
@@ -28,7 +28,16 @@ def _bound(value: int | str | None) -> int | str | None:
 
 
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _no_number(cls, value: object, field: pydantic.ValidationInfo) -> object:
+        """Refuse yes and no where they are not among the values: pydantic takes them for 1 and 0."""
+        kind = cls.model_fields[field.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
+            raise ValueError("neither yes nor no is a value of this setting")
+        return value
 
 
 class Input(_Section):
@@ -150,7 +159,7 @@ def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any]
     try:
         return Settings.model_validate(values)
     except pydantic.ValidationError as error:
-        raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from None
+        raise SettingsError("\n".join(_explain(error))) from None
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, str]:
@@ -164,6 +173,16 @@ def parse_assignments(assignments: list[str]) -> dict[str, str]:
             )
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML keeps the last of two values of one key; this refuses the second."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
@@ -180,7 +199,7 @@ def _value(key: str, text: str) -> Any:
 def _read_yaml(path: Path) -> list[tuple[str, Any]]:
     """The file's settings by dotted key, in order."""
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = yaml.load(path.read_text(), _Loader) or {}
         if isinstance(content, dict):
             return list(_flatten(content))
     except OSError as error:
@@ -205,6 +224,10 @@ def _valid_keys() -> list[str]:
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
     """Set dotted `key` in nested `values`; a key that does not exist is refused with the nearest that does."""
     valid = _valid_keys()
+    inside = [name for name in valid if name.startswith(f"{key}.")]
+    if inside:
+        meant = f"{key}.{next(iter(value))}" if isinstance(value, dict) and value else inside[0]
+        raise SettingsError(f"{key!r} is a section, not a setting. Settings in it have dotted keys, such as {meant!r}.")
     if key not in valid:
         last = [name for name in valid if name.rpartition(".")[2] == key.rpartition(".")[2]]
         near = last or difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
@@ -216,6 +239,13 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     values[name] = value
 
 
-def _explain(problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    return f"Setting {key} = {problem['input']!r}: {problem['msg']}."
+def _explain(error: pydantic.ValidationError) -> Iterator[str]:
+    """A line each setting that is wrong. One that may be of several types has a problem with each of them."""
+    valid, told = _valid_keys(), dict[str, list[str]]()
+    for problem in error.errors():
+        names = [str(part) for part in problem["loc"]]  # behind those of the setting: the type, the number of an item
+        starts = [".".join(names[:end]) for end in range(1, len(names) + 1)]
+        key = next((start for start in starts if start in valid), starts[-1])
+        lines = told.setdefault(f"Setting {key} = {problem['input']!r}: ", [])
+        lines.append(problem["msg"].removeprefix("Value error, "))
+    return (start + "; or: ".join(dict.fromkeys(lines)) + "." for start, lines in told.items())

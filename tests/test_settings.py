@@ -48,11 +48,43 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(key: str, near: str) -> 
     ("key", "value"),
     [("precision", "fp8"), ("chunk.length_s", -1), ("device", "tpu"), ("attention", "flash"), ("encode.actors", 0)]
     + [("max_failures", value) for value in (-1, "x%", "-5%", "5 %")]
-    + [("stall_s", -1)],
+    + [("stall_s", -1), ("stall_s", True), ("input.channels", "yes"), ("encode.actors", "true"), ("model", "no")]
+    + [(key, value) for key in ("chunk.length_s", "input.max_s", "encode.gpus") for value in ("inf", ".inf", "-.inf")]
+    + [("input.task_mb", value) for value in ("nan", float("nan"), float("inf"))],
 )
 def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(SettingsError, match=key.replace(".", r"\.")):
         load_settings(None, {key: value})
+
+
+def test_numbers_may_be_text() -> None:
+    settings = load_settings(None, {"stall_s": "'3'", "chunk.length_s": "1e2", "input.channels": "'2'"})
+    assert (settings.stall_s, settings.chunk.length_s, settings.input.channels) == (3.0, 100.0, 2)
+    assert load_settings(None, {"output.report": "yes"}).output.report is True
+
+
+def test_a_value_of_several_types_is_one_message() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(None, {"input.channels": "left", "stall_s": -1})
+    first, second = str(raised.value).splitlines()
+    assert "Setting stall_s = -1: " in first
+    assert "Setting input.channels = 'left': Input should be 'mean' or 'split'; or: Input should be a valid" in second
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [("encode", "3", "encode.actors"), ("input", {"min_s": 1}, "input.min_s"), ("chunk", {}, "chunk.length_s")],
+)
+def test_a_section_is_no_setting(key: str, value: object, meant: str) -> None:
+    with pytest.raises(SettingsError, match=rf"'{key}' is a section, not a setting.*'{meant}'"):
+        load_settings(None, {key: value})
+
+
+@pytest.mark.parametrize("content", ["strict: true\nstrict: false\n", "chunk:\n  length_s: 3\n  length_s: 4\n"])
+def test_a_key_that_is_there_twice(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=r"s\.yaml.*the key '(strict|length_s)' is there twice"):
+        load_settings(tmp_path / "s.yaml")
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "a: [", "\x00"])

@@ -12,7 +12,9 @@ from pipeline.errors import RecordingError
 def header_seconds(file: BinaryIO) -> float | None:
     """Seconds; None where no header tells, or where it is damaged. Some formats only estimate theirs."""
     try:
-        wav = read_header(file, file.seek(0, os.SEEK_END))
+        if not (size := file.seek(0, os.SEEK_END)):
+            return None  # PyAV would print a traceback
+        wav = read_header(file, size)
         if wav is not None and wav.kind:
             return wav.samples / wav.rate
         file.seek(0)

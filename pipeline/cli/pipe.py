@@ -8,12 +8,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from actors.pools.arrow import to_pcm16
+from pipeline.audio.magic import HEAD_BYTES, MPEG_BYTES, container_of, may_be_mpeg
 from pipeline.audio.wav import read_header, to_float, wave_header
 from pipeline.errors import BadCodes, NonFiniteAudio, RecordingError, TruncatedAudio, UnsupportedAudio
 
@@ -40,8 +42,15 @@ class Pcm:
     bytes: int | None = None  # of samples; None: until the end of the stream
 
 
-def encode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, as_json: bool) -> None:
-    """Audio on `source` (WAV, or in the format `raw`) -> codes on `sink`."""
+RAW = Pcm(SAMPLE_RATE, 1, "i2")
+"""Samples without a header, where the user does not name their format."""
+
+
+def encode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm | None, as_json: bool) -> None:
+    """Audio on `source` (WAV, or in the format `raw`) -> codes on `sink`.
+
+    `raw` None: RAW, and what begins like a container is refused with UnsupportedAudio.
+    """
     for codes in _encoded(codec, source, raw):
         _put(sink, _lines(codes) if as_json else codes.astype("<i2").tobytes())
 
@@ -54,8 +63,9 @@ def decode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, as_json: boo
         _put(sink, to_pcm16(stream.feed(codes)).astype("<i2").tobytes())
 
 
-def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, tell: Callable[[str], None]) -> None:
-    """Audio on `source` -> codes -> WAV on `sink`. Calls `tell` every second with its speed in times real time."""
+def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm | None, tell: Callable[[str], None]) -> None:
+    """Audio on `source`, as in `encode_stream` -> codes -> WAV on `sink`. Calls `tell` every second with its speed in
+    times real time."""
     decoder = codec.stream_decoder()
     _put(sink, wave_header(_UNKNOWN_SAMPLES))
     samples, busy_s, told = 0, 0.0, time.monotonic()
@@ -76,11 +86,10 @@ def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm, tell
             return
 
 
-def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm) -> Iterator[np.ndarray]:
+def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm | None) -> Iterator[np.ndarray]:
     """Codes int16 [F, 16], F > 0, as soon as they are known."""
-    head = source.read(4)
     try:
-        pcm, first = (raw, head) if head not in (b"RIFF", b"RF64", b"BW64") else (_read_wav_header(head, source), b"")
+        pcm, first = _begin(source, raw)
     except RecordingError as error:
         raise type(error)(f"Standard input: {error}.") from error
     stream = codec.stream_encoder(rate=pcm.rate)
@@ -93,9 +102,29 @@ def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm) -> Iterator[np.ndarray]
         yield codes
 
 
+def _begin(source: BinaryIO, raw: Pcm | None) -> tuple[Pcm, bytes]:
+    """The format of the samples, and those that are read already."""
+    head = source.read(HEAD_BYTES)
+    if raw is None:
+        head += source.read(MPEG_BYTES) if may_be_mpeg(head) else b""
+        _refuse_container(head)
+    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+        return _read_wav_header(head, source), b""
+    return raw or RAW, head
+
+
+def _refuse_container(head: bytes) -> None:
+    """Raise UnsupportedAudio for bytes that would become noise if they were taken for samples."""
+    container = container_of(head)
+    if container is not None:
+        raise UnsupportedAudio(
+            f"it begins like {container}; expected WAV or raw samples. Decode it before (ffmpeg -i FILE -f wav - | "
+            "voxmill stream ...); if these are raw samples, give their format with --rate, --channels or --samples"
+        )
+
+
 def _read_wav_header(head: bytes, source: BinaryIO) -> Pcm:
-    """Read on to the first sample; the samples themselves stay in `source`."""
-    head += source.read(8)
+    """Read on from the first HEAD_BYTES to the first sample; the samples themselves stay in `source`."""
     while True:
         chunk = source.read(8)
         head += chunk
@@ -111,15 +140,8 @@ def _read_wav_header(head: bytes, source: BinaryIO) -> Pcm:
 
 def _waves(source: BinaryIO, pcm: Pcm, first: bytes) -> Iterator[np.ndarray]:
     """Mono float32 [T] pieces, as they arrive."""
-    size = pcm.channels * int(pcm.kind[1])
-    left, held = pcm.bytes, first
-    while left is None or left > 0:
-        block = source.read1(READ_BYTES if left is None else min(READ_BYTES, left))  # type: ignore[attr-defined]
-        if not block:
-            if left:
-                raise TruncatedAudio(f"Standard input ended {left} bytes of samples before the end in its WAV header.")
-            break
-        left = None if left is None else left - len(block)
+    size, held = pcm.channels * int(pcm.kind[1]), b""
+    for block in chain([first], _blocks(source, pcm.bytes)):
         held += block
         whole = len(held) // size * size
         wave = to_float(np.frombuffer(held[:whole], np.uint8), pcm.kind, pcm.channels).mean(1)
@@ -127,6 +149,18 @@ def _waves(source: BinaryIO, pcm: Pcm, first: bytes) -> Iterator[np.ndarray]:
         if not np.isfinite(wave).all():
             raise NonFiniteAudio("Standard input holds NaN or infinity; every sample must be a finite number.")
         yield wave
+
+
+def _blocks(source: BinaryIO, left: int | None) -> Iterator[bytes]:
+    """The next `left` bytes (None: all), as they arrive. Raises TruncatedAudio where there are fewer."""
+    while left is None or left > 0:
+        block = source.read1(READ_BYTES if left is None else min(READ_BYTES, left))  # type: ignore[attr-defined]
+        if not block:
+            if left:
+                raise TruncatedAudio(f"Standard input ended {left} bytes of samples before the end in its WAV header.")
+            break
+        left = None if left is None else left - len(block)
+        yield block
 
 
 def _lines(codes: np.ndarray) -> bytes:

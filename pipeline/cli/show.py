@@ -1,5 +1,6 @@
 """A run -> text for a person: what came out, what it was told, what failed and why. Control characters are escaped."""
 
+import shlex
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,7 @@ from pipeline.run.live import Live
 from pipeline.run.reader import Run
 from pipeline.sources.passed_over import in_words
 from pipeline.storage.location import redact
+from pipeline.storage.stamp import modified
 from pipeline.storage.text import clean_id
 
 MAX_FAILURES = 10
@@ -50,14 +52,25 @@ def result_text(run: Run) -> str:
     if counts.get("skipped"):
         paths.append(("skipped", f"{location}/{SKIPPED}/"))
     paths.append(("settings", f"{location}/run.json"))
-    there = run.fs.get_file_info(f"{run.path}/{REPORT_FILE}").type == FileType.File
-    paths.append(("report", f"{location}/{REPORT_FILE}" if there else f"voxmill report {location}"))
+    paths += _report(run, last["started"])
     if summary["state"] == "limited":
-        paths.append(
-            ("not all", f"the first {summary['limit']:,} recordings; the same command without --limit goes on")
-        )
+        first = plural(summary["limit"], "recording")
+        paths.append(("not all", f"the first {first}; the same command without --limit goes on"))
     warnings = "\n".join(f"  warning: {clean_id(text)}" for text in summary.get("warnings", []))
     return "\n".join(filter(None, [table(rows), warnings, _failures_text(run), table(paths)]))
+
+
+def _report(run: Run, started: str) -> list[tuple[str, str]]:
+    """Where the page of the run is, or the command that makes it; both where it is older than the last attempt."""
+    location = redact(run.location)
+    info = run.fs.get_file_info(f"{run.path}/{REPORT_FILE}")
+    page, command = f"{location}/{REPORT_FILE}", f"voxmill report {shlex.quote(location)}"
+    if info.type != FileType.File:
+        return [("report", command)]
+    written = modified(info.mtime_ns)  # in UTC, as `started`: their first 19 characters go to the second
+    if written is not None and written[:19] < started[:19]:
+        return [("old report", f"{page}, of an earlier attempt"), ("report", command)]
+    return [("report", page)]
 
 
 def bounds_text(settings: dict[str, Any]) -> str:
@@ -93,11 +106,11 @@ def _live_rows(live: Live) -> list[tuple[str, Any]]:
     done = live.recordings + live.failures + live.skipped
     of = f" of {live.of:,}" if live.of is not None else ""
     recordings, failures = plural(live.recordings, "recording"), plural(live.failures, "failure")
-    speed = "not known yet" if live.times_real_time is None else f"{live.times_real_time:,.1f}x real time"
+    speed = "not known yet" if live.times_real_time is None else f"{live.times_real_time:,.1f}x real time lately"
     return [
         ("state", who[live.state]),
         ("done", f"{done:,}{of}: {recordings}, {failures}, {live.skipped:,} skipped"),
-        ("rate", f"{speed} lately"),
+        ("rate", speed),
         ("last commit", live.last_commit or "none yet"),
     ]
 
@@ -134,11 +147,11 @@ def recording_text(run: Run, id_: str) -> str:
     """`voxmill show RUN --id ID`: one recording, or its failure."""
     if id_ in run:
         found = run[id_]
-        frames = len(found.codes)
+        frames, channels = len(found.codes), plural(found.source_channels, "channel")
         rows = [
             ("id", found.id),
             ("source", found.source),
-            ("audio", f"{found.duration_s:.3f} s at {found.source_rate} Hz, {found.source_channels} channels"),
+            ("audio", f"{found.duration_s:.3f} s at {found.source_rate} Hz, {channels}"),
             ("codes", f"int16 [{frames}, 16], {frames / FRAME_RATE:.2f} s"),
             ("wave", getattr(found.wave, "name", found.wave) or "none"),
             *found.carried.items(),

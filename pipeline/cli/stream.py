@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from actors.codec import Codec
+    from pipeline.cli.pipe import Pcm
 
 stream = typer.Typer(help="Live: audio to codes and back, from stdin to stdout. No Ray.", no_args_is_help=True)
 
@@ -16,9 +17,11 @@ Model = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Codes = Annotated[Literal["json", "raw"], typer.Option(help="json: a line a frame; raw: int16, 32 bytes a frame.")]
-Rate = Annotated[int, typer.Option(help="Hz of raw PCM; a WAV has it in its header.")]
-Channels = Annotated[int, typer.Option(help="Channels of raw PCM.")]
-Samples = Annotated[Literal["s16le", "f32le"], typer.Option(help="Sample format of raw PCM.")]
+Rate = Annotated[int | None, typer.Option(help="Hz of raw PCM; a WAV has it in its header.", show_default="24000")]
+Channels = Annotated[int | None, typer.Option(help="Channels of raw PCM.", show_default="1")]
+Samples = Annotated[
+    Literal["s16le", "f32le"] | None, typer.Option(help="Sample format of raw PCM.", show_default="s16le")
+]
 
 
 @stream.command("encode")
@@ -26,16 +29,16 @@ def encode(
     model: Model = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    rate: Rate = 24_000,
-    channels: Channels = 1,
-    samples: Samples = "s16le",
+    rate: Rate = None,
+    channels: Channels = None,
+    samples: Samples = None,
     codes: Codes = "json",
 ) -> None:
     """WAV or raw PCM -> codes."""
-    from pipeline.cli.pipe import KINDS, Pcm, encode_stream
+    from pipeline.cli.pipe import encode_stream
 
     codec = _load(model, device, precision, "encode")
-    encode_stream(codec, sys.stdin.buffer, sys.stdout.buffer, Pcm(rate, channels, KINDS[samples]), codes == "json")
+    encode_stream(codec, sys.stdin.buffer, sys.stdout.buffer, _raw(rate, channels, samples), codes == "json")
 
 
 @stream.command("decode")
@@ -58,18 +61,28 @@ def loop(
     model: Model = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    rate: Rate = 24_000,
-    channels: Channels = 1,
-    samples: Samples = "s16le",
+    rate: Rate = None,
+    channels: Channels = None,
+    samples: Samples = None,
 ) -> None:
     """WAV or raw PCM -> codes -> WAV, with its speed on stderr."""
-    from pipeline.cli.pipe import KINDS, Pcm, loop_stream
+    from pipeline.cli.pipe import loop_stream
 
     def tell(text: str) -> None:
         print(f"voxmill: {text}", file=sys.stderr, flush=True)
 
     codec = _load(model, device, precision, "all")
-    loop_stream(codec, sys.stdin.buffer, sys.stdout.buffer, Pcm(rate, channels, KINDS[samples]), tell)
+    loop_stream(codec, sys.stdin.buffer, sys.stdout.buffer, _raw(rate, channels, samples), tell)
+
+
+def _raw(rate: int | None, channels: int | None, samples: str | None) -> "Pcm | None":
+    """The format of raw PCM; None where no option names any of it, so that other files can be refused."""
+    from pipeline.cli.pipe import KINDS, RAW, Pcm
+
+    if rate is None and channels is None and samples is None:
+        return None
+    kind = RAW.kind if samples is None else KINDS[samples]
+    return Pcm(RAW.rate if rate is None else rate, RAW.channels if channels is None else channels, kind)
 
 
 def _load(model: str | None, device: str, precision: str, parts: str) -> "Codec":

@@ -14,6 +14,7 @@ from pipeline.export.folder import take
 from pipeline.export.formats import FORMATS
 from pipeline.export.job import Job, Tell, write_missing
 from pipeline.export.records import Columns, check_columns
+from pipeline.export.reference import check_sources
 from pipeline.export.shard import Format
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
@@ -52,7 +53,8 @@ def export_run(
 
     `text`, `speaker`, `language`, `instruct` name carried columns; "a.b" is a field of a struct or of JSON text.
     Recordings come in the order of the run's parts, `shard_recordings` a shard; a shard that is there is not written
-    again. Raises InputError for options that do not fit, OutputError for a folder that holds something else.
+    again. Raises InputError for options that do not fit, and where recordings that are no whole local files would be
+    their own references; OutputError for a folder that holds something else.
     """
     opened = run if isinstance(run, Run) else open_run(run)
     columns = Columns(text, speaker, language, instruct)
@@ -63,6 +65,8 @@ def export_run(
     check_columns(columns, whole.schema, needs_text=form.needs_text)
     if not len(whole):
         raise InputError(f"{redact(opened.location)} has no recordings with codes to export.")
+    if form.shares_reference and reference is None:
+        check_sources(whole)
     fs, path = locate(str(out))
     with locked(fs, path) as lock:
         create = partial(_create, fs, path, lock.check)

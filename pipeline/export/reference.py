@@ -1,17 +1,31 @@
-"""--ref-audio: one reference of the speaker, any format and rate -> DIR/ref.wav, mono, 24 kHz, PCM 16."""
+"""--ref-audio: one reference of the speaker, any format and rate -> DIR/ref.wav, mono, 24 kHz, PCM 16.
+
+Without it each recording is its own reference, by its `source`: `check_sources` refuses those that no trainer can open.
+"""
+
+from functools import partial, reduce
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.fs import FileSystem
 
 from pipeline.audio.decode import open_audio
 from pipeline.audio.resample import resample
 from pipeline.audio.wav import wave_header
 from pipeline.errors import InputError, RecordingError
 from pipeline.export.shard import Create
+from pipeline.run.parts import read_part
+from pipeline.run.whole import Whole
+from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.at_once import at_once
+from pipeline.storage.location import redact
 from pipeline.storage.opening import open_recording
 
 FILE = "ref.wav"
 MAX_S = 60.0
 """Longer ones are refused: trainers load the reference with every record, and seconds of it are enough."""
+_VIEW = ("start_s", "end_s", "channel")
 
 
 def write_reference(location: str, create: Create) -> None:
@@ -23,3 +37,35 @@ def write_reference(location: str, create: Create) -> None:
         raise InputError(f"--ref-audio {error}") from error
     pcm = np.rint(np.clip(wave, -1.0, 1.0) * 32767.0).astype("<i2")
     create(FILE, lambda file: file.write(wave_header(len(pcm)) + pcm.tobytes()))
+
+
+def check_sources(whole: Whole) -> None:
+    """Raise InputError where the `source` of a recording is no local file with this recording alone in it."""
+    found = list(at_once(partial(_parts_of_files, whole.fs), whole.parts))
+    count, first = sum(count for count, _ in found), next((first for _, first in found if first is not None), None)
+    if first is not None:
+        raise InputError(
+            f"{count:,} of {len(whole):,} recordings cannot be their own reference, the first is {first}. Trainers "
+            "open whole local files, and these are members of containers, segments, single channels or URIs. Give all "
+            "records one reference with --ref-audio FILE, or tokenize whole local files."
+        )
+
+
+def _parts_of_files(fs: FileSystem, part: str) -> tuple[int, str | None]:
+    """(how many recordings of a part are no whole local file, the first of them in words)."""
+    rows = read_part(fs, part, CODES_SCHEMA, ["chunk", "source", *_VIEW, "source_channels"])
+    several = pc.fill_null(pc.greater(rows["source_channels"], 1), True)
+    wanted = [
+        pc.match_substring_regex(rows["source"], r"^[A-Za-z][A-Za-z0-9+.-]*://|::"),
+        pc.is_valid(rows["start_s"]),
+        pc.is_valid(rows["end_s"]),
+        pc.and_(pc.is_valid(rows["channel"]), several),
+    ]
+    found = rows.filter(pc.and_(reduce(pc.or_, wanted), pc.equal(rows["chunk"], 0)))
+    return len(found), _in_words(found) if len(found) else None
+
+
+def _in_words(rows: pa.Table) -> str:
+    view = {name: rows[name][0].as_py() for name in _VIEW}
+    said = [f", {name} {value:g}" for name, value in view.items() if value is not None]
+    return redact(rows["source"][0].as_py()) + "".join(said)

@@ -9,6 +9,9 @@ from urllib.parse import unquote
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
+from pipeline.errors import OutputError
+from pipeline.storage.translate import errors_as
+
 CODES = "codes"
 FAILURES = "failures"
 SKIPPED = "skipped"
@@ -90,8 +93,9 @@ def parts(fs: FileSystem, run: str, folder: str) -> list[str]:
 
 
 def part_infos(fs: FileSystem, run: str, folder: str) -> list[FileInfo]:
-    """`parts`, with what their store tells of them."""
-    found = fs.get_file_info(FileSelector(f"{run}/{folder}", allow_not_found=True))
+    """`parts`, with what their store tells of them. Raises OutputError if the folder cannot be listed."""
+    with errors_as(f"{run}/{folder}", OutputError):
+        found = fs.get_file_info(FileSelector(f"{run}/{folder}", allow_not_found=True))
     return sorted((info for info in found if info.base_name.startswith("part-")), key=lambda info: info.path)
 
 

@@ -202,4 +202,5 @@ def _advising(path: str) -> Iterator[None]:
         with errors_as(path, OutputError):
             yield
     except OutputError as error:
-        raise OutputError(f"{clean_id(str(error))}. {_ADVICE}.") from None  # Arrow quotes bytes of the file
+        advice = "" if isinstance(error.__context__, PermissionError) else f". {_ADVICE}."
+        raise OutputError(f"{clean_id(str(error))}{advice}") from None  # Arrow quotes bytes of the file

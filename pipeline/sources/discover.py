@@ -14,12 +14,12 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import InputError
 from pipeline.sources import manifest
-from pipeline.sources.folder import LISTING_SCHEMA, Listing, has_pattern, list_folder, list_glob
+from pipeline.sources.folder import LISTING_SCHEMA, Listing, has_pattern, list_folder, list_glob, no_listing
 from pipeline.sources.formats import FORMATS, kind_of, suffixes
 from pipeline.sources.found import Found, Rules, listed_units
 from pipeline.sources.rows import kept
 from pipeline.storage.filesystem import infos, locate, look_up
-from pipeline.storage.location import STDIN, around, file_name, is_local, local_location, local_path, redact
+from pipeline.storage.location import STDIN, around, file_name, is_http, is_local, local_location, local_path, redact
 from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import opening_errors_as
@@ -31,6 +31,8 @@ def discover(location: str, rules: Rules) -> tuple[list[Found], Counter[str], li
         return _of_file(location, UNKNOWN, rules), Counter(), []
     if has_pattern(location):
         return _of_listing(redact(location), list_glob(location, rules.access, suffixes()), rules)
+    if is_http(location) and (location.endswith("/") or not file_name(location)):
+        raise no_listing(location)
     is_folder, stamp = look_up(location, rules.access)
     if is_folder and (corpus := _of_corpus(location, rules)):
         return corpus, Counter(), []

@@ -54,13 +54,13 @@ def has_pattern(location: str) -> bool:
     """True for a glob. In a URI "?" begins the query; a local path that exists is no glob whatever its name."""
     if is_uri(location):
         return "://" in location and re.search(r"[*\[]", location.partition("?")[0]) is not None
-    return re.search(r"[*?\[]", location) is not None and not os.path.lexists(location)
+    return re.search(r"[*?\[]", location) is not None and not os.path.lexists(local_path(location))
 
 
 def list_folder(folder: str, access: Access, suffixes: tuple[str, ...], pattern: str = "**") -> Listing:
     """All audio files and containers below `folder` whose relative path, or a folder above it, matches `pattern`."""
     if check_scheme(folder, access.schemes) in ("http", "https"):
-        raise InputError(f"{redact(folder)}: http servers list no folders; name files, shards or a manifest of them")
+        raise no_listing(folder)
     runs: list[str] = []
     with opening_errors_as(folder, InputError):
         return _listing(
@@ -71,9 +71,14 @@ def list_folder(folder: str, access: Access, suffixes: tuple[str, ...], pattern:
         )
 
 
+def no_listing(folder: str) -> InputError:
+    """The error of a folder on a web server."""
+    return InputError(f"{redact(folder)}: http servers list no folders; name files, shards or a manifest of them")
+
+
 def list_glob(location: str, access: Access, suffixes: tuple[str, ...]) -> Listing:
     """The files that a glob matches ("*" stays in a folder, "**" crosses them), and all below folders that match."""
-    path, mark, query = location.partition("?") if is_uri(location) else (os.path.abspath(location), "", "")
+    path, mark, query = location.partition("?") if is_uri(location) else (local_path(location), "", "")
     parts = path.split("/")
     fixed = next(i for i, part in enumerate(parts) if re.search(r"[*?\[]", part))
     return list_folder("/".join(parts[:fixed]) + mark + query or "/", access, suffixes, "/".join(parts[fixed:]))

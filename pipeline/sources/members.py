@@ -123,8 +123,10 @@ def _of_key(group: list[Member], archive: Container, seen: dict[str, int]) -> It
 
 
 def _text(member: Member) -> str:
+    """A sibling's text; a .txt without the line ends behind it, which are the file's and not the transcript's."""
     with member.open() as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     if len(content) > MAX_TEXT_BYTES:
         raise UnsupportedAudio(f"its {member.name} is over {MAX_TEXT_BYTES >> 20} MiB: too long for a column of text")
-    return content.decode(errors="replace")
+    text = content.decode(errors="replace")
+    return text.rstrip("\r\n") if member.suffix == "txt" else text

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.storage.access import DEFAULT, SCHEMES, Access
 from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.http import HttpFile, http_client
-from pipeline.storage.location import _split, check_scheme, is_http, local_path
+from pipeline.storage.location import _split, check_scheme, is_http, local_path, redact
 from pipeline.storage.network_retry import with_retries
 from pipeline.storage.stamp import Stamp, modified
 from pipeline.storage.translate import opening_errors_as
@@ -50,6 +50,8 @@ def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.File
         if scheme in ("http", "https"):
             return pafs.PyFileSystem(pafs.FSSpecHandler(http_client())), location
         parts = _split(location)
+        if not parts.netloc:
+            raise InputError(f"{redact(location)}: nothing is named behind {scheme}://; expected {scheme}://NAME/path")
         path = f"{_host(parts.netloc)}{unquote(parts.path)}".strip("/")
         root = f"{scheme}://{parts.netloc}" + (f"?{parts.query}" if parts.query else "")
         return (_hub(environment) if scheme == "hf" else _object_store(root, environment)), path

@@ -1,9 +1,10 @@
 """A path or URI as the user typed it -> its scheme, local path, file name and folder, and a form without credentials.
 
-A location is one string: a local path, or a URI of an allowed scheme. URIs are percent-decoded, as in pyarrow's
-`FileSystem.from_uri`: write "%", "?" or "#" in a key as %25, %3F, %23. http(s) URIs are used as they are. Endpoints and
-credentials come from the environment (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...) or from the URI
-(`s3://key:secret@bucket/...?endpoint_override=host:port&scheme=http`). They are never shown: see `redact`.
+A location is one string: a local path ("~/" is the user's home), or a URI of an allowed scheme. URIs are
+percent-decoded, as in pyarrow's `FileSystem.from_uri`: write "%", "?" or "#" in a key as %25, %3F, %23. http(s) URIs
+are used as they are. Endpoints and credentials come from the environment (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`,
+...) or from the URI (`s3://key:secret@bucket/...?endpoint_override=host:port&scheme=http`). They are never shown: see
+`redact`.
 """
 
 import os
@@ -16,6 +17,7 @@ from pipeline.storage.access import SCHEMES
 STDIN = "-"
 """The location of standard input, as an input."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)/[^/]")
 
 
 def is_uri(location: str) -> bool:
@@ -48,15 +50,28 @@ def check_scheme(location: str, schemes: tuple[str, ...] = SCHEMES) -> str:
 
 
 def local_path(location: str) -> str:
-    """The absolute path of a local location; bytes that are not UTF-8 become surrogates, as everywhere in Python."""
+    """The absolute path of a local location; bytes that are not UTF-8 become surrogates, as everywhere in Python.
+
+    Raises InputError for what can be no path, or was meant to be none.
+    """
+    if not location:
+        raise InputError("an empty path: is a shell variable not set? Write . for the current folder")
     if "\0" in location or "%00" in location:
         raise InputError(f"{location!r}: a path cannot contain a NUL character")
     if not is_uri(location):
-        return os.path.abspath(location)
+        _refuse_one_slash(location)
+        return os.path.abspath(os.path.expanduser(location) if location.startswith("~/") else location)
     parts = _split(location)
     if parts.netloc not in ("", "localhost"):
         raise InputError(f"{location}: a file URI has three slashes: file:///{parts.netloc}{parts.path}")
     return os.path.abspath(os.fsdecode(unquote_to_bytes(parts.path)))
+
+
+def _refuse_one_slash(location: str) -> None:
+    """ "s3:/bucket" is refused, unless there is a folder "s3:"."""
+    found = _ONE_SLASH.match(location)
+    if found and not os.path.isdir(found[1]):
+        raise InputError(f"a URI has two slashes: did you mean {redact(location.replace(':/', '://', 1))}?")
 
 
 def is_http(location: str) -> bool:

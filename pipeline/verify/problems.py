@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileType
 
+from pipeline.errors import plural
 from pipeline.run.alike import absent, beginnings, first_of, groups
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
 from pipeline.run.sweep import unfinished
@@ -41,12 +42,14 @@ def checksums(evidence: Evidence) -> Iterator[str]:
     """Parts whose sha256 differs from run.json, that are missing, or that run.json does not list."""
     recorded = evidence.recorded_parts
     names = {path.rpartition("/")[2] for path in evidence.parts}
-    for name in sorted({*recorded, *names}):
+    unlisted = sorted(names - recorded.keys())
+    if unlisted and evidence.summary is not None:  # all that an interrupted run committed
+        more = f", nor {plural(len(unlisted) - 1, 'more part')}" if len(unlisted) > 1 else ""
+        yield f"{CODES}/{unlisted[0]} is not listed in run.json{more}"
+    for name in sorted(recorded):
         if name not in names:
             yield f"{CODES}/{name} is missing: run.json lists it"
-        elif evidence.summary is not None and name not in recorded:
-            yield f"{CODES}/{name} is not listed in run.json"
-        elif name in recorded and name in evidence.sha256s and recorded[name] != evidence.sha256s[name]:
+        elif name in evidence.sha256s and recorded[name] != evidence.sha256s[name]:
             yield f"{CODES}/{name} has another sha256 than in run.json: {evidence.sha256s[name]}"
 
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem, FileType
 
 from actors.checkpoint import codebook_size
-from pipeline.errors import InputError
+from pipeline.errors import InputError, plural
 from pipeline.run.alike import absent, beginnings, first_of
 from pipeline.run.keep_rows import keep_rows
 from pipeline.run.layout import SHARD, SUCCESS_FILE
@@ -55,7 +55,7 @@ def repair(location: str | Path) -> list[str]:
         mark(fs, run, complete=False)
         swept = sweep(fs, run)
         done = [f"repaired {', '.join(wrong)} of run.json"] if wrong else []
-        done += [f"deleted {swept} unfinished files"] if swept else []
+        done += [f"deleted {plural(swept, 'unfinished file')}"] if swept else []
         faults = [*wave_faults(evidence)] if evidence.with_waves else []
         done += [*_delete_waves(evidence, faults)]
         done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
@@ -82,7 +82,7 @@ def _delete_waves(evidence: Evidence, faults: list[Fault]) -> Iterator[str]:
             evidence.fs.delete_file(path)
     if gone:
         first = redact(gone[0].path.removeprefix(f"{evidence.run}/"))
-        yield f"deleted {len(gone)} waves that cannot be used, first in {first}: it {gone[0].text}"
+        yield f"deleted {plural(len(gone), 'wave')} that cannot be used, first in {first}: it {gone[0].text}"
 
 
 def _untrusted(evidence: Evidence) -> list[str]:
@@ -131,7 +131,8 @@ def _drop_rows(evidence: Evidence) -> Iterator[str]:
     masks = {path: mask for path, mask in evidence.coded.by_part(_kept(evidence)).items() if path not in gone}
     dropped = _keep(evidence.fs, masks)
     if dropped:
-        yield f"dropped {dropped} rows of codes: duplicate, impossible, or contradicting others of their recording"
+        rows = plural(dropped, "row")
+        yield f"dropped {rows} of codes: duplicate, impossible, or contradicting others of their recording"
 
 
 def _drop_failures(evidence: Evidence) -> Iterator[str]:
@@ -143,7 +144,7 @@ def _drop_failures(evidence: Evidence) -> Iterator[str]:
     kept &= absent([keys], beginnings([now.whole_keys]))
     dropped = _keep(evidence.fs, evidence.failed.by_part(kept))
     if dropped:
-        yield f"dropped {dropped} failures of recordings that have codes or another failure"
+        yield f"dropped {plural(dropped, 'failure')} of recordings that have codes or another failure"
 
 
 def _keep(fs: FileSystem, masks: dict[str, np.ndarray]) -> int:

@@ -49,6 +49,11 @@ def retry(
     given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
     _refuse_unknown(fs, run, errors)
     if not parts(fs, run, FAILURES):
+        if summary["state"] == "running":
+            raise InputError(
+                f"{redact(str(location))} has no failures, and it is not complete: finish it with the command that "
+                "began it."
+            )
         return open_run(location)
     with locked(fs, run):
         complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
 from actors.codec import Codec
-from pipeline.cli.pipe import Pcm, decode_stream, encode_stream, loop_stream
+from pipeline.cli.main import app
+from pipeline.cli.pipe import RAW, Pcm, decode_stream, encode_stream, loop_stream
 from pipeline.errors import BadCodes, NonFiniteAudio, TruncatedAudio, UnsupportedAudio
 from tests.helpers.rows import tone
 
 WAVE = tone(3.0)[:-100]
-RAW = Pcm(24_000, 1, "i2")
 
 
 class Live(io.RawIOBase):
@@ -44,7 +45,7 @@ def codec(small_model: Path) -> Codec:
     return Codec.load(str(small_model), device="cpu", precision="fp32", attention="window")
 
 
-def encoded(codec: Codec, content: bytes, raw: Pcm = RAW, as_json: bool = False) -> bytes:
+def encoded(codec: Codec, content: bytes, raw: Pcm | None = None, as_json: bool = False) -> bytes:
     sink = io.BytesIO()
     encode_stream(codec, live(content), sink, raw, as_json)
     return sink.getvalue()
@@ -54,10 +55,14 @@ def codes_of(content: bytes) -> np.ndarray:
     return np.frombuffer(content, "<i2").reshape(-1, 16)
 
 
-def wav(wave: np.ndarray, **options: object) -> bytes:
+def sound(wave: np.ndarray, **options: object) -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, wave, options.pop("rate", 24_000), format="WAV", **options)
+    soundfile.write(file, wave, options.pop("rate", 24_000), **options)
     return file.getvalue()
+
+
+def wav(wave: np.ndarray, **options: object) -> bytes:
+    return sound(wave, format="WAV", **options)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "PCM_U8"])
@@ -104,6 +109,13 @@ def test_nothing_in_nothing_out(codec: Codec) -> None:
     assert encoded(codec, b"") == b""
 
 
+@pytest.mark.parametrize("size", [1, 2, 4, 11, 12, 13])
+def test_raw_samples_shorter_than_what_is_looked_at_first(codec: Codec, size: int) -> None:
+    content = bytes(range(1, size + 1))
+    frames = [codec.encode([np.frombuffer(content[: size // 2 * 2], "<i2") / np.float32(32768)])[0]] if size > 1 else []
+    assert encoded(codec, content) == b"".join(codes.tobytes() for codes in frames)
+
+
 @pytest.mark.parametrize(
     ("content", "error", "says"),
     [
@@ -117,6 +129,53 @@ def test_nothing_in_nothing_out(codec: Codec) -> None:
 def test_a_bad_source_is_told(codec: Codec, content: bytes, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         encoded(codec, content, Pcm(24_000, 1, "f4"))
+
+
+SHORT = WAVE[:6000]
+MP3 = sound(SHORT, format="MP3")
+AAC = (b"\xff\xf1\x58\x40\x20\x1f\xfc" + b"\1" * 249) * 3  # three ADTS frames of 256 bytes
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (sound(SHORT, format="FLAC"), "like FLAC; expected WAV or raw samples.*ffmpeg -i FILE -f wav.*--rate"),
+        (sound(SHORT, format="OGG"), "like Ogg;"),
+        (sound(SHORT, format="AIFF"), "like AIFF;"),
+        (sound(SHORT, format="W64"), "like Wave64;"),
+        (sound(SHORT, format="CAF"), "like CAF;"),
+        (MP3, "like MPEG audio"),
+        (AAC, "like MPEG audio"),
+        (b"ID3\4\0\0\0\0\0\0" + MP3, "like an ID3 tag"),
+        (b"RIFF\x24\1\0\0AVI LIST" + bytes(300), "like RIFF that is not WAVE"),
+        (b"\0\0\0\x20ftypM4A " + bytes(300), "like MP4"),
+        (b"\x1a\x45\xdf\xa3" + bytes(300), "like Matroska"),
+    ],
+)
+def test_a_container_is_not_taken_for_samples(codec: Codec, content: bytes, says: str) -> None:
+    with pytest.raises(UnsupportedAudio, match=f"Standard input: it begins {says}"):
+        encoded(codec, content)
+    with pytest.raises(UnsupportedAudio, match=says):
+        loop_stream(codec, live(content), io.BytesIO(), None, print)
+    if content[:4] != b"RIFF":
+        assert encoded(codec, content, RAW)  # the user says that these are samples
+
+
+@pytest.mark.parametrize("head", [b"", b"\xff", b"\xff\xfb\x90\x64", AAC[:258], MP3[:8], b"\xff\xff\x10\0"])
+def test_samples_that_begin_as_a_frame_by_chance(codec: Codec, head: bytes) -> None:
+    content = head + (SHORT * 32767).astype("<i2").tobytes()
+    assert encoded(codec, content) == encoded(codec, content, RAW)
+    assert encoded(codec, head) == encoded(codec, head, RAW)
+
+
+def test_the_options_of_raw_samples_are_seen(small_model: Path) -> None:
+    flac = sound(SHORT, format="FLAC")
+    for command, wanted in (("encode", ["--codes", "raw"]), ("loop", [])):
+        words = ["stream", command, "--model", str(small_model), "--device", "cpu", *wanted]
+        refused = CliRunner().invoke(app, words, input=flac)
+        assert isinstance(refused.exception, UnsupportedAudio)
+        for option in (["--rate", "24000"], ["--channels", "1"], ["--samples", "s16le"]):
+            assert CliRunner().invoke(app, [*words, *option], input=flac).exit_code == 0
 
 
 @pytest.mark.parametrize(

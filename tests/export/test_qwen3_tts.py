@@ -8,20 +8,26 @@ librosa. With QWEN3_TTS set to a checkout of github.com/QwenLM/Qwen3-TTS, upstre
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import datasets
 import librosa
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 import torch
+from pyarrow.fs import LocalFileSystem
 
 from actors.compat import placeholders
 from pipeline import export_run
 from pipeline.errors import InputError
+from pipeline.run.write import write_parts
+from pipeline.schema import CODES_SCHEMA
 from tests.helpers.exported import TEXTS, expected_codes, make_run
+from tests.helpers.rows import coded_row
 
 CODES = expected_codes()
 ID_OF = {text: id_ for id_, text in TEXTS.items() if text}
@@ -106,6 +112,45 @@ def test_the_reference_is_what_librosa_resamples(run: Path, tmp_path: Path, refe
 def test_without_a_reference_each_recording_is_its_own(run: Path, tmp_path: Path) -> None:
     export_run(run, "qwen3-tts", tmp_path / "out", text="text")
     assert all(record["ref_audio"] == record["audio"] for record in lines(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("to", ["qwen3-tts", "ms-swift"])
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"source": "/corpus/one.tar::b/c.flac"}, "/corpus/one.tar::b/c.flac"),
+        ({"source": "s3://key:secret@bucket/a.wav"}, "s3://bucket/a.wav"),
+        ({"source": "file:///corpus/%FF.wav"}, "file:///corpus/%FF.wav"),
+        ({"start_s": 1.5}, "/nowhere/long.wav, start_s 1.5"),
+        ({"start_s": 0.0, "end_s": 2.0}, "/nowhere/long.wav, start_s 0, end_s 2"),
+        ({"channel": 2, "source_channels": 2}, "/nowhere/long.wav, channel 2"),
+    ],
+)
+def test_recordings_that_no_trainer_can_open(
+    tmp_path: Path, reference: Path, to: str, more: dict[str, Any], says: str
+) -> None:
+    folder, out = make_run_of(tmp_path / "run", more), tmp_path / "out"
+    with pytest.raises(InputError, match=rf"^1 of 2 recordings cannot .* {re.escape(says)}\. .*--ref-audio FILE"):
+        export_run(folder, to, out, text="text")
+    assert not out.exists()
+    assert export_run(folder, to, out, text="text", ref_audio=reference).written == 1
+
+
+def test_a_file_of_one_channel_is_its_own_reference(tmp_path: Path) -> None:
+    assert export_run(make_run_of(tmp_path / "run", {}), "qwen3-tts", tmp_path / "out", text="text").written == 1
+
+
+def make_run_of(folder: Path, more: dict[str, Any]) -> Path:
+    """A run of a whole file, the only channel of it, and of a recording of two chunks with the columns `more`."""
+    values = {name: pa.array([value], CODES_SCHEMA.field(name).type) for name, value in more.items()}
+    text = pa.array(["hello"])
+    rows = [
+        coded_row("one", 1920, channel=pa.array([1], pa.int32()), text=text),
+        coded_row("long", 2 * 1920, 0, 2, 0, text=text, **values),
+        coded_row("long", 1920, 1, 2, 2, text=text, **values),
+    ]
+    write_parts(pa.concat_tables(rows), LocalFileSystem(), str(folder))
+    return folder
 
 
 def test_a_reference_that_is_none(run: Path, tmp_path: Path) -> None:

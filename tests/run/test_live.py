@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -65,6 +66,10 @@ def test_a_running_run(run: str, capsys: pytest.CaptureFixture[str]) -> None:
         printed = capsys.readouterr().out
         assert f"running: {this_process()} writes it" in printed
         assert "12 of 20: 10 recordings, 1 failure, 1 skipped" in printed
+        assert f"{found['times_real_time']:.1f}x real time lately" in printed
+        Path(parts(LOCAL, run, "codes")[1]).unlink()
+        assert voxmill("show", run) == 0
+        assert re.search("rate +not known yet\n", capsys.readouterr().out)
     assert sorted(os.listdir(run)) == before
 
 

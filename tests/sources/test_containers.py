@@ -72,17 +72,17 @@ def test_large_members_are_read_in_place_or_spooled(tmp_path: Path, mode: str, m
 def test_siblings_travel(tmp_path: Path) -> None:
     members = [
         ("a/1.txt", "grüß\n".encode()), ("a/1.wav", b"1"), ("a/1.json", b'{"k": 1}'), ("a/1.cls", b"7"),
-        ("a/2.en.flac", b"2"), ("a/2.TXT", b"two"), ("b/2.wav", b"3"), ("a/3.txt", b"alone"), ("a/4.wav", b"4"),
-        ("a/4.flac", b"5"), ("a/4.json", b"\xff"),
+        ("a/2.en.flac", b"2"), ("a/2.TXT", b" two\nlines \r\n\n"), ("b/2.wav", b"3"), ("a/3.txt", b"alone"),
+        ("a/4.wav", b"4"), ("a/4.flac", b"5"), ("a/4.json", b"\xff\n"),
     ]  # fmt: skip
     planned = plan([str(write_tar(tmp_path / "s.tar", members))])
     assert planned.carried == pa.schema([("json", pa.string()), ("txt", pa.string())])
     assert {item.id: tuple(cells(item).values()) for item in read(planned)} == {
-        "a/1.wav": ('{"k": 1}', "grüß\n"),
-        "a/2.en.flac": (None, "two"),
+        "a/1.wav": ('{"k": 1}', "grüß"),
+        "a/2.en.flac": (None, " two\nlines "),
         "b/2.wav": (None, None),
-        "a/4.wav": ("\ufffd", None),
-        "a/4.flac": ("\ufffd", None),
+        "a/4.wav": ("\ufffd\n", None),
+        "a/4.flac": ("\ufffd\n", None),
     }
 
 

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.run.layout import safe_relative_path
+from pipeline.sources.plan import plan
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import locate, look_up
 from pipeline.storage.location import absolute, file_name, folder_of, local_location, local_path, redact
 from pipeline.storage.stamp import local_stamp
+from tests.helpers.shards import contents, write_files
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,24 @@ def test_local_locations(location: str, path: str) -> None:
 def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert locate("a.wav")[1] == str(tmp_path / "a.wav")
+
+
+def test_a_folder_that_looks_like_a_scheme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:").mkdir()
+    for location in ("s3:/run", "./s3:/run", "s3:run", "c:/run"):
+        assert locate(location)[1] == str(tmp_path / location)
+
+
+def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir("/")
+    assert locate("~/a.wav")[1] == str(tmp_path / "a.wav")
+    assert [locate(path)[1] for path in ("./~/a.wav", "~a.wav")] == ["/~/a.wav", "/~a.wav"]
+    write_files(tmp_path, {"a.wav": b"A", "b[1].wav": b"B"})
+    for location in ("~/*.wav", "~/", f"{tmp_path}/*.wav"):
+        assert contents(plan([location])) == {"a.wav": b"A", "b[1].wav": b"B"}
+    assert contents(plan(["~/b[1].wav"])) == {"b[1].wav": b"B"}
 
 
 @pytest.mark.parametrize(
@@ -78,6 +98,11 @@ def test_the_environment_names_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> 
         ("file://host/a.wav", "three slashes"),
         ("/a\0.wav", "NUL"),
         ("s3://[::1/a.wav", "not a URI"),
+        ("", "an empty path"),
+        ("s3:/bucket/run", "did you mean s3://bucket/run\\?"),
+        ("https:/user:secret@host/a.wav", "did you mean https://host/a.wav\\?"),
+        ("s3://", "nothing is named behind s3://; expected s3://NAME/path"),
+        ("gs:///a.wav", "nothing is named behind gs://"),
     ],
 )
 def test_what_is_no_location(location: str, said: str) -> None:

@@ -228,8 +228,9 @@ def test_http_says_what_the_server_answered(serve: Callable[..., str]) -> None:
     with pytest.raises(UnreadableAudio, match="503") as e, open_recording(f"{base}/a.wav?key=secret"):
         pass
     assert "secret" not in str(e.value)
-    with pytest.raises(InputError, match="http servers list no folders"):
-        plan([f"{base}/*.wav".replace("http", "https")])
+    for folder in (f"{base}/*.wav".replace("http", "https"), base, f"{base}/", f"{base}/corpus/", f"{base}/?page=1"):
+        with pytest.raises(InputError, match="http servers list no folders"):
+            plan([folder])
 
 
 def test_a_body_that_ends_early_is_a_failure(serve: Callable[..., str]) -> None:

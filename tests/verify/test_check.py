@@ -269,7 +269,7 @@ def test_rows_that_cannot_be(run: Path, more: dict[str, Any], says: str) -> None
     problems = [line for line in check(run).problems if "run.json counts" not in line]  # some cannot be counted
     assert len(problems) == 1, problems
     assert says in problems[0]
-    assert "dropped 1 rows of codes" in repair(run)[0]
+    assert "dropped 1 row of codes" in repair(run)[0]
     assert "a" not in committed(LOCAL, str(run)).ids.to_pylist()
     assert not (run / SUCCESS_FILE).exists()
     rerun(run)
@@ -294,6 +294,10 @@ def not_complete(run: Path) -> None:
     stamp(run, state="running")
 
 
+def interrupted(run: Path) -> None:
+    stamp(run, state="running", parts={}, counts={})
+
+
 def no_success(run: Path) -> None:
     (run / SUCCESS_FILE).unlink()
 
@@ -313,6 +317,15 @@ def test_what_is_named_and_left(run: Path, break_it: Callable[[Path], None], say
         assert len(check(run).problems) == 1
         assert says in check(run).problems[0]
         assert repair(run) == []
+
+
+def test_parts_of_an_interrupted_run_are_one_line(run: Path) -> None:
+    interrupted(run)
+    (run / SUCCESS_FILE).unlink()
+    first = min(path.name for path in (run / "codes").iterdir())
+    problems = check(run).problems
+    assert len(problems) == 3
+    assert problems[2] == f"codes/{first} is not listed in run.json, nor 2 more parts"
 
 
 def test_without_run_json(run: Path) -> None:

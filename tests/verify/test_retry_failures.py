@@ -13,11 +13,13 @@ from pipeline import open_run, tokenize
 from pipeline.errors import InputError, OutputError
 from pipeline.run.committed import committed
 from pipeline.run.layout import SUCCESS_FILE
+from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from pipeline.settings import Settings, load_settings
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import _refuse_unknown, drop_failures, flat_settings, recorded_settings, retry
-from tests.helpers.rows import coded_row, failed_row, tone
+from tests.helpers.commands import voxmill
+from tests.helpers.rows import coded_row, failed_row, run_record, tone
 from tests.helpers.store import Store
 
 LOCAL = LocalFileSystem()
@@ -59,6 +61,18 @@ def test_no_run(tmp_path: Path) -> None:
     write_parts(failed_row("a"), LOCAL, str(tmp_path))
     with pytest.raises(InputError, match=r"no run\.json"):
         retry(tmp_path)
+
+
+def test_an_interrupted_run_without_failures_is_left_to_its_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_parts(coded_row("a", 1920), LOCAL, str(tmp_path))
+    save(LOCAL, str(tmp_path), run_record(state="running", attempts=[]))
+    for more in ([], ["--json"]):
+        assert voxmill("retry", tmp_path, *more) == 2
+        assert "is not complete: finish it with the command that began it" in capsys.readouterr().err
+    save(LOCAL, str(tmp_path), run_record())
+    assert len(retry(tmp_path)) == 1
 
 
 @pytest.mark.usefixtures("runs_in_process")

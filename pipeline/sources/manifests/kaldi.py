@@ -17,6 +17,8 @@ from pipeline.storage.text import narrow_text
 
 COLUMNS = {"text": "text", "utt2spk": "speaker"}
 """Files of one value an utterance -> the columns of the output."""
+TO_THE_END = -1.0
+"""The end of a segment that Kaldi's extract-segments reads to the end of its recording."""
 CHANNELS = "^(?:[AB]|[1-9][0-9]{0,5})$"
 KEY_VALUE = r"^\s*(?P<key>\S+)\s*(?P<value>.*?)\s*$"
 ROWS = 100_000
@@ -81,11 +83,12 @@ def _cut(columns: dict[str, pa.Array], segments: list[pa.Array], given: Given) -
         raise InputError(f"{given.name}: two lines have the recording {twice!r}; segments cannot tell them apart")
     rows = pc.index_in(recordings, columns["id"])
     _refuse(pc.is_null(rows), recordings, name, f"no recording of {given.name}")
+    end = _seconds(ends, name)
     return {
         "id": ids,
         "path": columns["path"].take(rows),
         START: _seconds(starts, name),
-        END: _seconds(ends, name),
+        END: pc.if_else(pc.equal(end, TO_THE_END), None, end),
         "channel": columns["channel"].take(rows),
     }
 

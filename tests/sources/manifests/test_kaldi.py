@@ -63,9 +63,10 @@ def test_relative_paths_start_where_input_root_says(tmp_path: Path, monkeypatch:
 def test_segments_are_read(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(2.0, rate=16_000), 16_000)
     lines = {"all": "0 2", "part": "0.25 0.75", "negative": "-1 1", "backwards": "1 0.5", "beyond": "1 60"}
+    lines |= {"rest": "0.5 -1", "before": "0.5 -2"}
     segments = "".join(f"{id} rec {times}\n" for id, times in lines.items()).encode()
     planned = plan([str(write_files(tmp_path, {"wav.scp": b"rec a.wav\n", "segments": segments}))])
-    expected = dict.fromkeys(lines, "SegmentOutside") | {"all": 2.0, "part": 0.5}
+    expected = dict.fromkeys(lines, "SegmentOutside") | {"all": 2.0, "part": 0.5, "rest": 1.5}
     assert outcomes(planned) == expected
 
 
