@@ -112,7 +112,8 @@ def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
     raise InputError(
         f"{len(changed.hashes)} recordings of the run have the id of an input that is another file, or that changed: "
         f"{'; '.join(changed.examples)}. Set input.changed=keep if they are the same recordings (moved, copied or "
-        "touched), input.changed=redo to tokenize them anew, or give --out a new folder."
+        "touched), input.changed=redo to tokenize them anew, or give --out a new folder. Failures that were mended are "
+        "what `voxmill retry RUN` reads again."
     )
 
 

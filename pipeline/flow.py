@@ -63,6 +63,7 @@ from pipeline.sources.passed_over import bounded
 from pipeline.sources.plan import Plan, divide, remaining, unread
 from pipeline.sources.probe import probes
 from pipeline.sources.shard import fingerprint, of_shard, parse_shard
+from pipeline.storage.filesystem import locate
 from pipeline.tell import tell_finished
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def tokenize(
     paths = named(inputs)
     part = parse_shard(shard) if shard is not None else None
     refuse_limit(limit)
+    locate(str(out), chosen.input.schemes)  # a mistake in it is told before Ray starts
     with one_line(quiet), contextlib.ExitStack() as held:
         with phase("start", quiet):
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)

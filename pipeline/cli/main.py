@@ -20,6 +20,7 @@ from pipeline.cli.export import export
 from pipeline.cli.report import report
 from pipeline.cli.stream import stream
 from pipeline.errors import VoxmillError, plural
+from pipeline.log_line import log_line
 
 if TYPE_CHECKING:
     from pipeline.run.reader import Run
@@ -186,7 +187,9 @@ def decode(
     out: Annotated[str, typer.Option(help="Folder for the WAVs.")],
     ids: Annotated[list[str] | None, typer.Option("--id", help="Only this recording; may be repeated.")] = None,
     config: Config = None,
-    model: Model = None,
+    model: Annotated[
+        str | None, typer.Option(help="Hub id or folder; the run's by default.", metavar="ID_OR_DIR")
+    ] = None,
     device: Device = None,
     precision: Precision = None,
     ray_address: RayAddress = None,
@@ -281,7 +284,7 @@ def main() -> None:
     try:
         app()
     except VoxmillError as error:
-        print(f"voxmill: {error}", file=sys.stderr)
+        log_line(str(error))
         sys.exit(MISTAKE)
     except BrokenPipeError:  # the reader of the output closed it, as `head` does: not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -289,7 +292,7 @@ def main() -> None:
         if stop.code in STOPPED:  # typer's exit code for Ctrl-C, and that of `unwinding`
             for number in (signal.SIGINT, signal.SIGTERM):  # another one would only break off what ends now
                 signal.signal(number, signal.SIG_IGN)
-            print("voxmill: stopped; committed parts are kept, the same command continues from there", file=sys.stderr)
+            log_line("stopped; committed parts are kept, the same command continues from there")
         raise
     finally:
         gc.freeze()  # else Python looks through all objects once more before it ends: 0.3 s
