@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+from pipeline.doctor.disk import existing
 from pipeline.doctor.finding import Finding, change, ok
 from pipeline.errors import plural
 from pipeline.storage.location import redact
@@ -24,8 +26,11 @@ def check_ray(address: str | None, local: dict[str, float], answer_s: float = AN
     `address`: of a cluster; None: a run starts a local Ray, with the resources `local`. Starts no Ray.
     """
     import ray
+    from ray._common.utils import get_default_ray_temp_dir
 
     address = address or os.environ.get("RAY_ADDRESS")
+    if address is None and (unfit := _unfit_folder(get_default_ray_temp_dir())):
+        return unfit, local
     if address is None:
         return ok("Ray", f"{ray.__version__}; no address: a run starts a local one of {_in_words(local)}"), local
     text, name = ask(address, answer_s), redact(address)
@@ -38,6 +43,23 @@ def check_ray(address: str | None, local: dict[str, float], answer_s: float = AN
     seen = f"{ray.__version__}; {name}: {plural(found['nodes'], 'node')}, {_in_words(found['resources'])}"
     return ok("Ray", seen), found["resources"]
 
+
+def _unfit_folder(folder: str) -> Finding | None:
+    """The finding where a local Ray cannot make its sockets and logs in `folder`."""
+    longest, advice = len(os.fsencode(folder + _SOCKET)), "Set RAY_TMPDIR to a short path where you may write."
+    if longest > SOCKET_BYTES:
+        expected = f"{SOCKET_BYTES} bytes at most for the paths of sockets"
+        return change(
+            "Ray", f"its folder would be {folder}, the paths of its sockets {longest} bytes", expected, advice
+        )
+    if not os.access(existing(Path(folder)), os.W_OK):
+        return change("Ray", f"its folder would be {folder}, which cannot be written", "a folder that can", advice)
+    return None
+
+
+SOCKET_BYTES = 107
+"""Linux's limit of the path of a socket."""
+_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
 _ADVICE = "Check --ray-address, that the head runs (`ray status` there), and that its port is open."
 

@@ -1,6 +1,7 @@
 """The checks of what a run reads and writes: the model, the decoders, the place of the run, the cluster."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -103,6 +104,17 @@ def test_no_cluster_is_asked_without_an_address(monkeypatch: pytest.MonkeyPatch)
     found, resources = check_ray(None, {"CPU": 8.0, "GPU": 1.0})
     assert (found.level, resources) == ("ok", {"CPU": 8.0, "GPU": 1.0})
     assert "8 CPUs, 1 GPU" in found.seen
+
+
+@pytest.mark.parametrize(("name", "says"), [("x" * 100, "paths of its sockets"), ("y", "cannot be written")])
+def test_the_folder_of_a_local_ray(name: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{name}")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # tests may run as root, who may write anywhere
+    found, resources = check_ray(None, {"CPU": 8.0})
+    assert (found.level, resources) == ("change", {"CPU": 8.0})
+    assert says in found.seen
+    assert "RAY_TMPDIR" in found.advice
 
 
 @pytest.mark.slow
