@@ -1,6 +1,7 @@
 """Shared fixtures: a small random checkpoint, a local Ray, synthetic audio."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ hypothesis.settings.load_profile("no deadline")
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray would write a token under the home directory
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")  # two workers, two cores
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
 LONGEST = ("test_faults.py", "test_notebooks.py", "test_flow.py", "test_readme.py")
 """Files that take minutes with `-m slow`. A file runs in one worker: what comes last must be short."""
 
