@@ -8,6 +8,8 @@ import pytest
 
 from actors.watchdog import EXIT_CODE
 
+pytestmark = pytest.mark.slow
+
 BEGIN = """
 import ctypes, time
 import actors.watchdog

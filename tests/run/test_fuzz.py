@@ -31,6 +31,8 @@ from pipeline.verify.repair import repair
 from tests.helpers.cells import TYPES, VALUES, cells
 from tests.helpers.rows import coded_row, failed_row, run_record
 
+pytestmark = pytest.mark.slow
+
 LOCAL = LocalFileSystem()
 CHUNK = 3840
 DEADLINE_MS = 60_000

@@ -26,6 +26,8 @@ from tests.helpers.flaky import always, closed_port, first, flaky
 from tests.helpers.rows import tone
 from tests.helpers.shards import contents, write_parquet, write_tar
 
+pytestmark = pytest.mark.slow
+
 BODY = random.Random(0).randbytes(500_000)
 QUICK = Access(timeout_s=0.5, retries=2)
 """Where a server is silent on purpose; short, so that the tests are."""
