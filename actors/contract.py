@@ -30,6 +30,10 @@ def frame_count(samples: int) -> int:
     return -(-samples // FRAME_SAMPLES)
 
 
+RATES = range(4_000, 192_001)
+"""Hz of audio that is resampled to 24 kHz, in recordings and streams."""
+
+
 def output_length(samples: int, rate: int) -> int:
     """Samples at 24 kHz of `samples` samples at `rate` Hz: librosa's formula, in double precision as it has it.
 

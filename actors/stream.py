@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from actors.config import STEPS
-from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, output_length
+from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, RATES, SAMPLE_RATE, output_length
 from actors.device import computing
 from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.network.attention import Past
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 FRAMES_AT_ONCE = 25
 """Longer pieces are processed in steps of so many frames, so that memory stays bounded."""
-RATES = range(4_000, 192_001)
-"""Hz that a stream is resampled from: those that a run reads."""
 
 
 @dataclass

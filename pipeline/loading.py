@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pipeline.audio.decode import MAX_CHANNELS, RATES, open_audio
+from actors.contract import RATES
+from pipeline.audio.decode import MAX_CHANNELS, open_audio
 from pipeline.audio.resample import resample
 from pipeline.errors import EmptyAudio, InputError, UnreadableAudio, UnsupportedAudio
 from pipeline.storage.location import file_name

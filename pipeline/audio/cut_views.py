@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from actors.contract import output_length
 from pipeline.audio.chunk import Chunk, Cutter, chunk_count
 from pipeline.audio.decode import OpenFile
-from pipeline.audio.resample import Resampler, output_length
+from pipeline.audio.resample import Resampler
 from pipeline.audio.views import View
 from pipeline.errors import RecordingError
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from actors.contract import RATES
 from pipeline.audio.ffmpeg import Source, open_compressed
 from pipeline.audio.guarded import Guarded
 from pipeline.audio.kept import kept
@@ -34,8 +35,6 @@ from pipeline.errors import (
 
 BLOCK_VALUES = 1 << 20
 """Samples times channels of one block, about: four megabytes, in which most recordings are whole and never joined."""
-RATES = range(4_000, 192_001)
-"""Hz that are read."""
 MAX_CHANNELS = 1_024
 """libsndfile's limit; more is a header that lies."""
 

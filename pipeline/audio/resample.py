@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from actors.contract import SAMPLE_RATE
-from actors.contract import output_length as output_length
+from actors.contract import SAMPLE_RATE, output_length
 
 SUMMED_IN_ORDER = 7
 """Channels up to which np.mean adds one after the other: adding whole columns gives the same bits, much faster."""

@@ -59,14 +59,16 @@ def join(address: str | None) -> None:
     Raises ClusterError where no cluster answers, or one of another Ray or Python.
     """
     named = address or "auto"
-    named = os.environ.get("RAY_ADDRESS") or "auto" if named == "auto" else named  # as Ray takes them
+    if named == "auto":  # as Ray takes it
+        named = os.environ.get("RAY_ADDRESS") or "auto"
     if named.startswith("ray://"):
         raise ClusterError(
             f"{named} is a Ray Client's address, which voxmill does not use. Submit it with `ray job submit`, or run "
             "it on a node of the cluster with the address 'auto'."
         )
     try:
-        named = (canonicalize_bootstrap_address("auto") or named) if named == "auto" else named
+        if named == "auto":
+            named = canonicalize_bootstrap_address(named) or named
         host, _, port = named.rpartition(":")
         if port.isdigit():
             socket.create_connection((host, int(port)), timeout=CONNECT_S).close()

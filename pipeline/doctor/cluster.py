@@ -18,6 +18,9 @@ from pipeline.storage.location import redact
 ANSWER_S = 90.0
 """Time-out: to join a cluster takes seconds, and its nodes may have to unpack voxmill's code first."""
 CHILD = "pipeline.doctor.ask_cluster"
+SOCKET_BYTES = 107
+"""Linux's limit of the path of a socket."""
+_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
 
 def check_ray(address: str | None, local: dict[str, float], answer_s: float = ANSWER_S) -> tuple[Finding, dict | None]:
@@ -56,10 +59,6 @@ def _unfit_folder(folder: str) -> Finding | None:
         return change("Ray", f"its folder would be {folder}, which cannot be written", "a folder that can", advice)
     return None
 
-
-SOCKET_BYTES = 107
-"""Linux's limit of the path of a socket."""
-_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
 _ADVICE = "Check --ray-address, that the head runs (`ray status` there), and that its port is open."
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
+from actors.contract import output_length
 from pipeline.audio.chunk import Chunk, chunk_count, context_of, cut
 from pipeline.audio.decode import Audio, open_audio
-from pipeline.audio.resample import output_length, resample_from, start_before
+from pipeline.audio.resample import resample_from, start_before
 from pipeline.errors import UnreadableAudio
 from pipeline.read.reading import Reading
 from pipeline.sources.split import shareable

@@ -50,7 +50,7 @@ class Discovered:
         return not (len(self.found) == 1 and self.found[0].alone)
 
 
-def named(inputs: "str | PathLike[str] | Iterable[str | PathLike[str]]") -> list[str]:
+def named(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[str]:
     """One input or many, as text. Raises InputError for what is neither a path nor a URI."""
     given = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
     for one in given:

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors.contract import output_length
 from pipeline.audio.chunk import chunk_count
-from pipeline.audio.resample import output_length, period
+from pipeline.audio.resample import period
 from pipeline.audio.wav import Wav, read_header
 from pipeline.errors import RecordingError
 from pipeline.schema import EACH

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline.audio.resample
+from actors.contract import output_length
 from pipeline.audio.resample import (
     _PERIODS,
     AT_ONCE,
     WARM_UP,
     mono,
-    output_length,
     period,
     resample,
     resample_from,
