@@ -16,7 +16,8 @@ from pipeline.audio.duration import header_seconds
 from pipeline.audio.length import ANY, Lengths
 from pipeline.changes import refuse_inside
 from pipeline.errors import RecordingError
-from pipeline.run.committed import committed, outcomes
+from pipeline.run.committed import NOTHING, committed, outcomes
+from pipeline.run.containers import read_through
 from pipeline.run.keys import Keys
 from pipeline.run.resume import other_bounds, refuse_other_contents, refuse_other_shard
 from pipeline.run.run_json import read_run_file
@@ -98,10 +99,11 @@ def dry_run(
     found = of_shard(whole, part)
     again = other_bounds(before, record)
     keys = Keys(fs, run)
-    done = None if before is None else committed(fs, run, with_skipped=not again, keys=keys).ids
+    done = NOTHING if before is None else committed(fs, run, with_skipped=not again, keys=keys)
     planned = divide(
         found,
-        done,
+        done.ids,
+        before=None if before is None else read_through(fs, run, done, keys),
         task_bytes=round(chosen.input.task_mb * 2**20),
         parallelism=chosen.input.readers or os.cpu_count() or 1,
         limit=limit,

@@ -42,6 +42,7 @@ from pipeline.report import at_end
 from pipeline.run.bound import Census, refuse_excess, shaky
 from pipeline.run.command_line import command_line
 from pipeline.run.committed import NOTHING, Done, committed, lasting
+from pipeline.run.containers import Ends, read_through
 from pipeline.run.drop import drop, drop_skipped
 from pipeline.run.held import Held
 from pipeline.run.join_waves import join_long_waves
@@ -172,6 +173,7 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
     return divide(
         found,
         done.ids,
+        before=read_through(job.fs, job.run, done, job.keys),
         task_bytes=round(job.settings.input.task_mb * 2**20),
         parallelism=job.resources.readers,
         chunk_samples=job.chunk_samples,
@@ -205,6 +207,8 @@ def execute(
         last = list(job.resources.pools)[-1]
         kept = keep(meter=functools.partial(Meter, last), census=Census, containers=Held, ledger=Ledger)
         meter, census = kept["meter"], kept["census"]
+        ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
+        reports = functools.partial(kept["containers"].ask, "since")
         with (
             data_context(job.resources.block_bytes),
             watch(lambda: meter.ask("counts"), planned.recordings, quiet),
@@ -218,7 +222,9 @@ def execute(
                         parts[written["codes_part"]] = written["codes_sha256"]
                 if bounded:
                     refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings)
-        held, bad_nodes, times = kept["containers"].ask("get"), shaky(census.ask("get")), meter.ask("record")
+                ends.note(reports)
+        ends.note(reports, now=True)
+        held, bad_nodes, times = dict(ends.reports), shaky(census.ask("get")), meter.ask("record")
     wall_s = round(time.monotonic() - start, 3)
     counts = {"samples": samples, "undecoded": undecoded}
     found = {"parts": parts, "held": held, "shaky": bad_nodes}
@@ -241,8 +247,8 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
         done = committed(job.fs, job.run, keys=job.keys)
         ids = done.ids if number else lasting(job.fs, job.run, done.ids, job.keys)
         held, avoid = attempt.pop("held"), attempt.pop("shaky")
-        anew = settled.mixed and number < AUDIT_ROUNDS
-        left = missing(job, found, dataclasses.replace(done, ids=ids)) if anew else remaining(left, ids, held)
+        now_left = dataclasses.replace(done, ids=ids)
+        left = missing(job, found, now_left) if settled.mixed else remaining(left, ids, held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
         again = execute(job, left, done.partial, quiet, bounded=False, avoid=avoid)  # their failures were counted

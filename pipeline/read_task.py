@@ -58,7 +58,7 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
         yield rows
     teller.tell()
     if not task.listed:
-        terms.containers.ask("set", number, pa.array(ids, pa.string()))  # waits: a report that came late would be none
+        terms.containers.ask("add", number, pa.array(ids, pa.string()))  # waits: a report that came late would be none
 
 
 class Teller:

@@ -21,11 +21,11 @@ from pipeline.cluster.keeper import RemoteLedger, keep
 from pipeline.cluster.load import Decoding, load_codec
 from pipeline.cluster.session import data_context
 from pipeline.run.join_waves import join_each
-from pipeline.run.layout import FILES, SHARD, WaveKind, long_shard, shards
+from pipeline.run.layout import FILES, SHARD, WaveKind, long_shard, pieces_path, shards
 from pipeline.run.reader import Run, open_run
 from pipeline.run.shards import drop_waves, keep_one_each
 from pipeline.run.write import part_name
-from pipeline.run.write_waves import remove_pieces, write_waves, write_waves_to_shard
+from pipeline.run.write_waves import remove_pieces, waiting, write_waves, write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA
 
 ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
@@ -80,7 +80,8 @@ def decode_codes(
     good = [row for row in totals if row["id"] not in failed]
     long = ((row["id"], row["chunks"], row["num_samples_sum"]) for row in good if row["chunks"] > 1)
     join_each(fs, folder, long, kind)
-    remove_pieces(fs, folder)
+    own = {pieces_path(folder, row["id"]) for row in totals}
+    remove_pieces(fs, folder, waiting(fs, folder) - own)  # those of other recordings may wait for their other chunks
     if kind.layout == "tar":
         _keep_newest(fs, folder, written["shard"].unique().to_pylist(), good)
     return Decoded(

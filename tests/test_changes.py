@@ -24,7 +24,7 @@ from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage import stamp
 from pipeline.storage.stamp import UNKNOWN, Stamp, local_stamp, modified, same_content
 from pipeline.storage.text import id_hashes
-from tests.helpers.rows import coded_row
+from tests.helpers.rows import coded_row, failed_row
 from tests.helpers.shards import write_files, write_parquet, write_tar
 
 LOCAL = pafs.LocalFileSystem()
@@ -244,6 +244,36 @@ def test_chunks_of_different_fingerprints_are_never_joined(tmp_path: Path) -> No
     done = committed(LOCAL, str(tmp_path))
     assert done.ids.to_pylist() == ["b"]
     assert done.partial == {"c": frozenset({0})}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stays"),
+    [("1", "1", True), ("1", "2", False), ("1", None, True), (None, None, True)],
+)
+@pytest.mark.parametrize("kinds", ["codes codes", "codes failure", "failure failure", "long failure"])
+def test_rows_of_two_versions_are_not_chosen_from(
+    tmp_path: Path, kinds: str, first: str | None, second: str | None, stays: bool
+) -> None:
+    """A writer that comes late had another version of the input; who names no version, as one who did not come to read
+    it, is no other."""
+
+    def rows(kind: str, version: str | None) -> pa.Table:
+        made = failed_row("a") if kind == "failure" else coded_row("a", 1920)
+        if kind == "long":
+            made = pa.concat_tables([coded_row("a", 1920, number, 2, number) for number in range(2)])
+        for name, value in (("source_version", version), ("source_size", version and 7)):
+            at = made.schema.get_field_index(name)
+            made = made.set_column(at, name, pa.array([value] * len(made), made.schema.field(name).type))
+        return made
+
+    one, other = kinds.split()
+    for made in (rows(one, first), rows(other, second)):
+        write_parts(
+            pa.concat_tables([made, coded_row(f"b {len(made)}{made['source_version'][0]}", 1920)]), LOCAL, str(tmp_path)
+        )
+    assert settle(LOCAL, str(tmp_path)).mixed != stays
+    assert ("a" in committed(LOCAL, str(tmp_path)).ids.to_pylist()) == stays
+    assert not settle(LOCAL, str(tmp_path)).parts
 
 
 def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path) -> None:

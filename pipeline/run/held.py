@@ -2,17 +2,20 @@
 
 import pyarrow as pa
 
+Report = tuple[int, pa.Array]
+"""The number of a task, and every id that its reader came across (text of Arrow: half of Python's)."""
+
 
 class Held:
     """What read tasks held that are not `listed`, as their readers tell at their end; lives in an actor of its own."""
 
     def __init__(self) -> None:
-        self.ids: dict[int, pa.Array] = {}
+        self.reports: list[Report] = []
 
-    def set(self, number: int, ids: pa.Array) -> None:
-        """Called by a reader: the task's number, and every id that it came across (text of Arrow: half of Python's)."""
-        self.ids[number] = ids
+    def add(self, number: int, ids: pa.Array) -> None:
+        """Called by a reader. One that Ray starts again reports again."""
+        self.reports.append((number, ids))
 
-    def get(self) -> dict[int, pa.Array]:
-        """Called by the driver."""
-        return self.ids
+    def since(self, first: int) -> list[Report]:
+        """Called by the driver: the reports behind the `first` ones, in the order in which they came."""
+        return self.reports[first:]

@@ -17,7 +17,8 @@ import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import CODES, FAILURES, LOCK_FILE, PIECES, SKIPPED, SUCCESS_FILE, WAVES, part_infos
+from pipeline.run.containers import notes
+from pipeline.run.layout import CODES, CONTAINERS, FAILURES, LOCK_FILE, PIECES, SKIPPED, SUCCESS_FILE, WAVES, part_infos
 from pipeline.run.lock import locked
 from pipeline.run.merged_record import merged_record, refuse_missing_shards, refuse_unlike
 from pipeline.run.parts import join, part_schema, read_content, read_part
@@ -76,6 +77,7 @@ def merge(runs: Iterable[str | Path | Run], out: str | Path) -> Run:
             copy_files(one.fs, fs, list(_waves(one, fs, run)))
         for one in sources:
             paths = [info.path for found in one.parts.values() for info in found]
+            paths += notes(one.fs, one.path)
             copy_files(one.fs, fs, [(path, f"{run}{path.removeprefix(one.path)}") for path in paths])
         for one, now in zip(sources, at_once(lambda one: read_run_file(one.fs, one.path), sources), strict=True):
             if now != one.record:
@@ -170,7 +172,7 @@ def _make_room(fs: FileSystem, run: str, names: list[str]) -> None:
         return
     if (read_run_file(fs, run) or {}).get(MERGING) != names:
         raise OutputError(f"{run} is not empty, and no merge of these runs that was killed. Give --out a new folder.")
-    for folder, _ in FOLDERS:
+    for folder in (CONTAINERS, *dict(FOLDERS)):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")
 

@@ -10,6 +10,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from pipeline.errors import OutputError
 from pipeline.run.layout import (
     CODES,
+    CONTAINERS,
     FAILURES,
     LOCK_FILE,
     REPORT_FILE,
@@ -142,7 +143,7 @@ def clear(fs: FileSystem, run: str) -> None:
     mark(fs, run, complete=False)
     if fs.get_file_info(f"{run}/{REPORT_FILE}").type == FileType.File:
         fs.delete_file(f"{run}/{REPORT_FILE}")
-    for folder in (CODES, FAILURES, SKIPPED, WAVES):
+    for folder in (CONTAINERS, CODES, FAILURES, SKIPPED, WAVES):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")
     fs.delete_file(f"{run}/{RUN_FILE}")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
 from pipeline.run.alike import first_of, shared
@@ -11,13 +13,16 @@ from pipeline.run.committed import Long
 from pipeline.run.keep_rows import keep_rows
 from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, SKIPPED
-from pipeline.run.part_keys import PartKeys
+from pipeline.run.part_keys import PartKeys, prints
 from pipeline.run.parts import read_part
 from pipeline.run.whole_files import files_done
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
+from pipeline.storage.at_once import on_store
 from pipeline.storage.text import id_hashes
 
 OTHERS = (FAILURES, SKIPPED)
+READ_FROM = [name for name in FINGERPRINT_SCHEMA.names if name != "stretches"]
+"""Columns that say what a row was read from; how much speech it holds is another matter."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +39,20 @@ def settle(fs: FileSystem, run: str, keys: Keys | None = None) -> Settled:
     A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
     stays. A recording whose chunks are all there keeps its codes and loses its failures; one that failed and lacks
     chunks loses its codes and keeps one failure: the first that no other attempt would cure (`transient.may_pass`),
-    else the first. A skip counts as a failure here, after those. Chunks of different fingerprints are never joined: the
-    recording loses all of them, and is missing then. A file all of whose channels or stretches of speech are there has
-    no failure of its own: a reader before the last one may not have reached it.
+    else the first. A skip counts as a failure here, after those. Rows of different fingerprints are not chosen from,
+    and never joined, for nothing here tells which of them the inputs hold: the recording loses all, and is missing
+    then. A file all of whose channels or stretches of speech are there has no failure of its own: a reader before the
+    last one may not have reached it.
     """
     known = (keys or Keys(fs, run)).refresh()
     files = _whole_files(known)
     coded, failed = _in_question(known, files)
-    chunk, chunks, print_ = (coded.of(name) for name in ("chunk", "chunks", "print"))
+    chunk, chunks = coded.of("chunk"), coded.of("chunks")
     first = first_of(coded.hashes, chunk)
     ids, rows, counts = np.unique(coded.hashes[first], return_index=True, return_counts=True)
-    prints = coded.hashes[first_of(coded.hashes, print_)]
-    mixed = prints[np.isin(np.arange(len(prints)), first_of(prints), invert=True)]
+    mixed = np.union1d(_mixed(coded.hashes, coded.of("print")), _of_two_inputs(known, coded, failed))
     whole = np.setdiff1d(ids[counts == chunks[first][rows]], mixed)
-    failing = np.isin(failed.hashes, np.concatenate([whole, files]), invert=True)
+    failing = np.isin(failed.hashes, np.concatenate([whole, files, mixed]), invert=True)
     lost = np.isin(coded.hashes, np.concatenate([failed.hashes[failing], mixed]))
     kept = np.zeros(len(lost), bool)
     kept[first] = True
@@ -122,3 +127,38 @@ def _in_question(keys: Keys, files: np.ndarray) -> tuple[_Some, _Some]:
         rows.append(found)
         begin += len(part)
     return _Some(coded, rows[: len(coded)]), _Some(failed, rows[len(coded) :])
+
+
+def _mixed(hashes: np.ndarray, prints: np.ndarray) -> np.ndarray:
+    """Those of `hashes` that have several prints."""
+    pairs = hashes[first_of(hashes, prints)]
+    return pairs[np.isin(np.arange(len(pairs)), first_of(pairs), invert=True)]
+
+
+def _of_two_inputs(keys: Keys, coded: _Some, failed: _Some) -> np.ndarray:
+    """The hashes of recordings whose rows were read from different inputs, as far as they tell.
+
+    Keys say it of chunks of several; of others, which are as many as recordings, the few in question are read.
+    """
+    asked = (coded.of("chunks") == 1) | np.isin(coded.hashes, failed.hashes)
+    found = [_read_from(keys, (CODES,), coded, asked)]
+    found.append(_read_from(keys, OTHERS, failed, np.ones(len(failed.hashes), bool)))
+    hashes, prints = (np.concatenate(some) for some in zip(*found, strict=True))
+    return _mixed(hashes, prints)
+
+
+def _read_from(keys: Keys, folders: tuple[str, ...], some: _Some, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The hashes of those of the rows that are `asked`, and prints of what each was read from; without those that name
+    no version of it, as of recordings that nobody came to read."""
+
+    def read(one: tuple[str, np.ndarray]) -> np.ndarray:
+        rows = read_part(keys.fs, one[0], schema, READ_FROM).take(pa.array(one[1]))
+        told = pc.or_(pc.is_valid(rows["source_size"]), pc.is_valid(rows["source_version"]))
+        return np.where(told.to_numpy(), prints(rows, READ_FROM), b"")
+
+    schema = CODES_SCHEMA if folders == (CODES,) else FAILURES_SCHEMA
+    ends = np.cumsum([len(rows) for rows in some.rows])
+    wanted = [rows[mask] for rows, mask in zip(some.rows, np.split(asked, ends[:-1]), strict=True)] if len(ends) else []
+    pairs = [(path, rows) for path, rows in zip(keys.paths(*folders), wanted, strict=True) if len(rows)]
+    found = np.concatenate([np.empty(0, "S8"), *on_store(keys.fs, read, pairs)])
+    return some.hashes[asked][found != b""], found[found != b""]

@@ -1,7 +1,7 @@
 """Decoded waves -> files, or shards; the chunks of long recordings wait as pieces until all are there."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -82,8 +82,8 @@ def _write_pieces(rows: pa.Table, fs: FileSystem, folder: str, before: Check | N
 def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples: int, kind: WaveKind = FILES) -> bool:
     """Join the pieces of a long recording to one contiguous file, or to a shard of its own, and delete them; False
     where no piece is waiting."""
-    waiting = pieces_path(folder, id_)
-    paths = [f"{waiting}/{chunk:06d}.pcm" for chunk in range(chunks)]
+    own = pieces_path(folder, id_)
+    paths = [f"{own}/{chunk:06d}.pcm" for chunk in range(chunks)]
     if any(info.type == FileType.NotFound for info in infos(fs, paths)):
         return False
 
@@ -99,14 +99,22 @@ def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples:
     else:
         write = functools.partial(_write_wave, format=kind.format, num_samples=num_samples, blocks=pieces())
         write_whole(fs, wave_path(folder, id_, kind.format), write)
-    fs.delete_dir(waiting)
+    fs.delete_dir(own)
     return True
 
 
-def remove_pieces(fs: FileSystem, folder: str) -> None:
-    """Delete what waits below `folder`: pieces of recordings that are joined, or that failed."""
-    if fs.get_file_info(f"{folder}/{PIECES}").type == FileType.Directory:
-        fs.delete_dir(f"{folder}/{PIECES}")
+def waiting(fs: FileSystem, folder: str) -> set[str]:
+    """The paths below `folder` where pieces wait: as `pieces_path` names them, one of each long recording."""
+    return {info.path for info in fs.get_file_info(FileSelector(f"{folder}/{PIECES}", allow_not_found=True))}
+
+
+def remove_pieces(fs: FileSystem, folder: str, staying: Collection[str] = ()) -> None:
+    """Delete what is `waiting`: pieces of recordings that are joined, or that failed. Those at the paths `staying` wait
+    on."""
+    there, kept = waiting(fs, folder), set(staying)
+    gone = sorted(there - kept) if there & kept else [f"{folder}/{PIECES}"]
+    for info in fs.get_file_info(gone):
+        _remove(fs, info)
 
 
 def without_wave(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = FILES) -> list[str]:

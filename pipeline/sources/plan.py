@@ -18,6 +18,7 @@ from pipeline.sources.found import Found
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.limit import first_recordings
 from pipeline.sources.pieces import OPEN_BYTES, by_file, split
+from pipeline.sources.read_through import ReadThrough
 from pipeline.sources.rows import kept, nulls
 from pipeline.sources.split import share
 from pipeline.sources.task import NONE, UNIT_SCHEMA, Kind, ReadTask, has_split
@@ -40,7 +41,7 @@ class Plan:
     carried: pa.Schema  # as in Discovered
     recordings: int | None  # to read; None where only opening a tar shard, or a file (its channels, its speech), tells
     passed_over: Counter[str]  # as in Discovered
-    skipped: int  # files that are committed already; containers skip theirs while they are read
+    skipped: int  # files, and recordings of containers, that are committed and not opened again
     cut: bool = False  # a limit left recordings out; of containers, it may have
 
 
@@ -63,13 +64,15 @@ def divide(
     inputs: Discovered,
     done: pa.Array | pa.ChunkedArray | None = None,
     *,
+    before: ReadThrough | None = None,
     task_bytes: int = 64 << 20,
     parallelism: int = 1,
     chunk_samples: int | None = None,
     max_recording_s: float = math.inf,
     limit: int | None = None,
 ) -> Plan:
-    """Divide the reading of `inputs`, without the recordings whose ids are in `done`, into tasks.
+    """Divide the reading of `inputs`, without the recordings whose ids are in `done`, into tasks. Containers that were
+    read through `before`, and of which all is committed, are not opened.
 
     A task holds about `task_bytes` of encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With
     `chunk_samples` (at 24 kHz), tasks share a large local WAV of several chunks, unless it is longer than
@@ -84,6 +87,10 @@ def divide(
     units["files"], skipped = fresh(units["files"], known)
     units["files"] = by_file(units["files"])
     files = units["files"].num_rows
+    if before is not None:
+        for kind in units.keys() - {"files", *chosen.limits}:
+            units[kind], through = before.left(task_of(inputs, kind, units[kind]))
+            skipped += through
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None and not inputs.vad:
@@ -99,9 +106,9 @@ def divide(
         committed = Committed(known, inputs.prefixed)
         tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
     counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in found]
-    number = None if None in counts or inputs.vad else sum(count or 0 for count in counts) - skipped
-    if chosen.cut:
-        number = files if not (chosen.limits or inputs.vad or has_split(units["files"])) else None
+    number = None if None in counts or inputs.vad or chosen.cut else sum(count or 0 for count in counts) - skipped
+    if all(task.listed for task in tasks):
+        number = files
     return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
 
 

@@ -57,7 +57,8 @@ def test_each_part_is_read_once(tmp_path: Path, opened: list[str]) -> None:
     assert (len(opened), set(opened) > set(names)) == (3, True)
     changed = settle(LOCAL, run, keys).parts
     (new,) = {*changed} - {*names}
-    assert (len(opened), opened[3] in names, opened[4]) == (5, True, new)  # rewritten without a row, then read
+    assert set(opened[3:5]) == set(names)  # were they read from one input
+    assert (len(opened), opened[5] in names, opened[6]) == (7, True, new)  # rewritten without a row, then read
     opened.clear()
     done = committed(LOCAL, run, keys=keys)
     assert sorted(done.ids.to_pylist()) == ["a", "b", "c", "d"]

@@ -21,6 +21,7 @@ from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem
 from pipeline import open_run
 from pipeline.errors import OutputError
 from pipeline.run import keep_rows as keep_rows_module
+from pipeline.run.committed import committed
 from pipeline.run.drop import drop
 from pipeline.run.join_waves import join_each, join_long_waves
 from pipeline.run.keep_rows import keep_rows
@@ -227,19 +228,15 @@ def test_a_write_that_ran_twice_leaves_one_wave(tmp_path: Path) -> None:
     }
 
 
-def test_the_wave_is_that_of_the_row_that_stays(tmp_path: Path) -> None:
-    """Two versions of a recording were committed: whichever row `settle` keeps, its own wave stays."""
+def test_of_two_versions_neither_stays_and_its_wave_goes(tmp_path: Path) -> None:
+    """A late writer's, and this command's: nothing here tells which of them the inputs hold."""
     for version, value in (("old", 1), ("new", 2)):
         row = wave_row("a", np.full(300, value, np.int16))
         at = row.schema.get_field_index("source_version")
         commit(tmp_path, [row.set_column(at, "source_version", pa.array([version])), wave_row(version, pcm(version))])
-    settle(LOCAL, str(tmp_path))
-    record(tmp_path)
-    run = open_run(tmp_path)
-    kept = run.table(["id", "source_version"]).to_pylist()
-    (version,) = [row["source_version"] for row in kept if row["id"] == "a"]
-    assert set(everything(tmp_path)["a"].tolist()) == {1 if version == "old" else 2}
-    assert set(soundfile.read(run["a"].wave, dtype="int16")[0].tolist()) == {1 if version == "old" else 2}
+    assert settle(LOCAL, str(tmp_path)).mixed
+    assert everything(tmp_path).keys() == {"old", "new"}
+    assert sorted(committed(LOCAL, str(tmp_path)).ids.to_pylist()) == ["new", "old"]
 
 
 def test_a_shard_without_its_part_is_not_seen_and_goes(tmp_path: Path) -> None:
@@ -251,6 +248,22 @@ def test_a_shard_without_its_part_is_not_seen_and_goes(tmp_path: Path) -> None:
     assert np.array_equal(soundfile.read(run["a"].wave, dtype="int16")[0], pcm("a"))
     join_long_waves(LOCAL, str(tmp_path), TAR)
     assert everything(tmp_path).keys() == {"a"}
+
+
+def test_pieces_of_a_recording_that_lacks_chunks_wait_for_them(tmp_path: Path) -> None:
+    """A run was stopped; the next command's inputs do not hold the recording, those of the one after do."""
+    pieces = {id_: [pcm(f"{id_} {chunk}", 3840 if chunk < 2 else 7) for chunk in range(3)] for id_ in ("long", "other")}
+    commit(tmp_path, [wave_row("long", pieces["long"][chunk], chunk, 3) for chunk in (0, 1)])
+    commit(tmp_path, [wave_row("failed", pieces["long"][0], 0, 3)])
+    commit(tmp_path, [failed_row("failed").append_column("wave", pa.nulls(1, WAVE_TYPE))])
+    commit(tmp_path, [wave_row("other", pieces["other"][chunk], chunk, 3) for chunk in range(3)])
+    settle(LOCAL, str(tmp_path))
+    assert join_long_waves(LOCAL, str(tmp_path), TAR) == 1
+    assert len([*(tmp_path / "wav" / ".pieces").iterdir()]) == 1
+    commit(tmp_path, [wave_row("long", pieces["long"][2], 2, 3)])
+    assert join_long_waves(LOCAL, str(tmp_path), TAR) == 1
+    assert not (tmp_path / "wav" / ".pieces").exists()
+    assert all(np.array_equal(everything(tmp_path)[id_], np.concatenate(pieces[id_])) for id_ in pieces)
 
 
 def test_dropped_recordings_lose_their_waves(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.job import Job
 from pipeline.read import read_chunks
+from pipeline.run.containers import Ends
+from pipeline.run.held import Held
 from pipeline.run.resume import now
 from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.sources.plan import Plan
@@ -97,7 +99,8 @@ def execute(
     """As `flow.execute`."""
     encode = EncodeChunks(lambda: codec, Ledger())
     parts: dict[str, str] = {}
-    held: dict[int, pa.Array] = {}
+    held = Held()
+    ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
     waiting: list[pa.Table] = []
     counts = {"samples": 0, "undecoded": 0}
 
@@ -133,7 +136,7 @@ def execute(
 
     for number in chaos.random.permutation(len(planned.tasks)).tolist():
         task, delivered = planned.tasks[number], 0
-        while number not in held:
+        while number not in dict(held.reports):
             ids: dict[str, None] = {}
             try:
                 rows = read_chunks(task, job.reading, planned.carried, partial)
@@ -144,13 +147,16 @@ def execute(
                     if chaos.happens(chaos.reader_dies):
                         chaos.files_go_and_come()
                         raise ReaderDied
-                held[number] = pa.array(ids, pa.string())
+                held.add(number, pa.array(ids, pa.string()))
             except ReaderDied:
                 pass
             if chaos.random.random() < 0.5:
                 flush()
+            ends.note(held.since, now=chaos.random.random() < 0.5)
     flush()
-    return {"started": now(), "wall_s": 0.0, **counts, "parts": parts, "held": held, "shaky": frozenset()}
+    ends.note(held.since, now=True)
+    found = {"parts": parts, "held": dict(ends.reports), "shaky": frozenset()}
+    return {"started": now(), "wall_s": 0.0, **counts, **found}
 
 
 def wave_of(codes: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A seed -> a random corpus, tokenized in this process under random faults -> what is wrong with the finished run."""
 
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,11 +116,17 @@ def wave_bytes(folder: Path, random: np.random.Generator) -> bytes:
 
 
 def change_one(corpus: Path, random: np.random.Generator) -> set[str]:
-    """Give one file other content."""
-    path = random.choice(sorted(path for path in corpus.glob("*.wav") if path.name != "bad.wav") or [None])
+    """Give one file other content: a WAV other audio, a tar another member more."""
+    found = sorted(path for path in corpus.glob("*.[wt]a[vr]") if path.name != "bad.wav")
+    path = random.choice(found or [None])
     if path is None:
         return set()
-    write(path, random.uniform(0.05, 1.5), random)
+    if path.suffix == ".wav":
+        write(path, random.uniform(0.05, 1.5), random)
+    else:
+        with tarfile.open(path) as tar:
+            members = [(one.name, tar.extractfile(one).read()) for one in tar]
+        write_tar(path, [*members, (f"m{len(members)}.wav", wave_bytes(corpus, random))])
     return {path.name}
 
 

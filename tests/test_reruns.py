@@ -1,0 +1,298 @@
+"""A rerun opens no container of which all is committed, and each of which anything may be missing.
+
+To see what is opened, containers are spoiled in a way that their stores do not tell: same size, same time.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from pyarrow import ipc
+
+import pipeline.sources.read_through
+from actors.codec import Codec
+from pipeline import merge, open_run, tokenize
+from pipeline.cli.demo import CLIPS
+from pipeline.dry_run import dry_run
+from pipeline.run import containers
+from pipeline.verify.check import check
+from tests.helpers.commands import in_process, voxmill
+from tests.helpers.rows import tone
+from tests.helpers.shards import AUDIO, write_files, write_parquet, write_tar
+
+KINDS = ("a.tar", "b.tar.gz", "c.zip", "d.parquet", "e.arrow")
+
+
+@pytest.fixture(scope="module")
+def codec(small_model: Path) -> Codec:
+    return Codec.load(str(small_model), device="cpu", precision="fp32", threads=1)
+
+
+@pytest.fixture(autouse=True)
+def here(codec: Codec) -> Iterator[None]:
+    with in_process(codec):
+        yield
+
+
+@pytest.fixture
+def again(small_model: Path, tmp_path: Path) -> Callable[..., dict[str, int]]:
+    """Tokenize tmp_path/corpus, or `inputs`, into tmp_path/run; returns its counts."""
+
+    def do(inputs: list[Path] | None = None, /, **more: Any) -> dict[str, int]:
+        how = {"model": str(small_model), "reconstruct": False, "quiet": True, **more}
+        counts = tokenize(inputs or tmp_path / "corpus", tmp_path / "run", **how).summary()["counts"]
+        return {name: counts[name] for name in ("recordings", "failures", "skipped")}
+
+    return do
+
+
+def members(count: int, seed: int = 0, seconds: float = 0.2, channels: int = 1) -> list[tuple[str, bytes]]:
+    """WAVs, by their names."""
+    found = []
+    for number in range(count):
+        file = io.BytesIO()
+        wave = np.stack([tone(seconds, seed=seed + number)] * channels, axis=1)
+        soundfile.write(file, wave, 24_000, format="WAV")
+        found.append((f"m{number}.wav", file.getvalue()))
+    return found
+
+
+def write(path: Path, found: list[tuple[str, bytes]]) -> Path:
+    """A container of these members, of the kind that its name says."""
+    path.parent.mkdir(exist_ok=True)
+    rows = [{"bytes": content, "path": name} for name, content in found]
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in found:
+                archive.writestr(name, content)
+    elif path.suffix == ".parquet":
+        write_parquet(path, rows)
+    elif path.suffix == ".arrow":
+        table = pa.table({"audio": pa.array(rows, AUDIO)})
+        with ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
+    else:
+        write_tar(path, found, "w:gz" if path.suffix == ".gz" else "w")
+    return path
+
+
+def spoil(path: Path) -> None:
+    """Noise where the recordings are; neither size nor time tells. Schemas and footers stay: planning reads these."""
+    content, status = path.read_bytes(), path.stat()
+    footer = int.from_bytes(content[-8:-4], "little") + 8 if path.suffix == ".parquet" else 0
+    head = ipc_schema(content) if path.suffix == ".arrow" else 0
+    path.write_bytes(content[:head] + b"\xff" * (len(content) - head - footer) + content[len(content) - footer :])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def ipc_schema(content: bytes) -> int:
+    """Bytes of the schema with which a stream begins: a mark and its size come first."""
+    return 8 + int.from_bytes(content[4:8], "little")
+
+
+def corpus(folder: Path, kinds: tuple[str, ...] = KINDS, count: int = 3) -> list[Path]:
+    return [write(folder / "corpus" / name, members(count, 10 * number)) for number, name in enumerate(kinds)]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_container_that_is_done_is_not_opened(
+    tmp_path: Path, name: str, alone: bool, again: Callable[..., dict[str, int]]
+) -> None:
+    path = write(tmp_path / "corpus" / name, members(3))
+    inputs = [path] if alone or path.suffix == ".arrow" else [path.parent]
+    done = again(inputs)
+    assert done == {"recordings": 3, "failures": 0, "skipped": 0}
+    parts = {part: part.stat().st_mtime_ns for part in (tmp_path / "run").rglob("part-*")}
+    spoil(path)
+    assert again(inputs) == done
+    assert {part: part.stat().st_mtime_ns for part in (tmp_path / "run").rglob("part-*")} == parts
+    preview = dry_run(inputs, tmp_path / "run")
+    assert (preview.containers, preview.recordings, preview.tasks) == ({}, 0, 0)
+
+
+def test_only_what_changed_is_opened(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    kinds = KINDS[:4]
+    paths = corpus(tmp_path, kinds)
+    more = {"settings": {"input.task_mb": 0.001}}  # a task each
+    assert again(**more) == {"recordings": 12, "failures": 0, "skipped": 0}
+    for path in paths[1:]:
+        spoil(path)
+    write(paths[0], members(4))
+    with pytest.raises(Exception, match="3 recordings of the run have the id of an input that"):
+        again(**more)
+    assert dry_run(tmp_path / "corpus", tmp_path / "run").containers == {"tar": 1}
+    more = {"settings": {**more["settings"], "input.changed": "keep"}}
+    assert again(**more) == {"recordings": 13, "failures": 0, "skipped": 0}
+    spoil(paths[0])
+    assert again(**more) == {"recordings": 13, "failures": 0, "skipped": 0}
+    for path in paths:
+        path.touch()  # now each store tells
+    assert again(**more)["failures"] > 0
+
+
+def test_recordings_that_are_lost_are_found_again(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    corpus(tmp_path, KINDS[:4])
+    settings = {"input.task_mb": 0.001, "output.rows_per_part": 2}
+    done = again(settings=settings)
+    for part in sorted((tmp_path / "run" / "codes").iterdir()):
+        codes = {one.id: one.codes for one in open_run(tmp_path / "run")}
+        lost = set(pq.read_table(part)["id"].to_pylist())
+        part.unlink()
+        preview = dry_run(tmp_path / "corpus", tmp_path / "run", settings=settings)
+        assert sum(preview.containers.values()) == len({id_.partition("/")[0] for id_ in lost})
+        assert again(settings=settings) == done
+        assert all(np.array_equal(codes[one.id], one.codes) for one in open_run(tmp_path / "run"))
+    assert check(str(tmp_path / "run"), [str(tmp_path / "corpus")]).problems == []
+
+
+def test_failures_are_tried_again_by_a_retry(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    good, bad = members(2)
+    path = write(tmp_path / "corpus" / "a.tar", [good, (bad[0], b"RIFF" + bytes(len(bad[1]) - 4))])
+    assert again() == {"recordings": 1, "failures": 1, "skipped": 0}
+    status = path.stat()
+    write(path, [good, bad])  # of the same size
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert again() == {"recordings": 1, "failures": 1, "skipped": 0}
+    assert voxmill("retry", tmp_path / "run") == 0
+    assert again() == {"recordings": 2, "failures": 0, "skipped": 0}
+
+
+def test_a_container_that_broke_is_read_again(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    """What follows the break may have become readable, though nothing tells that the file is another."""
+    path = write(tmp_path / "corpus" / "a.tar", members(3))
+    whole, status = path.read_bytes(), path.stat()
+    path.write_bytes(whole[:20_480] + b"\xff" * (len(whole) - 20_480))  # from the third header on
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert again() == {"recordings": 2, "failures": 1, "skipped": 0}
+    path.write_bytes(whole)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert again() == {"recordings": 3, "failures": 1, "skipped": 0}
+
+
+def test_an_empty_container_is_read_once(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    write(tmp_path / "corpus" / "a.tar", [("notes.txt", b"text")])
+    write(tmp_path / "corpus" / "b.tar", members(1))
+    more = {"settings": {"input.task_mb": 0.001}}
+    assert again(**more) == {"recordings": 1, "failures": 0, "skipped": 0}
+    spoil(tmp_path / "corpus" / "a.tar")
+    assert again(**more) == {"recordings": 1, "failures": 0, "skipped": 0}
+
+
+def test_other_bounds_look_at_skipped_ones_again(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    write(tmp_path / "corpus" / "a.tar", [*members(2), ("long.wav", members(1, 9, 0.6)[0][1])])
+    assert again(settings={"input.min_s": 0.5}) == {"recordings": 1, "failures": 0, "skipped": 2}
+    assert dry_run(tmp_path / "corpus", tmp_path / "run", settings={"input.min_s": 0.5}).containers == {}
+    assert dry_run(tmp_path / "corpus", tmp_path / "run").containers == {"tar": 1}
+    assert again() == {"recordings": 3, "failures": 0, "skipped": 0}
+    spoil(tmp_path / "corpus" / "a.tar")
+    assert again() == {"recordings": 3, "failures": 0, "skipped": 0}
+
+
+@pytest.mark.parametrize("settings", [{"input.channels": "split"}, {"input.vad": "silero"}])
+def test_channels_and_speech(tmp_path: Path, settings: dict[str, str], again: Callable[..., dict[str, int]]) -> None:
+    speech = (CLIPS / "en" / "frames.wav").read_bytes()
+    write(tmp_path / "corpus" / "a.tar", [*members(2, seconds=1.0, channels=2), ("speech.wav", speech)])
+    done = again(settings=settings)
+    assert done["recordings"] > 0
+    assert done["failures"] == 0
+    spoil(tmp_path / "corpus" / "a.tar")
+    assert again(settings=settings) == done
+
+
+def test_a_limit_reads_no_container_through(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    corpus(tmp_path, KINDS[:1], count=5)
+    assert again(limit=2) == {"recordings": 2, "failures": 0, "skipped": 0}
+    assert again() == {"recordings": 5, "failures": 0, "skipped": 0}
+    spoil(tmp_path / "corpus" / "a.tar")
+    assert again() == {"recordings": 5, "failures": 0, "skipped": 0}
+
+
+def test_files_beside_containers_are_all_that_is_read(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    paths = corpus(tmp_path, KINDS[:4])
+    again()
+    for path in paths:
+        spoil(path)
+    write_files(tmp_path / "corpus", dict(members(2, 70)))
+    preview = dry_run(tmp_path / "corpus", tmp_path / "run")
+    assert (preview.files, preview.containers, preview.recordings) == (2, {}, 2)
+    assert again() == {"recordings": 14, "failures": 0, "skipped": 0}
+
+
+def test_overwrite_reads_all(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    (path,) = corpus(tmp_path, KINDS[:1])
+    again()
+    spoil(path)
+    assert again(overwrite=True) == {"recordings": 0, "failures": 1, "skipped": 0}
+
+
+def test_another_version_reads_all(
+    tmp_path: Path, again: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path, KINDS[:1])
+    again()
+    monkeypatch.setattr(pipeline.sources.read_through, "__version__", "0.0.1")
+    assert dry_run(tmp_path / "corpus", tmp_path / "run").containers == {"tar": 1}
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1" + bytes(40) + b"PAR1", None])
+def test_notes_that_are_damaged_or_gone(
+    tmp_path: Path, damage: bytes | None, again: Callable[..., dict[str, int]]
+) -> None:
+    corpus(tmp_path, KINDS[:4])
+    done = again()
+    for note in (tmp_path / "run" / ".containers").iterdir():
+        note.unlink() if damage is None else note.write_bytes(damage)
+    preview = dry_run(tmp_path / "corpus", tmp_path / "run")
+    assert preview.containers == {"tar": 2, "zip": 1, "parquet": 1}
+    assert again() == done
+
+
+def test_merged_shards_are_not_opened(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    paths = corpus(tmp_path, tuple(f"{name}{number}.tar" for number in range(4) for name in "ab"))
+    for index in range(2):
+        again(shard=f"{index}/2")
+        (tmp_path / "run").rename(tmp_path / f"shard-{index}")
+    merge([tmp_path / "shard-0", tmp_path / "shard-1"], tmp_path / "run")
+    for path in paths:
+        spoil(path)
+    assert again() == {"recordings": 24, "failures": 0, "skipped": 0}
+
+
+def test_what_is_noted_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute apart; what a reader tells twice is noted twice."""
+    from pyarrow.fs import LocalFileSystem
+
+    from pipeline.run.held import Held
+    from pipeline.sources.plan import plan
+
+    clock = [0.0]
+    monkeypatch.setattr(containers.time, "monotonic", lambda: clock[0])
+    paths = corpus(tmp_path, ("a.tar", "b.tar"))
+    planned = plan([str(path) for path in paths], parallelism=2)
+    fs, run, held = LocalFileSystem(), str(tmp_path / "run"), Held()
+    ends = containers.Ends(fs, run, planned.tasks, lambda: None)
+    held.add(0, pa.array(["a.tar/m0.wav"]))
+    ends.note(held.since)
+    assert containers.notes(fs, run) == []
+    clock[0] = 61.0
+    ends.note(held.since)
+    ends.note(held.since)
+    clock[0] = 122.0
+    ends.note(held.since)  # nothing is new
+    assert len(containers.notes(fs, run)) == 1
+    held.add(0, pa.array(["a.tar/m0.wav", "a.tar/m1.wav"]))
+    held.add(1, pa.array(["b.tar/m0.wav"]))
+    ends.note(held.since, now=True)
+    rows = [row for note in containers.notes(fs, run) for row in pq.read_table(note).to_pylist()]
+    assert sorted(len(row["ids"]) for row in rows) == [1, 1, 2]
+    assert len({tuple(row["marks"]) for row in rows}) == 2
+    assert dict(ends.reports)[0].to_pylist() == ["a.tar/m0.wav", "a.tar/m1.wav"]
