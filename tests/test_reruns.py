@@ -154,6 +154,19 @@ def test_recordings_that_are_lost_are_found_again(tmp_path: Path, again: Callabl
     assert check(str(tmp_path / "run"), [str(tmp_path / "corpus")]).problems == []
 
 
+def test_a_preview_counts_what_a_parquet_shard_lacks(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    write(tmp_path / "corpus" / "d.parquet", members(5))
+    write_files(tmp_path / "corpus", dict(members(2, 70)))
+    assert dry_run(tmp_path / "corpus", tmp_path / "run").recordings == 7
+    again(settings={"input.task_mb": 0.001})
+    lost = 0
+    for part in (tmp_path / "run" / "codes").iterdir():
+        assert dry_run(tmp_path / "corpus", tmp_path / "run").recordings == lost
+        lost += len(pq.read_table(part))
+        part.unlink()
+    assert lost == dry_run(tmp_path / "corpus", tmp_path / "run").recordings == 7
+
+
 def test_failures_are_tried_again_by_a_retry(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
     good, bad = members(2)
     path = write(tmp_path / "corpus" / "a.tar", [good, (bad[0], b"RIFF" + bytes(len(bad[1]) - 4))])

@@ -41,7 +41,7 @@ class Plan:
     carried: pa.Schema  # as in Discovered
     recordings: int | None  # to read; None where only opening a tar shard, or a file (its channels, its speech), tells
     passed_over: Counter[str]  # as in Discovered
-    skipped: int  # files, and recordings of containers, that are committed and not opened again
+    skipped: int  # files that are committed already; containers skip theirs while they are read
     cut: bool = False  # a limit left recordings out; of containers, it may have
 
 
@@ -83,14 +83,13 @@ def divide(
     known = chunked(done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
     chosen = first_recordings(units, limit, functools.partial(_count, inputs))
-    units = dict(chosen.units)
+    units, containers = dict(chosen.units), {kind: some for kind, some in chosen.units.items() if kind != "files"}
     units["files"], skipped = fresh(units["files"], known)
     units["files"] = by_file(units["files"])
     files = units["files"].num_rows
     if before is not None:
-        for kind in units.keys() - {"files", *chosen.limits}:
-            units[kind], through = before.left(task_of(inputs, kind, units[kind]))
-            skipped += through
+        for kind in containers.keys() - chosen.limits.keys():
+            units[kind] = before.left(task_of(inputs, kind, units[kind]))
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None and not inputs.vad:
@@ -102,13 +101,15 @@ def divide(
         whole = kind in chosen.limits  # only one task can count
         pieces += [(kind, piece) for piece in ([units[kind]] if whole else split(units[kind], target, keep))]
     tasks = [task_of(inputs, kind, piece, chosen.limits.get(kind)) for kind, piece in pieces]
-    if len(known) and not all(task.listed for task in tasks):
-        committed = Committed(known, inputs.prefixed)
-        tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
-    counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in found]
-    number = None if None in counts or inputs.vad or chosen.cut else sum(count or 0 for count in counts) - skipped
     if all(task.listed for task in tasks):
-        number = files
+        return Plan(tasks, carried, files, inputs.passed_over, skipped, chosen.cut)
+    committed = Committed(known, inputs.prefixed)
+    tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
+    counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in found]
+    number = None
+    if not (None in counts or inputs.vad or chosen.cut):
+        skipped_in = sum(len(committed.within(task_of(inputs, kind, some))) for kind, some in containers.items())
+        number = max(0, sum(count or 0 for count in counts) - skipped - skipped_in)
     return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
 
 

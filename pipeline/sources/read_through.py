@@ -48,7 +48,8 @@ def ended(tasks: Sequence[ReadTask], held: Iterable[tuple[int, pa.Array]]) -> pa
 
 
 def _ended(task: ReadTask, ids: pa.Array) -> tuple[np.ndarray, np.ndarray] | None:
-    """The marks of a task and the hashes of what it held, without those that it was told to pass over twice."""
+    """The marks of a task, and the hashes of all that its containers hold: what its reader came across, and what it
+    passed over because it was committed."""
     if task.kind == "files" or task.limit is not None:
         return None
     if len(task.done) and not is_empty(task.units["@row_group"]):
@@ -67,25 +68,19 @@ class ReadThrough:
         self.marks, self.ids = (_Lists(tasks[name]) for name in ENDED_SCHEMA.names)
         self.lasting = lasting
 
-    def left(self, task: ReadTask) -> tuple[pa.Table, int]:
-        """The units of `task` that are to be read, and how many recordings the others hold.
-
-        A unit is left out with all that were read with it, if everything is committed that any task found in it: two
-        readings may have found different things.
-        """
+    def left(self, task: ReadTask) -> pa.Table:
+        """The units of `task` that are to be read: not those of which everything is committed that any reader found in
+        them. Two readings may have found different things."""
         own = marks(task)
-        there = self.marks.within(np.sort(own))
-        if not there.any():
-            return task.units, 0
-        lacking = np.unique(self.marks.values_of(~self._committed))
-        through = there & ~self.marks.meets(lacking)
-        gone = np.unique(self.marks.values_of(through))
-        return kept(task.units, ~hashes_among(own, gone)), len(np.unique(self.ids.values_of(through)))
+        if not hashes_among(own, np.unique(self.marks.values)).any():
+            return task.units
+        return kept(task.units, ~hashes_among(own, self._done))
 
     @functools.cached_property
-    def _committed(self) -> np.ndarray:
-        """bool [tasks]: whether all that a task held is."""
-        return self.ids.within(id_set(self.lasting))
+    def _done(self) -> np.ndarray:
+        """The marks, sorted, of units of which everything is committed."""
+        whole = self.ids.within(id_set(self.lasting))
+        return np.setdiff1d(self.marks.values_of(whole), self.marks.values_of(~whole))
 
 
 class _Lists:
@@ -100,10 +95,6 @@ class _Lists:
     def within(self, known: np.ndarray) -> np.ndarray:
         """bool [lists]: which hold no hash that is not in the set `known`."""
         return np.bincount(self.owners[~hashes_among(self.values, known)], minlength=self.count) == 0
-
-    def meets(self, known: np.ndarray) -> np.ndarray:
-        """bool [lists]: which hold one that is in it."""
-        return np.bincount(self.owners[hashes_among(self.values, known)], minlength=self.count) > 0
 
     def values_of(self, wanted: np.ndarray) -> np.ndarray:
         """The hashes of the lists that `wanted` (bool [lists]) marks."""
