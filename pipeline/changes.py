@@ -232,9 +232,13 @@ class Shards:
         return set(id_hashes(pa.array(ids, pa.string())).tolist())
 
     def compare(self, rows: pa.Table, hashes: np.ndarray, changed: Changes) -> bool:
-        """Add what differs. Returns whether only the ids of all members would tell: where those have no prefix."""
+        """Add what differs. Returns whether only the ids of all members would tell: where those have no prefix.
+
+        Raises InputError for a member that has another id now: it would be there twice.
+        """
         unsure = False
         for hash_, row in zip(hashes.tolist(), rows.to_pylist(), strict=True):
+            self.refuse_other_id(row)
             shard = self.owner_of(row["id"]) if self.prefixed else next(iter(self.places.values()))
             if shard is None or self.has(row, shard):
                 continue
@@ -243,6 +247,23 @@ class Shards:
             else:
                 unsure = True
         return unsure
+
+    def refuse_other_id(self, row: dict) -> None:
+        """Raise InputError where a member of a container has its id with a prefix now, and had it without, or the
+        reverse."""
+        container, inside, member = (row["source"] or "").partition("::")
+        shard = self.places.get(container)
+        if not inside or shard is None:
+            return
+        begins = f"{shard.id}/"
+        if row["id"].startswith(begins) != self.prefixed and not (self.prefixed is False and member.startswith(begins)):
+            now = "one of several inputs" if self.prefixed else "the only input"
+            raise InputError(
+                f"{row['source']} is in the run as {row['id']!r}: {container} was "
+                f"{'the only input' if self.prefixed else 'one of several inputs'} then, and is {now} now, which gives "
+                "its recordings other ids. They would be there twice. Give the inputs as they were given before (to "
+                "`voxmill retry` with --inputs), or --out a new folder."
+            )
 
     def compare_members(self, rows: pa.Table, hashes: np.ndarray, changed: Changes, lone: set[bytes]) -> None:
         """Add rows of other content that have the id of a member of the only container: `lone`, hashes."""

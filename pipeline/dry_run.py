@@ -40,6 +40,8 @@ MOST_S = 20.0
 """Seconds after which those that are not open yet are given up."""
 THREADS = 16
 FIRST_IDS = 5
+FIRST_TASKS = 4
+"""That are opened for FIRST_IDS: of the first, all may be committed."""
 DURATIONS = ("duration_s", "duration")
 """Columns of a manifest that tell lengths, in seconds."""
 
@@ -200,9 +202,8 @@ def _containers(planned: Plan) -> dict[str, int]:
 
 
 def _first_ids(planned: Plan) -> list[str]:
-    """Of the files; where there are none, of the recordings of the first container, which is opened."""
+    """Of the files; where there are none, of the recordings of the first containers, which are opened."""
     ids = itertools.chain.from_iterable(task.units["@id"].to_pylist() for task in planned.tasks if task.kind == "files")
     first = list(itertools.islice(ids, FIRST_IDS))
-    if first or not planned.tasks:
-        return first
-    return [one.id for one in itertools.islice(recordings(planned.tasks[0]), FIRST_IDS)]
+    inside = itertools.chain.from_iterable(map(recordings, planned.tasks[:FIRST_TASKS]))
+    return first or [one.id for one in itertools.islice(inside, FIRST_IDS)]

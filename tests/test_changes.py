@@ -132,13 +132,14 @@ def test_a_container_is_one_content(tmp_path: Path, kind: str, failed: bool) -> 
     assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)])).hashes) == 4
 
 
-def test_the_same_container_under_other_ids_is_no_change(tmp_path: Path) -> None:
+def test_the_same_container_under_other_ids_is_refused(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "s.tar", [("a.wav", b"1")])
     (tmp_path / "in").mkdir()
     write_tar(tmp_path / "in" / "t.tar", [("a.wav", b"1")])
     commit(tmp_path / "run", tmp_path / "in", shard)  # t.tar/a.wav, s.tar/a.wav
     write_tar(shard, [("a.wav", b"1"), ("b.wav", b"1")])
-    assert found(tmp_path / "run", shard) == []  # alone its recordings are a.wav and b.wav
+    with pytest.raises(InputError, match=r"in the run as 's.tar/a.wav'.*would be there twice"):
+        found(tmp_path / "run", shard)  # alone its recordings are a.wav and b.wav
 
 
 def test_lone_containers_one_command_each(tmp_path: Path) -> None:

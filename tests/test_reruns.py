@@ -22,6 +22,7 @@ from actors.codec import Codec
 from pipeline import merge, open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.dry_run import dry_run
+from pipeline.errors import InputError
 from pipeline.run import containers
 from pipeline.verify.check import check
 from tests.helpers.commands import in_process, voxmill
@@ -240,6 +241,32 @@ def test_files_beside_containers_are_all_that_is_read(tmp_path: Path, again: Cal
     assert again() == {"recordings": 14, "failures": 0, "skipped": 0}
 
 
+def test_another_container_of_the_same_name_size_and_time_is_read(
+    tmp_path: Path, again: Callable[..., dict[str, int]]
+) -> None:
+    days = []
+    for day in range(2):
+        found = [(f"day{day}-{name}", content) for name, content in members(3, 10 * day)]
+        days.append(write(tmp_path / f"day{day}" / "s.tar", found))
+        os.utime(days[day], ns=(0, 10**18))
+    assert days[0].stat().st_size == days[1].stat().st_size
+    again([days[0]])
+    assert again([days[1]]) == {"recordings": 6, "failures": 0, "skipped": 0}
+
+
+@pytest.mark.parametrize("first", ["alone", "together"])
+@pytest.mark.parametrize("name", ["a.tar", "c.zip", "d.parquet"])
+def test_ids_that_other_inputs_would_change_are_refused(
+    tmp_path: Path, first: str, name: str, again: Callable[..., dict[str, int]]
+) -> None:
+    path, other = (write(tmp_path / "corpus" / one, members(2)) for one in (name, "z.tar"))
+    ways = [[path], [path, other]]
+    done = again(ways[first == "together"])
+    with pytest.raises(InputError, match=r"is in the run as .*They would be there twice"):
+        again(ways[first == "alone"])
+    assert again(ways[first == "together"]) == done
+
+
 def test_overwrite_reads_all(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
     (path,) = corpus(tmp_path, KINDS[:1])
     again()
@@ -264,9 +291,11 @@ def test_notes_that_are_damaged_or_gone(
     done = again()
     for note in (tmp_path / "run" / ".containers").iterdir():
         note.unlink() if damage is None else note.write_bytes(damage)
-    preview = dry_run(tmp_path / "corpus", tmp_path / "run")
-    assert preview.containers == {"tar": 2, "zip": 1, "parquet": 1}
+    assert dry_run(tmp_path / "corpus", tmp_path / "run").containers == {"tar": 2, "zip": 1, "parquet": 1}
     assert again() == done
+    assert dry_run(tmp_path / "corpus", tmp_path / "run").containers == {
+        "parquet": 1
+    }  # what is done in part is not noted
 
 
 def test_merged_shards_are_not_opened(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:

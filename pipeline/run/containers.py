@@ -51,15 +51,15 @@ def notes(fs: FileSystem, run: str) -> list[str]:
 
 
 def read_through(fs: FileSystem, run: str, done: Done, keys: Keys) -> ReadThrough:
-    """What earlier attempts read through. Where a file of it is damaged, nothing: all containers are read again."""
-    try:
-        tables = list(on_store(fs, functools.partial(_read, fs), notes(fs, run)))
-    except (OSError, pa.ArrowException):
-        tables = []
+    """What earlier attempts read through. What a damaged file noted is read again."""
+    tables = on_store(fs, functools.partial(_read, fs), notes(fs, run))
     tasks = pa.concat_tables([ENDED_SCHEMA.empty_table(), *tables])
     return ReadThrough(tasks, lasting(fs, run, done.ids, keys))
 
 
 def _read(fs: FileSystem, path: str) -> pa.Table:
-    with fs.open_input_file(path) as file:
-        return pq.read_table(file, schema=ENDED_SCHEMA, page_checksum_verification=True)
+    try:
+        with fs.open_input_file(path) as file:
+            return pq.read_table(file, schema=ENDED_SCHEMA, page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return ENDED_SCHEMA.empty_table()

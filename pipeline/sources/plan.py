@@ -107,7 +107,8 @@ def divide(
     tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
     counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in found]
     number = None
-    if not (None in counts or inputs.vad or chosen.cut):
+    counted = inputs.prefixed or not len(known)  # else no id tells whether it is of these containers
+    if counted and not (None in counts or inputs.vad or chosen.cut):
         skipped_in = sum(len(committed.within(task_of(inputs, kind, some))) for kind, some in containers.items())
         number = max(0, sum(count or 0 for count in counts) - skipped - skipped_in)
     return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pipeline.sources.rows import is_empty, kept
 from pipeline.sources.task import ReadTask
 from pipeline.storage.id_set import hashes_among, id_set
-from pipeline.storage.text import id_hashes
+from pipeline.storage.text import id_hashes, redacted
 from pipeline.version import __version__
 
 HASHES = pa.list_(pa.binary(16))
@@ -27,12 +27,14 @@ _OF_ROW_GROUP = r"#row-group-\d+$"
 
 
 def marks(task: ReadTask) -> np.ndarray:
-    """Of each unit of `task` a hash of its id, size and version, and of how it is read; b"" where its store does not
-    tell whether it changed. "S16" [units]. Another version of voxmill may find other recordings, and has other marks.
+    """Of each unit of `task` a hash of its id, location, size and version, and of how it is read; b"" where its store
+    does not tell whether it changed. "S16" [units]. Another version of voxmill may find other recordings, and has other
+    marks. Size and time alone would take tar files of one name for each other: their sizes are multiples of 10 kB.
     """
     how = json.dumps([__version__, task.kind, task.prefixed, task.column, task.channel, task.vad])
     fields = [task.units[name].cast(pa.string()) for name in ("@id", "@row_group", "@size", "@version")]
-    text = pc.binary_join_element_wise(how, *fields, "\0", null_handling="replace", null_replacement="")
+    where = redacted(task.units["@location"])
+    text = pc.binary_join_element_wise(how, where, *fields, "\0", null_handling="replace", null_replacement="")
     told = pc.and_(pc.is_valid(task.units["@size"]), pc.is_valid(task.units["@version"])).to_numpy()
     return np.where(told, id_hashes(text), b"")
 
