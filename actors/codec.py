@@ -8,6 +8,7 @@ waves = codec.decode(codes)     # -> float32 [F * 1920]
 import contextlib
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -102,8 +103,13 @@ class Codec:
             if value not in CHOICES[name]:
                 raise SettingsError(f"{name} is {value!r}; it can be {', '.join(CHOICES[name])}.")
         for name, number in (("threads", threads), ("tile_s", tile_s), ("tile_batch", tile_batch)):
-            if number is not None and number <= 0:
-                raise SettingsError(f"{name} is {number}; it must be more than 0, or left out.")
+            kinds, what = ((int, float), "number") if name == "tile_s" else ((int,), "whole number")
+            if number is None:
+                continue
+            if isinstance(number, bool) or not isinstance(number, kinds) or not 0 < number < math.inf:
+                raise SettingsError(f"{name} is {number!r}; it must be a {what}, more than 0, or left out.")
+        if not isinstance(model, str | os.PathLike):
+            raise SettingsError(f"model is {model!r}; it can be 'demo', a folder or a hub id.")
         place = choose_device(str(device))
         precision = choose_precision(precision, place)
         options = Options(tile_s, tile_batch, choose_acceleration(accelerate, place), tf32)

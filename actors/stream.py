@@ -15,7 +15,7 @@ from torch import Tensor
 
 from actors.config import STEPS
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, RATES, SAMPLE_RATE, output_length
-from actors.device import computing
+from actors.device import PRECISIONS, computing
 from actors.errors import BadCodes, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.network.attention import Past
 from actors.network.decoder import Decoder
@@ -72,7 +72,8 @@ class StreamEncoder:
     def feed(self, pcm: np.ndarray) -> np.ndarray:
         """float32 in [-1, 1] or int16, [T] (or [B, T] for a batch) at `rate` -> int16 [F, 16] (or [B, F, 16]), F >= 0.
 
-        Raises UnsupportedAudio for another dtype or shape, NonFiniteAudio for NaN or infinity.
+        Raises UnsupportedAudio for another dtype or shape, NonFiniteAudio for NaN or infinity and for samples so loud
+        that the precision overflows: the stream then goes on as if the piece had not come.
         """
         wave = _as_float(pcm, self.batch)
         if self.resampler is not None:
@@ -95,7 +96,8 @@ class StreamEncoder:
 
     def _encode(self, wave: np.ndarray) -> np.ndarray:
         """float32 [B, T] at 24 kHz -> int16 [B, F, 16] of the frames that are complete now."""
-        wave = np.concatenate([self.waiting, wave], 1)
+        before, waiting = self.state.copy(), self.waiting
+        wave = np.concatenate([waiting, wave], 1)
         frames = wave.shape[1] // FRAME_SAMPLES
         rows = wave[:, : frames * FRAME_SAMPLES].reshape(self.batch, frames, FRAME_SAMPLES)
         self.waiting = wave[:, frames * FRAME_SAMPLES :].copy()
@@ -104,10 +106,16 @@ class StreamEncoder:
             with computing(self.way.device, self.way.tf32):
                 piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]).to(self.way.device, self.way.dtype)
                 codes.append(self._step(piece).cpu().numpy())
-        return np.concatenate(codes, 1)
+        found = np.concatenate(codes, 1)
+        if (found < 0).any():  # the state holds NaN now, for minutes
+            self.state, self.waiting = before, waiting
+            raise _overflow(
+                "encode", self.way, f"its samples reach {np.abs(wave).max():.3g}, expected about 1 at most: scale them"
+            )
+        return found
 
     def _step(self, rows: Tensor) -> Tensor:
-        """rows [B, F, FRAME_SAMPLES] -> codes [B, F, 16]."""
+        """rows [B, F, FRAME_SAMPLES] -> codes [B, F, 16]; -1 after an overflow."""
         state, weights = self.state, self.weights
         features = weights.convolutions(rows, state.carried).unflatten(2, (STEPS, -1)).flatten(1, 2)
         steps = weights.transformer.resume(features, state.pasts, STEPS * state.frames).float()
@@ -115,7 +123,7 @@ class StreamEncoder:
             state.carried[weights.down] = steps[:, :1].expand(-1, weights.down.left, -1)
         latents = weights.down(steps, state.carried)
         state.frames += rows.shape[1]
-        return weights.quantizer.encode(latents.flatten(0, 1)).unflatten(0, (self.batch, -1))
+        return weights.quantized(latents.flatten(0, 1)).unflatten(0, (self.batch, -1))
 
     def _shaped(self, codes: np.ndarray) -> np.ndarray:
         return codes[0] if self.batch == 1 else codes
@@ -141,14 +149,21 @@ class StreamDecoder:
         return twin
 
     def feed(self, codes: np.ndarray) -> np.ndarray:
-        """int16 [F, 16] (or [B, F, 16]) -> float32 [F * 1920] (or [B, F * 1920]). Raises BadCodes."""
-        given = _as_codes(codes, self.batch, self.codebook_size)
+        """int16 [F, 16] (or [B, F, 16]) -> float32 [F * 1920] (or [B, F * 1920]).
+
+        Raises BadCodes, and NonFiniteAudio where the precision overflows: the stream then goes on as if the piece had
+        not come.
+        """
+        given, before = _as_codes(codes, self.batch, self.codebook_size), self.state.copy()
         waves = [np.empty((self.batch, 0), np.float32)]
         for first in range(0, given.shape[1], FRAMES_AT_ONCE):
             with computing(self.way.device, self.way.tf32):
                 piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.way.device)
                 waves.append(self._step(piece).flatten(1).cpu().numpy())
         wave = np.concatenate(waves, 1)
+        if not np.isfinite(wave).all():
+            self.state = before
+            raise _overflow("decode", self.way, "check the weights")
         return wave[0] if self.batch == 1 else wave
 
     def flush(self) -> np.ndarray:
@@ -164,8 +179,14 @@ class StreamDecoder:
         return self.weights.convolutions(latents, state.carried)
 
 
+def _overflow(part: str, way: Way, why: str) -> NonFiniteAudio:
+    name = next(name for name, dtype in PRECISIONS.items() if dtype == way.dtype)
+    half = "" if name == "fp32" else ", or load the codec with precision='fp32'"
+    return NonFiniteAudio(f"{part} overflows in {name}; {why}{half}.")
+
+
 def _check_batch(batch: int) -> None:
-    if not isinstance(batch, int) or batch < 1:
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise SettingsError(f"batch is {batch!r}; it can be a whole number of streams from 1.")
 
 

@@ -76,7 +76,8 @@ def _shown(sound: object) -> str:
 
 def _wav(given: Any, rate: int) -> bytes:
     """A WAV of float32 whose header says that it goes on to its end: so it may be larger than 4 GiB."""
-    samples = np.asarray(given)
+    floating = hasattr(given, "detach") and given.is_floating_point()  # a tensor: with a gradient, on a GPU, in bf16
+    samples = np.asarray(given.detach().cpu().float() if floating else given)
     wave = samples[:, None] if samples.ndim == 1 else samples
     wave = wave.T if len(wave) == 1 else wave
     if wave.dtype.name not in SCALES or wave.ndim != 2 or not 0 < wave.shape[1] <= min(MAX_CHANNELS, len(wave) or 1):
@@ -88,7 +89,8 @@ def _wav(given: Any, rate: int) -> bytes:
         raise UnsupportedAudio(f"an array at {rate} Hz; expected a whole number in {RATES.start}-{RATES.stop - 1}.")
     channels, unknown = wave.shape[1], 0xFFFFFFFF
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, channels, int(rate), int(rate) * channels * 4, channels * 4, 32)
-    scaled = (wave * SCALES[wave.dtype.name]).astype("<f4")
+    with np.errstate(over="ignore"):  # infinity is told further down
+        scaled = (wave * SCALES[wave.dtype.name]).astype("<f4")
     return (
         b"RIFF" + struct.pack("<I", unknown) + b"WAVE" + form + struct.pack("<4sI", b"data", unknown) + scaled.tobytes()
     )

@@ -52,7 +52,7 @@ class Encoder:
             piece = steps[:, start * STEPS : (start + QUANTIZE_FRAMES) * STEPS]
             latents = self.down(piece, {self.down: left})
             left = piece[:, piece.shape[1] - self.down.left :]
-            codes.append(self._quantized(latents.flatten(0, 1)).unflatten(0, (batch, -1)))
+            codes.append(self.quantized(latents.flatten(0, 1)).unflatten(0, (batch, -1)))
         return torch.cat(codes, 1)
 
     def packed(self, features: Tensor, where: Pack) -> Tensor:
@@ -60,9 +60,9 @@ class Encoder:
         steps = features.unflatten(1, (STEPS, -1)).flatten(0, 1)
         steps = self.transformer.packed(steps, where.attention, where.block * STEPS).float()
         seen = self.down.seen(where.first, None)
-        return in_blocks(lambda rows: self._quantized(self.down.packed(steps, rows)), where.block, seen)
+        return in_blocks(lambda rows: self.quantized(self.down.packed(steps, rows)), where.block, seen)
 
-    def _quantized(self, latents: Tensor) -> Tensor:
+    def quantized(self, latents: Tensor) -> Tensor:
         """Half precision may overflow, and NaN would give code 0: -1 tells it without another copy to the host."""
         codes = self.quantizer.encode(latents)
         return codes.masked_fill_(~latents.isfinite().all(1, keepdim=True), -1)

@@ -136,5 +136,5 @@ def _layer(weights: Weights, config: EncoderConfig | DecoderConfig, norm: Rows, 
 
 def _inverse_frequency(config: EncoderConfig | DecoderConfig) -> Tensor:
     """fp32 [head / 2]: radians a step of each pair of a head's channels, as in transformers' default of RoPE."""
-    exponents = torch.arange(0, config.head_dim, 2).float() / config.head_dim
+    exponents = torch.arange(0, config.head_dim, 2, device="cpu").float() / config.head_dim
     return 1.0 / config.rope_theta**exponents

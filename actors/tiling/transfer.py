@@ -2,6 +2,7 @@
 
 import bisect
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from actors.contract import FRAME_SAMPLES, frame_count
 from actors.errors import NonFiniteAudio
 from actors.tiling.run_tiles import Span, Way
 from actors.tiling.tiles import offsets
+
+HOST: Any = {"dtype": torch.float32, "device": "cpu"}
+"""Of buffers for samples: the caller's defaults may be others."""
 
 
 class WaveRows:
@@ -27,7 +31,7 @@ class WaveRows:
             yield from self._uploaded(spans)
             return
         for low, high in spans:
-            rows = torch.empty(high - low, FRAME_SAMPLES)
+            rows = torch.empty(high - low, FRAME_SAMPLES, **HOST)
             self._fill(low, high, rows)
             yield self._checked(rows).to(self.way.dtype)
 
@@ -62,7 +66,7 @@ class WaveRows:
         stream = torch.cuda.Stream(self.way.device)
         stream.wait_stream(torch.cuda.current_stream(self.way.device))  # where `finite` was made
         largest = max(high - low for low, high in spans)
-        buffers = [torch.empty(largest, FRAME_SAMPLES, pin_memory=True) for _ in range(2)]
+        buffers = [torch.empty(largest, FRAME_SAMPLES, pin_memory=True, **HOST) for _ in range(2)]
         copied: list[torch.cuda.Event | None] = [None, None]
 
         def start(number: int) -> Tensor:
@@ -109,7 +113,7 @@ def _downloaded(parts: Iterable[Tensor], device: torch.device) -> Iterator[Tenso
     for number, part in enumerate(parts):
         buffer = buffers[number % 2]
         if buffer is None or buffer.numel() < part.numel():
-            buffer = buffers[number % 2] = torch.empty(part.numel(), dtype=part.dtype, pin_memory=True)
+            buffer = buffers[number % 2] = torch.empty(part.numel(), dtype=part.dtype, device="cpu", pin_memory=True)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
             host = buffer[: part.numel()].view(part.shape)

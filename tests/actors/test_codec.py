@@ -231,6 +231,11 @@ def test_refused_codes(codec: Codec, codes: np.ndarray, said: str) -> None:
         ({"tile_s": 0.0}, SettingsError, "more than 0"),
         ({"tile_batch": -1}, SettingsError, "more than 0"),
         ({"threads": 0}, SettingsError, "more than 0"),
+        ({"threads": "2"}, SettingsError, "threads is '2'; it must be a whole number, more than 0"),
+        ({"threads": True}, SettingsError, "threads is True"),
+        ({"tile_s": float("nan")}, SettingsError, "tile_s is nan; it must be a number"),
+        ({"tile_s": float("inf")}, SettingsError, "tile_s is inf"),
+        ({"tile_batch": 1.5}, SettingsError, "tile_batch is 1.5"),
     ],
 )
 def test_refused_options(small_model: Path, options: dict[str, object], error: type[Exception], said: str) -> None:
@@ -367,3 +372,20 @@ def test_not_even_one_tile_fits(small_model: Path) -> None:
 def test_tiles_beyond_32_bits_are_refused(small_model: Path) -> None:
     with pytest.raises(SettingsError, match=r"tile_batch 1000 of tiles of 125 frames .* Lower tile_batch or tile_s"):
         Codec.load(str(small_model), tile_s=10.0, tile_batch=1000)
+
+
+@pytest.mark.parametrize("default", ["float16", "bfloat16", "float64", "meta"])
+def test_the_callers_defaults_change_nothing(small_model: Path, default: str) -> None:
+    """Samples were rounded to the default dtype on their way to the network."""
+    waves = [noise(9000), noise(4000)]
+    exact = Codec.load(str(small_model), device="cpu", precision="fp32")
+    codes = exact.encode(waves)
+    decoded = exact.decode(codes)
+    try:
+        torch.set_default_device("meta") if default == "meta" else torch.set_default_dtype(getattr(torch, default))
+        for codec in (exact, Codec.load(str(small_model), device="cpu", precision="fp32")):
+            assert all(map(np.array_equal, codec.encode(waves), codes))
+            assert all(map(np.array_equal, codec.decode(codes), decoded))
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)

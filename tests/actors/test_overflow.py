@@ -33,10 +33,10 @@ def changed(model: Path, folder: Path, name: str, change: Callable[[Tensor], obj
 def half(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Codec]:
     """Loads a codec in fp16 on the CPU, which is refused elsewhere: its convolutions are slow."""
 
-    def load(model: Path, tile_batch: int | None = None) -> Codec:
+    def load(model: Path, tile_batch: int | None = None, attention: str = "full") -> Codec:
         with monkeypatch.context() as patch:
             patch.setattr(actors.codec, "choose_precision", lambda name, device: name)
-            return Codec.load(str(model), "cpu", "fp16", tile_s=0.16, tile_batch=tile_batch)
+            return Codec.load(str(model), "cpu", "fp16", attention, tile_s=0.16, tile_batch=tile_batch)
 
     return load
 
@@ -86,3 +86,48 @@ def test_samples_that_overflow_in_fp32_are_told_from_weights(small_model: Path) 
     codec = Codec.load(small_model, "cpu", "fp32")
     with pytest.raises(NonFiniteAudio, match=r"^encode overflows in fp32; its samples reach 3e\+38, expected about 1"):
         codec.encode([np.full(5000, 3e38, np.float32)])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_stream_goes_on_behind_a_piece_that_overflows(small_model: Path, batch: int) -> None:
+    """Its state would hold NaN for minutes, and NaN has code 0."""
+    codec = Codec.load(small_model, "cpu", "fp32", "window")
+    before, after = (noise(length, seed=length) for length in (5000, 9000))
+    glitch = noise(60_000)
+    glitch[50_000] = 1e30  # the codes of the steps before it are lost with it
+    stream = codec.stream_encoder(batch)
+
+    def feed(wave: np.ndarray) -> np.ndarray:
+        found = stream.feed(np.tile(wave, (batch, 1)) if batch > 1 else wave)
+        return found if batch == 1 else found[-1]
+
+    codes = [feed(before)]
+    with pytest.raises(NonFiniteAudio, match=r"encode overflows in fp32; its samples reach 1e\+30, expected about 1"):
+        feed(glitch)
+    codes.append(feed(after))
+    rest = stream.flush()
+    codes.append(rest if batch == 1 else rest[-1])
+    assert np.array_equal(np.concatenate(codes), codec.encode([np.concatenate([before, after])])[0])
+
+
+def test_a_stream_in_half_precision_tells_of_an_overflow(
+    small_model: Path, tmp_path: Path, half: Callable[..., Codec]
+) -> None:
+    model = changed(small_model, tmp_path / "model", LOUD, lambda weight: weight.mul_(3e4))
+    stream = half(model, None, "window").stream_encoder()
+    with pytest.raises(NonFiniteAudio, match=r"encode overflows in fp16; .*, or load the codec with precision='fp32'"):
+        stream.feed(noise(5760))
+    assert stream.state.frames == 0
+    assert len(stream.feed(1e-3 * noise(3840))) == 2
+
+
+def test_a_stream_of_codes_that_overflow(small_model: Path, tmp_path: Path) -> None:
+    model = changed(small_model, tmp_path / "model", ENTRY, lambda entries: entries[7].fill_(torch.inf))
+    codec = Codec.load(model, "cpu", "fp32")
+    fine, huge = np.minimum(random_codes(4), 5), np.full((3, 16), 7, np.int16)
+    stream = codec.stream_decoder()
+    wave = [stream.feed(fine)]
+    with pytest.raises(NonFiniteAudio, match="decode overflows in fp32; check the weights"):
+        stream.feed(huge)
+    wave.append(stream.feed(fine))
+    assert np.allclose(np.concatenate(wave), codec.decode([np.concatenate([fine, fine])])[0], atol=1e-5)

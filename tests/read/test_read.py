@@ -320,7 +320,12 @@ def test_load_audio_of_an_array(kind: str) -> None:
         np.testing.assert_array_equal(load_audio((wave, rate), **view), expected)  # type: ignore[arg-type]
     np.testing.assert_array_equal(load_audio((wave[:, 0], rate)), load_audio((wave, rate), channel=1))
     np.testing.assert_array_equal(load_audio((wave[None, :, 0], rate)), load_audio((wave, rate), channel=1))
-    np.testing.assert_array_equal(load_audio((torch.from_numpy(wave), rate)), load_audio((wave, rate)))
+    tensor = torch.from_numpy(wave)
+    np.testing.assert_array_equal(load_audio((tensor, rate)), load_audio((wave, rate)))
+    if tensor.is_floating_point():
+        np.testing.assert_array_equal(load_audio((tensor.requires_grad_(), rate)), load_audio((wave, rate)))
+        coarse = tensor.detach().bfloat16()
+        np.testing.assert_array_equal(load_audio((coarse, rate)), load_audio((coarse.float().numpy(), rate)))
 
 
 def test_load_audio_of_lists_and_of_other_bytes() -> None:

@@ -21,7 +21,9 @@ def test_rows_are_the_padded_waves(
     waves = [noise(samples, samples) for samples in (1, 0, 2 * FRAME_SAMPLES, 3 * FRAME_SAMPLES + 5, 0)]
     expected = np.concatenate([padded(waves[number]) for number in order]).reshape(-1, FRAME_SAMPLES)
     load = WaveRows(waves, order, ON_CPU)
-    monkeypatch.setattr(torch, "empty", lambda *shape: torch.full(shape, torch.nan))  # buffers are used again
+    monkeypatch.setattr(
+        torch, "empty", lambda *shape, **how: torch.full(shape, torch.nan, **how)
+    )  # buffers are used again
     for (low, high), rows in zip(spans, load(spans), strict=True):
         assert np.array_equal(rows.numpy(), expected[low:high])
     load.refuse_non_finite()
