@@ -1,9 +1,12 @@
-"""The members of an archive (WebDataset naming) -> its recordings. The text of .json and .txt siblings travels."""
+"""The members of an archive (WebDataset naming) -> its recordings. The text of .json and .txt siblings travels.
+
+The sibling of spk.001.wav is spk.001.txt; where there is none, that of WebDataset's key, spk.txt.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -19,6 +22,8 @@ CARRIED = pa.schema([(suffix, pa.string()) for suffix in TEXT_SUFFIXES])
 MAX_TEXT_BYTES = 16 << 20
 """Of one sibling: it becomes a cell of every row of its recording."""
 
+WANTED_SUFFIXES = (*AUDIO_SUFFIXES, *(f".{suffix}" for suffix in TEXT_SUFFIXES))
+
 Opener = Callable[[], AbstractContextManager[BinaryIO]]
 
 
@@ -28,6 +33,7 @@ class Member:
 
     name: str
     key: str  # WebDataset's: the name up to the first dot of its last part
+    stem: str  # the name up to the last dot of its last part
     suffix: str  # all behind that dot, in lower case
     offset: int  # of its content, in the uncompressed archive
     open: Opener
@@ -40,14 +46,13 @@ class Member:
 def member_of(name: str, offset: int, opener: Opener) -> Member:
     """The member called `name` (as `clean_id` makes it)."""
     folder, slash, base = name.rpartition("/")
-    stem, _, suffix = base.partition(".")
-    return Member(name, folder + slash + stem, suffix.lower(), offset, opener)
+    key, (stem, _, suffix) = base.partition(".")[0], base.rpartition(".")
+    return Member(name, folder + slash + key, folder + slash + stem, suffix.lower(), offset, opener)
 
 
 def is_wanted(name: str) -> bool:
     """True for audio and text, unless hidden."""
-    suffix = name.rpartition("/")[2].partition(".")[2].lower()
-    return not is_hidden(name) and (name.lower().endswith(AUDIO_SUFFIXES) or suffix in TEXT_SUFFIXES)
+    return not is_hidden(name) and name.lower().endswith(WANTED_SUFFIXES)
 
 
 @contextmanager
@@ -92,18 +97,19 @@ def _fresh(
 
 def _of_key(group: list[Member], archive: Container, seen: dict[str, int]) -> Iterator[InputRecording]:
     """The audio members of one key. `seen` (id -> offset) grows."""
-    columns = archive.nulls()
-    broken: RecordingError | None = None
-    try:
-        columns |= {m.suffix: pa.scalar(_text(m), pa.string()) for m in group if m.suffix in TEXT_SUFFIXES}
-    except RecordingError as e:
-        broken = e
+    texts = {(m.stem, m.suffix): m for m in group if m.suffix in TEXT_SUFFIXES}
+    read = cache(_text)  # several recordings may share a text
     for member in group:
         if not member.is_audio:
             continue
+        columns = archive.nulls()
+        error: RecordingError | None = None
+        try:
+            columns |= {m.suffix: pa.scalar(read(m), pa.string()) for m in _siblings(member, texts)}
+        except RecordingError as e:
+            error = e
         source = f"{archive.source}::{member.name}"
         id = f"{archive.id}/{member.name}" if archive.prefixed else member.name
-        error: RecordingError | None = broken
         if id in seen:
             error = DuplicateId(
                 f"{source}: a second member of this name at byte {member.offset}, the first is at byte {seen[id]};"
@@ -122,11 +128,20 @@ def _of_key(group: list[Member], archive: Container, seen: dict[str, int]) -> It
         )
 
 
+def _siblings(member: Member, texts: dict[tuple[str, str], Member]) -> Iterator[Member]:
+    """Of each suffix, the text of the member's own name, else that of its key. `texts`: (stem, suffix) -> member."""
+    for suffix in TEXT_SUFFIXES:
+        found = texts.get((member.stem, suffix)) or texts.get((member.key, suffix))
+        if found is not None:
+            yield found
+
+
 def _text(member: Member) -> str:
-    """A sibling's text; a .txt without the line ends behind it, which are the file's and not the transcript's."""
+    """A sibling's text without a byte order mark, which JSON parsers refuse; a .txt without the line ends behind it,
+    which are the file's and not the transcript's."""
     with member.open() as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     if len(content) > MAX_TEXT_BYTES:
         raise UnsupportedAudio(f"its {member.name} is over {MAX_TEXT_BYTES >> 20} MiB: too long for a column of text")
-    text = content.decode(errors="replace")
+    text = content.decode("utf-8-sig", errors="replace")
     return text.rstrip("\r\n") if member.suffix == "txt" else text

@@ -86,6 +86,36 @@ def test_siblings_travel(tmp_path: Path) -> None:
     }
 
 
+DOTTED = {
+    "spk.001.wav": ('{"n": 1}', "one"), "spk.002.WAV": (None, "two"), "spk.003.wav": (None, None),
+    "t.1.wav": ('{"t": 1}', "of t.1"), "t.2.wav": (None, "of t"), "u.1.wav": (None, None),
+    "v1.0_x.wav": (None, "x"), "v1.0_y.wav": (None, "y"), "d.1/w.wav": (None, "w"),
+}  # fmt: skip
+"""Recordings whose names have further dots -> their json and txt, of the members below."""
+DOTTED_TEXTS = {
+    "spk.001.json": b'{"n": 1}', "spk.001.txt": b"one\n", "spk.002.txt": b"two",
+    "t.1.json": b'{"t": 1}', "t.1.txt": b"of t.1", "t.txt": b"of t",
+    "u.1.wav.txt": b"of another name", "u.1.en.txt": b"of another name", "u.2.txt": b"of another name",
+    "v1.0_x.txt": b"x", "v1.0_y.txt": b"y", "v1.txt": b"unrelated", "d.1/w.txt": b"w", "d.txt": b"of another folder",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_siblings_of_names_with_dots(tmp_path: Path, mode: str) -> None:
+    members = sorted((DOTTED_TEXTS | dict.fromkeys(DOTTED, b"A")).items())
+    path = write_tar(tmp_path / ("s.tar" + ".gz" * (mode == "w:gz")), members, mode)
+    found = {item.id: tuple(cells(item).values()) for item in read(plan([str(path)]))}
+    assert found == DOTTED
+    assert list(found) == sorted(DOTTED)
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    members = [("a.wav", b"A"), ("a.json", mark + b'{"k": 1}'), ("a.txt", mark + b"gr\xc3\xbc\xff" + mark + b"\r\n")]
+    (item,) = read(plan([str(write_tar(tmp_path / "s.tar", members))]))
+    assert cells(item) == {"json": '{"k": 1}', "txt": "grü\ufffd\ufeff"}  # inside a text it is a character
+
+
 def test_two_members_of_one_name(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "s.tar", [("u.wav", b"1"), ("u.wav", b"2"), ("v.wav", b"3"), ("u.wav", b"4")])
     found = contents(plan([str(path)]))
@@ -230,6 +260,10 @@ def test_a_sibling_that_fills_the_memory_fails_its_recording_only(
     found = contents(plan([str(path)]))
     assert broken(found["a.wav"]).startswith("UnsupportedAudio: its a.txt is over")
     assert found["b.wav"] == b"B"
+    members = [("c.1.wav", b"1"), ("c.1.txt", b"x" * 11), ("c.2.wav", b"2"), ("c.2.txt", b"x" * 10)]
+    found = contents(plan([str(write_tar(tmp_path / "dots.tar", members))]))
+    assert broken(found["c.1.wav"]).startswith("UnsupportedAudio: its c.1.txt is over")
+    assert found["c.2.wav"] == b"2"
 
 
 def test_a_container_that_is_gone_when_it_is_read(tmp_path: Path) -> None:

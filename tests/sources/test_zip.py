@@ -39,6 +39,19 @@ def test_siblings_travel_wherever_they_lie(tmp_path: Path) -> None:
     }
 
 
+def test_siblings_of_names_with_dots(tmp_path: Path) -> None:
+    audio = dict.fromkeys(("spk.001.wav", "spk.002.wav", "v1.0_x.wav", "v1.0_y.wav", "v1.0_z.wav"), b"A")
+    texts = {"spk.001.txt": b"one", "spk.001.json": b"{}", "v1.0_x.txt": b"x", "v1.0_y.txt": b"y", "v1.txt": b"v1"}
+    found = read(plan([str(write_zip(tmp_path / "s.zip", audio | texts))]))
+    assert {item.id: tuple(cells(item).values()) for item in found} == {
+        "spk.001.wav": ("{}", "one"),
+        "spk.002.wav": (None, None),
+        "v1.0_x.wav": (None, "x"),
+        "v1.0_y.wav": (None, "y"),
+        "v1.0_z.wav": (None, "v1"),  # by WebDataset's key: it has no text of its own
+    }
+
+
 def test_beside_other_inputs_ids_begin_with_the_archive(tmp_path: Path) -> None:
     write_zip(tmp_path / "s.zip", {"a.wav": b"A"})
     write_files(tmp_path, {"b.wav": b"B"})
