@@ -17,10 +17,12 @@ from pipeline.doctor.memory import host_available
 from pipeline.doctor.model import FULL_SIZE, fetch_command
 from pipeline.doctor.predict import Prediction, fleet, predict, speed_of_a_gpu
 from pipeline.doctor.trial import Place, run_trial
-from pipeline.errors import VoxmillError, plural
+from pipeline.errors import SettingsError, VoxmillError, plural
 from pipeline.settings import Settings
 
 DEMO = "the demo model"
+MOST = 1e12
+"""Of hours, seconds and times real time that may be asked for: infinity would be in the answer, which JSON has not."""
 HOURS = (1.0, 1000.0)
 """Of audio, where none are named."""
 
@@ -51,13 +53,20 @@ class Report:
 
 
 def report(settings: Settings, wanted: Wanted, tell: Callable[[str], object]) -> Report:
-    """Examine, measure, predict. `tell` hears what takes long."""
+    """Examine, measure, predict. `tell` hears what takes long. Raises SettingsError for a number above MOST."""
+    _refuse_infinite(wanted)
     machine = examine(settings, wanted.clips, wanted.out, wanted.hours)
     findings, measured = list(machine.findings), None
     if wanted.seconds and machine.resources is not None:
         measured, finding = _benchmark(settings, wanted, machine, tell)
         findings.append(finding)
     return _concluded(settings, wanted, machine, findings, measured)
+
+
+def _refuse_infinite(wanted: Wanted) -> None:
+    for name, value in (("hours", wanted.hours), ("seconds", wanted.seconds), ("gpu-speed", wanted.gpu_speed)):
+        if value is not None and not value <= MOST:
+            raise SettingsError(f"--{name} is {value:g}; expected a number of at most {MOST:g}.")
 
 
 def _benchmark(

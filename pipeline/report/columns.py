@@ -24,6 +24,8 @@ PLACE = ["id", "source", "start_s", "end_s", "channel"]
 KEPT = [*PLACE, "chunks", "num_samples", "source_rate", "source_channels"]
 """Columns of a sample; `num_samples` is that of the first chunk."""
 COLUMNS = [*KEPT, "chunk", "num_frames"]
+MAX_SEED = 2**64 - 1
+"""`_ranks` takes a seed as uint64."""
 EXAMPLES = 4
 """Failures that are kept for each reason."""
 SUFFIX = r"\.(?P<suffix>[A-Za-z0-9]{1,8})$"
@@ -34,15 +36,17 @@ ROW = "::row [0-9]+$"
 def read_columns(fs: FileSystem, run: str, paths: Sequence[str], sample: int, seed: int = 0) -> tuple[Corpus, pa.Table]:
     """The corpus: the parts of codes `paths`, and the failures and skipped ones of `run`; and a sample of recordings.
 
-    The sample has `sample` of them (all, where there are no more), in an order that only `seed` decides; its columns
-    are KEPT and "part", the path of its part of codes. Raises OutputError for a damaged part.
+    The sample has `sample` of them (all, where there are no more), in an order that only `seed` decides, 0 to MAX_SEED;
+    its columns are KEPT and "part", the path of its part of codes. Raises OutputError for a damaged part.
     """
-    corpus, hashes, long = Corpus(), [np.empty(0, "S16")], []
+    corpus = Corpus(parts=[path.rpartition("/")[2] for path in paths])
+    hashes, long = [np.empty(0, "S16")], []
     drawn = CODES_SCHEMA.empty_table().select(KEPT).append_column("part", pa.array([], pa.string()))
     ranks = np.empty(0, np.uint64)
     read = functools.partial(read_part, fs, schema=CODES_SCHEMA, columns=COLUMNS)
     for path, rows in zip(paths, on_store(fs, read, paths), strict=True):
         firsts = rows.filter(pc.equal(rows["chunk"], 0))
+        corpus.begun += len(firsts)
         hashes.append(id_hashes(firsts["id"]))
         named = firsts.select(KEPT).append_column("part", pa.array([path] * len(firsts), pa.string()))
         drawn, ranks = _draw(drawn, ranks, named, _ranks(hashes[-1], seed), sample)

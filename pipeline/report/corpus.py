@@ -17,6 +17,7 @@ class Corpus:
 
     recordings: int = 0  # with all their chunks
     partial: int = 0  # that lack chunks
+    begun: int = 0  # whose first chunk is there: what run.json counts
     chunks: int = 0
     samples: int = 0  # at 24 kHz
     frames: int = 0
@@ -28,6 +29,7 @@ class Corpus:
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # of (stage, error)
     examples: dict[tuple[str, str], list[dict[str, str]]] = field(default_factory=dict)
     skipped: int = 0
+    parts: list[str] = field(default_factory=list)  # names of those of codes
 
     @property
     def failed(self) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import plural
 from pipeline.report.corpus import Corpus
+from pipeline.report.lost import added, lost
 from pipeline.report.section import Fold, Section, Table
 from pipeline.report.timeline import gpus, totals
 from pipeline.report.words import hours, listed, seconds, share
@@ -18,12 +19,13 @@ MOST_COMMANDS = 3
 
 
 def verdict(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> Section:
-    """`complete`: _SUCCESS is there, so the audit at the end of the run has passed."""
+    """`complete`: _SUCCESS is there, so the audit at the end of the run has passed. That was then: nothing is certified
+    of parts that are not those that run.json counts, nor of parts without a run.json."""
     folds = [Fold("Versions", list(summary.get("versions", {}).items()))] if summary.get("versions") else []
     return Section(
         "verdict",
         _headline(corpus, summary, complete),
-        [_counted(corpus), _once(corpus, complete)],
+        [_counted(corpus), _once(corpus, summary, complete)],
         summary.get("warnings", [])[:MOST_WARNINGS],
         _tiles(corpus, summary),
         tables=[Table("How it was made", ("", ""), _made(summary))],
@@ -34,13 +36,26 @@ def verdict(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> Secti
 def _headline(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> str:
     if corpus.doubles:
         return f"{plural(corpus.doubles, 'id')} more than once: run voxmill check"
-    if not complete:
-        limited = summary.get("state") == "limited"
-        return "The first recordings, as --limit asked" if limited else "Not complete: the same command goes on"
+    if not summary:
+        return "No run.json: whether all is there is not known"
+    if not _ended(summary, complete):
+        return "Not complete: the same command goes on"
+    if lost(corpus, summary):
+        return "Parts are missing: run voxmill check"
+    if added(corpus, summary):
+        return "Not what run.json counts: run voxmill check"
+    if summary["state"] == "limited":
+        return "The first recordings, as --limit asked"
     if not corpus.recordings:
         return "Complete, and no recording has codes"
     failed = f"{share(corpus.failed, corpus.accounted)} failed"
     return f"Complete, {failed}" if corpus.failed else "Complete, without failures"
+
+
+def _ended(summary: Mapping[str, Any], complete: bool) -> bool:
+    """Whether run.json counts all parts: those of a run that goes on, or whose end was killed, may be other ones."""
+    state = summary.get("state")
+    return state == "limited" or (complete and state == "complete")
 
 
 def _counted(corpus: Corpus) -> str:
@@ -51,10 +66,16 @@ def _counted(corpus: Corpus) -> str:
     )
 
 
-def _once(corpus: Corpus, complete: bool) -> str:
+def _once(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> str:
     double = f"{plural(corpus.doubles, 'id')} more than once" if corpus.doubles else "No id is there twice"
     partial = f", {plural(corpus.partial, 'long recording')} without all chunks" if corpus.partial else ""
-    if complete:
+    if not summary:
+        restore = " _SUCCESS is there, so there was one: restore a copy of it." if complete else ""
+        return f"{double}{partial}. Without run.json nothing tells which inputs there were.{restore}"
+    ended = _ended(summary, complete)
+    if ended and (differences := lost(corpus, summary) + added(corpus, summary)):
+        return f"{double}{partial}, but {'; '.join(differences)}. voxmill check RUN says what to do."
+    if ended and summary["state"] == "complete":
         return f"{double}{partial}, and the run's audit found every input exactly once."
     return f"{double}{partial}. The run is not complete: its audit has not compared the inputs with the parts."
 

@@ -1,11 +1,17 @@
 """Predictions and advice, from costs as they would be measured."""
 
+import math
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from pipeline.cluster.resources import Resources, allot
 from pipeline.doctor.advise import best_settings, config_file, plan_text, thread_counts
 from pipeline.doctor.cost import Cost, Measured
 from pipeline.doctor.predict import RAY_S, fleet, limits, predict, speed_of_a_gpu
+from pipeline.doctor.report import MOST, Wanted, report
+from pipeline.errors import SettingsError
 from pipeline.settings import Settings, load_settings
 
 BOTH = ("encode", "decode")
@@ -107,3 +113,11 @@ def test_what_is_measured_and_said() -> None:
 def test_share_of_the_cores() -> None:
     assert SLOW.share_of_cores == 1
     assert measured(read=(0.1, 0.05), encode=(0.1, 0.03), write=(1.0, 0.0)).share_of_cores == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("name", "option"), [("hours", "hours"), ("seconds", "seconds"), ("gpu_speed", "gpu-speed")])
+@pytest.mark.parametrize("value", [math.inf, math.nan, 2 * MOST])
+def test_numbers_that_json_has_not_are_refused(name: str, option: str, value: float) -> None:
+    wanted = replace(Wanted(Path("clips"), ".", 0.0, 1.0, 1, 1.0), **{name: value})
+    with pytest.raises(SettingsError, match=rf"^--{option} is {value:g}".replace("+", r"\+") + "; expected a number"):
+        report(Settings(), wanted, print)

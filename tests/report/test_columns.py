@@ -38,6 +38,8 @@ def test_a_run_is_counted(tmp_path: Path) -> None:
     assert (corpus.failed, corpus.skipped, corpus.accounted, corpus.doubles) == (3, 1, 7, 0)
     assert corpus.failures == {("read", "NotAudio"): 2, ("read", "TooLong"): 1}
     assert [one["id"] for one in corpus.examples["read", "NotAudio"]] == ["f", "g"]
+    assert corpus.begun == 4  # "torn", too: run.json counts first chunks
+    assert corpus.parts == [path.name for path in sorted((tmp_path / "codes").iterdir())]
     assert corpus.samples == 24_000 + 48_000 + 2 * CHUNK + 100
     assert corpus.longest_s == 2.0
     assert corpus.shortest_s == (CHUNK + 100) / SAMPLE_RATE

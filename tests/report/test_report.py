@@ -6,21 +6,23 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline import open_run, tokenize, write_report
 from pipeline.cli.show import result_text
-from pipeline.errors import OutputError
+from pipeline.errors import InputError, OutputError
 from pipeline.report import at_end
 from pipeline.report.at_end import report_at_end
 from pipeline.report.quality import measures
 from pipeline.run.run_json import save
+from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts
 from tests.export_speed import fabricate
 from tests.helpers.commands import speak, voxmill
 from tests.helpers.reported import HOSTILE, finished, hostile_failure, reported_run, timed_attempt
-from tests.helpers.rows import coded_row, run_record
+from tests.helpers.rows import coded_row, failed_row, run_record
 
 SECTIONS = ["verdict", "time", "corpus", "codes", "agreement", "seams", "quality", "failures", "players"]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -97,6 +99,59 @@ def test_a_run_without_codes_and_one_that_is_not_complete(tmp_path: Path) -> Non
     assert "Not complete: the same command goes on" in Page(Path(write_report(run))).text
 
 
+def test_a_run_that_lost_parts_is_not_certified(tmp_path: Path) -> None:
+    for id_ in ("a", "b"):
+        write_parts(coded_row(id_, 1920), LocalFileSystem(), str(tmp_path / "run"))
+    write_parts(failed_row("f"), LocalFileSystem(), str(tmp_path / "run"))
+    files = sorted((tmp_path / "run" / "codes").iterdir())
+    counts = count(LocalFileSystem(), str(tmp_path / "run"), 0)
+    run = finished(tmp_path / "run", counts=counts, parts=checksums(LocalFileSystem(), str(tmp_path / "run"), {}))
+
+    def text() -> str:
+        return Page(Path(write_report(run, 0))).text
+
+    assert "Complete, 33.3% failed" in text()
+    files[0].unlink()
+    assert "Parts are missing: run voxmill check" in (said := text())
+    assert "counts 2 recordings with codes, the parts hold 1" in said
+    assert f"missing parts of codes: {files[0].name}." in said
+    assert "exactly once" not in said
+    files[1].unlink()
+    assert "Parts are missing: run voxmill check" in (said := text())
+    assert "counts 2 recordings with codes, the parts hold 0" in said
+    write_parts(coded_row("a", 1920), LocalFileSystem(), str(run))
+    (run / "run.json").unlink()
+    assert "No run.json: whether all is there is not known" in (said := text())
+    assert "exactly once" not in said
+
+
+def test_a_page_does_not_keep_parts_from_being_read(tmp_path: Path) -> None:
+    run = reported_run(tmp_path, ["a.wav"], [hostile_failure()])
+    for location in (run / "codes", f"{run}/codes/", open_run(run / "codes"), run / "failures"):
+        with pytest.raises(InputError, match=f"is a folder of a run; expected the run: {run}$"):
+            write_report(location, 0)
+    (part,) = (run / "codes").iterdir()
+    with pytest.raises(InputError, match=rf"\.parquet is a file; expected a run, or a folder .* {run}/codes$"):
+        write_report(part, 0)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    part.rename(bare / "x.parquet")
+    page = write_report(bare, 0)
+    assert page == f"{bare}/_report.html"
+    assert "1 recording = 1 with codes" in Page(Path(page)).text
+    assert len(pq.read_table(bare)) == len(open_run(bare)) == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_no_sample_can_have_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    run = reported_run(tmp_path, ["a.wav"])
+    assert voxmill("report", run, "--sample", 0, "--seed", seed) == 2
+    assert f"the seed is {seed}; expected 0 to {2**64 - 1}" in capsys.readouterr().err
+    assert voxmill("report", run, "--sample", 0, "--seed", 2**64 - 1) == 0
+
+
 def test_a_page_of_an_earlier_attempt_is_told(tmp_path: Path) -> None:
     run = tmp_path / "my run"
     write_parts(coded_row("a", 1920), LocalFileSystem(), str(run))
@@ -124,7 +179,9 @@ def test_a_run_writes_its_page_and_a_failing_one_is_a_warning(
     tokenize(corpus, tmp_path / "run", **options, settings={"output.report": False})
     assert not (tmp_path / "run" / "report.html").exists()
     tokenize(corpus, tmp_path / "run", **options)
-    assert "2 recordings = 2 with codes" in Page(tmp_path / "run" / "report.html").text
+    said = Page(tmp_path / "run" / "report.html").text
+    assert "2 recordings = 2 with codes" in said
+    assert "the run's audit found every input exactly once" in said  # run.json of a real run counts as the page does
     assert result_text(open_run(tmp_path / "run")).endswith(f"report    {tmp_path}/run/report.html")
 
     def fails(location: str, seconds: float) -> str:

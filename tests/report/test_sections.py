@@ -1,5 +1,7 @@
 """What the sections say of runs that are odd: no run.json, seams, few frames, other settings, large numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,12 @@ NOBODY = Survey(0, 0, [], [])
 
 def test_parts_without_run_json() -> None:
     corpus = Corpus(recordings=3, chunks=3)
-    assert verdict(corpus, {}, complete=False).title.startswith("Not complete")
+    for complete in (False, True):
+        found = verdict(corpus, {}, complete)
+        assert found.title == "No run.json: whether all is there is not known"
+        assert "Without run.json nothing tells which inputs there were" in found.lead[1]
+        assert ("restore a copy of it" in found.lead[1]) == complete
+        assert "exactly once" not in str(found)
     assert seams_section(corpus, {}).lead[0].startswith("There is no run.json")
     assert "not measured in this run" in agreement_section({}).lead[0]
     assert "not recorded" in where_time({}).lead[0]
@@ -37,6 +44,39 @@ def test_the_verdict_names_what_is_wrong() -> None:
     limited = verdict(torn, run_record(state="limited", limit=3), complete=False)
     assert limited.title.startswith("The first recordings")
     assert ("limit", "3") in limited.tables[0].rows
+
+
+COUNTS = {"recordings": 3, "chunks": 4, "failures": 0, "skipped": 0}
+WHOLE = {"recordings": 3, "begun": 3, "chunks": 4, "parts": ["part-a", "part-b"]}
+
+
+@pytest.mark.parametrize(
+    ("there", "title", "said"),
+    [
+        ({}, "Complete, without failures", "found every input exactly once"),
+        (
+            {"recordings": 2, "begun": 2, "chunks": 2, "parts": ["part-a"]},
+            "Parts are missing: run voxmill check",
+            "but run.json counts 3 recordings with codes, the parts hold 2; "
+            "run.json counts 4 chunks, the parts hold 2; missing parts of codes: part-b. voxmill check RUN",
+        ),
+        ({"recordings": 0, "begun": 0, "chunks": 0, "parts": []}, "Parts are missing", "part-a, part-b. voxmill check"),
+        ({"skipped": 1}, "Not what run.json counts", "run.json counts 0 skipped recordings, the parts hold 1."),
+        ({"parts": ["part-a", "part-b", "part-c"]}, "Not what run.json counts", "does not name: part-c. voxmill check"),
+        ({"recordings": 2, "partial": 1, "chunks": 3}, "Parts are missing", "1 long recording without all chunks, but"),
+    ],
+)
+def test_the_verdict_compares_the_parts_with_run_json(there: dict[str, Any], title: str, said: str) -> None:
+    corpus, parts = Corpus(**{**WHOLE, **there}), {"part-a": "0", "part-b": "1"}
+    found = verdict(corpus, run_record(counts=COUNTS, parts=parts), complete=True)
+    assert found.title.startswith(title)
+    assert said in found.lead[1]
+    assert ("exactly once" in found.lead[1]) == (not there)
+    limited = verdict(corpus, run_record(counts=COUNTS, parts=parts, state="limited", limit=3), complete=False)
+    assert limited.title.startswith(title if there else "The first recordings")
+    running = verdict(corpus, run_record(counts=COUNTS, parts=parts, state="running"), complete=True)
+    assert running.title.startswith("Not complete")  # its counts are those of an earlier attempt
+    assert "has not compared the inputs" in running.lead[1]
 
 
 def test_the_verdict_names_the_latest_commands() -> None:
