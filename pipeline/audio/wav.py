@@ -20,8 +20,8 @@ _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # a WAVE_FORMAT_EXTE
 _EXTENSIBLE = 0xFFFE
 _KINDS = {(1, 8): "u1", (1, 16): "i2", (1, 24): "i3", (1, 32): "i4", (1, 64): "i8", (3, 32): "f4", (3, 64): "f8"}
 _MAX_CHUNKS = 10_000  # before the samples: more is no recorder's work
-_STREAMED = {0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFFF00, 2**63 - 1 - 24, 2**64 - 1 - 24, 2**64 - 1}
-"""Data sizes of writers that could not know them: ffmpeg, arecord, W64 less its header. sox: see `_endless`."""
+_STREAMED = {0xFFFFFFFF, 0x7FFFFFFF, 2**63 - 1 - 24, 2**64 - 1 - 24, 2**64 - 1}
+"""Data sizes of writers that could not know them: ffmpeg, W64 less its header. Others: see `_endless`."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,11 @@ def read_header(stream: BinaryIO, size: int) -> Wav | None:
 def _endless(length: int, align: int, riff_ends_here: bool) -> bool:
     """Whether a data size stands for "until the end of the file": a streaming writer could not come back to it.
 
-    sox writes the most whole frames, of `align` bytes, below 0x7FFFF000; Python's wave and others write 0.
+    sox writes the most whole frames, of `align` bytes, up to 0x7FFFF000, arecord up to 0x80000000 (into a pipe, 1.2.8)
+    or 0x7FFFFF00; Python's wave and others write 0.
     """
-    return length in _STREAMED or (length == 0 and riff_ends_here) or 0 <= 0x7FFFF000 - length < align
+    most = any(0 <= end - length < align for end in (0x7FFFF000, 0x7FFFFF00, 0x80000000))
+    return length in _STREAMED or (length == 0 and riff_ends_here) or most
 
 
 def _chunks(stream: BinaryIO, size: int, wide: bool) -> Iterator[tuple[bytes, int, int]]:

@@ -286,13 +286,17 @@ def main() -> None:
     except VoxmillError as error:
         log_line(str(error))
         sys.exit(MISTAKE)
-    except BrokenPipeError:  # the reader of the output closed it, as `head` does: not an error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # the reader of the output closed it, as `head` does: no error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
         if stop.code in STOPPED:  # typer's exit code for Ctrl-C, and that of `unwinding`
             for number in (signal.SIGINT, signal.SIGTERM):  # another one would only break off what ends now
                 signal.signal(number, signal.SIG_IGN)
-            log_line("stopped; committed parts are kept, the same command continues from there")
+            goes_on = sys.argv[1:2] in (["tokenize"], ["retry"])
+            log_line(
+                "stopped; committed parts are kept, the same command continues from there" if goes_on else "stopped"
+            )
         raise
     finally:
         gc.freeze()  # else Python looks through all objects once more before it ends: 0.3 s

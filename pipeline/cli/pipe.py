@@ -17,7 +17,8 @@ from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from actors.pools.arrow import to_pcm16
 from pipeline.audio.magic import HEAD_BYTES, MPEG_BYTES, container_of, may_be_mpeg
 from pipeline.audio.wav import read_header, to_float, wave_header
-from pipeline.errors import BadCodes, NonFiniteAudio, RecordingError, TruncatedAudio, UnsupportedAudio
+from pipeline.errors import BadCodes, NonFiniteAudio, OutputError, RecordingError, TruncatedAudio, UnsupportedAudio
+from pipeline.storage.translate import reason
 
 if TYPE_CHECKING:
     from actors.codec import Codec
@@ -28,6 +29,7 @@ FRAME_BYTES = 2 * NUM_CODEBOOKS
 REPORT_EVERY_S = 1.0
 _UNKNOWN_SAMPLES = (0xFFFFFFFF - 36) // 2 - 1
 """The longest plain WAV: the length in the header of a live stream, as other streaming writers do."""
+RIFFS = (b"RIFF", b"RF64", b"BW64")
 KINDS = {"s16le": "i2", "f32le": "f4"}
 """ffmpeg's names of raw samples -> kinds of `pipeline.audio.wav`."""
 
@@ -92,23 +94,30 @@ def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm | None) -> Iterator[np.n
         pcm, first = _begin(source, raw)
     except RecordingError as error:
         raise type(error)(f"Standard input: {error}.") from error
-    stream = codec.stream_encoder(rate=pcm.rate)
-    for wave in _waves(source, pcm, first):
-        codes = stream.feed(wave)
-        if len(codes):
-            yield codes
+    stream, broken = codec.stream_encoder(rate=pcm.rate), None
+    try:
+        for wave in _waves(source, pcm, first):
+            codes = stream.feed(wave)
+            if len(codes):
+                yield codes
+    except TruncatedAudio as error:  # what came before is audio too
+        broken = error
     codes = stream.flush()
     if len(codes):
         yield codes
+    if broken is not None:
+        raise broken
 
 
 def _begin(source: BinaryIO, raw: Pcm | None) -> tuple[Pcm, bytes]:
     """The format of the samples, and those that are read already."""
     head = source.read(HEAD_BYTES)
+    if 4 <= len(head) < HEAD_BYTES and head[:4] in RIFFS:
+        raise TruncatedAudio(f"it ends after {len(head)} bytes, within the header of a WAV")
     if raw is None:
         head += source.read(MPEG_BYTES) if may_be_mpeg(head) else b""
         _refuse_container(head)
-    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+    if head[:4] in RIFFS:
         return _read_wav_header(head, source), b""
     return raw or RAW, head
 
@@ -144,11 +153,11 @@ def _waves(source: BinaryIO, pcm: Pcm, first: bytes) -> Iterator[np.ndarray]:
     for block in chain([first], _blocks(source, pcm.bytes)):
         held += block
         whole = len(held) // size * size
-        wave = to_float(np.frombuffer(held[:whole], np.uint8), pcm.kind, pcm.channels).mean(1)
+        wave = to_float(np.frombuffer(held[:whole], np.uint8), pcm.kind, pcm.channels)
         held = held[whole:]
         if not np.isfinite(wave).all():
             raise NonFiniteAudio("Standard input holds NaN or infinity; every sample must be a finite number.")
-        yield wave
+        yield wave.mean(1)
 
 
 def _blocks(source: BinaryIO, left: int | None) -> Iterator[bytes]:
@@ -171,7 +180,10 @@ def _read_lines(source: BinaryIO) -> Iterator[np.ndarray]:
     """JSON lines, one frame each: a list of 16 integers."""
     for number, line in enumerate(source, 1):
         try:
-            codes = np.array(json.loads(line), np.int64)
+            listed = json.loads(line)
+            if not isinstance(listed, list) or not all(type(code) is int for code in listed):
+                raise TypeError(f"found {line[:60]!r}")
+            codes = np.array(listed, np.int64)
         except (ValueError, TypeError, OverflowError) as error:
             raise BadCodes(f"Line {number} of standard input is not a JSON list of integers: {error}") from error
         if codes.shape != (NUM_CODEBOOKS,):
@@ -195,5 +207,10 @@ def _read_codes(source: BinaryIO) -> Iterator[np.ndarray]:
 
 
 def _put(sink: BinaryIO, content: bytes) -> None:
-    sink.write(content)
-    sink.flush()
+    try:
+        sink.write(content)
+        sink.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"Standard output: cannot be written ({reason(error)}).") from error

@@ -1,9 +1,12 @@
 """`voxmill stream`: live audio -> codes -> audio, from stdin to stdout, so that the commands can be piped together."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import typer
+
+from pipeline.audio.decode import MAX_CHANNELS
+from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
     from actors.codec import Codec
@@ -38,7 +41,7 @@ def encode(
     from pipeline.cli.pipe import encode_stream
 
     codec = _load(model, device, precision, "encode")
-    encode_stream(codec, sys.stdin.buffer, sys.stdout.buffer, _raw(rate, channels, samples), codes == "json")
+    encode_stream(codec, *_pipes(), _raw(rate, channels, samples), codes == "json")
 
 
 @stream.command("decode")
@@ -53,7 +56,7 @@ def decode(
     from pipeline.cli.pipe import decode_stream
 
     codec = _load(model, device, precision, "decode")
-    decode_stream(codec, sys.stdin.buffer, sys.stdout.buffer, codes == "json", wav)
+    decode_stream(codec, *_pipes(), codes == "json", wav)
 
 
 @stream.command("loop")
@@ -72,7 +75,15 @@ def loop(
         print(f"voxmill: {text}", file=sys.stderr, flush=True)
 
     codec = _load(model, device, precision, "all")
-    loop_stream(codec, sys.stdin.buffer, sys.stdout.buffer, _raw(rate, channels, samples), tell)
+    loop_stream(codec, *_pipes(), _raw(rate, channels, samples), tell)
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Standard input and output. Raises SettingsError where one is closed: Python has none then."""
+    for name, pipe in (("input", sys.stdin), ("output", sys.stdout)):
+        if pipe is None:
+            raise SettingsError(f"Standard {name} is closed; expected a file or a pipe.")
+    return sys.stdin.buffer, sys.stdout.buffer
 
 
 def _raw(rate: int | None, channels: int | None, samples: str | None) -> "Pcm | None":
@@ -81,6 +92,8 @@ def _raw(rate: int | None, channels: int | None, samples: str | None) -> "Pcm | 
 
     if rate is None and channels is None and samples is None:
         return None
+    if channels is not None and not 0 < channels <= MAX_CHANNELS:
+        raise SettingsError(f"--channels is {channels}; it can be 1 to {MAX_CHANNELS}.")
     kind = RAW.kind if samples is None else KINDS[samples]
     return Pcm(RAW.rate if rate is None else rate, RAW.channels if channels is None else channels, kind)
 

@@ -71,6 +71,7 @@ def test_any_integers_equal_soundfiles(raw: bytes, subtype: str) -> None:
         (0x7FFFF000, 0x7FFFF024),
         (0x7FFFEFFF, None),
         (0x7FFFFF00, None),
+        (0x80000000, None),
         (0x7FFFFFFF, None),
     ],
 )

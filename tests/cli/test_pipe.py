@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from actors.codec import Codec
 from pipeline.cli.main import app
 from pipeline.cli.pipe import RAW, Pcm, decode_stream, encode_stream, loop_stream
-from pipeline.errors import BadCodes, NonFiniteAudio, TruncatedAudio, UnsupportedAudio
+from pipeline.errors import BadCodes, NonFiniteAudio, OutputError, TruncatedAudio, UnsupportedAudio
 from tests.helpers.rows import tone
 
 WAVE = tone(3.0)[:-100]
@@ -124,11 +124,31 @@ def test_raw_samples_shorter_than_what_is_looked_at_first(codec: Codec, size: in
         (wav(WAVE, subtype="ULAW"), UnsupportedAudio, "PCM or float"),
         (b"RIFF" + b"\0" * 50, UnsupportedAudio, "Standard input"),
         (np.full(9999, np.nan, "<f4").tobytes(), NonFiniteAudio, "NaN"),
+        (wav(WAVE)[:8], TruncatedAudio, "Standard input: it ends after 8 bytes, within the header of a WAV"),
     ],
 )
 def test_a_bad_source_is_told(codec: Codec, content: bytes, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         encoded(codec, content, Pcm(24_000, 1, "f4"))
+
+
+def test_a_wav_that_is_cut_gives_the_codes_of_what_is_there(codec: Codec) -> None:
+    sink = io.BytesIO()
+    with pytest.raises(TruncatedAudio, match="500 bytes"):
+        encode_stream(codec, live(wav(WAVE)[:-500]), sink, None, as_json=False)
+    assert sink.getvalue() == encoded(codec, wav(WAVE)[44:-500])
+
+
+def test_what_cannot_be_written_is_told(codec: Codec) -> None:
+    says = r"Standard output: .*No space left"
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OutputError, match=says):
+        encode_stream(codec, live(wav(WAVE)), full, None, as_json=True)
+
+
+@pytest.mark.parametrize("channels", ["0", "-1", "99999"])
+def test_channels_that_cannot_be(small_model: Path, channels: str) -> None:
+    words = ["stream", "encode", "--model", str(small_model), "--device", "cpu", "--channels", channels]
+    assert "it can be 1 to" in str(CliRunner().invoke(app, words, input=b"\0" * 8).exception)
 
 
 SHORT = WAVE[:6000]
@@ -184,6 +204,9 @@ def test_the_options_of_raw_samples_are_seen(small_model: Path) -> None:
         (b"[1, 2]\n", True, r"shape \[2\]"),
         (b"hello\n", True, "Line 1"),
         (json.dumps([9999] * 16).encode(), True, "9999"),
+        (json.dumps([1.9, *[1] * 15]).encode(), True, "not a JSON list of integers"),
+        (json.dumps([True, *[1] * 15]).encode(), True, "not a JSON list of integers"),
+        (json.dumps(["1", *[1] * 15]).encode(), True, "not a JSON list of integers"),
         (b"\0" * 33, False, "1 bytes into a frame"),
         (b"\xff" * 32, False, "-1"),
     ],
@@ -211,3 +234,11 @@ def test_the_commands_pipe_together(tmp_path: Path, small_model: Path, codec: Co
         timeout=120,
     )
     assert (closed.stdout.strip(), closed.stderr) == (b"10", b"")
+
+
+def test_a_reader_that_has_enough_is_no_error(small_model: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "stream", "encode", "--model", str(small_model), "--device", "cpu"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as one:
+        one.stdout.close()
+        _, said = one.communicate(wav(WAVE))
+    assert (one.returncode, said) == (0, b"")
