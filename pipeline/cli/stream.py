@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
 import typer
 
-from pipeline.audio.decode import MAX_CHANNELS
 from pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -88,6 +87,7 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
 
 def _raw(rate: int | None, channels: int | None, samples: str | None) -> "Pcm | None":
     """The format of raw PCM; None where no option names any of it, so that other files can be refused."""
+    from pipeline.audio.decode import MAX_CHANNELS
     from pipeline.cli.pipe import KINDS, RAW, Pcm
 
     if rate is None and channels is None and samples is None:

@@ -91,8 +91,11 @@ def records(rows: pa.Table, columns: Columns) -> Iterator[Record]:
     texts = {name: text_column(rows, column).to_pylist() for name, column in columns.named().items()}
     values = plain_rows(rows.drop_columns(["codes", *OF_CHUNKS]))
     for number, (row, codes) in enumerate(zip(values, codes_of(rows), strict=True)):
-        own = {name: column[number] for name, column in texts.items() if column[number] is not None}
-        yield Record(row["id"], codes, own, row)
+        own = {name: column[number] for name, column in texts.items()}
+        row |= {
+            name: text for name, text in own.items() if name in row
+        }  # never another column's text, not even for null
+        yield Record(row["id"], codes, {name: text for name, text in own.items() if text is not None}, row)
 
 
 def codes_of(rows: pa.Table) -> list[np.ndarray]:

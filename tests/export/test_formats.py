@@ -55,6 +55,28 @@ def test_lhotse(run: Path, tmp_path: Path) -> None:
     assert {cut.id for cut in cuts} == set(TEXTS)
 
 
+@pytest.mark.parametrize("to", ["webdataset", "npy", "lhotse"])
+def test_a_null_is_not_another_columns_text(tmp_path: Path, to: str) -> None:
+    """--text norm of a recording without it, in a run that carries a column "text" too."""
+    rows = [coded_row(id_, 1920, text=f"RAW {id_}", norm=pa.array([norm], pa.string())) for id_, norm in NORMS.items()]
+    write_parts(pa.concat_tables(rows), LocalFileSystem(), str(tmp_path / "run"))
+    export_run(tmp_path / "run", to, tmp_path / "out", text="norm")
+    if to == "lhotse":
+        cuts = list(lhotse.CutSet.from_shar(in_dir=tmp_path / "out" / "shar"))
+        found = {cut.id: (cut.supervisions[0].text, cut.custom["text"]) for cut in cuts}
+        assert found == {id_: (norm, norm) for id_, norm in NORMS.items()}
+        return
+    if to == "npy":
+        lines = [json.loads(line) for line in (tmp_path / "out" / "manifest-000000.jsonl").read_text().splitlines()]
+    else:
+        shard = str(tmp_path / "out" / "shard-000000.tar")
+        lines = [sample["json"] for sample in webdataset.WebDataset([shard], shardshuffle=False).decode()]
+    assert {line["id"]: line["text"] for line in lines} == NORMS
+
+
+NORMS = {"a": "said a", "b": None}
+
+
 def test_webdataset(run: Path, tmp_path: Path) -> None:
     export_run(run, "webdataset", tmp_path / "out", shard_recordings=2, **SAID)
     shards = sorted(map(str, (tmp_path / "out").glob("*.tar")))

@@ -3,10 +3,14 @@
 TSV has no quotes: Common Voice writes sentences as they are. What separates a CSV's columns is seen in its first line.
 """
 
-from csv import reader
+import io
+import re
+from csv import Error, reader
+from typing import cast
 
 import pyarrow as pa
 
+from pipeline.errors import InputError
 from pipeline.sources.manifests.lines import BLOCK_BYTES
 from pipeline.sources.manifests.parsed import END, START, Given, Parsed
 
@@ -20,11 +24,36 @@ HEADER_BYTES = 1 << 20
 def read_csv(given: Given) -> Parsed:
     """Columns as the header names them."""
     with given.open() as file:
-        header = file.read(HEADER_BYTES).decode("utf-8-sig", "replace").partition("\n")[0]
-    widths = {delimiter: len(next(reader([header], delimiter=delimiter), [])) for delimiter in DELIMITERS}
+        header = re.split("[\r\n]", file.read(HEADER_BYTES).decode("utf-8-sig", "replace"), maxsplit=1)[0]
+    try:
+        widths = {delimiter: len(next(reader([header], delimiter=delimiter), [])) for delimiter in DELIMITERS}
+    except Error as error:
+        raise InputError(f"{given.name}, line 1: {error}; expected a header of short names") from None
     delimiter = max(widths, key=lambda one: widths[one])
+    _refuse_open_quotes(given, delimiter)
     note = f'{given.name}: columns between {DELIMITERS[delimiter]}, quoted by "'
     return Parsed(_table(given, delimiter, '"'), notes=(note,))
+
+
+def _refuse_open_quotes(given: Given, delimiter: str) -> None:
+    """Raise InputError for a quote that does not end where its field does: Arrow would take the lines behind it, up to
+    all that follow, for one text, without a word."""
+    with given.open() as file:
+        if not any(b'"' in block for block in iter(lambda: file.read(BLOCK_BYTES), b"")):
+            return
+    with given.open() as file:
+        buffered = io.BufferedReader(cast(io.RawIOBase, file), BLOCK_BYTES)
+        text = io.TextIOWrapper(buffered, "utf-8-sig", "replace", newline="")
+        rows = reader(text, delimiter=delimiter, strict=True)
+        before = 0
+        try:
+            for _ in rows:
+                before = rows.line_num
+        except Error as error:
+            raise InputError(
+                f"{given.name}, line {before + 1}: a quote that is not closed where its field ends ({error}); write "
+                'a quote within a field twice (""), or take .tsv, where nothing is quoted'
+            ) from None
 
 
 def read_tsv(given: Given) -> Parsed:

@@ -45,6 +45,7 @@ def read(given: Given) -> Parsed:
     for name, column in COLUMNS.items():
         if (opener := given.beside(name)) is not None:
             names, values = _fields(opener, KEY_VALUE, _other(given, name))
+            _refuse_twice(names, _other(given, name))
             columns[column] = _short(values.take(pc.index_in(columns["id"], names)))
             used.append(name)
     return Parsed(pa.table(columns), path="path", notes=(f"{given.name}: Kaldi's {', '.join(used)}",))
@@ -73,6 +74,11 @@ def _refuse(bad: pa.Array, shown: pa.Array, name: str, why: str) -> None:
     if len(where):
         more = f" ({len(where) - 1:,} more such lines)" if len(where) > 1 else ""
         raise InputError(f"{name}, line {where[0] + 1}: {shown[int(where[0])].as_py()[:200]!r} is {why}{more}")
+
+
+def _refuse_twice(names: pa.Array, name: str) -> None:
+    if (twice := repeated(names)) is not None:
+        raise InputError(f"{name}: two lines are of {twice!r}; expected one, for nothing tells which is right")
 
 
 def _cut(columns: dict[str, pa.Array], segments: list[pa.Array], given: Given) -> dict[str, pa.Array]:
@@ -107,6 +113,7 @@ def _channels(given: Given, recordings: pa.Array) -> pa.Array:
         return pa.nulls(len(recordings), pa.int32())
     name = _other(given, "reco2file_and_channel")
     keys, _, channels = _fields(opener, r"^\s*(?P<key>\S+)\s+(?P<file>\S+)\s+(?P<channel>\S+)\s*$", name)
+    _refuse_twice(keys, name)
     known = pc.match_substring_regex(channels, CHANNELS)
     _refuse(pc.invert(known), channels, name, "no channel; expected A, B, 1, 2 and so on")
     numbers = pc.replace_substring(pc.replace_substring(channels, "A", "1"), "B", "2").cast(pa.int32())

@@ -20,13 +20,24 @@ def spoken(table: pa.Table) -> tuple[dict[str, pa.Array], list[str]]:
     if "supervisions" not in table.column_names or not _holds_objects(table.schema.field("supervisions").type):
         return fields, left_out
     lists = table["supervisions"].combine_chunks()
-    rows, said = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
+    rows, said = pc.list_parent_indices(lists).to_numpy(), _in_time(lists)
     theirs, more = _plain({field.name: pc.struct_field(said, field.name) for field in said.type})
     told = {
         name: _texts(rows, column, len(lists)) if name == "text" else _agreed(rows, column, len(lists))
         for name, column in theirs.items()
     }
     return told | fields, left_out + more
+
+
+def _in_time(lists: pa.ListArray) -> pa.StructArray:
+    """The supervisions of all rows, those of each in the order of their starts: lhotse does not promise it."""
+    rows, said = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
+    at = said.type.get_field_index("start")
+    if at < 0 or not (pa.types.is_floating(said.type[at].type) or pa.types.is_integer(said.type[at].type)):
+        return said
+    starts = pc.struct_field(said, "start").cast(pa.float64(), safe=False)
+    order = np.lexsort([pc.fill_null(starts, 0.0).to_numpy(zero_copy_only=False), rows])  # stable: equal ones stay
+    return said.take(pa.array(order))
 
 
 def _plain(columns: dict[str, pa.Array]) -> tuple[dict[str, pa.Array], list[str]]:

@@ -56,6 +56,15 @@ def test_one_column(tmp_path: Path) -> None:
     assert contents(plan([str(tmp_path / "m.csv")])) == contents(plan([str(tmp_path / "m.tsv")])) == {"a.wav": b"A"}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_quoted_fields_and_ends_of_lines(tmp_path: Path, end: str) -> None:
+    write_files(tmp_path, {"a.wav": b"A", "b.wav": b"B"})
+    lines = ["path,text", 'a.wav,"said ""no"", twice', 'over two lines"', 'b.wav,in 5" steps', ""]
+    (tmp_path / "m.csv").write_bytes(end.join(lines).encode())
+    found = {item.id: cells(item)["text"] for item in read(plan([str(tmp_path / "m.csv")]))}
+    assert found == {"a.wav": f'said "no", twice{end}over two lines', "b.wav": 'in 5" steps'}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -64,6 +73,9 @@ def test_one_column(tmp_path: Path) -> None:
         ("m.tsv", b"path\tsentence\na.wav\tone\ttwo\n", "Expected 2 columns, got 3"),
         ("m.tsv", b"clip\tsentence\na.wav\tone\n", "no column of paths.*input.column"),
         ("m.csv", b"path,start_s\na.wav,soon\n", "soon"),
+        ("m.csv", b'path,text\na.wav,"Oh no\nb.wav,x\nc.wav,y\n', "line 2: a quote that is not closed"),
+        ("m.csv", b'path|text\na.wav|fine\nb.wav|"Oh no|\nc.wav|said "he\n', "line 3: a quote that is not closed"),
+        ("m.csv", b"path," + b"x" * 200_000 + b"\na.wav,y\n", "line 1: field larger than field limit"),
     ],
 )
 def test_broken_files(tmp_path: Path, name: str, content: bytes, said: str) -> None:

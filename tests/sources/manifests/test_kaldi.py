@@ -89,6 +89,8 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ("segments", b"u call1 0 1.2.3\n", "a time is no number of seconds"),
         ("reco2file_and_channel", b"call1 call A\ncall2 call 0\n", "line 2: '0' is no channel; expected A, B, 1, 2"),
         ("wav.scp", b"call1 a.wav\ncall1 b.wav\ncall2 c.wav\n", "two lines have the recording 'call1'"),
+        ("text", b"u one\nv two\nu three\n", "/text: two lines are of 'u'; expected one"),
+        ("reco2file_and_channel", b"call1 a A\ncall1 a B\n", "reco2file_and_channel: two lines are of 'call1'"),
     ],
 )
 def test_bad_files_are_refused_by_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:

@@ -104,9 +104,19 @@ def test_a_cut_of_several_supervisions(tmp_path: Path, recordings: RecordingSet)
     rows = parse(tmp_path / "cuts.jsonl").table.select(["text", "speaker", "language", "channel"]).to_pylist()
     assert [list(row.values()) for row in rows] == [
         ["good day and so on", "anna", None, None],
-        ["hello? speaking both", None, None, None],
+        ["hello? both speaking", None, None, None],  # by their starts
         *(["two files", None, None, channel] for channel in (1, 2, None)),
     ]
+
+
+def test_texts_of_a_cut_are_in_the_order_of_time(tmp_path: Path, recordings: RecordingSet) -> None:
+    CutSet.from_manifests(recordings, SupervisionSet.from_segments(SAID)).to_file(tmp_path / "cuts.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "cuts.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["supervisions"].reverse()
+    (tmp_path / "back.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    texts = [parse(tmp_path / name).table["text"].to_pylist() for name in ("cuts.jsonl", "back.jsonl")]
+    assert texts[0][0] == texts[1][0] == "good day and so on"
 
 
 @pytest.mark.parametrize("packed", ["", ".gz"])
