@@ -256,13 +256,13 @@ class Shards:
         if not inside or shard is None:
             return
         begins = f"{shard.id}/"
-        if row["id"].startswith(begins) != self.prefixed and not (self.prefixed is False and member.startswith(begins)):
-            now = "one of several inputs" if self.prefixed else "the only input"
+        if row["id"].startswith(begins) != self.prefixed and (self.prefixed or not member.startswith(begins)):
+            ways = ("the only input", "one of several inputs")
+            then, now = ways if self.prefixed else reversed(ways)
             raise InputError(
-                f"{row['source']} is in the run as {row['id']!r}: {container} was "
-                f"{'the only input' if self.prefixed else 'one of several inputs'} then, and is {now} now, which gives "
-                "its recordings other ids. They would be there twice. Give the inputs as they were given before (to "
-                "`voxmill retry` with --inputs), or --out a new folder."
+                f"{row['source']} is in the run as {row['id']!r}: {container} was {then} then, and is {now} now, which "
+                "gives its recordings other ids. They would be there twice. Give the inputs as they were given before "
+                "(to `voxmill retry` with --inputs), or --out a new folder."
             )
 
     def compare_members(self, rows: pa.Table, hashes: np.ndarray, changed: Changes, lone: set[bytes]) -> None:

@@ -247,8 +247,8 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
         done = committed(job.fs, job.run, keys=job.keys)
         ids = done.ids if number else lasting(job.fs, job.run, done.ids, job.keys)
         held, avoid = attempt.pop("held"), attempt.pop("shaky")
-        now_left = dataclasses.replace(done, ids=ids)
-        left = missing(job, found, now_left) if settled.mixed else remaining(left, ids, held)
+        lasts = dataclasses.replace(done, ids=ids)
+        left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
         again = execute(job, left, done.partial, quiet, bounded=False, avoid=avoid)  # their failures were counted

@@ -287,9 +287,7 @@ def main() -> None:
         log_line(str(error))
         sys.exit(MISTAKE)
     except SystemExit as stop:
-        if isinstance(
-            stop.__context__, BrokenPipeError
-        ):  # the reader of the output closed it, as `head` does: no error
+        if isinstance(stop.__context__, BrokenPipeError):  # the reader closed the output, as `head` does: no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         if stop.code in STOPPED:  # typer's exit code for Ctrl-C, and that of `unwinding`
