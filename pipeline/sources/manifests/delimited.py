@@ -26,10 +26,11 @@ def read_csv(given: Given) -> Parsed:
     with given.open() as file:
         header = re.split("[\r\n]", file.read(HEADER_BYTES).decode("utf-8-sig", "replace"), maxsplit=1)[0]
     try:
-        widths = {delimiter: len(next(reader([header], delimiter=delimiter), [])) for delimiter in DELIMITERS}
+        columns = {delimiter: next(reader([header], delimiter=delimiter), []) for delimiter in DELIMITERS}
     except Error as error:
         raise InputError(f"{given.name}, line 1: {error}; expected a header of short names") from None
-    delimiter = max(widths, key=lambda one: widths[one])
+    paths = {*PATH_COLUMNS, given.column}
+    delimiter = max(columns, key=lambda one: (not paths.isdisjoint(columns[one]), len(columns[one])))
     _refuse_open_quotes(given, delimiter)
     note = f'{given.name}: columns between {DELIMITERS[delimiter]}, quoted by "'
     return Parsed(_table(given, delimiter, '"'), notes=(note,))
@@ -51,7 +52,8 @@ def _refuse_open_quotes(given: Given, delimiter: str) -> None:
                 before = rows.line_num
         except Error as error:
             raise InputError(
-                f"{given.name}, line {before + 1}: a quote that is not closed where its field ends ({error}); write "
+                f"{given.name}, line {before + 1}: a quote that is not closed where its field ends, or a field of over "
+                f"131,072 characters ({error}); write "
                 'a quote within a field twice (""), or take .tsv, where nothing is quoted'
             ) from None
 

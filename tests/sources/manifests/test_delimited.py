@@ -56,6 +56,13 @@ def test_one_column(tmp_path: Path) -> None:
     assert contents(plan([str(tmp_path / "m.csv")])) == contents(plan([str(tmp_path / "m.tsv")])) == {"a.wav": b"A"}
 
 
+@pytest.mark.parametrize("header", ["path,text;more;columns", '"path","text; a|b|c|d"'])
+def test_what_gives_a_column_of_paths_separates(tmp_path: Path, header: str) -> None:
+    write_files(tmp_path, {"a.wav": b"A", "m.csv": f"{header}\na.wav,said\n".encode()})
+    (item,) = read(plan([str(tmp_path / "m.csv")]))
+    assert list(cells(item).values()) == ["said"]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_quoted_fields_and_ends_of_lines(tmp_path: Path, end: str) -> None:
     write_files(tmp_path, {"a.wav": b"A", "b.wav": b"B"})
