@@ -293,7 +293,7 @@ def main() -> None:
         if stop.code in STOPPED:  # typer's exit code for Ctrl-C, and that of `unwinding`
             for number in (signal.SIGINT, signal.SIGTERM):  # another one would only break off what ends now
                 signal.signal(number, signal.SIG_IGN)
-            goes_on = sys.argv[1:2] in (["tokenize"], ["retry"])
+            goes_on = sys.argv[1:2] in ([one] for one in ("tokenize", "retry", "demo", "export"))
             log_line(
                 "stopped; committed parts are kept, the same command continues from there" if goes_on else "stopped"
             )
