@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -145,6 +146,36 @@ def test_csv_keeps_ids_as_they_are_written(corpus: Path) -> None:
     planned = plan([str(corpus / "m.csv")])
     assert contents(planned) == {"007": b"B", "a/x.flac": b"AX"}
     assert [cells(item) for item in read(planned)] == [{"text": 'two\nlines, "quoted"', "n": 1}, {"text": "", "n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "values"),
+    [
+        (["12", "-3", "0"], pa.int64(), [12, -3, 0]),
+        (["12", "", "NaN"], pa.int64(), [12, None, None]),
+        (["0.50", "3", "1e-05"], pa.float64(), [0.5, 3.0, 1e-05]),
+        (["0012", "13", "14"], pa.string(), None),
+        (["0000", "0", "0"], pa.string(), None),
+        (["10:30", "11:00", "12:00"], pa.string(), None),
+        (["2024-01-01", "2024-01-02", ""], pa.string(), None),
+        (["True", "False", "True"], pa.string(), None),
+        (["1e5", "2e7", "3e1"], pa.string(), None),
+        (["9223372036854775808", "1", "2"], pa.string(), None),
+        (["+1", "1", "2"], pa.string(), None),
+        (["", "", ""], pa.null(), [None, None, None]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_what_a_column_of_csv_holds_is_read_as_it_was_written(
+    corpus: Path, suffix: str, written: list[str], kind: pa.DataType, values: list[Any] | None
+) -> None:
+    lines = [",".join(row) for row in zip(["path", "b.wav", "b.wav", "b.wav"], ["x", *written], strict=True)]
+    ids = [",".join(row) for row in zip(["id", "1", "2", "3"], lines, strict=True)]
+    text = "\n".join(ids) + "\n"
+    (corpus / f"m.{suffix}").write_text(text.replace(",", "\t") if suffix == "tsv" else text)
+    planned = plan([str(corpus / f"m.{suffix}")])
+    assert planned.carried.field("x").type == kind
+    assert [cells(item)["x"] for item in read(planned)] == (written if values is None else values)
 
 
 def test_a_parquet_manifest(corpus: Path) -> None:

@@ -9,6 +9,7 @@ from csv import Error, reader
 from typing import cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.errors import InputError
 from pipeline.sources.manifests.lines import BLOCK_BYTES
@@ -16,9 +17,13 @@ from pipeline.sources.manifests.parsed import END, START, Given, Parsed
 
 PATH_COLUMNS = ("audio", "path", "audio_filepath", "wav")
 TEXT_COLUMNS = ("id", "text", "sentence", "speaker", "client_id")
-"""Never numbers or dates, whatever they hold: 007 stays 007."""
+"""Never numbers, whatever they hold."""
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 HEADER_BYTES = 1 << 20
+INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
+"""Of up to 18 digits, which int64 holds. No zeros before it, no plus: it is written again as it was."""
+DECIMAL = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,17})?(e[-+][0-9]{2,3})?$"
+"""Of an integer part that float64 holds exactly, no zeros before it."""
 
 
 def read_csv(given: Given) -> Parsed:
@@ -66,12 +71,28 @@ def read_tsv(given: Given) -> Parsed:
 def _table(given: Given, delimiter: str, quote: str | bool) -> pa.Table:
     from pyarrow import csv
 
-    names = [*PATH_COLUMNS, *TEXT_COLUMNS, *([given.column] if given.column else [])]
-    types = dict.fromkeys(names, pa.string()) | {START: pa.float64(), END: pa.float64()}
+    reading = csv.ReadOptions(block_size=BLOCK_BYTES)
+    parsing = csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote))
+    with given.open() as file, csv.open_csv(file, reading, parsing, csv.ConvertOptions(check_utf8=False)) as rows:
+        types = dict.fromkeys(rows.schema.names, pa.string()) | {START: pa.float64(), END: pa.float64()}
     with given.open() as file:
-        return csv.read_csv(
-            file,
-            read_options=csv.ReadOptions(block_size=BLOCK_BYTES),
-            parse_options=csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote)),
-            convert_options=csv.ConvertOptions(column_types=types, check_utf8=False),
-        )
+        table = csv.read_csv(file, reading, parsing, csv.ConvertOptions(column_types=types, check_utf8=False))
+    texts = {*PATH_COLUMNS, *TEXT_COLUMNS, given.column, START, END}
+    named = zip(table.column_names, table.columns, strict=True)
+    columns = [column if name in texts else _typed(column) for name, column in named]
+    return pa.table(columns, names=table.column_names)
+
+
+def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text -> int64 or float64 where all of it are numbers as a program writes them (12, 0.50, 1e-05), with gaps as
+    Arrow and pandas write them; nulls where all of it is empty; else the text: 0012, 10:30, 1.2.3 and True stay so."""
+    from pyarrow import csv
+
+    if pc.all(pc.equal(column, "")).as_py():
+        return pa.chunked_array([pa.nulls(len(column))])
+    gaps = pc.is_in(column, pa.array(csv.ConvertOptions().null_values))
+    numbers = pc.if_else(gaps, None, column)
+    for pattern, kind in ((INTEGER, pa.int64()), (DECIMAL, pa.float64())):
+        if pc.all(pc.match_substring_regex(numbers, pattern)).as_py():
+            return numbers.cast(kind)
+    return column

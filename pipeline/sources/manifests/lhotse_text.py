@@ -47,10 +47,18 @@ def _plain(columns: dict[str, pa.Array]) -> tuple[dict[str, pa.Array], list[str]
     if custom is not None and pa.types.is_struct(custom.type):
         for field in custom.type:
             name = f"custom_{field.name}" if field.name in OWN else field.name
-            fields[name] = pc.struct_field(custom, field.name)
+            value = pc.struct_field(custom, field.name)
+            fields[name] = _unlisted(value) if field.name == "channel" else value
     fields = {name: column for name, column in fields.items() if not pa.types.is_null(column.type)}
     nested = [name for name, column in fields.items() if pa.types.is_nested(column.type)]
     return {name: column for name, column in fields.items() if name not in nested}, nested
+
+
+def _unlisted(values: pa.Array) -> pa.Array:
+    """Lists of one value -> the values; others as they are. A custom field `channel` that was a number is a list, as
+    that of a cut."""
+    one = pa.types.is_list(values.type) and pc.all(pc.equal(pc.list_value_length(values), 1)).as_py()
+    return pc.list_element(values, 0) if one else values
 
 
 def _holds_objects(kind: pa.DataType) -> bool:

@@ -225,6 +225,17 @@ def test_the_word_channel_in_text_stays(tmp_path: Path, recordings: RecordingSet
     assert lhotse.load_manifest(tmp_path / "cuts.jsonl")[0].supervisions[0].text == text
 
 
+def test_a_custom_field_channel_travels(tmp_path: Path, recordings: RecordingSet) -> None:
+    cut = recordings["talk"].to_cut()
+    cut.custom = {"channel": 7}
+    cut.supervisions = [said("s", "talk", 0, 1, text="yes", custom={"channel": 3})]
+    CutSet.from_cuts([cut]).to_file(tmp_path / "cuts.jsonl")
+    assert parse(tmp_path / "cuts.jsonl").table["custom_channel"].to_pylist() == [7]
+    cut.custom = None
+    CutSet.from_cuts([cut, recordings["call"].to_cut()]).to_file(tmp_path / "cuts.jsonl")
+    assert parse(tmp_path / "cuts.jsonl").table["custom_channel"].to_pylist() == [3, None]
+
+
 def test_fields_of_several_types_are_left_out(tmp_path: Path, recordings: RecordingSet) -> None:
     """Alignments are lists of text and numbers; pyarrow's parser has one type a column."""
     words = {"word": [AlignmentItem("good", 0.1, 0.2, 0.9), AlignmentItem("day", 0.3, 0.2)]}
