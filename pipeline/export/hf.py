@@ -25,7 +25,24 @@ def _write(shard: Shard) -> None:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """The same with types that `datasets` has: a map is a list of its keys and values, a UUID its 16 bytes."""
+    types = pa.types
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
+    if types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if types.is_map(kind):
+        return pa.list_(pa.struct([("key", _plain(kind.key_type)), ("value", _plain(kind.item_type))]))
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inside = kind.value_field.with_type(_plain(kind.value_type))
+        if types.is_fixed_size_list(kind):
+            return pa.list_(inside, kind.list_size)
+        return pa.large_list(inside) if types.is_large_list(kind) else pa.list_(inside)
+    if types.is_decimal32(kind) or types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    return pa.binary() if types.is_fixed_size_binary(kind) else kind
 
 
 def _name(number: int, shards: int) -> str:

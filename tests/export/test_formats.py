@@ -151,6 +151,9 @@ def test_odd_ids(tmp_path: Path) -> None:
         assert found == {id_: number + 1 for number, id_ in enumerate(ODD)}
 
 
+SCORES = pa.map_(pa.string(), pa.struct([("at", pa.map_(pa.string(), pa.int8()))]))
+
+
 def test_carried_values_that_are_no_json(tmp_path: Path) -> None:
     odd = {
         "when": pa.array([dt.datetime(2026, 1, 2, 3)]),
@@ -158,6 +161,8 @@ def test_carried_values_that_are_no_json(tmp_path: Path) -> None:
         "raw": pa.array([b"\x00\xff"]),
         "levels": pa.array([[1.5, float("nan"), float("inf")]]),
         "price": pa.array([Decimal("1.20")]),
+        "hash": pa.array([b"1234567"], pa.binary(7)),
+        "scores": pa.array([[("snr", {"at": [("s", 1)]})]], SCORES),
     }
     write_parts(coded_row("a", 1920, **odd), LocalFileSystem(), str(tmp_path / "run"))
     for to in ("lhotse", "webdataset", "hf"):
@@ -171,6 +176,9 @@ def test_carried_values_that_are_no_json(tmp_path: Path) -> None:
     loaded = datasets.load_dataset(str(tmp_path / "hf"), cache_dir=str(tmp_path / "cache"))["train"]
     assert loaded.features["price"] == datasets.Value("decimal128(3, 2)")
     assert loaded.data.column("raw").to_pylist() == [b"\x00\xff"]
+    (row,) = loaded.select_columns(["hash", "scores"])
+    assert row["hash"] == b"1234567"
+    assert row["scores"] == [{"key": "snr", "value": {"at": [{"key": "s", "value": 1}]}}]
 
 
 @pytest.mark.filterwarnings("ignore:Transformer Engine and Apex")
