@@ -294,6 +294,7 @@ def main() -> None:
             for number in (signal.SIGINT, signal.SIGTERM):  # another one would only break off what ends now
                 signal.signal(number, signal.SIG_IGN)
             goes_on = sys.argv[1:2] in ([one] for one in ("tokenize", "retry", "demo", "export"))
+            goes_on = goes_on and "--dry-run" not in sys.argv
             log_line(
                 "stopped; committed parts are kept, the same command continues from there" if goes_on else "stopped"
             )

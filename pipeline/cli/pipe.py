@@ -17,7 +17,15 @@ from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from actors.pools.arrow import to_pcm16
 from pipeline.audio.magic import HEAD_BYTES, MPEG_BYTES, container_of, may_be_mpeg
 from pipeline.audio.wav import read_header, to_float, wave_header
-from pipeline.errors import BadCodes, NonFiniteAudio, OutputError, RecordingError, TruncatedAudio, UnsupportedAudio
+from pipeline.errors import (
+    BadCodes,
+    NonFiniteAudio,
+    OutputError,
+    RecordingError,
+    TruncatedAudio,
+    UnsupportedAudio,
+    plural,
+)
 from pipeline.storage.translate import reason
 
 if TYPE_CHECKING:
@@ -42,6 +50,11 @@ class Pcm:
     channels: int
     kind: str  # as in pipeline.audio.wav
     bytes: int | None = None  # of samples; None: until the end of the stream
+
+    def named(self) -> str:
+        """For messages."""
+        kind = {"i": "integers", "f": "floats", "u": "unsigned integers"}[self.kind[0]]
+        return f"{self.rate} Hz, {plural(self.channels, 'channel')}, {8 * int(self.kind[1])}-bit {kind}"
 
 
 RAW = Pcm(SAMPLE_RATE, 1, "i2")
@@ -118,7 +131,13 @@ def _begin(source: BinaryIO, raw: Pcm | None) -> tuple[Pcm, bytes]:
         head += source.read(MPEG_BYTES) if may_be_mpeg(head) else b""
         _refuse_container(head)
     if head[:4] in RIFFS:
-        return _read_wav_header(head, source), b""
+        wav = _read_wav_header(head, source)
+        if raw is not None and (raw.rate, raw.channels, raw.kind) != (wav.rate, wav.channels, wav.kind):
+            raise UnsupportedAudio(
+                f"it is a WAV of {wav.named()} by its header, and the options say {raw.named()}; leave out --rate, "
+                "--channels and --samples, which are for samples without a header"
+            )
+        return wav, b""
     return raw or RAW, head
 
 
@@ -158,6 +177,11 @@ def _waves(source: BinaryIO, pcm: Pcm, first: bytes) -> Iterator[np.ndarray]:
         if not np.isfinite(wave).all():
             raise NonFiniteAudio("Standard input holds NaN or infinity; every sample must be a finite number.")
         yield wave.mean(1)
+    if held and pcm.bytes is None:
+        raise TruncatedAudio(
+            f"Standard input ends {plural(len(held), 'byte')} into a sample of {size} ({pcm.named()}); if that is not "
+            "its format, say which with --rate, --channels and --samples."
+        )
 
 
 def _blocks(source: BinaryIO, left: int | None) -> Iterator[bytes]:

@@ -39,8 +39,8 @@ def encode(
     """WAV or raw PCM -> codes."""
     from pipeline.cli.pipe import encode_stream
 
-    codec = _load(model, device, precision, "encode")
-    encode_stream(codec, *_pipes(), _raw(rate, channels, samples), codes == "json")
+    pipes, raw = _pipes(), _raw(rate, channels, samples)
+    encode_stream(_load(model, device, precision, "encode"), *pipes, raw, codes == "json")
 
 
 @stream.command("decode")
@@ -54,8 +54,8 @@ def decode(
     """Codes -> WAV or raw PCM."""
     from pipeline.cli.pipe import decode_stream
 
-    codec = _load(model, device, precision, "decode")
-    decode_stream(codec, *_pipes(), codes == "json", wav)
+    pipes = _pipes()
+    decode_stream(_load(model, device, precision, "decode"), *pipes, codes == "json", wav)
 
 
 @stream.command("loop")
@@ -73,8 +73,8 @@ def loop(
     def tell(text: str) -> None:
         print(f"voxmill: {text}", file=sys.stderr, flush=True)
 
-    codec = _load(model, device, precision, "all")
-    loop_stream(codec, *_pipes(), _raw(rate, channels, samples), tell)
+    pipes, raw = _pipes(), _raw(rate, channels, samples)
+    loop_stream(_load(model, device, precision, "all"), *pipes, raw, tell)
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:

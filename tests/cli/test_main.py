@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import pipeline.cli.main
 from pipeline.cli.demo import CLIPS
 from tests.helpers.commands import speak, voxmill
 
@@ -52,6 +53,32 @@ def test_a_signal_stops_a_run(tmp_path: Path, small_model: Path, number: signal.
     assert said.splitlines()[-1].startswith("voxmill: stopped; committed parts are kept")
     assert "***" not in said
     assert not (tmp_path / "run" / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["tokenize", "x", "--out", "y"], True),
+        (["tokenize", "x", "--out", "y", "--dry-run"], False),
+        (["retry", "y"], True),
+        (["export", "y", "--to", "npy", "--out", "z"], True),
+        (["check", "y"], False),
+        (["stream", "encode"], False),
+    ],
+)
+def test_what_ctrl_c_says(
+    words: list[str], kept: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr(sys, "argv", ["voxmill", *words])
+    monkeypatch.setattr(pipeline.cli.main, "app", stopped)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit):
+        pipeline.cli.main.main()
+    goes_on = "; committed parts are kept, the same command continues from there"
+    assert capsys.readouterr().err == f"voxmill: stopped{goes_on if kept else ''}\n"
 
 
 @pytest.mark.usefixtures("local_ray")

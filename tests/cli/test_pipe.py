@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -113,17 +114,30 @@ def test_nothing_in_nothing_out(codec: Codec) -> None:
 def test_raw_samples_shorter_than_what_is_looked_at_first(codec: Codec, size: int) -> None:
     content = bytes(range(1, size + 1))
     frames = [codec.encode([np.frombuffer(content[: size // 2 * 2], "<i2") / np.float32(32768)])[0]] if size > 1 else []
-    assert encoded(codec, content) == b"".join(codes.tobytes() for codes in frames)
+    sink = io.BytesIO()
+    with pytest.raises(TruncatedAudio, match="1 byte into a sample of 2") if size % 2 else nullcontext():
+        encode_stream(codec, live(content), sink, None, as_json=False)
+    assert sink.getvalue() == b"".join(codes.tobytes() for codes in frames)
+
+
+def test_samples_of_another_format_than_the_options_say(codec: Codec) -> None:
+    stereo = wav(np.stack([WAVE, WAVE], 1), rate=16_000)
+    assert encoded(codec, stereo, Pcm(16_000, 2, "i2")) == encoded(codec, stereo)
+    says = "WAV of 16000 Hz, 2 channels, 16-bit integers by its header.*24000 Hz, 1 channel, 32-bit floats; leave out"
+    with pytest.raises(UnsupportedAudio, match=says):
+        encoded(codec, stereo, Pcm(24_000, 1, "f4"))
+    with pytest.raises(TruncatedAudio, match=r"2 bytes into a sample of 4 .*2 channels.*say which with --rate"):
+        encoded(codec, bytes(4002), Pcm(24_000, 2, "i2"))
 
 
 @pytest.mark.parametrize(
     ("content", "error", "says"),
     [
-        (wav(WAVE)[:-500], TruncatedAudio, "500 bytes"),
+        (np.full(9999, np.nan, "<f4").tobytes(), NonFiniteAudio, "NaN"),
+        (wav(WAVE, subtype="FLOAT")[:-500], TruncatedAudio, "500 bytes"),
         (wav(WAVE)[:30], TruncatedAudio, "Standard input"),
         (wav(WAVE, subtype="ULAW"), UnsupportedAudio, "PCM or float"),
         (b"RIFF" + b"\0" * 50, UnsupportedAudio, "Standard input"),
-        (np.full(9999, np.nan, "<f4").tobytes(), NonFiniteAudio, "NaN"),
         (wav(WAVE)[:8], TruncatedAudio, "Standard input: it ends after 8 bytes, within the header of a WAV"),
     ],
 )
@@ -178,10 +192,10 @@ def test_a_container_is_not_taken_for_samples(codec: Codec, content: bytes, says
     with pytest.raises(UnsupportedAudio, match=says):
         loop_stream(codec, live(content), io.BytesIO(), None, print)
     if content[:4] != b"RIFF":
-        assert encoded(codec, content, RAW)  # the user says that these are samples
+        assert encoded(codec, content + bytes(len(content) % 2), RAW)  # the user says that these are samples
 
 
-@pytest.mark.parametrize("head", [b"", b"\xff", b"\xff\xfb\x90\x64", AAC[:258], MP3[:8], b"\xff\xff\x10\0"])
+@pytest.mark.parametrize("head", [b"", b"\xff\0", b"\xff\xfb\x90\x64", AAC[:258], MP3[:8], b"\xff\xff\x10\0"])
 def test_samples_that_begin_as_a_frame_by_chance(codec: Codec, head: bytes) -> None:
     content = head + (SHORT * 32767).astype("<i2").tobytes()
     assert encoded(codec, content) == encoded(codec, content, RAW)
@@ -190,6 +204,7 @@ def test_samples_that_begin_as_a_frame_by_chance(codec: Codec, head: bytes) -> N
 
 def test_the_options_of_raw_samples_are_seen(small_model: Path) -> None:
     flac = sound(SHORT, format="FLAC")
+    flac += bytes(len(flac) % 2)
     for command, wanted in (("encode", ["--codes", "raw"]), ("loop", [])):
         words = ["stream", command, "--model", str(small_model), "--device", "cpu", *wanted]
         refused = CliRunner().invoke(app, words, input=flac)
@@ -242,3 +257,11 @@ def test_a_reader_that_has_enough_is_no_error(small_model: Path) -> None:
         one.stdout.close()
         _, said = one.communicate(wav(WAVE))
     assert (one.returncode, said) == (0, b"")
+
+
+@pytest.mark.parametrize(("closed", "name"), [("<&-", "input"), ("</dev/null >&-", "output")])
+def test_a_closed_pipe_is_told(closed: str, name: str) -> None:
+    line = f"{sys.executable} -m pipeline stream encode --device cpu {closed}"
+    done = subprocess.run(line, shell=True, capture_output=True, timeout=60)
+    says = f"voxmill: Standard {name} is closed; expected a file or a pipe.\n".encode()
+    assert (done.returncode, done.stderr) == (2, says)
