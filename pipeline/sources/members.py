@@ -32,7 +32,7 @@ class Member:
     """One audio or text file."""
 
     name: str
-    key: str  # WebDataset's: the name up to the first dot of its last part
+    key: str  # as `key_of` says
     stem: str  # the name up to the last dot of its last part
     suffix: str  # all behind that dot, in lower case
     offset: int  # of its content, in the uncompressed archive
@@ -46,8 +46,14 @@ class Member:
 def member_of(name: str, offset: int, opener: Opener) -> Member:
     """The member called `name` (as `clean_id` makes it)."""
     folder, slash, base = name.rpartition("/")
-    key, (stem, _, suffix) = base.partition(".")[0], base.rpartition(".")
-    return Member(name, folder + slash + key, folder + slash + stem, suffix.lower(), offset, opener)
+    stem, _, suffix = base.rpartition(".")
+    return Member(name, key_of(name), folder + slash + stem, suffix.lower(), offset, opener)
+
+
+def key_of(name: str) -> str:
+    """WebDataset's key: the name up to the first dot of its last part."""
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.partition(".")[0]
 
 
 def is_wanted(name: str) -> bool:

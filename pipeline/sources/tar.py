@@ -1,15 +1,16 @@
 """A tar file, local or remote, plain or compressed -> its audio and text members in order, never unpacked.
 
-A local, uncompressed archive is read in place. Others are read once from the beginning, each member in memory (above
-opening.SMALL_BYTES, in an unnamed temporary file).
+A local, uncompressed archive is read in place. Others are read once from the beginning, the members of one key in
+memory (above opening.SMALL_BYTES, in an unnamed temporary file).
 """
 
 import io
 import os
 import tarfile
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
@@ -20,7 +21,7 @@ from actors.watchdog import beat
 from pipeline.errors import InputError, TruncatedAudio, UnreadableAudio, UnsupportedAudio
 from pipeline.sources import unpack
 from pipeline.sources.found import Found, Rules
-from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, member_of, recordings
+from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, key_of, member_of, recordings
 from pipeline.sources.task import InputRecording, ReadTask, containers
 from pipeline.storage.access import Access
 from pipeline.storage.location import is_local, redact
@@ -109,8 +110,7 @@ def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str
             f"{name} has {info.size} bytes; the limit is {limit} GiB where a tar is not read in place"
         )
     if info.size <= SMALL_BYTES:
-        content = file.content(info.size)
-        return lambda: nullcontext(io.BytesIO(content))
+        return file.group(key_of(name)).add(file.content(info.size))
     return partial(rewound, file.spooled(info.size))
 
 
@@ -139,11 +139,34 @@ def _open(archive: Archive) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, unpack.Unpacked(buffered, archive.name)) if archive.compressed else buffered
 
 
+class _Group:
+    """The small members of one key, which wait for its last one, as that may be their text: spk.001.wav, spk.002.wav,
+    ..., spk.txt. In memory up to SMALL_BYTES, then in an unnamed temporary file."""
+
+    def __init__(self, key: str) -> None:
+        self.key, self.lock = key, threading.Lock()
+        self.file = tempfile.SpooledTemporaryFile(max_size=SMALL_BYTES)  # noqa: SIM115 (goes with its members)
+
+    def add(self, content: bytes) -> Opener:
+        with self.lock:
+            offset = self.file.seek(0, os.SEEK_END)
+            self.file.write(content)
+        return partial(self._open, offset, len(content))
+
+    @contextmanager
+    def _open(self, offset: int, size: int) -> Iterator[BinaryIO]:
+        with self.lock:
+            self.file.seek(offset)
+            content = self.file.read(size)
+        yield io.BytesIO(content)
+
+
 class _Forward:
     """What tarfile reads headers from: forward only; keeps the last block; refuses headers that fill the memory."""
 
     def __init__(self, stream: BinaryIO, in_place: bool) -> None:
         self.stream, self.in_place, self.position, self.last = stream, in_place, 0, b""
+        self.latest = _Group("")
 
     def tell(self) -> int:
         return self.position
@@ -175,6 +198,12 @@ class _Forward:
         """Of an archive in place: tarfile.ReadError where it ends before the byte `end`."""
         if end > os.fstat(self.stream.fileno()).st_size:
             raise tarfile.ReadError("unexpected end of data")
+
+    def group(self, key: str) -> "_Group":
+        """Of the members of `key`, which lie beside each other."""
+        if key != self.latest.key:
+            self.latest = _Group(key)
+        return self.latest
 
     def content(self, size: int) -> bytes:
         """The next `size` bytes; tarfile.ReadError where there are fewer."""

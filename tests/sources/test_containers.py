@@ -6,6 +6,7 @@ import itertools
 import os
 import tarfile
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,6 +239,20 @@ def test_a_gzip_that_is_cut_keeps_what_came_before(tmp_path: Path) -> None:
     assert list(found) == ["0.wav", "1.wav", "s.tar.gz"]
     assert found["1.wav"] == members[1][1]
     assert "TruncatedAudio" in broken(found["s.tar.gz"])
+
+
+def test_a_streamed_tar_of_one_key_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sources.tar.SMALL_BYTES", 1 << 20)
+    audio = {f"ted.talk.{i:02}.wav": os.urandom(1000) * 900 for i in range(40)}
+    path = write_tar(tmp_path / "s.tar.gz", [*audio.items(), ("ted.txt", b"all of it")], "w:gz")
+    planned = plan([str(path)])
+    tracemalloc.start()
+    found = read(planned)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 6 << 20  # of 36
+    assert {item.id: content(item) for item in reversed(found)} == audio
+    assert [cells(item)["txt"] for item in found] == ["all of it"] * 40
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", b"no tar at all " * 100, bytes(511)])
