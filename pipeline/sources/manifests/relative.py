@@ -30,19 +30,21 @@ def root_of(location: str, root: str | None) -> str:
 
 
 def refuse_other_root(locations: pa.ChunkedArray, root: str, given: str | None) -> None:
-    """Raise InputError where the first path below `root` is not there but would be below the current directory.
-
-    Kaldi and lhotse write paths relative to where they ran.
-    """
+    """Raise InputError where the first path below `root` is not there but would be below the current directory, where
+    Kaldi and lhotse ran, or below `clips` beside the manifest, as in Common Voice."""
     if given is not None or not is_local(root):
         return
     folder = f"{local_path(root)}/"
     first = next((one for one in locations[:1].to_pylist() if one.startswith(folder)), None)
-    if first is not None and not os.path.exists(first) and os.path.exists(first.removeprefix(folder)):
-        raise InputError(
-            f"{first}: no such file, but there is {os.path.abspath(first.removeprefix(folder))}: relative paths start"
-            " at the manifest's folder; set input.root=. where they start here"
-        )
+    if first is None or os.path.exists(first):
+        return
+    for other in (".", f"{folder}clips"):
+        there = os.path.abspath(os.path.join(other, first.removeprefix(folder)))
+        if os.path.exists(there):
+            raise InputError(
+                f"{first}: no such file, but there is {there}: relative paths start at the manifest's folder; set "
+                f"input.root={other} where they start there"
+            )
 
 
 def locations(paths: pa.ChunkedArray, manifest: str, schemes: tuple[str, ...], root: str) -> pa.ChunkedArray:

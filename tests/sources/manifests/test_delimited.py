@@ -1,5 +1,6 @@
 """CSV and TSV: what separates columns, quotes, types, Common Voice."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ def test_common_voice(tmp_path: Path) -> None:
     write_files(tmp_path, {f"cv/clips/cv_{i}.mp3": b"%d" % i for i in (1, 2, 3)})
     tsv = tmp_path / "cv/validated.tsv"
     tsv.write_text(VOICE)
+    says = re.escape(f"{tmp_path}/cv/cv_1.mp3: no such file, but there is {tmp_path}/cv/clips/cv_1.mp3")
+    with pytest.raises(InputError, match=f"{says}.*set input.root={re.escape(str(tmp_path))}/cv/clips where"):
+        plan([str(tsv)])
     planned = plan([str(tsv)], root=f"{tmp_path}/cv/clips")
     assert contents(planned) == {"cv_1.mp3": b"1", "cv_2.mp3": b"2", "cv_3.mp3": b"3"}
     assert [list(cells(item).values()) for item in read(planned)] == [
@@ -28,7 +32,7 @@ def test_common_voice(tmp_path: Path) -> None:
         ["00", 'Said "so", he did', 0],
         ["7", "1984", 1],
     ]
-    assert discover_all([str(tsv)]).notes == [f"{tsv}: columns between tabs, nothing quoted"]
+    assert discover_all([str(tsv)], root=f"{tmp_path}/cv/clips").notes == [f"{tsv}: columns between tabs, nothing quoted"]
 
 
 @pytest.mark.parametrize(
