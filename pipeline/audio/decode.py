@@ -44,9 +44,9 @@ _ADVICE = {
     EmptyAudio: "Expected at least one: take it out of the inputs",
     UnsupportedAudio: "Convert it to a common codec at 4-192 kHz, one rate and layout throughout",
     NonFiniteAudio: "Export it again from finite samples",
-    SegmentOutside: "Mend start_s and end_s in the manifest",
+    SegmentOutside: "Mend start_s and end_s where they are given",
     NoSuchTrack: "Set input.track to one that it has, or leave it out for the default one",
-    NoSuchChannel: "Mend the channel in the manifest, or input.channels",
+    NoSuchChannel: "Mend the channel where it is given: in the manifest or by input.channels",
     TooLong: "Cut it, or raise input.max_recording_s",
     UnreadableAudio: "Check the path, its permissions and the network",
 }

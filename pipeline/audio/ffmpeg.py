@@ -87,11 +87,46 @@ def open_compressed(stream: BinaryIO, block_values: int, track: int | None = Non
         chosen = choose(container, track)
         if container.format.name in _HEADERLESS and first_frame(stream) is None:
             raise NotAudio("no decoder knows it (no three MPEG audio frames in a row)")
+        context, end = chosen.codec_context, None
+        if container.format.name == "ogg" and context is not None and context.name == "vorbis":
+            end = _end_of_only_page(stream)
         stream.seek(here)
-        yield _source(container, chosen, block_values)
+        yield _source(container, chosen, block_values, end)
 
 
-def _source(container: av.container.InputContainer, track: av.AudioStream, block_values: int) -> Source:
+def _end_of_only_page(stream: BinaryIO) -> int | None:
+    """Of Ogg Vorbis whose sound is all in one page, as of half a second of speech: the samples it holds, by the page's
+    granule position. None of others.
+
+    FFmpeg 8 counts a first page that is the last one, too, from the output of the first packet, which is dropped, and
+    cuts too much, or nothing.
+    """
+    position, end = 0, None
+    while True:
+        stream.seek(position)
+        head = stream.read(27 + 255)
+        if len(head) < 27 or head[:4] != b"OggS":
+            return end
+        granule = int.from_bytes(head[6:14], "little", signed=True)
+        if granule > 0:  # 0 in pages of headers, -1 where no packet ends
+            if end is not None:
+                return None
+            end = granule
+        position += 27 + head[26] + sum(head[27 : 27 + head[26]])
+
+
+def _until(frames: Iterator[av.AudioFrame], end: int) -> Iterator[av.AudioFrame]:
+    """Vorbis without the first packet's frame, which only fills the decoder, up to `end` samples."""
+    next(frames, None)
+    for frame in frames:  # to the last one: what breaks behind the end is told, too
+        if end > 0:
+            yield _cut(frame, end)
+        end -= frame.samples
+
+
+def _source(
+    container: av.container.InputContainer, track: av.AudioStream, block_values: int, end: int | None
+) -> Source:
     if track.codec_context is None:
         raise UnsupportedAudio(f"FFmpeg has no decoder for the audio track of this {container.format.long_name}")
     flac = container.format.name == "flac"
@@ -100,6 +135,9 @@ def _source(container: av.container.InputContainer, track: av.AudioStream, block
     if track.codec_context.name == "alac":  # its last packet has its own length: FFmpeg's CAF reader cuts it again
         track.codec_context.options = {"flags2": "+skip_manual"}
     frames = _frames(container, track)
+    if end is not None:
+        track.codec_context.options = {"flags2": "+skip_manual"}
+        frames = _until(frames, end)
     first = next(frames, None)  # only a decoded frame knows rate and channels: implicit SBR doubles the rate
     if first is None:
         raise EmptyAudio("it has an audio track of no samples")

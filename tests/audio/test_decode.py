@@ -467,3 +467,17 @@ def test_memory_is_flat(tmp_path: Path, name: str, hours: float, how: str) -> No
     resampled, grown_mib = map(int, told.stdout.split())
     assert resampled == samples * 3 // 2
     assert grown_mib < 60
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate"), [(10, 16_000), (300, 44_100), (800, 8_000), (4_000, 16_000), (8_000, 16_000), (72_017, 24_000)]
+)
+def test_vorbis_in_one_page_is_as_long_as_it_says(samples: int, rate: int) -> None:
+    """FFmpeg alone makes 4,480 samples of 4,000, and 7,744 of 8,000."""
+    wave = 0.3 * np.sin(0.1 * np.arange(samples, dtype=np.float32))
+    data = with_soundfile(wave[:, None], rate, "OGG", "VORBIS")
+    expected, _ = sf.read(io.BytesIO(data), dtype="float32")
+    with open_audio(io.BytesIO(data), "x.ogg") as audio:
+        found = np.concatenate(list(audio.blocks)).ravel()
+    assert len(found) == samples
+    assert np.abs(found - expected).max() < 1e-5
