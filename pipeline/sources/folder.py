@@ -17,7 +17,7 @@ import pyarrow as pa
 from fsspec.utils import glob_translate
 
 from pipeline.errors import InputError
-from pipeline.sources.passed_over import HIDDEN, bounded, kind_of_other
+from pipeline.sources.passed_over import EMPTY, HIDDEN, bounded, kind_of_other
 from pipeline.storage.access import Access
 from pipeline.storage.filesystem import locate, stamps_below
 from pipeline.storage.location import around, check_scheme, is_local, is_uri, local_location, local_path, quoted, redact
@@ -112,11 +112,13 @@ def _list_remote(
     before, after = around(folder)
     matches = _matcher(unquote(pattern))
     found = with_retries(lambda: stamps_below(fs, base), urlsplit(before).netloc, access)
-    files = {path[len(base) :].lstrip("/"): stamp for path, stamp in found.items()}
+    files = {path[len(base) :].removeprefix("/"): stamp for path, stamp in found.items()}
     runs += _runs(files)
     inside = tuple(f"{run}/" for run in runs)
     for relative in sorted(files):
-        if matches(relative) and not relative.startswith(inside):
+        if relative.startswith("/") or "//" in relative:  # pyarrow opens no such key
+            yield EMPTY
+        elif matches(relative) and not relative.startswith(inside):
             row = clean_id(relative), f"{before}{quoted(relative)}{after}", *files[relative]
             yield row if is_wanted(relative, suffixes) else kind_of_other(relative)
 

@@ -109,7 +109,13 @@ class _Shard:
         counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         if sum(counts) > MAX_ROWS or min(counts, default=0) < 0:
             raise UnreadableAudio(f"{self.shard.source}: its footer claims {sum(counts)} rows; the limit is {MAX_ROWS}")
-        for group in range(len(counts)) if self.shard.row_groups is None else self.shard.row_groups:
+        groups = range(len(counts)) if self.shard.row_groups is None else self.shard.row_groups
+        if max(groups, default=0) >= len(counts):
+            raise UnreadableAudio(
+                f"{self.shard.source}: it has {len(counts)} row groups, and had {max(groups) + 1} or more when the run "
+                "was planned: it was changed meanwhile; run the command again"
+            )
+        for group in groups:
             begin = sum(counts[:group])
             yield from self._group(group, range(begin, begin + counts[group]))
 

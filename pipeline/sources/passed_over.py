@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pipeline.storage.text import is_hidden
 
 HIDDEN, WITHOUT, OTHERS = "hidden", "without suffix", "others"
+EMPTY = 'with an empty name between two "/"'
+"""A key of an object store that is no path."""
 MAX_SUFFIXES = 10
 """In a message and in run.json; those that are rarer are OTHERS."""
 

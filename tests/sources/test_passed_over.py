@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.sources import folder
-from pipeline.sources.passed_over import bounded, in_words, kind_of_other
+from pipeline.sources.inputs import discover_all
+from pipeline.sources.passed_over import EMPTY, bounded, in_words, kind_of_other
 from pipeline.sources.plan import plan
-from tests.helpers.shards import write_files
+from tests.helpers.s3 import s3_server
+from tests.helpers.shards import contents, write_files
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,13 @@ def test_a_folder_of_many_kinds_is_a_few_keys(tmp_path: Path, monkeypatch: pytes
     found = plan([str(tmp_path)]).passed_over
     assert found.total() == 90
     assert len(found) == 6
+
+
+def test_keys_of_a_store_that_are_no_paths() -> None:
+    """pyarrow opens none of them, and two of them must not become one."""
+    objects = {"c/a.wav": b"A", "c//a.wav": b"B", "c/x//e.wav": b"C", "c//s.tar": b"D"}
+    with s3_server("speech", objects) as endpoint:
+        query = f"?endpoint_override=http%3A%2F%2F{endpoint.replace(':', '%3A')}"
+        found = discover_all([f"s3://k:s@speech/c/{query}"])
+        assert contents(plan([f"s3://k:s@speech/c/{query}"])) == {"a.wav": b"A"}
+    assert found.passed_over == {EMPTY: 3}

@@ -224,6 +224,8 @@ def test_manifests_with_bytes_that_are_no_text(corpus: Path) -> None:
     assert [item.id for item in read(planned)] == ["b.wav", r"\xfe.wav"]
     assert cells(read(planned)[0]) == {"t": r"\xff"}
     (corpus / "m.csv").write_bytes(b"path,t\nb.wav,\xff\n")
+    noted = discover_all([str(corpus / "m.csv")]).notes[-1]
+    assert noted.endswith(r"m.csv: 1 value of column 't' hold bytes that are no UTF-8, now \xNN; save it as UTF-8")
     assert cells(read(plan([str(corpus / "m.csv")]))[0]) == {"t": r"\xff"}
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, plural
 from pipeline.sources.manifests import delimited, json_lines, kaldi, lhotse, lines, nemo, parquet_table
 from pipeline.sources.manifests.opening import given
 from pipeline.sources.manifests.parsed import Given, Parsed
@@ -58,8 +59,20 @@ def read_manifest(location: str, column: str | None, access: Access) -> Parsed:
         raise InputError(f"{redact(location)}: {e}; expected one object a line") from None
     if not parsed.table.num_rows:
         raise InputError(f"{redact(location)}: a manifest without rows")
-    columns = [mend_text(column) for column in parsed.table.columns]
-    return Parsed(pa.table(columns, names=parsed.table.column_names), parsed.path, parsed.notes)
+    names, columns = parsed.table.column_names, [mend_text(column) for column in parsed.table.columns]
+    mended = [_mended(*one) for one in zip(names, parsed.table.columns, columns, strict=True)]
+    notes = tuple(f"{source.name}: {text}" for text in mended if text)
+    return Parsed(pa.table(columns, names=names), parsed.path, (*parsed.notes, *notes))
+
+
+def _mended(name: str, before: pa.ChunkedArray, now: pa.ChunkedArray) -> str | None:
+    """In words, what `mend_text` changed in a column; None: nothing."""
+    if not pa.types.is_string(before.type):
+        return None
+    count = pc.sum(pc.not_equal(before.cast(pa.binary()), now.cast(pa.binary()))).as_py()
+    if not count:
+        return None
+    return f"{plural(count, 'value')} of column {name!r} hold bytes that are no UTF-8, now \\xNN; save it as UTF-8"
 
 
 def parser(location: str, source: Given) -> Callable[[Given], Parsed]:

@@ -32,7 +32,9 @@ def test_common_voice(tmp_path: Path) -> None:
         ["00", 'Said "so", he did', 0],
         ["7", "1984", 1],
     ]
-    assert discover_all([str(tsv)], root=f"{tmp_path}/cv/clips").notes == [f"{tsv}: columns between tabs, nothing quoted"]
+    assert discover_all([str(tsv)], root=f"{tmp_path}/cv/clips").notes == [
+        f"{tsv}: columns between tabs, nothing quoted"
+    ]
 
 
 @pytest.mark.parametrize(
