@@ -9,18 +9,20 @@ from typing import Any, BinaryIO
 
 from pyarrow.fs import FileSystem
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, plural
 from pipeline.export.folder import take
 from pipeline.export.formats import FORMATS
 from pipeline.export.job import Job, Tell, write_missing
-from pipeline.export.records import Columns, check_columns
+from pipeline.export.records import Columns, check_columns, refuse_empty
 from pipeline.export.reference import check_sources
 from pipeline.export.shard import Format
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
+from pipeline.run.whole import Whole
 from pipeline.storage.atomic import write_whole
-from pipeline.storage.filesystem import locate
-from pipeline.storage.location import is_local, redact
+from pipeline.storage.filesystem import infos, locate
+from pipeline.storage.location import is_local, local_path, redact
+from pipeline.storage.stamp import local_stamp
 
 SHARD_RECORDINGS = 10_000
 
@@ -60,18 +62,19 @@ def export_run(
     columns = Columns(text, speaker, language, instruct)
     reference = None if ref_audio is None else str(ref_audio)
     form = _check_options(to, reference, shard_recordings, str(out))
-    _check_run(opened)
     whole = opened.whole()
+    _check_run(opened, whole)
     check_columns(columns, whole.schema, needs_text=form.needs_text)
     if not len(whole):
         raise InputError(f"{redact(opened.location)} has no recordings with codes to export.")
+    refuse_empty(columns, whole, needs_text=form.needs_text)
     if form.shares_reference and reference is None:
         check_sources(whole)
     fs, path = locate(str(out))
     with locked(fs, path) as lock:
         create = partial(_create, fs, path, lock.check)
         job = Job(whole, form, columns, shard_recordings, fs, path, create)
-        take(fs, path, _plan(job, to, reference), create)
+        take(fs, path, _plan(job, to, reference, bare=not opened.summary()), create)
         written, without_text = write_missing(job, reference, tell)
     return Exported(redact(str(out)), len(whole), len(job.counts), written, without_text)
 
@@ -92,12 +95,22 @@ def _check_options(to: str, reference: str | None, shard_recordings: int, out: s
     return FORMATS[to]
 
 
-def _check_run(run: Run) -> None:
-    """Refuse a run that is being made: its parts are not settled."""
-    state = run.summary().get("state", "complete")
-    if state != "complete":
+def _check_run(run: Run, whole: Whole) -> None:
+    """Refuse a run that is being made, whose parts are not settled, and one that lost parts; of bare Parquet, what is
+    there twice."""
+    summary = run.summary()
+    if not summary:
+        run.index  # noqa: B018 (raises OutputError for recordings that are there twice)
+    if (state := summary.get("state", "complete")) != "complete":
+        without = " without --limit" if state == "limited" else ""
         raise InputError(
-            f"{redact(run.location)} is not complete ({state}). Finish it with the command that began it, then export."
+            f"{redact(run.location)} is not complete ({state}). Finish it with the command that began it{without}, "
+            "then export."
+        )
+    if gone := sorted(set(summary.get("parts", ())) - {part.rpartition("/")[2] for part in whole.parts}):
+        raise InputError(
+            f"{redact(run.location)} lacks {plural(len(gone), 'part')} of codes that its run.json names, the first is "
+            f"{gone[0]}. Copy it again, or make it again with the command that made the run."
         )
 
 
@@ -107,12 +120,15 @@ def _create(
     write_whole(fs, f"{folder}/{name}", write, before)
 
 
-def _plan(job: Job, to: str, reference: str | None) -> dict[str, Any]:
+def _plan(job: Job, to: str, reference: str | None, bare: bool) -> dict[str, Any]:
     """What makes an export another one."""
     names = [part.rpartition("/")[2] for part in job.whole.parts]
+    if bare:  # the names of a run's parts are hashes of what is in them
+        names = [f"{info.base_name} {info.size} {info.mtime_ns}" for info in infos(job.whole.fs, job.whole.parts)]
+    stamp = local_stamp(local_path(reference)) if reference is not None and is_local(reference) else ()
     return {
         "format": to,
-        "reference": reference and redact(reference),
+        "reference": reference and [redact(reference), *stamp],
         "columns": asdict(job.columns),
         "shard_recordings": job.size,
         "recordings": len(job.whole),

@@ -17,6 +17,7 @@ from pipeline.export.shard import Format, Shard
 from pipeline.export.webdataset import add_member, npy_bytes
 
 FOLDER = "shar"
+MANIFEST_KEYS = frozenset({"width", "array", "shape", "sources"})
 IN_SUPERVISION = ("text", "speaker", "language")
 
 
@@ -50,8 +51,15 @@ def _cut(record: Record) -> dict[str, Any]:
     span = {"start": 0, "duration": record.row["duration_s"], "channel": 0}
     said = {name: record.texts[name] for name in IN_SUPERVISION if name in record.texts}
     supervision = {"id": record.key, "recording_id": record.key, **span, **said}
-    custom = {**record.row, **record.texts, "target_codes": _placeholder(record)}
+    row = {name: json_line(value) if _is_manifest(value) else value for name, value in record.row.items()}
+    custom = {**row, **record.texts, "target_codes": _placeholder(record)}
     return {"id": record.key, **span, "supervisions": [supervision], "custom": custom, "type": "MonoCut"}
+
+
+def _is_manifest(value: Any) -> bool:
+    """Whether lhotse would take a carried struct in `custom` for an image, an array or a recording of its own (see its
+    `deserialize_custom_field`), and fail or drop what it does not know: it travels as JSON text."""
+    return isinstance(value, dict) and not MANIFEST_KEYS.isdisjoint(value)
 
 
 FORMAT = Format(_write, _name)

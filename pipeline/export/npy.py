@@ -6,6 +6,7 @@ from pipeline.export.json_line import json_line
 from pipeline.export.records import Record, records
 from pipeline.export.shard import Format, Shard
 from pipeline.export.webdataset import npy_bytes
+from pipeline.run.layout import safe_relative_path
 
 FILES_AT_ONCE = 16
 """Each waits for its disk or store, much longer than it takes to make."""
@@ -13,7 +14,7 @@ FILES_AT_ONCE = 16
 
 def _write(shard: Shard) -> None:
     def put(record: Record) -> str:
-        path, content = f"codes/{record.key}.npy", npy_bytes(record.codes)
+        path, content = f"codes/{safe_relative_path(record.id, 'npy')}.npy", npy_bytes(record.codes)
         shard.create(path, lambda file: file.write(content))
         return json_line({"codes": path, **record.row, **record.texts}) + "\n"
 

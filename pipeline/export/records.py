@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from actors.contract import NUM_CODEBOOKS
 from pipeline.errors import InputError
 from pipeline.run.layout import safe_relative_path
+from pipeline.run.plain import plain_rows
+from pipeline.run.whole import Whole, recordings
 from pipeline.schema import CODES_SCHEMA
 
 TEXTS = ("text", "speaker", "language", "instruct")
@@ -58,10 +60,30 @@ def check_columns(columns: Columns, schema: pa.Schema, needs_text: bool) -> None
             f"The run carries {', '.join(carried) or 'no columns'}."
         )
     for name, column in columns.named().items():
-        if column not in schema.names and column.partition(".")[0] not in schema.names:
+        if column not in schema.names and _field_of(column, schema.names) is None:
             raise InputError(
                 f"--{name} {column}: the run has no such column. It carries {', '.join(carried) or 'no columns'}."
             )
+
+
+def refuse_empty(columns: Columns, whole: Whole, needs_text: bool) -> None:
+    """Raise InputError where no recording has a text that is needed, or a field that is looked for in JSON text: its
+    name is wrong, mostly. Reads on until one has it."""
+    for name, column in columns.named().items():
+        found = _field_of(column, whole.schema.names)
+        in_json = found is not None and not pa.types.is_struct(whole.schema.field(found[0]).type)
+        if not in_json and not (needs_text and name == "text"):
+            continue
+        if not any(pc.any(text_column(rows, column).is_valid()).as_py() for rows in recordings(whole)):
+            raise InputError(f"--{name} {column}: not one of the {len(whole):,} recordings has it. Name another.")
+
+
+def _field_of(column: str, names: list[str]) -> tuple[str, str] | None:
+    """The column and the field in it that "a.b" names: a column may have dots in its name."""
+    if column in names:
+        return None
+    dots = [at for at, letter in enumerate(column) if letter == "."]
+    return next(((column[:at], column[at + 1 :]) for at in reversed(dots) if column[:at] in names), None)
 
 
 def text_column(rows: pa.Table, column: str | None) -> pa.Array:
@@ -70,7 +92,7 @@ def text_column(rows: pa.Table, column: str | None) -> pa.Array:
         return pa.nulls(len(rows), pa.string())
     if column in rows.column_names:
         return _as_text(rows[column].combine_chunks(), column)
-    name, _, field = column.partition(".")
+    name, field = _field_of(column, rows.column_names) or ("", column)
     values = rows[name].combine_chunks()
     if pa.types.is_struct(values.type):
         if values.type.get_field_index(field) < 0:
@@ -104,26 +126,6 @@ def codes_of(rows: pa.Table) -> list[np.ndarray]:
     frames = column.flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
     ends = np.cumsum(pc.list_value_length(column).to_numpy())
     return [frames[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows as Python objects; a value that Python cannot hold (a date in the year 10000) is Arrow's text of it."""
-    columns = {name: _values(table[name].combine_chunks()) for name in table.column_names}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def _values(column: pa.Array) -> list[Any]:
-    try:
-        return column.to_pylist()
-    except (ValueError, OverflowError, LookupError):  # dates beyond 9999, unknown time zones
-        return [_value(column.slice(row, 1)) for row in range(len(column))]
-
-
-def _value(cell: pa.Array) -> Any:
-    try:
-        return cell[0].as_py()
-    except (ValueError, OverflowError, LookupError):
-        return " ".join(cell.to_string().split())
 
 
 def _as_text(values: pa.Array, column: str) -> pa.Array:

@@ -1,10 +1,11 @@
 """WebDataset: tar shards of <key>.npy, int16 [F, 16], and <key>.json, everything else of the row.
 
-`webdataset` takes what follows the first dot of a member's name as its extension, so dots in ids become %2E; the id as
-it was is in the JSON.
+`webdataset` takes what follows the first dot of a member's name as its extension, so dots in ids become %2E, and passes
+over names that begin with "__", which become %5F_; the id as it was is in the JSON.
 """
 
 import io
+import re
 import tarfile
 from typing import BinaryIO
 
@@ -16,9 +17,9 @@ from pipeline.export.shard import Format, Shard
 
 
 def key(record: Record) -> str:
-    """The sample's key: the id without dots in its last component."""
+    """The sample's key: the id without dots in its last component, and without "__" in front."""
     folder, slash, name = record.key.rpartition("/")
-    return folder + slash + name.replace(".", "%2E")
+    return re.sub("^__", "%5F_", folder + slash + name.replace(".", "%2E"))
 
 
 def add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.fs as pafs
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from typer.testing import CliRunner
@@ -25,9 +28,10 @@ from pipeline.export.job import Job, write_missing
 from pipeline.export.records import Columns
 from pipeline.run.run_json import save
 from pipeline.run.whole import recordings
+from pipeline.run.write import write_parts
 from tests.helpers.exported import TEXTS, make_many, make_run
 from tests.helpers.rooms import ROOT
-from tests.helpers.rows import run_record
+from tests.helpers.rows import coded_row, run_record
 from tests.helpers.s3 import s3_server
 from tests.helpers.store import Store
 
@@ -124,6 +128,59 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     assert export_run(run, "webdataset", tmp_path / "other").written == 1  # nothing is there: other options may follow
     with pytest.raises(InputError, match="0 recordings a shard"):
         export_run(run, "npy", out, shard_recordings=0)
+
+
+def test_a_field_that_no_recording_has_is_refused(tmp_path: Path) -> None:
+    run, out = make_run(tmp_path / "run"), tmp_path / "out"
+    with pytest.raises(InputError, match=r"--speaker json\.who: not one of the 5 recordings has it"):
+        export_run(run, "npy", out, speaker="json.who")
+    nulls = coded_row("a", 1920, text=pa.nulls(1, pa.string()), **{"meta.json": '{"lang": "de"}', "meta": "{}"})
+    write_parts(nulls, pafs.LocalFileSystem(), str(tmp_path / "other"))
+    with pytest.raises(InputError, match="--text text: not one of the 1 recordings has it"):
+        export_run(tmp_path / "other", "qwen3-tts", out, text="text", ref_audio="ref.wav")
+    export_run(tmp_path / "other", "npy", out, language="meta.json.lang", text="text")
+    assert json.loads((out / "manifest-000000.jsonl").read_text())["language"] == "de"
+
+
+def test_a_run_that_lost_a_part_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    names = sorted(path.name for path in (run / "codes").iterdir())
+    save(pafs.LocalFileSystem(), str(run), run_record(state="complete", attempts=[], parts=dict.fromkeys(names, "0")))
+    export_run(run, "npy", tmp_path / "whole")
+    (run / "codes" / names[1]).unlink()
+    with pytest.raises(InputError, match=f"lacks 1 part of codes that its run.json names, the first is {names[1]}"):
+        export_run(run, "npy", tmp_path / "out")
+
+
+def test_bare_parquet_that_changed_is_another_export(tmp_path: Path) -> None:
+    bare, out = tmp_path / "bare", tmp_path / "out"
+    write_parts(coded_row("a", 1920, text="old"), pafs.LocalFileSystem(), str(tmp_path / "run"))
+    (part,) = (tmp_path / "run" / "codes").iterdir()
+    bare.mkdir()
+    shutil.copy(part, bare / "mine.parquet")
+    export_run(bare, "npy", out, text="text")
+    rows = pq.read_table(bare / "mine.parquet")
+    changed = rows.set_column(rows.schema.get_field_index("text"), "text", pa.array(["corrected"]))
+    pq.write_table(changed, bare / "mine.parquet")
+    with pytest.raises(OutputError, match="its parts differ"):
+        export_run(bare, "npy", out, text="text")
+    soundfile.write(tmp_path / "ref.wav", np.zeros(24_000), 24_000)
+    how = {"text": "text", "ref_audio": tmp_path / "ref.wav"}
+    export_run(bare, "qwen3-tts", tmp_path / "tts", **how)
+    soundfile.write(tmp_path / "ref.wav", np.ones(4_000), 24_000)
+    with pytest.raises(OutputError, match="its reference differ"):
+        export_run(bare, "qwen3-tts", tmp_path / "tts", **how)
+
+
+def test_bare_parquet_with_a_recording_twice_is_refused(tmp_path: Path) -> None:
+    write_parts(coded_row("a", 1920), pafs.LocalFileSystem(), str(tmp_path / "run"))
+    (part,) = (tmp_path / "run" / "codes").iterdir()
+    (tmp_path / "bare").mkdir()
+    for name in "ab":
+        shutil.copy(part, tmp_path / "bare" / f"{name}.parquet")
+    says = r"more than once, first chunk 0 of 'a': 2 times\..*of other Parquet, drop them"
+    with pytest.raises(OutputError, match=says):
+        export_run(tmp_path / "bare", "npy", tmp_path / "out")
 
 
 def test_a_run_that_is_being_made_is_refused(tmp_path: Path) -> None:

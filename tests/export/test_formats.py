@@ -264,3 +264,28 @@ def read_sample(data: bytes, shard: dict[str, Any]) -> dict[str, Any]:
             sample[name] = value.decode() if encoding == "str" else np.frombuffer(value, "<f8")[0]
     assert place == len(data)
     return sample
+
+
+def test_ids_that_readers_pass_over(tmp_path: Path) -> None:
+    ids = ["__held_out__/u.wav", "__x", "a/__b__/u", "x", "x.npy/y"]
+    rows = pa.concat_tables([coded_row(id_, 1920) for id_ in ids])
+    write_parts(rows, LocalFileSystem(), str(tmp_path / "run"))
+    for to in ("webdataset", "npy"):
+        export_run(tmp_path / "run", to, tmp_path / to)
+    shard = str(tmp_path / "webdataset" / "shard-000000.tar")
+    samples = list(webdataset.WebDataset([shard], shardshuffle=False).decode())
+    assert sorted(sample["json"]["id"] for sample in samples) == sorted(ids)
+    lines = [json.loads(line) for line in (tmp_path / "npy" / "manifest-000000.jsonl").read_text().splitlines()]
+    assert all(np.load(tmp_path / "npy" / line["codes"]).shape == (1, 16) for line in lines)
+    assert len({line["codes"] for line in lines}) == len(ids)
+
+
+def test_structs_that_lhotse_would_take_for_manifests(tmp_path: Path) -> None:
+    video = {"width": 1920, "height": 1080, "fps": 25.0}
+    more = {"video": pa.array([video]), "nested": pa.array([{"a": 1, "array": [1]}]), "info": pa.array([{"room": 1}])}
+    write_parts(coded_row("a", 1920, **more), LocalFileSystem(), str(tmp_path / "run"))
+    export_run(tmp_path / "run", "lhotse", tmp_path / "out")
+    (cut,) = lhotse.CutSet.from_shar(in_dir=tmp_path / "out" / "shar")
+    assert json.loads(cut.custom["video"]) == video
+    assert json.loads(cut.custom["nested"]) == {"a": 1, "array": [1]}
+    assert cut.custom["info"] == {"room": 1}
