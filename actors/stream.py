@@ -60,6 +60,7 @@ class StreamEncoder:
         self.waiting = np.empty((self.batch, 0), np.float32)  # less than a frame
         self.resampler = None if self.rate == SAMPLE_RATE else _resampler(self.rate, self.batch)
         self.fed, self.resampled = 0, 0  # samples of each stream so far, at `rate` and, by the resampler, at 24 kHz
+        self.over = False  # a piece overflowed that the resampler has already
 
     def copy(self) -> Self:
         """A second stream that continues from the same state. Raises SettingsError for a stream that is resampled."""
@@ -73,8 +74,10 @@ class StreamEncoder:
         """float32 in [-1, 1] or int16, [T] (or [B, T] for a batch) at `rate` -> int16 [F, 16] (or [B, F, 16]), F >= 0.
 
         Raises UnsupportedAudio for another dtype or shape, NonFiniteAudio for NaN or infinity and for samples so loud
-        that the precision overflows: the stream then goes on as if the piece had not come.
+        that the precision overflows: the stream then goes on as if the piece had not come. At another rate than 24 kHz
+        its resampler holds it already: after an overflow such a stream is over until `reset`.
         """
+        self._refuse_over()
         wave = _as_float(pcm, self.batch)
         if self.resampler is not None:
             self.fed += wave.shape[1]
@@ -84,6 +87,7 @@ class StreamEncoder:
 
     def flush(self) -> np.ndarray:
         """Codes of the remaining samples, zero-padded to a whole frame as in `Codec.encode`. Resets the stream."""
+        self._refuse_over()
         wave = np.empty((self.batch, 0), np.float32)
         if self.resampler is not None:
             wave = _resample(self.resampler, wave, last=True)
@@ -108,7 +112,7 @@ class StreamEncoder:
                 codes.append(self._step(piece).cpu().numpy())
         found = np.concatenate(codes, 1)
         if (found < 0).any():  # the state holds NaN now, for minutes
-            self.state, self.waiting = before, waiting
+            self.state, self.waiting, self.over = before, waiting, self.resampler is not None
             raise _overflow(
                 "encode", self.way, f"its samples reach {np.abs(wave).max():.3g}, expected about 1 at most: scale them"
             )
@@ -124,6 +128,10 @@ class StreamEncoder:
         latents = weights.down(steps, state.carried)
         state.frames += rows.shape[1]
         return weights.quantized(latents.flatten(0, 1)).unflatten(0, (self.batch, -1))
+
+    def _refuse_over(self) -> None:
+        if self.over:
+            raise NonFiniteAudio("this stream ended with a piece that overflowed; reset() begins another one.")
 
     def _shaped(self, codes: np.ndarray) -> np.ndarray:
         return codes[0] if self.batch == 1 else codes

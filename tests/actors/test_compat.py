@@ -12,6 +12,7 @@ IMPORT = (
 )
 
 
+@pytest.mark.slow
 def test_importing_upstream_says_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -200,6 +200,20 @@ def test_what_cannot_be_fed(codec: Codec, small_model: Path) -> None:
         full.stream_encoder()
 
 
+def test_after_an_overflow_a_resampled_stream_is_over(codec: Codec) -> None:
+    """soxr holds the loud samples already; at 24 kHz the stream goes on, see test_overflow."""
+    stream = codec.stream_encoder(rate=16_000)
+    stream.feed(WAVE[:8000])
+    with pytest.raises(NonFiniteAudio, match="overflows"):
+        stream.feed(WAVE[:8000] * np.float32(1e25))
+    for again in (lambda: stream.feed(WAVE[:8000]), stream.flush):
+        with pytest.raises(NonFiniteAudio, match=r"ended with a piece that overflowed; reset\(\)"):
+            again()
+    stream.reset()
+    fresh = codec.stream_encoder(rate=16_000)
+    assert np.array_equal(stream.feed(WAVE[:8000]), fresh.feed(WAVE[:8000]))
+
+
 @pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute bf16")
 def test_half_precision_streams_too(small_model: Path) -> None:
     codec = Codec.load(str(small_model), device="cpu", precision="bf16", attention="window")
