@@ -86,6 +86,25 @@ class Comparison:
         return self.changed
 
 
+def refuse_other_columns(keys: Keys, carried: pa.Schema, run: str) -> None:
+    """Raise InputError for a column that travels and has another type in the parts of the run: no reader could combine
+    them."""
+    seen = pa.schema([])
+    for part in keys.parts(CODES):
+        if part.carried.equals(seen):
+            continue
+        seen = part.carried
+        for name in set(seen.names).intersection(carried.names):
+            there, here = pa.schema([seen.field(name)]), pa.schema([carried.field(name)])
+            try:
+                pa.unify_schemas([there, here], promote_options="permissive")
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                raise InputError(
+                    f"column {name!r} is {there.types[0]} in what {run} holds and {here.types[0]} in the inputs: "
+                    "columns that travel need one type; convert or rename it, or give --out a new folder"
+                ) from None
+
+
 def refuse_inside(inputs: Sequence[str], schemes: tuple[str, ...], fs: FileSystem, run: str) -> None:
     """Raise InputError for an input inside the run: its own WAVs would become its recordings."""
     for location in inputs:
@@ -172,7 +191,7 @@ def looked_up(units: pa.Table) -> pa.Table:
     if not unknown.any():
         return units
     places = units["@location"].filter(pa.array(unknown)).to_pylist()
-    stamps = local_stamps([local_path(place) if is_local(place) else None for place in places])
+    stamps = local_stamps([local_path(place) if place and is_local(place) else None for place in places])
     for name, values in (("@size", [one.size for one in stamps]), ("@version", [one.version for one in stamps])):
         at, kind = units.schema.get_field_index(name), UNIT_SCHEMA.field(name)
         column = pc.replace_with_mask(units[name].combine_chunks(), pa.array(unknown), pa.array(values, kind.type))

@@ -26,7 +26,7 @@ from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
 from pipeline.audio.speech import engine
-from pipeline.changes import changes, refuse_inside, to_redo
+from pipeline.changes import changes, refuse_inside, refuse_other_columns, to_redo
 from pipeline.cluster.keeper import Kept, RemoteLedger, keep
 from pipeline.cluster.load import load_codec
 from pipeline.cluster.meter import Meter
@@ -39,7 +39,7 @@ from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
 from pipeline.read_task import Terms, read_task
 from pipeline.report import at_end
-from pipeline.run.bound import Census, refuse_excess, shaky
+from pipeline.run.bound import Census, refuse_excess, refuse_failed, shaky
 from pipeline.run.command_line import command_line
 from pipeline.run.committed import NOTHING, Done, committed, lasting
 from pipeline.run.containers import Ends, read_through
@@ -145,6 +145,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
         log_line(f"passed over, for they are runs: {', '.join(found.runs)}")
     changed = changes(job.fs, job.run, found, keys=job.keys) if before else None  # reads the parts for `committed` too
     done = NOTHING if overwrite else committed(job.fs, job.run, keys=job.keys)
+    if before:
+        refuse_other_columns(job.keys, found.carried, job.run)
+        refuse_failed(sum(map(len, job.keys.parts(FAILURES))), job.settings.max_failures, len(done.ids))
     anew = to_redo(changed, done, rules.changed) if changed else set()
     others = before is not None and other_bounds(read_run_file(job.fs, job.run), record)
     job.check_lock()

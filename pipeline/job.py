@@ -41,6 +41,7 @@ class Job:
     vad: str | None  # what finds the stretches of speech, and its version
     chunk_samples: int
     context_samples: int
+    exact_context_samples: int  # what a code under attention window can depend on, at most
     fs: FileSystem
     run: str
     keys: Keys  # of what is committed, as the driver knows it
@@ -96,7 +97,8 @@ def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float]
     context_s = settings.chunk.context_s
     vad = engine(settings.input.vad)
     used = FOR_SPEECH if vad else ()
-    context_frames = exact_context_frames(model) if context_s is None else round(context_s * FRAME_RATE)
+    exact_frames = exact_context_frames(model)
+    context_frames = exact_frames if context_s is None else round(context_s * FRAME_RATE)
     return Job(
         settings=settings,
         resources=allot(settings, cluster, stages),
@@ -106,6 +108,7 @@ def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float]
         vad=vad,
         chunk_samples=settings.chunk.length_samples,
         context_samples=context_frames * FRAME_SAMPLES,
+        exact_context_samples=exact_frames * FRAME_SAMPLES,
         fs=fs,
         run=run,
         keys=Keys(fs, run),
@@ -129,6 +132,7 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
         "track": settings.input.track,
         "vad": job.vad,
         "chunk": {"samples": job.chunk_samples, "context_samples": job.context_samples},
+        "exact_context_samples": job.exact_context_samples,
         "shard": None if job.shard is None else str(job.shard),
         "limit": job.limit,
         "settings": json.loads(settings.model_dump_json()),

@@ -38,7 +38,8 @@ def decode(
     missing = [id_ for id_ in ids or [] if id_ not in opened]
     if missing:
         raise InputError(
-            f"{redact(str(run))} has no codes of {', '.join(map(repr, missing))}. `voxmill show` lists what it has."
+            f"{redact(str(run))} has no codes of {', '.join(map(repr, missing))}. The column id of its parts "
+            "lists what it has."
         )
     model = find_model(chosen.model)
     with session(chosen):

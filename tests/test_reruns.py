@@ -22,12 +22,13 @@ from actors.codec import Codec
 from pipeline import merge, open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.dry_run import dry_run
-from pipeline.errors import InputError
+from pipeline.errors import InputError, TooManyFailures
 from pipeline.run import containers
+from pipeline.sources.plan import plan
 from pipeline.verify.check import check
 from tests.helpers.commands import in_process, voxmill
 from tests.helpers.rows import tone
-from tests.helpers.shards import AUDIO, write_files, write_parquet, write_tar
+from tests.helpers.shards import AUDIO, contents, write_files, write_parquet, write_tar
 
 KINDS = ("a.tar", "b.tar.gz", "c.zip", "d.parquet", "e.arrow")
 
@@ -338,3 +339,49 @@ def test_what_is_noted_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(len(row["ids"]) for row in rows) == [1, 1, 2]
     assert len({tuple(row["marks"]) for row in rows}) == 2
     assert dict(ends.reports)[0].to_pylist() == ["a.tar/m0.wav", "a.tar/m1.wav"]
+
+
+def test_a_column_of_another_type_is_refused_before_anything_is_read(
+    tmp_path: Path, again: Callable[..., dict[str, int]]
+) -> None:
+    write_files(tmp_path / "corpus", dict(members(3)))
+    grown = tmp_path / "corpus" / "m.csv"
+    grown.write_text("path,label,more\nm0.wav,1,\nm1.wav,2,\n")
+    assert again([grown])["recordings"] == 2
+    grown.write_text(grown.read_text() + "m2.wav,anna,x\n")
+    with pytest.raises(InputError, match=r"column 'label' is int64 in what .*run holds and string in the inputs"):
+        again([grown])
+    grown.write_text("path,label,more\nm0.wav,1,\nm1.wav,2,\nm2.wav,3,x\n")
+    assert again([grown])["recordings"] == 3
+    assert open_run(tmp_path / "run").table(["id", "more"]).sort_by("id")["more"].to_pylist() == [None, None, "x"]
+
+
+def test_a_row_without_a_path_fails_once(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    write_files(tmp_path / "corpus", dict(members(1)))
+    manifest = tmp_path / "corpus" / "m.csv"
+    manifest.write_text("path,text\nm0.wav,a\n,b\n")
+    done = again([manifest])
+    assert done == {"recordings": 1, "failures": 1, "skipped": 0}
+    assert again([manifest]) == done
+    assert check(tmp_path / "run", [str(manifest)]).problems == []
+
+
+def test_failures_of_earlier_commands_count(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    write_files(tmp_path / "corpus", dict(members(1)) | {f"{i}.wav": b"no audio" for i in range(3)})
+    assert again()["failures"] == 3
+    assert again(max_failures=3)["failures"] == 3
+    with pytest.raises(TooManyFailures, match="3 recordings of the run failed before, and max_failures is 2"):
+        again(max_failures=2)
+    assert (tmp_path / "run" / "_SUCCESS").exists()
+    assert again(max_failures="5%")["failures"] == 3  # of 100, which are not finished yet
+
+
+def test_a_parquet_shard_that_was_exchanged_after_planning(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    rows = [{"bytes": b"%d" % number, "path": f"{number}.wav"} for number in range(6)]
+    pq.write_table(pa.table({"audio": pa.array(rows, AUDIO)}), path, row_group_size=2)
+    planned = plan([str(path)], parallelism=3)
+    pq.write_table(pa.table({"audio": pa.array(rows, AUDIO)}), path)
+    found = contents(planned)
+    assert [id_ for id_, what in found.items() if isinstance(what, str)]
+    assert "it has 1 row groups, and had 3 or more when the run was planned" in str(found)

@@ -37,7 +37,7 @@ def result_text(run: Run) -> str:
         ("speed", f"{last['times_real_time']:,.1f}x real time ({last['wall_s']:.1f} s, {summary['device']})"),
     ]
     if summary.get("passed_over"):
-        rows.append(("passed over", f"{in_words(summary['passed_over'])} (no audio by their names)"))
+        rows.append(("passed over", f"{in_words(summary['passed_over'])} (no audio by their names, or no files)"))
     if counts["context_s"]:
         share = counts["context_s"] / (counts["context_s"] + counts["audio_s"])
         rows.append(("context", f"{counts['context_s']:,.1f} s of chunks' left context: {share:.0%} of the encoding"))

@@ -45,12 +45,19 @@ def seams_section(corpus: Corpus, summary: Mapping[str, Any]) -> Section:
         if computed
         else ""
     )
-    exact = (
-        "Under attention window that covers all that a code depends on, so chunks equal the whole recording."
-        if summary["attention"] == "window"
-        else "Under attention full a code depends on all that came before, so codes behind a seam differ a little from "
-        "those of the whole recording; attention window makes them equal."
-    )
+    needed_s = summary.get("exact_context_samples", 0) / SAMPLE_RATE  # older runs do not say
+    if summary["attention"] != "window":
+        exact = (
+            "Under attention full a code depends on all that came before, so codes behind a seam differ a little from "
+            "those of the whole recording; attention window makes them equal."
+        )
+    elif context_s < needed_s:
+        exact = (
+            f"Under attention window a code depends on up to {needed_s:g} s, so codes behind a seam differ a little "
+            "from those of the whole recording; without chunk.context_s they are equal."
+        )
+    else:
+        exact = "Under attention window that covers all that a code depends on, so chunks equal the whole recording."
     lead = (
         f"{plural(corpus.seams, 'seam')} between chunks of {length_s:g} s. Each chunk was encoded behind the "
         f"{context_s:g} s before it. {exact}{cost}"

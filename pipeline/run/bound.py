@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 
 import pyarrow as pa
 
-from pipeline.errors import TooManyFailures, UnexpectedError
+from pipeline.errors import TooManyFailures, UnexpectedError, plural
 from pipeline.run.transient import may_pass
 from pipeline.schema import SKIP
 
@@ -103,6 +103,15 @@ def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, plann
             bad = f"{counts[place].failures} of {counts[place].finished}"
             rest = f"{others.failures} of {others.finished} on the others"
             _stop(f"Mend this node, or take it out: {bad} recordings failed, but {rest};", place, counts)
+
+
+def refuse_failed(failed: int, limit: int | str | None, finished: int) -> None:
+    """Raise TooManyFailures where more than `limit` of a run's `finished` recordings failed in earlier commands."""
+    if limit is not None and failed > _most(limit, None, finished):
+        raise TooManyFailures(
+            f"{plural(failed, 'recording')} of the run failed before, and max_failures is {limit}. Raise it to go on "
+            "with the rest; `voxmill retry RUN` tries again what failed."
+        )
 
 
 def shaky(counts: Mapping[Place, Counts]) -> frozenset[str]:

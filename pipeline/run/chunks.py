@@ -19,7 +19,8 @@ def refuse_doubles(rows: pa.Table, hashes: np.ndarray, location: str) -> None:
         first = rows.select(["id", "chunk"]).slice(at[0], 1).to_pylist()[0]
         raise OutputError(
             f"{redact(location)} holds {int((times > 1).sum())} chunks more than once, first chunk {first['chunk']} of "
-            f"{first['id']!r}: {at[1]} times. `voxmill check RUN --repair` keeps one of each."
+            f"{first['id']!r}: {at[1]} times. Of a run, `voxmill check RUN --repair` keeps one of each; of other "
+            "Parquet, drop them."
         )
 
 

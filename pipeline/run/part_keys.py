@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
 from actors.contract import FRAME_SAMPLES
-from pipeline.run.parts import read_part
+from pipeline.run.parts import read_part, read_with_schema
 from pipeline.run.transient import may_pass
 from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids
 from pipeline.storage.text import id_hashes
@@ -35,6 +35,7 @@ class PartKeys:
     passing: np.ndarray  # bool [rows] for failures, else [0]: another attempt may not meet it
     sums: dict[str, int]  # over all rows: recordings (first chunks), frames, samples (at 24 kHz)
     begins: np.ndarray  # int64: samples before each chunk that is not a recording's first
+    carried: pa.Schema  # the columns that came with the input, of parts of codes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,7 +50,8 @@ class PartKeys:
 
 def coded_keys(fs: FileSystem, path: str) -> tuple[pa.Table, PartKeys]:
     """The keys of a part of codes, and its columns READ. Raises OutputError for a part that is none."""
-    rows = read_part(fs, path, CODES_SCHEMA, READ)
+    schema, rows = read_with_schema(fs, path, CODES_SCHEMA, READ)
+    carried = pa.schema([field for field in schema if field.name not in CODES_SCHEMA.names])
     long = np.flatnonzero(rows["chunks"].to_numpy() > 1).astype(np.int32)
     some = rows.take(pa.array(long))
     chunks_of = {"chunk": some["chunk"].to_numpy(), "chunks": some["chunks"].to_numpy()}
@@ -62,7 +64,7 @@ def coded_keys(fs: FileSystem, path: str) -> tuple[pa.Table, PartKeys]:
         "samples": pc.sum(rows["num_samples"]).as_py() or 0,
     }
     before = first.filter(begins).to_numpy() * FRAME_SAMPLES
-    return rows, _keys(rows, long, chunks_of, np.empty(0, bool), sums, before)
+    return rows, _keys(rows, long, chunks_of, np.empty(0, bool), sums, before, carried)
 
 
 def failed_keys(fs: FileSystem, path: str) -> tuple[pa.Table, PartKeys]:
@@ -72,7 +74,7 @@ def failed_keys(fs: FileSystem, path: str) -> tuple[pa.Table, PartKeys]:
     none["samples"] = np.empty(0, np.int64)
     passing = may_pass(rows).to_numpy()
     rows = rows.append_column("chunk", pa.array(np.zeros(len(rows), np.int32)))
-    return rows, _keys(rows, np.empty(0, np.int32), none, passing, {}, np.empty(0, np.int64))
+    return rows, _keys(rows, np.empty(0, np.int32), none, passing, {}, np.empty(0, np.int64), pa.schema([]))
 
 
 def _keys(
@@ -82,10 +84,11 @@ def _keys(
     passing: np.ndarray,
     sums: dict[str, int],
     begins: np.ndarray,
+    carried: pa.Schema,
 ) -> PartKeys:
     ids = rows["id"].cast(pa.large_string()).combine_chunks()
     ids = ids.chunk(0) if isinstance(ids, pa.ChunkedArray) else ids
-    return PartKeys(ids, id_hashes(ids), long, chunks_of, _placed(rows), passing, sums, begins)
+    return PartKeys(ids, id_hashes(ids), long, chunks_of, _placed(rows), passing, sums, begins, carried)
 
 
 def _placed(rows: pa.Table) -> pa.Table:

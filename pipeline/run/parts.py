@@ -31,7 +31,7 @@ OPENED_AHEAD = 8
 """Parts of a store that are opened before the one that is read is over."""
 _ADVICE = (
     "It is torn, changed, or not a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
-    "made the run makes its recordings again"
+    "made the run makes its recordings again. If the run was made anew since it was opened, open it again"
 )
 
 

@@ -19,6 +19,7 @@ from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, read_rows, stream_parts
+from pipeline.run.plain import plain_value
 from pipeline.run.run_json import read_run_file
 from pipeline.run.whole import Whole, survey
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
@@ -285,7 +286,7 @@ class Run:
             refuse_gaps(rows, self.location)
         codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
         first = {
-            name: _python(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
+            name: plain_value(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
         }
         return Recording(
             id=first["id"],
@@ -327,10 +328,3 @@ def open_run(location: str | Path) -> Run:
     for part in run._parts[:1]:
         part_schema(run.fs, part, CODES_SCHEMA)
     return run
-
-
-def _python(cell: pa.Array) -> Any:
-    try:
-        return cell[0].as_py()
-    except (ValueError, OverflowError, LookupError):  # dates beyond 9999, unknown time zones
-        return " ".join(cell.to_string().split())

@@ -77,7 +77,8 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     inputs = [*before["inputs"], *(name for name in record["inputs"] if absolute(name) not in known)]
     same = wave_kind(before["settings"]) == wave_kind(record["settings"])
     reconstructed = before["settings"]["reconstruct"] and record["settings"]["reconstruct"]
-    lacks = before.get(LACKS_WAVES, False) or not (reconstructed and same)
+    there = fs.get_file_info(f"{run}/{WAVES}").type != FileType.NotFound
+    lacks = before.get(LACKS_WAVES, False) or not (reconstructed and same and there)
     return {**before, **record, "state": "running", "inputs": inputs, LACKS_WAVES: lacks}
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from actors.contract import NUM_CODEBOOKS
 from pipeline.errors import InputError
 from pipeline.run.parts import stream_parts
+from pipeline.run.plain import plain_rows
 from pipeline.run.token_layouts import Layout, layout_of
 from pipeline.run.whole import Whole, part_recordings
 
@@ -36,6 +37,8 @@ class RecordingsDataset(IterableDataset):
             raise InputError(
                 f"The run has no column {', '.join(map(repr, unknown))}. It has {', '.join(whole.schema.names)}."
             )
+        if shuffle and buffer < 1:
+            raise InputError(f"buffer is {buffer!r}; it can be a whole number of recordings from 1.")
         layout_of(layout)  # an unknown one is refused here, not in a worker
         self.whole, self.layout, self.columns = whole, layout, columns
         self.shuffle, self.seed, self.buffer = shuffle, seed, buffer
@@ -85,7 +88,7 @@ class RecordingsDataset(IterableDataset):
     def _items(self, rows: pa.Table) -> Iterator[dict[str, Any]]:
         arrange = layout_of(self.layout)
         codes = rows["codes"].combine_chunks()
-        values = rows.select(dict.fromkeys(["id", *self.columns])).to_pylist()
+        values = plain_rows(rows.select(dict.fromkeys(["id", *self.columns])))
         for row, value in enumerate(values):
             frames = codes[row].values.flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
             yield {**value, "codes": torch.from_numpy(arrange(frames).astype(np.int64))}

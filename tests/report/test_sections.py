@@ -102,10 +102,17 @@ def test_settings_that_differ_are_shown_without_credentials() -> None:
     assert "secret" not in str(verdict(Corpus(), inputs, complete=True))
 
 
-@pytest.mark.parametrize(("attention", "said"), [("window", "chunks equal the whole"), ("full", "differ a little")])
-def test_seams_say_what_run_json_knows(attention: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("attention", "needed", "said"),
+    [
+        ("window", 1_920_000, "chunks equal the whole"),
+        ("window", 1_921_920, "a code depends on up to 80.08 s, so codes behind a seam differ a little"),
+        ("full", 1_920_000, "differ a little"),
+    ],
+)
+def test_seams_say_what_run_json_knows(attention: str, needed: int, said: str) -> None:
     chunk = {"samples": 7_200_000, "context_samples": 1_920_000}
-    record = run_record(attention=attention, chunk=chunk, counts={"context_s": 3600.0})
+    record = run_record(attention=attention, chunk=chunk, exact_context_samples=needed, counts={"context_s": 3600.0})
     corpus = Corpus(recordings=2, chunks=5, samples=24_000 * 3600 * 3)
     lead = seams_section(corpus, record).lead[0]
     assert lead.startswith("3 seams between chunks of 300 s. Each chunk was encoded behind the 80 s before it.")

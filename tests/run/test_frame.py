@@ -38,3 +38,12 @@ def test_a_row_a_recording(tmp_path: Path) -> None:
 def test_a_run_without_recordings(tmp_path: Path) -> None:
     save(LOCAL, str(tmp_path), run_record(state="running", attempts=[]))
     assert open_run(tmp_path).to_pandas(codes=True).empty
+
+
+def test_values_that_python_cannot_hold(tmp_path: Path) -> None:
+    far = {"when": pa.array([3_000_000], pa.date32()), "zone": pa.array([0], pa.timestamp("us", "Nowhere/Land"))}
+    write_parts(coded_row("a", 1920, text="hello", **far), LOCAL, str(tmp_path))
+    (row,) = open_run(tmp_path).to_pandas().to_dict("records")
+    assert (row["text"], row["num_samples"]) == ("hello", 1920)
+    (item,) = open_run(tmp_path).torch_dataset(columns=["when", "zone", "text"])
+    assert (item["text"], type(item["when"])) == ("hello", str)

@@ -361,6 +361,8 @@ def test_another_kind_of_waves_is_refused_while_there_are_some(tmp_path: Path, k
     for path in (tmp_path / "wav").iterdir():
         path.unlink()
     assert resume(LOCAL, str(tmp_path), {**again, "settings": settings})[LACKS_WAVES]
+    (tmp_path / "wav").rmdir()
+    assert resume(LOCAL, str(tmp_path), again)[LACKS_WAVES]
 
 
 def test_one_wave_on_s3_is_a_few_ranged_requests(monkeypatch: pytest.MonkeyPatch) -> None:

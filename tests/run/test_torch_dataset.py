@@ -134,6 +134,8 @@ def test_ranks_of_a_process_group(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="buffer is 0"):
+        open_run(make_run(tmp_path / "other")).torch_dataset(shuffle=True, buffer=0)
     run = open_run(make_run(tmp_path))
     with pytest.raises(InputError, match="no column 'words'"):
         run.torch_dataset(columns=["words"])
