@@ -19,7 +19,7 @@ def _series(rows: pa.Table, name: str) -> "pandas.Series":
     import pandas
 
     try:
-        return rows.select([name]).to_pandas()[name]
+        return rows[name].to_pandas()
     except BEYOND:
         return pandas.Series(plain_values(rows[name].combine_chunks()), dtype=object)
 

@@ -163,6 +163,7 @@ def test_csv_keeps_ids_as_they_are_written(corpus: Path) -> None:
         (["9223372036854775808", "1", "2"], pa.string(), None),
         (["+1", "1", "2"], pa.string(), None),
         (["", "", ""], pa.null(), [None, None, None]),
+        (["NA", "", "NA"], pa.string(), None),
     ],
 )
 @pytest.mark.parametrize("suffix", ["csv", "tsv"])
@@ -225,7 +226,7 @@ def test_manifests_with_bytes_that_are_no_text(corpus: Path) -> None:
     assert cells(read(planned)[0]) == {"t": r"\xff"}
     (corpus / "m.csv").write_bytes(b"path,t\nb.wav,\xff\n")
     noted = discover_all([str(corpus / "m.csv")]).notes[-1]
-    assert noted.endswith(r"m.csv: 1 value of column 't' hold bytes that are no UTF-8, now \xNN; save it as UTF-8")
+    assert noted.endswith(r"m.csv: column 't': 1 value with bytes that are no UTF-8, now \xNN; save it as UTF-8")
     assert cells(read(plan([str(corpus / "m.csv")]))[0]) == {"t": r"\xff"}
 
 

@@ -91,6 +91,8 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pc.all(pc.equal(column, "")).as_py():
         return pa.chunked_array([pa.nulls(len(column))])
     gaps = pc.is_in(column, pa.array(csv.ConvertOptions().null_values))
+    if pc.all(gaps).as_py():
+        return column
     numbers = pc.if_else(gaps, None, column)
     for pattern, kind in ((INTEGER, pa.int64()), (DECIMAL, pa.float64())):
         if pc.all(pc.match_substring_regex(numbers, pattern)).as_py():

@@ -72,7 +72,7 @@ def _mended(name: str, before: pa.ChunkedArray, now: pa.ChunkedArray) -> str | N
     count = pc.sum(pc.not_equal(before.cast(pa.binary()), now.cast(pa.binary()))).as_py()
     if not count:
         return None
-    return f"{plural(count, 'value')} of column {name!r} hold bytes that are no UTF-8, now \\xNN; save it as UTF-8"
+    return f"column {name!r}: {plural(count, 'value')} with bytes that are no UTF-8, now \\xNN; save it as UTF-8"
 
 
 def parser(location: str, source: Given) -> Callable[[Given], Parsed]:
