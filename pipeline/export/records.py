@@ -74,7 +74,7 @@ def refuse_empty(columns: Columns, whole: Whole, needs_text: bool) -> None:
         in_json = found is not None and not pa.types.is_struct(whole.schema.field(found[0]).type)
         if not in_json and not (needs_text and name == "text"):
             continue
-        if not any(pc.any(text_column(rows, column).is_valid()).as_py() for rows in recordings(whole)):
+        if not any(pc.any(_filled(rows, column)).as_py() for rows in recordings(whole)):
             raise InputError(f"--{name} {column}: not one of the {len(whole):,} recordings has it. Name another.")
 
 
@@ -92,7 +92,9 @@ def text_column(rows: pa.Table, column: str | None) -> pa.Array:
         return pa.nulls(len(rows), pa.string())
     if column in rows.column_names:
         return _as_text(rows[column].combine_chunks(), column)
-    name, field = _field_of(column, rows.column_names) or ("", column)
+    found = _field_of(column, rows.column_names)
+    assert found is not None, "check_columns has refused it"
+    name, field = found
     values = rows[name].combine_chunks()
     if pa.types.is_struct(values.type):
         if values.type.get_field_index(field) < 0:
@@ -103,7 +105,12 @@ def text_column(rows: pa.Table, column: str | None) -> pa.Array:
 
 def with_text(rows: pa.Table, columns: Columns) -> pa.Table:
     """The rows whose text is there and not empty."""
-    return rows.filter(pc.fill_null(pc.greater(pc.utf8_length(text_column(rows, columns.text)), 0), False))
+    return rows.filter(_filled(rows, columns.text))
+
+
+def _filled(rows: pa.Table, column: str | None) -> pa.Array:
+    """bool [rows]: the text of `column` is there and not empty."""
+    return pc.fill_null(pc.greater(pc.utf8_length(text_column(rows, column)), 0), False)
 
 
 def records(rows: pa.Table, columns: Columns) -> Iterator[Record]:
@@ -114,9 +121,8 @@ def records(rows: pa.Table, columns: Columns) -> Iterator[Record]:
     values = plain_rows(rows.drop_columns(["codes", *OF_CHUNKS]))
     for number, (row, codes) in enumerate(zip(values, codes_of(rows), strict=True)):
         own = {name: column[number] for name, column in texts.items()}
-        row |= {
-            name: text for name, text in own.items() if name in row
-        }  # never another column's text, not even for null
+        # never another column's text, not even for null
+        row |= {name: text for name, text in own.items() if name in row}
         yield Record(row["id"], codes, {name: text for name, text in own.items() if text is not None}, row)
 
 

@@ -130,16 +130,21 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
         export_run(run, "npy", out, shard_recordings=0)
 
 
+META = {"meta.json": '{"lang": "de"}', "meta": "{}"}
+
+
 def test_a_field_that_no_recording_has_is_refused(tmp_path: Path) -> None:
     run, out = make_run(tmp_path / "run"), tmp_path / "out"
     with pytest.raises(InputError, match=r"--speaker json\.who: not one of the 5 recordings has it"):
         export_run(run, "npy", out, speaker="json.who")
-    nulls = coded_row("a", 1920, text=pa.nulls(1, pa.string()), **{"meta.json": '{"lang": "de"}', "meta": "{}"})
-    write_parts(nulls, pafs.LocalFileSystem(), str(tmp_path / "other"))
-    with pytest.raises(InputError, match="--text text: not one of the 1 recordings has it"):
+    texts = {"a": pa.nulls(1, pa.string()), "b": pa.array([""])}
+    rows = [coded_row(id_, 1920, text=text, **META) for id_, text in texts.items()]
+    write_parts(pa.concat_tables(rows), pafs.LocalFileSystem(), str(tmp_path / "other"))
+    with pytest.raises(InputError, match="--text text: not one of the 2 recordings has it"):
         export_run(tmp_path / "other", "qwen3-tts", out, text="text", ref_audio="ref.wav")
     export_run(tmp_path / "other", "npy", out, language="meta.json.lang", text="text")
-    assert json.loads((out / "manifest-000000.jsonl").read_text())["language"] == "de"
+    lines = (out / "manifest-000000.jsonl").read_text().splitlines()
+    assert [json.loads(line)["language"] for line in lines] == ["de", "de"]
 
 
 def test_a_run_that_lost_a_part_is_refused(tmp_path: Path) -> None:
