@@ -17,6 +17,8 @@ from pipeline.storage.translate import errors_as
 
 JSON = (".jsonl", ".ndjson", ".json")
 NO_KEYS: frozenset[str] = frozenset()
+EXACT = 2.0**53
+"""Whole numbers below it are exact in float64."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def read_manifest(location: str, column: str | None, access: Access) -> Parsed:
         raise InputError(f"{redact(location)}: a manifest without rows")
     names, columns = parsed.table.column_names, [mend_text(column) for column in parsed.table.columns]
     mended = [_mended(*one) for one in zip(names, parsed.table.columns, columns, strict=True)]
-    notes = tuple(f"{source.name}: {text}" for text in mended if text)
+    rounded = map(_rounded, names, columns) if file_name(location).lower().removesuffix(".gz").endswith(JSON) else ()
+    notes = tuple(f"{source.name}: {text}" for text in (*mended, *rounded) if text)
     return Parsed(pa.table(columns, names=names), parsed.path, (*parsed.notes, *notes))
 
 
@@ -73,6 +76,14 @@ def _mended(name: str, before: pa.ChunkedArray, now: pa.ChunkedArray) -> str | N
     if not count:
         return None
     return f"column {name!r}: {plural(count, 'value')} with bytes that are no UTF-8, now \\xNN; save it as UTF-8"
+
+
+def _rounded(name: str, column: pa.ChunkedArray) -> str | None:
+    """In words, what a column of JSON lost where int64 does not hold its numbers, or where some are fractions."""
+    if not pa.types.is_float64(column.type):
+        return None
+    count = pc.sum(pc.greater_equal(pc.abs(column), EXACT)).as_py()
+    return f"column {name!r}: {plural(count, 'number')} of 2^53 or more, rounded; write it as text" if count else None
 
 
 def parser(location: str, source: Given) -> Callable[[Given], Parsed]:
