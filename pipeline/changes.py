@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileSystem, LocalFileSystem
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, plural
 from pipeline.run.alike import Numbered
 from pipeline.run.committed import Done
 from pipeline.run.keys import Keys
@@ -36,6 +36,7 @@ class Changes:
 
     hashes: set[bytes] = field(default_factory=set)  # `id_hashes`
     examples: list[str] = field(default_factory=list)  # of the first SHOWN: both fingerprints
+    other_channels: bool = False  # whether of some of them other channels are asked for than were read
 
     def add(self, hash_: bytes, id_: str, before: str, now: str) -> None:
         """`before` and `now`: what `told` says."""
@@ -121,18 +122,20 @@ def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
     """Which of the `changed` recordings (`id_hashes`) are to be tokenized anew, by the setting `input.changed`.
 
     redo: all. keep: those of which only some chunks are committed, because chunks of two fingerprints are never joined.
-    Raises InputError for refuse.
+    Raises InputError for refuse, and for keep where other channels are asked for: a run holds one kind.
     """
     if not changed.hashes or rule == "redo":
         return changed.hashes
-    if rule == "keep":
+    if rule == "keep" and not changed.other_channels:
         partial = set(id_hashes(pa.array(list(done.partial), pa.string())).tolist())
         return changed.hashes & partial
+    what = "another file, that changed" + (", or that is asked for in other channels" * changed.other_channels)
+    advice = "input.changed=keep if they are the same recordings (moved, copied or touched)"
     raise InputError(
-        f"{len(changed.hashes)} recordings of the run have the id of an input that is another file, or that changed: "
-        f"{'; '.join(changed.examples)}. Set input.changed=keep if they are the same recordings (moved, copied or "
-        "touched), input.changed=redo to tokenize them anew, or give --out a new folder. Failures that were mended are "
-        "what `voxmill retry RUN` reads again."
+        f"{plural(len(changed.hashes), 'recording')} of the run have the id of an input that is {what}: "
+        f"{'; '.join(changed.examples)}. Set {'the channels as before' if changed.other_channels else advice}, "
+        "input.changed=redo to tokenize them anew, or give --out a new folder. Failures that were mended are what "
+        "`voxmill retry RUN` reads again."
     )
 
 
@@ -173,7 +176,9 @@ class Files:
         for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
             bound = pc.if_else(rows["stretches"].is_valid(), None, rows[name])  # a stretch is of what has no bounds
             same &= pc.equal(pc.fill_null(units[f"@{name}"], unset), pc.fill_null(bound, unset)).to_numpy()
-        same &= _same_channel(units["@id"], units["@channel"], rows)
+        as_asked = _same_channel(units["@id"], units["@channel"], rows)
+        changed.other_channels |= not as_asked.all()
+        same &= as_asked
         same &= (here | self.moved) & _same_contents(units, rows, here)
         for row in np.flatnonzero(~same).tolist():
             if len(changed.examples) == SHOWN:
@@ -262,7 +267,7 @@ class Shards:
             if shard is None or self.has(row, shard):
                 continue
             if self.prefixed:
-                changed.add(hash_, row["id"], _told(row), _told_of(shard))
+                self.add(hash_, row, shard, changed)
             else:
                 unsure = True
         return unsure
@@ -290,21 +295,29 @@ class Shards:
         owners = id_hashes(_spoken(rows) if shard.channel != EACH else _files_of(rows)).tolist()
         for owner, hash_, row in zip(owners, hashes.tolist(), rows.to_pylist(), strict=True):
             if owner in lone and not self.has(row, shard):
-                changed.add(hash_, row["id"], _told(row), _told_of(shard))
+                self.add(hash_, row, shard, changed)
+
+    def add(self, hash_: bytes, row: dict, shard: Container, changed: Changes) -> None:
+        """Add a row that `shard` does not have as it was read."""
+        changed.other_channels |= not as_asked(row, shard)
+        changed.add(hash_, row["id"], _told(row), _told_of(shard))
 
     def has(self, row: dict, shard: Container) -> bool:
         """Whether a committed row was read from what `shard` is now."""
         source = row["source"] or ""  # parts of other writers may not say it
         here = source == shard.source or source.startswith(f"{shard.source}::")
         known = Stamp(row["source_size"], row["source_version"])
-        wanted = shard.channel
-        as_asked = row["channel"] == wanted if wanted != EACH else row["channel"] is not None
-        return as_asked and (here or self.moved) and same_content(*_comparable(shard.stamp, known, here))
+        return as_asked(row, shard) and (here or self.moved) and same_content(*_comparable(shard.stamp, known, here))
 
     def owner_of(self, id_: str) -> Container | None:
         """The container among whose recordings' ids `id_` is: its own id, and "/" or "#" behind it."""
         ends = [end for end, mark in enumerate(id_) if mark in "/#"]
         return next((self.ids[id_[:end]] for end in (len(id_), *reversed(ends)) if id_[:end] in self.ids), None)
+
+
+def as_asked(row: dict, shard: Container) -> bool:
+    """Whether a committed row is of the channels that are asked for of `shard`."""
+    return row["channel"] is not None if shard.channel == EACH else row["channel"] == shard.channel
 
 
 def _told(row: dict) -> str:

@@ -26,7 +26,7 @@ from pipeline.audio.tracks import choose, decoder
 from pipeline.errors import EmptyAudio, NotAudio, TruncatedAudio, UnsupportedAudio
 
 _DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,nistsphere,ogg,tta,wav,wv"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,nistsphere,ogg,tta,w64,wav,wv"
 )
 """What FFmpeg may recognise. Its playlists (HLS, concat, SDP, ...) stay out: they open other files and addresses."""
 _LIMITS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"}
@@ -132,7 +132,8 @@ def _source(
     flac = container.format.name == "flac"
     if flac:
         track.codec_context.options = {"err_detect": "crccheck+explode"}  # else damage becomes noise
-    if track.codec_context.name == "alac":  # its last packet has its own length: FFmpeg's CAF reader cuts it again
+    if (container.format.name, track.codec_context.name) == ("caf", "alac"):
+        # its last packet has its own length: FFmpeg's CAF reader cuts it again
         track.codec_context.options = {"flags2": "+skip_manual"}
     frames = _frames(container, track)
     if end is not None:
@@ -274,14 +275,18 @@ def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.
     Raises UnsupportedAudio where rate or channels change.
     """
     fifo, broken = av.AudioFifo(), None  # joins frames in C: an array a frame takes as long as decoding MP3
+    channels = None
     try:
         for frame in frames:
             frame.pts = None  # else frames must follow each other by their times
             try:
+                if channels is not None and frame.layout.nb_channels != channels:  # the FIFO would read beyond planes
+                    raise ValueError
                 fifo.write(frame)
             except ValueError:
                 before, now = ((one.sample_rate, one.layout.name, one.format.name) for one in (fifo, frame))
                 raise UnsupportedAudio(f"it changes from {before} to {now} on its way") from None
+            channels = frame.layout.nb_channels
             while fifo.samples >= block_samples:
                 yield to_float(cast(av.AudioFrame, fifo.read(block_samples)))
     except (TruncatedAudio, UnsupportedAudio) as error:

@@ -15,6 +15,7 @@ _MAGIC = {
     b"OggS": "Ogg",
     b"ID3": "an ID3 tag (MP3)",
     b"FORM": "AIFF",
+    b"RIFX": "a WAV of big-endian samples (RIFX)",
     b"riff": "Wave64",
     b"caff": "CAF",
     b".snd": "AU",

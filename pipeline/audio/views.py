@@ -233,7 +233,7 @@ def _check_end(view: View, samples: int, source: Source) -> None:
         raise TruncatedAudio(source.missing)
     if samples == 0:
         raise EmptyAudio("it has no samples")
-    if view.start_s >= duration_s or (view.end_s or 0) > duration_s + END_TOLERANCE_S:
+    if round(view.start_s * source.rate) >= samples or (view.end_s or 0) > duration_s + END_TOLERANCE_S:
         raise SegmentOutside(f"{_bounds(view)}, but it lasts {duration_s:.3f} s")
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from actors.contract import SAMPLE_RATE
-from pipeline.errors import NotAudio, TruncatedAudio
+from pipeline.errors import NotAudio, TruncatedAudio, UnsupportedAudio
 
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 _W64_WAVE = bytes.fromhex("77617665f3acd3118cd100c04f8edb8a")
@@ -49,10 +49,13 @@ class Wav:
 def read_header(stream: BinaryIO, size: int) -> Wav | None:
     """The header of a file of `size` bytes; None if it is no RIFF, RF64 or W64 WAV.
 
-    Raises TruncatedAudio where the file ends before its samples begin, NotAudio where the header makes no sense.
+    Raises TruncatedAudio where the file ends before its samples begin, NotAudio where the header makes no sense,
+    UnsupportedAudio for RIFX, whose samples FFmpeg takes for little-endian ones.
     """
     stream.seek(0)
     head = stream.read(40)
+    if head[:4] == b"RIFX" and head[8:12] == b"WAVE":
+        raise UnsupportedAudio("it is a WAV of big-endian samples (RIFX); write it as RIFF, as soundfile and sox do")
     wide = head[:16] == _W64_RIFF and head[24:40] == _W64_WAVE
     if not wide and (head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:12] != b"WAVE"[: len(head[8:12])]):
         return None

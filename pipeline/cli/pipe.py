@@ -19,6 +19,7 @@ from pipeline.audio.magic import HEAD_BYTES, MPEG_BYTES, container_of, may_be_mp
 from pipeline.audio.wav import read_header, to_float, wave_header
 from pipeline.errors import (
     BadCodes,
+    EmptyAudio,
     NonFiniteAudio,
     OutputError,
     RecordingError,
@@ -163,6 +164,8 @@ def _read_wav_header(head: bytes, source: BinaryIO) -> Pcm:
     wav = read_header(io.BytesIO(head), len(head))
     if wav is None or not wav.kind:
         raise UnsupportedAudio("a WAV whose samples are not PCM or float; expected 8 to 32 bit PCM, float or double")
+    if wav.promised == 0:
+        raise EmptyAudio("a WAV of no samples by its header")
     return Pcm(wav.rate, wav.channels, wav.kind, wav.promised)
 
 

@@ -7,6 +7,7 @@ hold no speech; speech.spx by speexenc.
 
 import hashlib
 import io
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -108,6 +109,45 @@ def test_wavs_of_other_codecs() -> None:
         found = read(data)
         assert 8_000 <= len(found) == len(expected) <= longest
         np.testing.assert_allclose(found, expected, atol=0.01 if subtype == "MS_ADPCM" else 0)
+
+
+@pytest.mark.parametrize("subtype", ["ALAW", "ULAW", "IMA_ADPCM"])
+def test_w64_of_other_codecs_equals_wav(subtype: str) -> None:
+    wave = tone(1.0, 1, 8_000)
+    as_wav, as_w64 = (read(with_soundfile(wave, 8_000, kind, subtype)) for kind in ("WAV", "W64"))
+    np.testing.assert_array_equal(as_w64[:8_000], as_wav[:8_000])
+
+
+def test_the_start_of_an_edit_list_is_cut_away_from_alac() -> None:
+    wave = (np.round(tone(3.0) * 32_767) / 32_768).astype(np.float32)
+    data, cut = bytearray(make("m4b", wave)), RATE // 2
+    at = data.index(b"elst") + 12
+    duration, begin = struct.unpack(">Ii", data[at : at + 8])  # in ms, in samples
+    assert (duration, begin) == (3_000, 0)
+    data[at : at + 8] = struct.pack(">Ii", duration - 500, cut)
+    np.testing.assert_array_equal(read(bytes(data)), wave[cut:])
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_big_endian_wav_is_refused(subtype: str) -> None:
+    file = io.BytesIO()
+    sf.write(file, tone(0.5), RATE, subtype, endian="BIG", format="WAV")
+    with pytest.raises(UnsupportedAudio, match=r"^x: it is a WAV of big-endian samples \(RIFX\); write it as RIFF"):
+        read(file.getvalue())
+
+
+@pytest.mark.parametrize("format_", ["MP3", "adts"])
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_joined_files_of_other_channels_are_refused(format_: str, first: int, then: int) -> None:
+    """FFmpeg's FIFO would take the left channel alone, or read a plane that is not there."""
+
+    def encoded(channels: int) -> bytes:
+        if format_ == "MP3":
+            return with_soundfile(tone(2.0, channels), RATE, "MP3", "MPEG_LAYER_III")
+        return make("aac", tone(2.0, channels))
+
+    with pytest.raises(UnsupportedAudio, match="it changes from .* to .* on its way"):
+        read(encoded(first) + encoded(then))
 
 
 @pytest.mark.parametrize(("kind", "subtype"), [("WAV", "G721_32"), ("AU", "G721_32"), ("AU", "G723_40")])

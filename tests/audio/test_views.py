@@ -57,6 +57,14 @@ def assert_equal(found: list, expected: list) -> None:
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3"])
+def test_a_view_that_begins_in_the_last_half_sample_is_outside(name: str) -> None:
+    data = sound(name, 1.0)
+    samples = len(alone(data, View()))  # type: ignore[arg-type]
+    assert alone(data, View((samples - 0.4) / RATE)) is SegmentOutside
+    assert len(alone(data, View((samples - 0.6) / RATE))) == 1  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_overlapping_segments_and_channels_are_what_they_are_alone(name: str) -> None:
     data = sound(name, 12.0, 2)

@@ -130,7 +130,7 @@ def test_what_only_a_decoder_reads_has_no_kind(form: bytes) -> None:
     assert header(riff(form, SAMPLES)).kind == ""
 
 
-@pytest.mark.parametrize("magic", [b"RIFX", b"FORM", b"fLaC", b"OggS", b"riff", b"RIF"])
+@pytest.mark.parametrize("magic", [b"FORM", b"fLaC", b"OggS", b"riff", b"RIF"])
 def test_other_files_are_none_of_ours(magic: bytes) -> None:
     data = magic + riff(pcm(), SAMPLES)[4:] if len(magic) == 4 else magic
     assert read_header(io.BytesIO(data), len(data)) is None

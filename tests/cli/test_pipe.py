@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from actors.codec import Codec
 from pipeline.cli.main import app
 from pipeline.cli.pipe import RAW, Pcm, decode_stream, encode_stream, loop_stream
-from pipeline.errors import BadCodes, NonFiniteAudio, OutputError, TruncatedAudio, UnsupportedAudio
+from pipeline.errors import BadCodes, EmptyAudio, NonFiniteAudio, OutputError, TruncatedAudio, UnsupportedAudio
 from tests.helpers.rows import tone
 
 WAVE = tone(3.0)[:-100]
@@ -138,6 +139,7 @@ def test_samples_of_another_format_than_the_options_say(codec: Codec) -> None:
         (wav(WAVE)[:30], TruncatedAudio, "Standard input"),
         (wav(WAVE, subtype="ULAW"), UnsupportedAudio, "PCM or float"),
         (b"RIFF" + b"\0" * 50, UnsupportedAudio, "Standard input"),
+        (wav(WAVE).replace(b"data" + struct.pack("<I", 2 * len(WAVE)), b"data\0\0\0\0"), EmptyAudio, "no samples"),
         (wav(WAVE)[:8], TruncatedAudio, "Standard input: it ends after 8 bytes, within the header of a WAV"),
     ],
 )
@@ -182,6 +184,7 @@ AAC = (b"\xff\xf1\x58\x40\x20\x1f\xfc" + b"\1" * 249) * 3  # three ADTS frames o
         (AAC, "like MPEG audio"),
         (b"ID3\4\0\0\0\0\0\0" + MP3, "like an ID3 tag"),
         (b"RIFF\x24\1\0\0AVI LIST" + bytes(300), "like RIFF that is not WAVE"),
+        (sound(SHORT, format="WAV", endian="BIG"), "like a WAV of big-endian samples"),
         (b"\0\0\0\x20ftypM4A " + bytes(300), "like MP4"),
         (b"\x1a\x45\xdf\xa3" + bytes(300), "like Matroska"),
     ],
