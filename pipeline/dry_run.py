@@ -91,7 +91,7 @@ def dry_run(
     if there is None:
         refuse_other_contents(fs, run)
     before = None if overwrite else there
-    record = {"shard": shard, "settings": chosen.model_dump(mode="json")}
+    record = {"shard": None if part is None else str(part), "settings": chosen.model_dump(mode="json")}
     if before is not None:
         refuse_other_shard(run, before, record)
     rules = chosen.input

@@ -6,6 +6,7 @@ Reads from top to bottom as the data flows. The one place that knows Ray and bot
 import contextlib
 import dataclasses
 import functools
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ from pipeline.cluster.meter import Meter
 from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import timed
-from pipeline.errors import NotCommitted
+from pipeline.errors import NotCommitted, OutputError
 from pipeline.job import Job, describe, prepare
 from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
@@ -97,6 +98,8 @@ def tokenize(
     Returns the finished `Run`. Raises VoxmillError for what the user can mend; a recording that cannot be tokenized
     raises nothing, it is a row of `run.failures()`.
     """
+    if not isinstance(out, str | os.PathLike):
+        raise OutputError(f"out is a {type(out).__name__}; expected the path or URI of the run's folder.")
     given = {key: value for key, value in overrides.items() if value is not None}
     chosen = load_settings(config, {**(settings or {}), **given})
     paths = named(inputs)
@@ -147,7 +150,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     done = NOTHING if overwrite else committed(job.fs, job.run, keys=job.keys)
     if before:
         refuse_other_columns(job.keys, found.carried, job.run)
-        refuse_failed(sum(map(len, job.keys.parts(FAILURES))), job.settings.max_failures, len(done.ids))
+        known = None if found.recordings is None else min(found.recordings, job.limit or found.recordings)
+        failed = sum(map(len, job.keys.parts(FAILURES)))
+        refuse_failed(failed, job.settings.max_failures, known, len(done.ids))
     anew = to_redo(changed, done, rules.changed) if changed else set()
     others = before is not None and other_bounds(read_run_file(job.fs, job.run), record)
     job.check_lock()

@@ -121,7 +121,7 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
     return {
         "inputs": [redact(absolute(name)) for name in inputs],
         "model": {
-            "id": redact(settings.model),
+            "id": redact(job.model),
             "revision": OFFICIAL_REVISION if settings.model == OFFICIAL_MODEL else None,
             "sha256": job.sha256,
         },
@@ -135,6 +135,6 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
         "exact_context_samples": job.exact_context_samples,
         "shard": None if job.shard is None else str(job.shard),
         "limit": job.limit,
-        "settings": json.loads(settings.model_dump_json()),
+        "settings": json.loads(settings.model_dump_json()) | {"model": redact(job.model)},
         "versions": versions(),
     }

@@ -13,10 +13,13 @@ from pydantic import AfterValidator, Field
 from actors.contract import FRAME_SAMPLES, OFFICIAL_MODEL, SAMPLE_RATE
 from pipeline.errors import SettingsError
 from pipeline.storage.access import SCHEMES, Access
-from pipeline.storage.location import redact
+from pipeline.storage.location import absolute, redact
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+LONGEST_S = 1e7
+"""Of a chunk and its context: four months."""
+MOST_THREADS = 1024
 
 
 def _bound(value: int | str | None) -> int | str | None:
@@ -55,13 +58,13 @@ class Input(_Section):
     schemes: tuple[str, ...] = SCHEMES
     timeout_s: Positive = 30.0
     retries: Annotated[int, Field(ge=0)] = 5
-    task_mb: Positive = 64.0
+    task_mb: Annotated[float, Field(ge=0.001)] = 64.0
     readers: Count | None = None
     changed: Literal["refuse", "keep", "redo"] = "refuse"
 
     @pydantic.field_serializer("root", when_used="json")
     def _shown(self, root: str | None) -> str | None:
-        return None if root is None else redact(root)  # as Settings._shown
+        return None if root is None else redact(absolute(root))  # as Settings._shown
 
     @property
     def channel(self) -> int | None:
@@ -89,8 +92,8 @@ class Input(_Section):
 class Chunk(_Section):
     """How recordings are cut for the wire."""
 
-    length_s: Positive = 300.0
-    context_s: Annotated[float, Field(ge=0)] | None = None
+    length_s: Annotated[float, Field(gt=0, le=LONGEST_S)] = 300.0
+    context_s: Annotated[float, Field(ge=0, le=LONGEST_S)] | None = None
     block_mb: Positive | None = None
 
     @property
@@ -107,7 +110,13 @@ class Pool(_Section):
     max_actors: Count | None = None
     gpus: Annotated[float, Field(gt=0)] | None = None
     cpus: Annotated[float, Field(ge=0)] | None = None
-    threads: Count | None = None
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _some_actors(self) -> "Pool":
+        if self.min_actors is not None and self.max_actors is not None and self.min_actors > self.max_actors:
+            raise ValueError(f"min_actors {self.min_actors} is more than max_actors {self.max_actors}")
+        return self
 
 
 class Output(_Section):
@@ -146,7 +155,7 @@ class Settings(_Section):
 
 
 def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Defaults, then the YAML file `config`, then `overrides` by dotted key; strings are read as YAML.
+    """Defaults, then the YAML file `config`, then `overrides` by dotted key; strings are read as YAML, but for names (TEXTS).
 
     Raises SettingsError that names an unknown key with the nearest valid one, or a value with what it may be.
     """
@@ -189,7 +198,13 @@ _BAD_YAML = (yaml.YAMLError, ValueError, RecursionError)
 """ValueError: 2001-99-99, and text that is not UTF-8. RecursionError: a thousand brackets, an alias of itself."""
 
 
+TEXTS = ("model", "ray_address", "input.column", "input.root")
+"""Settings that are names: what is given for them is taken as it is, but for null and what is quoted."""
+
+
 def _value(key: str, text: str) -> Any:
+    if key in TEXTS and text not in ("", "null") and text[0] not in "\"'":
+        return text  # as YAML "my model #2" would be another folder
     try:
         return yaml.safe_load(text)
     except _BAD_YAML as error:

@@ -22,10 +22,11 @@ from actors.codec import Codec
 from pipeline import merge, open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.dry_run import dry_run
-from pipeline.errors import InputError, TooManyFailures
+from pipeline.errors import InputError, OutputError, TooManyFailures
 from pipeline.run import containers
 from pipeline.sources.plan import plan
 from pipeline.verify.check import check
+from pipeline.verify.retry_failures import retry
 from tests.helpers.commands import in_process, voxmill
 from tests.helpers.rows import tone
 from tests.helpers.shards import AUDIO, contents, write_files, write_parquet, write_tar
@@ -373,7 +374,54 @@ def test_failures_of_earlier_commands_count(tmp_path: Path, again: Callable[...,
     with pytest.raises(TooManyFailures, match="3 recordings of the run failed before, and max_failures is 2"):
         again(max_failures=2)
     assert (tmp_path / "run" / "_SUCCESS").exists()
-    assert again(max_failures="5%")["failures"] == 3  # of 100, which are not finished yet
+    with pytest.raises(TooManyFailures, match=r"max_failures is 60%.*retry RUN --set max_failures=null"):
+        again(max_failures="60%")  # of 4, as in the command that made them
+    assert again(max_failures="75%")["failures"] == 3
+
+
+def test_a_model_is_its_weights(
+    tmp_path: Path, small_model: Path, again: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_files(tmp_path / "corpus", dict(members(1)) | {"bad.wav": b"no audio"})
+    monkeypatch.chdir(small_model.parent)
+    done = again(model=small_model.name)
+    assert again(model=f"./{small_model.name}/") == done == again()
+    monkeypatch.chdir("/")
+    assert len(retry(tmp_path / "run").failures()) == 1
+    corpus.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"no such file or folder.*--inputs gives them anew"):
+        retry(tmp_path / "run")
+
+
+def test_a_root_stays_where_it_was(
+    tmp_path: Path, again: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path / "corpus", dict(members(1)))
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path\nm0.wav\ngone.wav\n")
+    monkeypatch.chdir(tmp_path)
+    done = again([manifest], settings={"input.root": "corpus"})
+    assert (done["recordings"], done["failures"]) == (1, 1)
+    monkeypatch.chdir("/")
+    assert len(retry(tmp_path / "run").failures()) == 1
+
+
+def test_other_channels_cannot_be_kept(tmp_path: Path, again: Callable[..., dict[str, int]]) -> None:
+    both = dict(members(1, channels=2))
+    write_files(tmp_path / "corpus", both)
+    write(tmp_path / "t.tar", list(both.items()))
+    for given in ([tmp_path / "corpus"], [tmp_path / "t.tar"]):
+        again(given, overwrite=True)
+        for rule in ("refuse", "keep"):
+            with pytest.raises(InputError, match="in other channels: .*Set the channels as before, input.changed=redo"):
+                again(given, settings={"input.channels": "split", "input.changed": rule})
+        done = again(given, settings={"input.channels": "split", "input.changed": "redo"})
+        assert done["recordings"] == 2
+
+
+def test_a_place_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="out is a NoneType"):
+        tokenize(tmp_path, None)  # type: ignore[arg-type]
 
 
 def test_a_parquet_shard_that_was_exchanged_after_planning(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Defaults, files, overrides; unknown keys and wrong values."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_one(key: str, near: str) -> 
     ("key", "value"),
     [("precision", "fp8"), ("chunk.length_s", -1), ("device", "tpu"), ("attention", "flash"), ("encode.actors", 0)]
     + [("max_failures", value) for value in (-1, "x%", "-5%", "5 %")]
-    + [("stall_s", -1), ("stall_s", True), ("input.channels", "yes"), ("encode.actors", "true"), ("model", "no")]
+    + [("stall_s", -1), ("stall_s", True), ("input.channels", "yes"), ("encode.actors", "true"), ("model", False)]
     + [(key, value) for key in ("chunk.length_s", "input.max_s", "encode.gpus") for value in ("inf", ".inf", "-.inf")]
     + [("input.task_mb", value) for value in ("nan", float("nan"), float("inf"))],
 )
@@ -114,9 +115,9 @@ def test_chunks_are_whole_frames(length_s: float, frames: int) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[("input.column", text) for text in ("[", "*x", "!!python/name:os.system", "a\0b", "2001-99-99", "[" * 9999)],
-        *[("model", text) for text in ("*x", "", "[a]", "{a: b}", "!x y")],
-        *[("precision", ""), ("chunk.length_s", ""), ("", "1"), ("chunk", "3"), ("encode.actors", "b=c")],
+        *[("output.waves", text) for text in ("[", "*x", "!!python/name:os.system", "a\0b", "2001-99-99", "[" * 9999)],
+        *[("device", text) for text in ("*x", "[a]", "{a: b}", "!x y")],
+        *[("model", ""), ("precision", ""), ("chunk.length_s", ""), ("", "1"), ("chunk", "3"), ("encode.actors", "b=c")],
     ],
 )
 def test_odd_text_after_set_is_one_message(key: str, value: str) -> None:
@@ -146,3 +147,25 @@ def test_credentials_of_input_root_are_not_recorded() -> None:
     settings = load_settings(None, {"input.root": "s3://key:secret@bucket/clips?session=secret"})
     assert settings.input.root == "s3://key:secret@bucket/clips?session=secret"
     assert settings.model_dump(mode="json")["input"]["root"] == "s3://bucket/clips"
+
+
+@pytest.mark.parametrize("name", ["my model #2", "2024-01-01", "123", "a: b", "[x", "~", "yes"])
+def test_names_are_taken_as_they_are(name: str) -> None:
+    settings = load_settings(overrides={"model": name, "input.root": name})
+    assert (settings.model, settings.input.root) == (name, name)
+    assert load_settings(overrides={"model": json.dumps(name)}).model == name
+    assert load_settings(overrides={"input.root": "null"}).input.root is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("chunk.length_s", 1e15), ("chunk.context_s", 1e15), ("encode.threads", 99_999), ("input.task_mb", 1e-9)],
+)
+def test_values_that_nothing_can_hold(key: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=key):
+        load_settings(overrides={key: value})
+
+
+def test_more_actors_at_least_than_at_most() -> None:
+    with pytest.raises(SettingsError, match="min_actors 3 is more than max_actors 2"):
+        load_settings(overrides={"encode.min_actors": 3, "encode.max_actors": 2})

@@ -45,9 +45,9 @@ def export(
     )
     there = f", {done.shards - done.written} were there" if done.written < done.shards else ""
     recordings, shards = plural(done.recordings, "recording"), plural(done.shards, "shard")
-    print(f"{recordings}, {shards} ({done.written} written{there}): {done.out}")
+    print(f"{recordings} of the run, {shards} ({done.written} written{there}): {done.out}")
     if done.without_text:
-        print(f"  left out without text: {plural(done.without_text, 'recording')}", file=sys.stderr)
+        print(f"  left out of what was written, without text: {plural(done.without_text, 'recording')}", file=sys.stderr)
     if FORMATS[to].shares_reference and ref_audio is None:
         print(
             "  each recording is its own reference: references of different lengths break batches of more than one, "

@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem
 from pipeline.audio.decode import open_audio
 from pipeline.audio.resample import resample
 from pipeline.audio.wav import wave_header
-from pipeline.errors import InputError, RecordingError
+from pipeline.errors import InputError, RecordingError, TooLong
 from pipeline.export.shard import Create
 from pipeline.run.parts import read_part
 from pipeline.run.whole import Whole
@@ -33,6 +33,8 @@ def write_reference(location: str, create: Create) -> None:
     try:
         with open_recording(location) as file, open_audio(file, location, max_recording_s=MAX_S) as audio:
             wave = np.concatenate(list(resample(audio.blocks, audio.rate)))
+    except TooLong:
+        raise InputError(f"--ref-audio {redact(location)}: longer than {MAX_S:g} s; a few seconds are enough.") from None
     except RecordingError as error:
         raise InputError(f"--ref-audio {error}") from error
     pcm = np.rint(np.clip(wave, -1.0, 1.0) * 32767.0).astype("<i2")

@@ -105,12 +105,13 @@ def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, plann
             _stop(f"Mend this node, or take it out: {bad} recordings failed, but {rest};", place, counts)
 
 
-def refuse_failed(failed: int, limit: int | str | None, finished: int) -> None:
-    """Raise TooManyFailures where more than `limit` of a run's `finished` recordings failed in earlier commands."""
-    if limit is not None and failed > _most(limit, None, finished):
+def refuse_failed(failed: int, limit: int | str | None, planned: int | None, finished: int) -> None:
+    """Raise TooManyFailures where more than `limit` of a run's recordings failed in earlier commands: of those
+    `planned`, or as far as `finished`."""
+    if limit is not None and failed > _most(limit, planned, finished):
         raise TooManyFailures(
             f"{plural(failed, 'recording')} of the run failed before, and max_failures is {limit}. Raise it to go on "
-            "with the rest; `voxmill retry RUN` tries again what failed."
+            "with the rest; `voxmill retry RUN --set max_failures=null` tries again what failed."
         )
 
 

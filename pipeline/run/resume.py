@@ -66,7 +66,7 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     changed = [
         f"{key}: {before.get(key)!r} there, {record.get(key)!r} now"
         for key in DECIDES_CODES
-        if before.get(key) != record.get(key)
+        if _deciding(before, key) != _deciding(record, key)
     ]
     if changed:
         raise OutputError(
@@ -80,6 +80,11 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     there = fs.get_file_info(f"{run}/{WAVES}").type != FileType.NotFound
     lacks = before.get(LACKS_WAVES, False) or not (reconstructed and same and there)
     return {**before, **record, "state": "running", "inputs": inputs, LACKS_WAVES: lacks}
+
+
+def _deciding(record: Mapping[str, Any], key: str) -> Any:
+    """The value of a key of DECIDES_CODES. A model is its weights, whatever it is called."""
+    return record["model"]["sha256"] if key == "model" else record.get(key)
 
 
 def _refuse_other_waves(fs: FileSystem, run: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from pipeline.sources.expand import expand
 from pipeline.sources.formats import suffixes
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.passed_over import in_words
-from pipeline.sources.task import UNIT_SCHEMA
+from pipeline.sources.task import UNIT_SCHEMA, has_split
 from pipeline.storage.access import DEFAULT, Access
 from pipeline.storage.id_set import among, id_set, repeated
 from pipeline.storage.location import redact
@@ -43,6 +43,12 @@ class Discovered:
     notes: list[str]  # how inputs were understood, for the user
     channel: int | None  # of what no manifest says it: as "@channel" in UNIT_SCHEMA
     vad: bool = False  # stretches of speech are the recordings
+
+    @property
+    def recordings(self) -> int | None:
+        """How many, where no file or container must be opened to know."""
+        counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in self.found]
+        return None if self.vad or None in counts else sum(count or 0 for count in counts)
 
     @property
     def prefixed(self) -> bool:

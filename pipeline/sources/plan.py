@@ -21,7 +21,7 @@ from pipeline.sources.pieces import OPEN_BYTES, by_file, split
 from pipeline.sources.read_through import ReadThrough
 from pipeline.sources.rows import kept, nulls
 from pipeline.sources.split import share
-from pipeline.sources.task import NONE, UNIT_SCHEMA, Kind, ReadTask, has_split
+from pipeline.sources.task import NONE, UNIT_SCHEMA, Kind, ReadTask
 from pipeline.storage.access import DEFAULT, Access
 from pipeline.storage.id_set import among, id_set
 from pipeline.storage.location import redact
@@ -105,12 +105,13 @@ def divide(
         return Plan(tasks, carried, files, inputs.passed_over, skipped, chosen.cut)
     committed = Committed(known, inputs.prefixed)
     tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
-    counts = [one.recordings if one.kind != "files" or not has_split(one.units) else None for one in found]
-    number = None
+    number = inputs.recordings
     counted = inputs.prefixed or not len(known)  # else no id tells whether it is of these containers
-    if counted and not (None in counts or inputs.vad or chosen.cut):
+    if not counted or chosen.cut:
+        number = None
+    if number is not None:
         skipped_in = sum(len(committed.within(task_of(inputs, kind, some))) for kind, some in containers.items())
-        number = max(0, sum(count or 0 for count in counts) - skipped - skipped_in)
+        number = max(0, number - skipped - skipped_in)
     return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
 
 

@@ -65,11 +65,13 @@ def retry(
         return tokenize(given, str(location), settings=chosen, quiet=quiet, **part)
     except VoxmillError as error:
         _put_back(fs, run, dropped, complete)
-        if isinstance(error, InputError) and not inputs and any(is_uri(name) for name in summary["inputs"]):
-            raise InputError(f"{error} ({_NO_CREDENTIALS})") from error
+        if isinstance(error, InputError) and not inputs:
+            hint = _NO_CREDENTIALS if any(is_uri(name) for name in summary["inputs"]) else _RECORDED
+            raise InputError(f"{error} ({hint})") from error
         raise
 
 
+_RECORDED = "The inputs are those in run.json; --inputs gives them anew, where they are now"
 _NO_CREDENTIALS = (
     "The inputs are those in run.json, which holds no credentials: set them in the environment, such as "
     "AWS_ACCESS_KEY_ID, or give the inputs again with --inputs"

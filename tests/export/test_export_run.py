@@ -225,8 +225,8 @@ def test_the_command(tmp_path: Path) -> None:
     command = ["export", str(run), "--to", "qwen3-tts", "--text", "text", "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "5 recordings, 1 shard (1 written)" in result.output
-    assert "left out without text: 1 recording" in result.output
+    assert "5 recordings of the run, 1 shard (1 written)" in result.output
+    assert "left out of what was written, without text: 1 recording" in result.output
     assert "references of different lengths break batches" in result.output
     again = CliRunner().invoke(app, command)
     assert "(0 written, 1 were there)" in again.output
@@ -247,7 +247,7 @@ def test_every_command_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for _, *arguments in commands:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
-        assert "5 recordings, 1 shard (1 written)" in result.output
+        assert "5 recordings of the run, 1 shard (1 written)" in result.output
 
 
 def test_the_code_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
