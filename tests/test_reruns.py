@@ -413,7 +413,7 @@ def test_other_channels_cannot_be_kept(tmp_path: Path, again: Callable[..., dict
     for given in ([tmp_path / "corpus"], [tmp_path / "t.tar"]):
         again(given, overwrite=True)
         for rule in ("refuse", "keep"):
-            with pytest.raises(InputError, match="in other channels: .*Set the channels as before, input.changed=redo"):
+            with pytest.raises(InputError, match=r"in other channels: .*Set the channels as before, input\.changed"):
                 again(given, settings={"input.channels": "split", "input.changed": rule})
         done = again(given, settings={"input.channels": "split", "input.changed": "redo"})
         assert done["recordings"] == 2

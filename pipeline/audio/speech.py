@@ -47,7 +47,7 @@ def engine(vad: str) -> str | None:
     found = importlib.util.find_spec("silero_vad")
     folders = (found.submodule_search_locations or []) if found else []
     if not any((Path(folder) / "data" / WEIGHTS).is_file() for folder in folders) or not _has("onnxruntime"):
-        raise SettingsError(f"input.vad={vad} needs silero-vad with its {WEIGHTS}: pip install 'voxmill[vad]'")
+        raise SettingsError(f"input.vad={vad} needs silero-vad with its {WEIGHTS}: pip install -e '.[vad]'")
     return f"silero-vad {importlib.metadata.version('silero-vad')}"
 
 

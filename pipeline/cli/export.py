@@ -47,7 +47,8 @@ def export(
     recordings, shards = plural(done.recordings, "recording"), plural(done.shards, "shard")
     print(f"{recordings} of the run, {shards} ({done.written} written{there}): {done.out}")
     if done.without_text:
-        print(f"  left out of what was written, without text: {plural(done.without_text, 'recording')}", file=sys.stderr)
+        left_out = plural(done.without_text, "recording")
+        print(f"  left out of what was written, without text: {left_out}", file=sys.stderr)
     if FORMATS[to].shares_reference and ref_audio is None:
         print(
             "  each recording is its own reference: references of different lengths break batches of more than one, "

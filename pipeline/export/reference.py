@@ -34,7 +34,7 @@ def write_reference(location: str, create: Create) -> None:
         with open_recording(location) as file, open_audio(file, location, max_recording_s=MAX_S) as audio:
             wave = np.concatenate(list(resample(audio.blocks, audio.rate)))
     except TooLong:
-        raise InputError(f"--ref-audio {redact(location)}: longer than {MAX_S:g} s; a few seconds are enough.") from None
+        raise InputError(f"--ref-audio {redact(location)}: longer than {MAX_S:g} s; some seconds suffice.") from None
     except RecordingError as error:
         raise InputError(f"--ref-audio {error}") from error
     pcm = np.rint(np.clip(wave, -1.0, 1.0) * 32767.0).astype("<i2")

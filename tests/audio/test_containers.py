@@ -146,7 +146,7 @@ def test_joined_files_of_other_channels_are_refused(format_: str, first: int, th
             return with_soundfile(tone(2.0, channels), RATE, "MP3", "MPEG_LAYER_III")
         return make("aac", tone(2.0, channels))
 
-    with pytest.raises(UnsupportedAudio, match="it changes from .* to .* on its way"):
+    with pytest.raises(UnsupportedAudio, match=r"it changes from .* to .* on its way"):
         read(encoded(first) + encoded(then))
 
 

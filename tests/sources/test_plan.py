@@ -231,7 +231,7 @@ def test_manifests_with_bytes_that_are_no_text(corpus: Path) -> None:
 
 
 def test_numbers_that_are_rounded_are_told(corpus: Path) -> None:
-    rows = [{"path": "b.wav", "hash": 2**64 - 1, "id64": 2**62, "s": 0.5}, {"path": "a/x.flac", "hash": 1, "s": 2.0**40}]
+    rows = [{"path": "b.wav", "hash": 2**64 - 1, "id64": 2**62, "s": 0.5}, {"path": "a/x.flac", "hash": 1, "s": 2.5}]
     noted = [note for note in discover_all([jsonl(corpus / "m.jsonl", *rows)]).notes if "rounded" in note]
     assert [note.partition("m.jsonl: ")[2] for note in noted] == [
         "column 'hash': 1 number of 2^53 or more, rounded; write it as text"
