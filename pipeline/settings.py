@@ -155,7 +155,7 @@ class Settings(_Section):
 
 
 def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Defaults, then the YAML file `config`, then `overrides` by dotted key; strings are read as YAML, names (TEXTS) not.
+    """Defaults, then the YAML file `config`, then `overrides` by dotted key; text is YAML, but for names (TEXTS).
 
     Raises SettingsError that names an unknown key with the nearest valid one, or a value with what it may be.
     """

@@ -25,7 +25,10 @@ from pipeline.audio.sphere import MAGIC as SPHERE
 from pipeline.audio.tracks import choose, decoder
 from pipeline.errors import EmptyAudio, NotAudio, TruncatedAudio, UnsupportedAudio
 
-_DEMUXERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,nistsphere,ogg,tta,w64,wav,wv"
+_DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,"
+    "matroska,mov,mp3,mpeg,mpegts,nistsphere,ogg,tta,w64,wav,wv"
+)
 """What FFmpeg may recognise. Its playlists (HLS, concat, SDP, ...) stay out: they open other files and addresses."""
 _LIMITS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "none"}
 _HEADERLESS = {"mp3", "aac"}  # demuxers that find frames even in noise
