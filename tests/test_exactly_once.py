@@ -16,7 +16,7 @@ def codec(small_model: Path) -> Codec:
     return Codec.load(str(small_model), device="cpu", precision="fp32", threads=1)
 
 
-@pytest.mark.parametrize("seed", [*range(12), 78326180, 352375418])  # the last two once failed
+@pytest.mark.parametrize("seed", [*range(8), 78326180, 352375418])  # the last two once failed
 def test_a_run_with_faults(seed: int, tmp_path: Path, small_model: Path, codec: Codec) -> None:
     disturbed(seed, tmp_path, small_model, codec)
 
