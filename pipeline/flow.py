@@ -381,7 +381,9 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     join_long_waves(job.fs, job.run, job.waves, job.keys)
     silent = []
     if "decode" in job.resources.pools and (attempt["undecoded"] or before[LACKS_WAVES]):
+        start = time.monotonic()
         silent = make_waves(job, out)
+        attempt["wall_s"] = round(attempt["wall_s"] + time.monotonic() - start, 3)
     sweep(job.fs, job.run)
     parts = {**before.get("parts", {}), **attempt.pop("parts")}
     audio_s = attempt.pop("samples") / SAMPLE_RATE

@@ -169,6 +169,7 @@ def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) ->
     assert before.items() < after.items()
     assert (len(first), len(second)) == (1, 2)
     third = tokenize(corpus, tmp_path / "run", **options | {"reconstruct": True})
+    assert third.summary()["attempts"][-1]["wall_s"] > 0.1  # nothing was read, but they took their time
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "codes").iterdir()} == after
     assert len(third.summary()["attempts"]) == 3
     for recording in third:  # reconstructions that were not asked for before are made from the codes
