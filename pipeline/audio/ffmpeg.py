@@ -276,18 +276,19 @@ def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.
     Raises UnsupportedAudio where rate or channels change.
     """
     fifo, broken = av.AudioFifo(), None  # joins frames in C: an array a frame takes as long as decoding MP3
-    channels = None
+    channels = 0
     try:
         for frame in frames:
             frame.pts = None  # else frames must follow each other by their times
+            count = frame.layout.nb_channels
             try:
-                if channels is not None and frame.layout.nb_channels != channels:  # the FIFO would read beyond planes
+                if channels not in (0, count):  # which the FIFO does not look at: it would read planes that are not there
                     raise ValueError
                 fifo.write(frame)
             except ValueError:
                 before, now = ((one.sample_rate, one.layout.name, one.format.name) for one in (fifo, frame))
                 raise UnsupportedAudio(f"it changes from {before} to {now} on its way") from None
-            channels = frame.layout.nb_channels
+            channels = count
             while fifo.samples >= block_samples:
                 yield to_float(cast(av.AudioFrame, fifo.read(block_samples)))
     except (TruncatedAudio, UnsupportedAudio) as error:
