@@ -282,7 +282,7 @@ def _blocks(frames: Iterator[av.AudioFrame], block_samples: int) -> Iterator[np.
             frame.pts = None  # else frames must follow each other by their times
             count = frame.layout.nb_channels
             try:
-                if channels not in (0, count):  # which the FIFO does not look at: it would read planes that are not there
+                if channels not in (0, count):  # the FIFO does not look, and reads planes that are not there
                     raise ValueError
                 fifo.write(frame)
             except ValueError:
