@@ -304,6 +304,7 @@ def test_merged_shards_are_not_opened(tmp_path: Path, again: Callable[..., dict[
     paths = corpus(tmp_path, tuple(f"{name}{number}.tar" for number in range(4) for name in "ab"))
     for index in range(2):
         again(shard=f"{index}/2")
+        assert dry_run(tmp_path / "corpus", tmp_path / "run", shard=f"0{index}/2").recordings == 0
         (tmp_path / "run").rename(tmp_path / f"shard-{index}")
     merge([tmp_path / "shard-0", tmp_path / "shard-1"], tmp_path / "run")
     for path in paths:

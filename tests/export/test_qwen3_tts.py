@@ -157,6 +157,9 @@ def test_a_reference_that_is_none(run: Path, tmp_path: Path) -> None:
     (tmp_path / "ref.txt").write_text("no audio")
     with pytest.raises(InputError, match=r"--ref-audio .*ref\.txt"):
         export_run(run, "qwen3-tts", tmp_path / "out", text="text", ref_audio=tmp_path / "ref.txt")
+    soundfile.write(tmp_path / "long.wav", np.zeros(61 * 8000), 8000)
+    with pytest.raises(InputError, match=r"--ref-audio .*long\.wav: longer than 60 s; some seconds suffice\.$"):
+        export_run(run, "qwen3-tts", tmp_path / "out", text="text", ref_audio=tmp_path / "long.wav")
     with pytest.raises(InputError, match="--ref-audio: records of hf have no reference"):
         export_run(run, "hf", tmp_path / "hf", ref_audio=tmp_path / "ref.txt")
     with pytest.raises(InputError, match=r"needs transcripts: name their column with --text.*text, speaker, json"):
