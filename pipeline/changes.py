@@ -129,10 +129,11 @@ def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
     if rule == "keep" and not changed.other_channels:
         partial = set(id_hashes(pa.array(list(done.partial), pa.string())).tolist())
         return changed.hashes & partial
-    what = "another file, that changed" + (", or that is asked for in other channels" * changed.other_channels)
+    channels = "that changed, or that is asked for in other channels"
+    what = channels if changed.other_channels else "or that changed"
     advice = "input.changed=keep if they are the same recordings (moved, copied or touched)"
     raise InputError(
-        f"{plural(len(changed.hashes), 'recording')} of the run have the id of an input that is {what}: "
+        f"The run has {plural(len(changed.hashes), 'recording')} with the id of an input that is another file, {what}: "
         f"{'; '.join(changed.examples)}. Set {'the channels as before' if changed.other_channels else advice}, "
         "input.changed=redo to tokenize them anew, or give --out a new folder. Failures that were mended are what "
         "`voxmill retry RUN` reads again."

@@ -130,7 +130,7 @@ def test_only_what_changed_is_opened(tmp_path: Path, again: Callable[..., dict[s
     for path in paths[1:]:
         spoil(path)
     write(paths[0], members(4))
-    with pytest.raises(Exception, match="3 recordings of the run have the id of an input that"):
+    with pytest.raises(Exception, match="The run has 3 recordings with the id of an input that is another file, or"):
         again(**more)
     assert dry_run(tmp_path / "corpus", tmp_path / "run").containers == {"tar": 1}
     more = {"settings": {**more["settings"], "input.changed": "keep"}}
@@ -378,6 +378,7 @@ def test_failures_of_earlier_commands_count(tmp_path: Path, again: Callable[...,
     with pytest.raises(TooManyFailures, match=r"max_failures is 60%.*retry RUN --set max_failures=null"):
         again(max_failures="60%")  # of 4, as in the command that made them
     assert again(max_failures="75%")["failures"] == 3
+    assert len(retry(tmp_path / "run", settings={"max_failures": "null"}).failures()) == 3
 
 
 def test_a_model_is_its_weights(
