@@ -31,7 +31,7 @@ def busy(subject: Subject, size: Size) -> dict[str, Any]:
 def busy_in(subject: Subject, part: str, size: Size) -> dict[str, Any]:
     """Of one part: time on the device, launches, memory, kernels; operators and bytes from a trace."""
     codec = subject.load(parts=part)
-    items = items_of(codec, part, size.call_s[0], size, 6)
+    items = items_of(codec, part, (size.call_s[0], size.longest_s), 6)
     call, audio_s = partial(getattr(codec, part), items), seconds_of(part, items)
     call()
     figures = profiled(subject.device, call, audio_s) | {"memory": codec.memory()}

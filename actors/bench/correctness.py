@@ -1,4 +1,4 @@
-"""A checkpoint and clips -> how far codes equal upstream's, those of other company, of streams, of a part alone."""
+"""A checkpoint and clips -> how far codes equal upstream's, those of other company, of a part alone."""
 
 from functools import partial
 from typing import Any
@@ -12,9 +12,6 @@ from actors.bench.subject import Size, Subject, keep
 from actors.bench.variants import CLIP_BY_CLIP, one_variant
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE, frame_count
 from actors.device import exact
-
-PIECE = 4_000
-"""Samples that a stream is fed at once: no whole number of frames."""
 
 
 def correctness(subject: Subject, size: Size) -> dict[str, Any]:
@@ -71,15 +68,6 @@ def in_other_company(subject: Subject, precision: str, waves: Arrays, alone: int
         "in_another_order": equal_codes(back, codes)["equal"],
         "alone": equal_codes(singles, codes[:alone])["equal"],
     }
-
-
-def streams(subject: Subject, size: Size) -> dict[str, float]:
-    """In fp32: a stream's codes beside those of one call, and a stream's audio of these codes beside one call's."""
-    codec, wave = subject.load("fp32", attention="window"), fresh_clips(size.compared_s, 1, size.longest_s)[0]
-    encoder, decoder, codes = codec.stream_encoder(), codec.stream_decoder(), codec.encode([wave])[0]
-    pieces = [encoder.feed(wave[start : start + PIECE]) for start in range(0, len(wave), PIECE)]
-    played = [decoder.feed(codes[start : start + 3]) for start in range(0, len(codes), 3)]
-    return equal_codes([*pieces, encoder.flush()], [codes]) | {"decibels": decibels(played, codec.decode([codes]))}
 
 
 def long_recording(subject: Subject, size: Size) -> dict[str, Any]:

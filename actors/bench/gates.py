@@ -31,6 +31,13 @@ def in_any_company(found: Found) -> float:
     return min(share for row in found["precisions"].values() for share in row.values())
 
 
+def least_decibels(found: Found) -> float:
+    """Signal to error of the precision that is farthest from upstream."""
+    if found["left_out"]:
+        raise KeyError("every precision")
+    return min(row["decibels"] for row in found["precisions"].values())
+
+
 def fewer_tiles(found: Found) -> float:
     """Tiles at once before memory ran out, to those after it."""
     return found["tiles_before"] / found["tiles_after"]
@@ -43,8 +50,11 @@ def least_equal(found: Found) -> float:
 
 GATES = (
     Gate("fp32 codes equal upstream's", "correctness", 0.999, lambda found: found["precisions"]["fp32"]["equal"]),
+    Gate("fp32 audio, dB to upstream's", "correctness", 90, lambda found: found["precisions"]["fp32"]["decibels"]),
+    Gate("half precision's audio, dB to upstream's", "correctness", 20, least_decibels),
     Gate("codes equal in any order and company", "company", 1.0, in_any_company),
     Gate("fp32 codes of a stream equal a call's", "streams", 0.999, lambda found: found["equal"]),
+    Gate("fp32 audio of a stream, dB to a call's", "streams", 90, lambda found: found["decibels"]),
     Gate("encode, times real time", "speed", 10_000, default("encode", "times_real"), True),
     Gate("decode, times real time", "speed", 2_000, default("decode", "times_real"), True),
     Gate("encode, new lengths to known ones", "speed", 0.8, default("encode", "fresh_to_again"), True),

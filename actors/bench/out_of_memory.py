@@ -1,6 +1,7 @@
 """A checkpoint -> whether a call comes through where device memory runs out, and the next ones too."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,7 @@ def limited(device: torch.device, used: dict[str, int]) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
+    gc.collect()  # what is garbage now would be room later
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info(device)[1]
     room = (used["device_peak"] - used["device_allocated"]) / 2

@@ -27,7 +27,7 @@ ENOUGH = 0.95
 def reader(subject: Subject, size: Size) -> dict[str, Any]:
     """`tried`: rate of arrival -> speed reached, both times real time. `needed`: the least rate that is enough."""
     codec = subject.load(parts="encode")
-    blocks = [items_of(codec, "encode", size.call_s[0], size, seed) for seed in range(size.blocks)]
+    blocks = [items_of(codec, "encode", (size.call_s[0], size.longest_s), seed) for seed in range(size.blocks)]
     codec.encode(blocks[0])
     alone = fed(codec.encode, blocks, math.inf)
     tried = {share * alone: fed(codec.encode, blocks, share * alone) for share in SHARES}

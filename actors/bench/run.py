@@ -17,13 +17,14 @@ import torch
 
 from actors.bench.audio import made_clips, read_clips
 from actors.bench.busy import busy
-from actors.bench.correctness import company, correctness, long_recording, streams
+from actors.bench.correctness import company, correctness, long_recording
 from actors.bench.environment import environment, machine
 from actors.bench.gates import verdicts
 from actors.bench.out_of_memory import out_of_memory
 from actors.bench.race import beside_upstream
 from actors.bench.reader import reader
 from actors.bench.speed import speed
+from actors.bench.streams import streams
 from actors.bench.subject import Size, Subject, size_for
 from actors.bench.tables import table as table
 from actors.bench.variants import default_precisions, model_folder

@@ -35,13 +35,13 @@ class Size(NamedTuple):
     call_s: tuple[float, ...]  # of one timed call; the first one is the default
     batches: tuple[int, ...]  # tiles at once that are tried
     accelerations: tuple[str, ...]
-    calls: int  # with lengths never seen, for one figure
+    calls: int  # with lengths never seen, at each visit to a setup
     blocks: int  # that the simulated reader hands over
 
 
-ON_CUDA = Size(35, 300, 60, 24, 3600, (350, 2800), (8, 16, 32, 64, 128), ("none",), 5, 24)
+ON_CUDA = Size(35, 300, 60, 24, 3600, (350, 2800), (8, 16, 32, 64, 128), ("none",), 3, 24)
 """350 s are a block of 32 MiB as the pipeline hands it over, 2,800 s one of 256 MiB."""
-ON_CPU = Size(2.5, 5, 2, 2, 12, (3,), (2,), ("none",), 2, 4)
+ON_CPU = Size(2.5, 5, 2, 2, 12, (3,), (2,), ("none",), 1, 4)
 """Seconds of audio: enough to compare codes, and to run every line of the plan."""
 
 

@@ -66,7 +66,10 @@ def _company(found: Found) -> list[str]:
 
 
 def _streams(found: Found) -> list[str]:
-    return [f"A stream beside one call, fp32: {found['equal']:.3%} of codes equal, {found['decibels']:.0f} dB."]
+    same = f"A stream beside one call, fp32: {found['equal']:.3%} of codes equal, {found['decibels']:.0f} dB."
+    rows = [[part, *(f"{spent:.1f}" for spent in found["live"][part])] for part in PARTS]
+    titles = [f"ms for 80 ms of a stream, {found['live']['precision']}", "median", "99th percentile"]
+    return [same, rows_of(titles, rows)]
 
 
 def _long(found: Found) -> list[str]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from actors.network.activations import Activation
-from actors.network.rows import Onto, Rows, on_onednn, product, product_onto
+from actors.network.convolution import convolution
+from actors.network.rows import Onto, Rows, product, product_onto
 from actors.network.weights import Weights
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import Reach, whole
@@ -33,10 +33,13 @@ def is_on_cuda(weight: Tensor) -> bool:
 
 
 def extend(layer: "Conv", x: Tensor, carried: Carried | None, activation: Activation | None) -> Tensor:
-    """The activation of x [B, T, C] behind the `layer.left` steps before it: one pass, one copy. After them any
-    numbers, up to a multiple of the layer's phases."""
+    """The activation of x [B, T, C] behind the `layer.left` steps before it: one pass, one copy. After them zeros, up
+    to a multiple of the layer's phases."""
     batch, steps, channels = x.shape
-    out = x.new_empty(batch, whole(layer.left + steps, layer.phases) * layer.phases, channels)
+    length = whole(layer.left + steps, layer.phases) * layer.phases
+    out = x.new_empty(batch, length, channels)
+    if length > layer.left + steps:
+        out[:, layer.left + steps :] = 0  # no result is kept of these, but kernels by Fourier transforms mix all steps
     out[:, : layer.left] = 0 if carried is None or layer not in carried else carried[layer]
     body = out[:, layer.left : layer.left + steps]
     if activation is None:
@@ -132,32 +135,12 @@ def build_conv(weight: Tensor, bias: Tensor | None, size: Size, as_product: bool
     if as_product or many:
         return Conv(product(weight.transpose(1, 2).flatten(1), bias), True, *parameters, deferred=deferred)
     if size.dilation > 1 and on_cuda:
-        return Conv(_conv_of_phases(weight, bias), False, *parameters, phases=size.dilation, deferred=deferred)
-    return Conv(_conv2d(weight, bias, size), False, *parameters, deferred=deferred)
-
-
-def _conv_of_phases(weight: Tensor, bias: Tensor | None) -> Rows:
-    """An image [B, in, T / dilation, dilation] -> one of as many columns: a dilated convolution of one stride on the
-    same memory, without dilation. On CUDA: one of cuDNN's with dilation 9 on 384 channels takes 1,000 times as long."""
-    weight = weight.unsqueeze(3).contiguous(memory_format=torch.channels_last)
-    return lambda image: F.conv2d(image, weight, bias)
-
-
-def _conv2d(weight: Tensor, bias: Tensor | None, size: Size) -> Rows:
-    """An image [B, in, 1, T] -> [B, out, 1, T'], both with the strides of channels_last.
-
-    On a CPU by oneDNN, whose result for an image does not depend on B: `conv2d` has another kernel for one small image.
-    """
-    weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    stride, dilation = (1, size.stride), (1, size.dilation)
-    by_onednn = on_onednn(weight)
-
-    def convolve(image: Tensor) -> Tensor:
-        if by_onednn:
-            return torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, size.groups)
-        return F.conv2d(image, weight, bias, stride, 0, dilation, size.groups)
-
-    return convolve
+        # The image of one column is one of as many columns as the dilation: undilated, one stride, the same memory.
+        # cuDNN's own with dilation 9 on 384 channels takes 1,000 times as long.
+        by_phases = convolution(weight.unsqueeze(3), bias, on_cuda)
+        return Conv(by_phases, False, *parameters, phases=size.dilation, deferred=deferred)
+    function = convolution(weight.unsqueeze(2), bias, on_cuda, (1, size.stride), (1, size.dilation), size.groups)
+    return Conv(function, False, *parameters, deferred=deferred)
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,6 +63,7 @@ def capture(stack: Stack, example: Tensor) -> Stack:
         for _ in range(WARM_UP_CALLS):
             stack(fixed, None)
     torch.cuda.current_stream(example.device).wait_stream(side)
+    torch.cuda.empty_cache()  # of the warm-up's memory: a graph has its own
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph, stream=side):  # its default stream belongs to the first device that captured

@@ -1,32 +1,18 @@
 """Half precision that overflows: the recording is computed again in fp32, and no other one is."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from torch import Tensor
 
 import actors.codec
 from actors.codec import Codec
 from actors.errors import NonFiniteAudio
 from actors.pools.arrow import to_pcm16
+from tests.helpers.changed import ENTRY, LOUD, changed
 from tests.helpers.signals import noise, random_codes
-
-LOUD = "encoder.encoder.layers.0.conv.weight"
-ENTRY = "decoder.quantizer.rvq_first.vq.layers.0._codebook.embedding_sum"
-
-
-def changed(model: Path, folder: Path, name: str, change: Callable[[Tensor], object]) -> Path:
-    """A copy of a checkpoint with a tensor changed in place."""
-    shutil.copytree(model, folder)
-    weights = safetensors.torch.load_file(folder / "model.safetensors")
-    change(weights[name])
-    safetensors.torch.save_file(weights, folder / "model.safetensors")
-    return folder
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ import pytest
 from actors.bench.gates import GATES, verdicts
 
 GOOD: dict[str, Any] = {
-    "correctness": {"precisions": {"fp32": {"equal": 0.9995}}, "left_out": {}},
+    "correctness": {
+        "precisions": {"fp32": {"equal": 0.9995, "decibels": 102.0}, "bf16": {"equal": 0.7, "decibels": 31.0}},
+        "left_out": {},
+    },
     "company": {"precisions": {"fp32": {"again": 1.0, "in_another_order": 1.0, "alone": 1.0}}, "left_out": {}},
-    "streams": {"equal": 1.0},
+    "streams": {"equal": 1.0, "decibels": 103.0},
     "speed": {
         "encode": {"default": {"times_real": 12_000.0, "fresh_to_again": 0.9}},
         "decode": {"default": {"times_real": 2_000.0, "fresh_to_again": 0.8}},
@@ -21,8 +24,11 @@ GOOD: dict[str, Any] = {
 }
 WORSE = {
     "fp32 codes equal upstream's": (("correctness", "precisions", "fp32", "equal"), 0.9989),
+    "fp32 audio, dB to upstream's": (("correctness", "precisions", "fp32", "decibels"), 89.9),
+    "half precision's audio, dB to upstream's": (("correctness", "precisions", "bf16", "decibels"), 19.0),
     "codes equal in any order and company": (("company", "precisions", "fp32", "alone"), 0.99999),
     "fp32 codes of a stream equal a call's": (("streams", "equal"), 0.9),
+    "fp32 audio of a stream, dB to a call's": (("streams", "decibels"), 0.06),
     "encode, times real time": (("speed", "encode", "default", "times_real"), 9_999.0),
     "decode, times real time": (("speed", "decode", "default", "times_real"), 1_999.0),
     "encode, new lengths to known ones": (("speed", "encode", "default", "fresh_to_again"), 0.79),

@@ -36,8 +36,10 @@ def test_one_command_measures_all(small_model: Path, tmp_path: Path) -> None:
     assert done.stdout.strip() == table(result)
     assert passed(result)
     asked = [row for row in result["gates"] if row["verdict"] != "not asked on a CPU"]
-    assert [row["verdict"] for row in asked] == ["passed"] * 3
+    assert [row["verdict"] for row in asked] == ["passed"] * 6
     assert set(result["machine"]) == {"device", "threads", "cores", "torch", "cpu"}
+    live = result["steps"]["streams"]["live"]
+    assert all(0 < median <= slowest for median, slowest in (live["encode"], live["decode"]))
     beside_upstream(result["steps"][RACE])
     speeds(result["steps"])
 

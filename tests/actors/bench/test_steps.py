@@ -17,6 +17,7 @@ from actors.bench.busy import covered, profiled
 from actors.bench.correctness import in_other_company
 from actors.bench.out_of_memory import out_of_memory
 from actors.bench.reader import enough, fed
+from actors.bench.speed import row
 from actors.bench.subject import ON_CPU, Subject, keep
 from actors.bench.trace import traced
 from actors.errors import DeviceError
@@ -66,6 +67,14 @@ def test_memory_that_runs_out_is_measured(small_model: Path, monkeypatch: pytest
     assert (found["tiles_before"], found["tiles_after"]) == (4, 1)
     assert found["equal"] >= 0.999
     assert found["equal_after"] >= 0.999
+
+
+def test_a_machine_that_is_slow_for_one_visit_changes_no_figure() -> None:
+    slow = {"load_s": 0.1, "first_call_s": 2.0, "fresh": [5.0, 6.0], "again": [7.0, 7.0]}
+    usual = {"load_s": 0.2, "first_call_s": 0.1, "fresh": [90.0, 100.0, 110.0], "again": [100.0, 100.0, 100.0]}
+    found = row([slow, usual])
+    assert (found["times_real"], found["again"], found["fresh_to_again"]) == (90.0, 100.0, 0.9)
+    assert (found["load_s"], found["first_call_s"]) == (0.1, 2.0)
 
 
 def test_what_cannot_run_is_noted_and_a_mistake_is_not_hidden() -> None:

@@ -1,6 +1,7 @@
 """The forms that layers take on CUDA, run on a CPU: the same numbers as the forms for a CPU, alone and in pieces."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,3 +36,27 @@ def test_on_cuda_convolutions_add_no_bias(small_model: Path, monkeypatch: pytest
     deferring = [*units, *[unit.inner for unit in units], *[block.up for block in blocks]]
     assert all(layer.deferred is not None and layer.deferred.any() for layer in deferring)
     assert {unit.inner.phases for unit in units} == {1, 3, 9}
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_no_layer_is_given_what_nobody_wrote(small_model: Path, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+    """Some kernels mix all steps of an image, also those of which no result is kept."""
+    monkeypatch.setattr(layers, "is_on_cuda", lambda weight: True)
+    stack = (encoder_of if half == "encoder" else decoder_of)(small_model)
+    given: list[bool] = []
+    call = layers.extend
+
+    def extended(layer: layers.Conv, x: torch.Tensor, *others: Any) -> torch.Tensor:
+        out = call(layer, x, *others)
+        given.append(bool(out.isfinite().all()))
+        return out
+
+    monkeypatch.setattr(layers, "extend", extended)
+    torch.use_deterministic_algorithms(True)  # fills new tensors with NaN
+    try:
+        assert torch.empty(3).isnan().all()
+        stack.convolutions(0.1 * torch.ones(1, 3, stack.row), {})
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert len(given) > 5
+    assert all(given)

@@ -1,18 +1,11 @@
 """Which shapes are captured, and what happens where one cannot be; on a GPU, the graphs themselves."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 
-from actors.bench.out_of_memory import out_of_memory
-from actors.bench.subject import ON_CUDA, Subject
-from actors.codec import Codec
 from actors.tiling.cuda_graphs import MAX_GRAPHS, Graphs, capture, choose_acceleration
 from actors.tiling.stack import Stack
 from pipeline.errors import DeviceError
-from tests.helpers.signals import decibels, noise, random_codes
 
 CPU = torch.device("cpu")
 
@@ -81,58 +74,6 @@ def test_a_graph_replays_on_new_input() -> None:
     for seed in range(3):
         rows = torch.randn(2, 3, 9, device="cuda", generator=torch.Generator("cuda").manual_seed(seed))
         torch.testing.assert_close(replay(rows, None), layer(rows))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("accelerate", ["none", "graphs"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_gpu_gives_the_cpus_codes(small_model: Path, accelerate: str, precision: str) -> None:
-    waves = [noise(samples, seed=samples) for samples in (1, 30_000, 0, 200_000, 1921, 777_777)]
-    cpu = Codec.load(str(small_model), device="cpu")
-    gpu = Codec.load(str(small_model), "cuda", precision, accelerate=accelerate)
-    codes, found = cpu.encode(waves), gpu.encode(waves)
-    assert [len(one) for one in found] == [len(one) for one in codes]
-    same = np.concatenate(found) == np.concatenate(codes)
-    assert same[:, 0].mean() >= (0.99 if precision == "fp32" else 0.8)
-    for ours, theirs in zip(gpu.decode(codes), cpu.decode(codes), strict=True):
-        assert len(theirs) == 0 or decibels(ours, theirs) >= (60 if precision == "fp32" else 25)
-    assert gpu.memory()["device_peak"] > 0
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("attention", ["full", "window"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_company_and_order_change_no_code_on_a_gpu(small_model: Path, precision: str, attention: str) -> None:
-    waves = [noise(samples, seed=samples) for samples in (1, 30_000, 200_000, 1921, 777_777, 300_000)]
-    codec = Codec.load(str(small_model), "cuda", precision, attention)
-    together, turned = codec.encode(waves), codec.encode(waves[::-1])[::-1]
-    for wave, one, other in zip(waves, together, turned, strict=True):
-        assert np.array_equal(one, other)
-        assert np.array_equal(one, codec.encode([wave])[0])
-
-
-@pytest.mark.gpu
-def test_two_codecs_share_a_gpu(small_model: Path) -> None:
-    first, second = (Codec.load(str(small_model), "cuda") for _ in range(2))
-    codes = random_codes(60)
-    assert np.array_equal(first.decode([codes])[0], second.decode([codes])[0])
-
-
-@pytest.mark.gpu
-def test_device_memory_that_runs_out_shrinks_the_batch(small_model: Path) -> None:
-    size = ON_CUDA._replace(compared_s=130, batches=(64,))
-    found = out_of_memory(Subject(small_model, torch.device("cuda"), ("fp32",)), size)
-    assert found["tiles_before"] == 64
-    assert found["tiles_after"] in (1, 2, 4, 8, 16, 32)
-    assert min(found["equal"], found["equal_after"]) >= 0.999
-
-
-@pytest.mark.gpu
-def test_a_stream_gives_the_codes_of_a_call(small_model: Path) -> None:
-    codec = Codec.load(str(small_model), "cuda", "fp32", "window", accelerate="none")
-    wave, stream = noise(24_000 * 5), codec.stream_encoder()
-    pieces = [stream.feed(wave[start : start + 5_000]) for start in range(0, len(wave), 5_000)]
-    assert (np.concatenate([*pieces, stream.flush()]) == codec.encode([wave])[0]).mean() >= 0.999
 
 
 @pytest.mark.gpu

@@ -1,0 +1,104 @@
+"""Convolutions on CUDA are compared with PyTorch's own, once for each shape; run on a CPU."""
+
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from actors.network.convolution import checked, convolution, is_wrong, without_cudnn
+from actors.network.rows import Rows
+
+Call = tuple[int, bool]
+"""Images of a call, and whether cuDNN could run it."""
+
+
+def layer(outputs: int = 6) -> tuple[Tensor, Tensor]:
+    """A weight of kernel 3 on 4 channels, and a bias."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(outputs, 4, 1, 3, generator=generator), torch.randn(outputs, generator=generator)
+
+
+def images(count: int = 3, steps: int = 20, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[B, 4, 1, T] with the strides of channels_last, as layers make them."""
+    return torch.randn(count, steps, 4, generator=torch.Generator().manual_seed(1)).to(dtype).mT.unsqueeze(2)
+
+
+def spoilt(calls: list[Call], channel: int | None, by: float = 1.0) -> Rows:
+    """A convolution that adds `by` to a channel of the last image where cuDNN may run, and notes its calls."""
+    weight, bias = layer()
+
+    def convolve(image: Tensor) -> Tensor:
+        calls.append((len(image), torch.backends.cudnn.enabled))
+        result = F.conv2d(image, weight.to(image.dtype), bias.to(image.dtype))
+        if torch.backends.cudnn.enabled and channel is not None:
+            result[-1, channel] += by * result.abs().max()
+        return result
+
+    return convolve
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("on_cuda", [False, True])
+def test_it_is_pytorchs_convolution(on_cuda: bool, dtype: torch.dtype) -> None:
+    weight, bias = (one.to(dtype) for one in layer())
+    found = convolution(weight, bias, on_cuda, (1, 2), (1, 3))(images(dtype=dtype))
+    expected = F.conv2d(images(), weight.float(), bias.float(), (1, 2), 0, (1, 3))
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
+
+
+def test_every_shape_is_compared_once() -> None:
+    calls: list[Call] = []
+    run = checked(spoilt(calls, None))
+    for image in (images(), images(), images(2), images()):
+        run(image)
+    compared = [(3, True), *[(1, False)] * 3]
+    assert calls == [*compared, (3, True), (3, True), (2, True), *compared[2:], (2, True), (3, True)]
+
+
+@pytest.mark.parametrize(("channel", "by"), [(0, 1.0), (5, 0.05), (2, torch.nan), (3, torch.inf)])
+def test_where_cudnn_is_wrong_it_does_not_run(channel: int, by: float, caplog: pytest.LogCaptureFixture) -> None:
+    run, right = checked(spoilt([], channel, by)), spoilt([], None)
+    with caplog.at_level(logging.WARNING, "voxmill"):
+        for _ in range(2):
+            assert torch.equal(run(images()), right(images()))
+    (record,) = caplog.records
+    assert "wrong here in a convolution of [3, 4, 1, 20] in float32, by" in record.message
+    assert torch.backends.cudnn.enabled
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounding_is_no_error(dtype: torch.dtype) -> None:
+    weight, bias = (one.to(dtype) for one in layer(200))
+    finer = weight.float(), bias.float()
+
+    def convolve(image: Tensor) -> Tensor:
+        if torch.backends.cudnn.enabled:  # summed in another precision
+            return F.conv2d(image.float(), *finer).to(dtype)
+        return F.conv2d(image, weight, bias)
+
+    assert not is_wrong(convolve, images(8, 400, dtype))
+
+
+def test_the_callers_random_numbers_stay_as_they_are() -> None:
+    before = torch.get_rng_state()
+    is_wrong(spoilt([], None), images())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(0, torch.float32), (6e4, torch.float16)])
+def test_weights_of_zero_and_numbers_that_overflow_are_no_error(scale: float, dtype: torch.dtype) -> None:
+    weight = scale * layer()[0].clamp(-1, 1).to(dtype)
+    assert not is_wrong(lambda image: F.conv2d(image, weight), images(dtype=dtype))
+
+
+def test_cudnn_is_as_it_was_after_an_error() -> None:
+    def fails(image: Tensor) -> Tensor:
+        assert not torch.backends.cudnn.enabled
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError), without_cudnn():
+        fails(images())
+    assert torch.backends.cudnn.enabled
