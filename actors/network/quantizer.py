@@ -32,11 +32,11 @@ class Residual:
     def nearest(self, latents: Tensor) -> list[Tensor]:
         """latents fp32 [N, D] -> for each codebook the index int64 [N] of its nearest entry (the first of equals)."""
         rest = latents if self.project is None else self.project(latents)
-        codes = []
-        for entries, distances in zip(self.entries, self.distances, strict=True):
-            index = distances(rest).argmin(1)
-            rest = rest - entries[index]
-            codes.append(index)
+        codes: list[Tensor] = []
+        for number, distances in enumerate(self.distances):
+            if codes:
+                rest = rest - self.entries[number - 1][codes[-1]]
+            codes.append(distances(rest).argmin(1))
         return codes
 
 
