@@ -5,10 +5,12 @@ could be tokenized, or check or doctor found problems; 2 a user's mistake, one m
 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+import errno
 import gc
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +21,7 @@ from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
 from pipeline.cli.report import report
 from pipeline.cli.stream import stream
-from pipeline.errors import VoxmillError, plural
+from pipeline.errors import InputError, OutputError, VoxmillError, plural
 from pipeline.log_line import log_line
 
 if TYPE_CHECKING:
@@ -267,7 +269,8 @@ def _print_result(run: "Run", as_json: bool = False) -> None:
 def _print_json(values: dict[str, Any]) -> None:
     import json
 
-    print(json.dumps(values, ensure_ascii=False, default=str))
+    escaped = sys.stdout is not None and sys.stdout.encoding.lower() != "utf-8"
+    print(json.dumps(values, ensure_ascii=escaped, default=str))
 
 
 def _exit_code(run: "Run") -> int:
@@ -279,16 +282,54 @@ def _exit_code(run: "Run") -> int:
     return FAILURES if counts["failures"] and summary["settings"]["strict"] else 0
 
 
+def _print_no_more() -> None:
+    """What is left to print goes nowhere: the interpreter would fail to write it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _refuse_other_encodings(texts: list[str]) -> None:
+    """Raise InputError where Python could not read a name as UTF-8: pyarrow's file systems cannot open it."""
+    for text in texts:
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise InputError(
+                f"{text!r} is not read as UTF-8, which names of files and folders must be here. Rename it; or set"
+                f" PYTHONUTF8=1 where it is UTF-8 and the locale's encoding is another one"
+                f" ({sys.getfilesystemencoding()})."
+            )
+
+
+def _run() -> None:
+    """The command. Raises OutputError where what it prints cannot be written, as on a full disk."""
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # None where it was closed
+                sys.stdout.flush()  # else the interpreter would, after all that could still be said of it
+    except BrokenPipeError:
+        _print_no_more()
+        sys.exit(0)
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _print_no_more()
+        raise OutputError(f"Standard output: cannot be written ({error.strerror}).") from error
+
+
 def main() -> None:
     """Entry point of the command: a user's mistake is one message and exit code 2."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
     try:
-        app()
+        _refuse_other_encodings([*sys.argv[1:], os.environ.get("PWD", "")])
+        _run()
     except VoxmillError as error:
         log_line(str(error))
         sys.exit(MISTAKE)
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # the reader closed the output, as `head` does: no error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _print_no_more()
             sys.exit(0)
         if stop.code in STOPPED:  # typer's exit code for Ctrl-C, and that of `unwinding`
             for number in (signal.SIGINT, signal.SIGTERM):  # another one would only break off what ends now

@@ -1,5 +1,8 @@
 """The command line: exit codes, messages, no partial output."""
 
+import io
+import json
+import os
 import shutil
 import signal
 import subprocess
@@ -32,6 +35,42 @@ def test_help_answers_at_once() -> None:
     )
     assert loaded.stdout.strip() == "set()"  # what would make it slow
     assert time.monotonic() - start < 10
+
+
+def test_output_that_cannot_be_written_is_one_message() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*COMMAND, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "voxmill: Standard output: cannot be written (No space left on device).\n"
+    for closed in ("| true", ">&-"):
+        command = ["bash", "-c", f'set -o pipefail; "$@" --help {closed}', "-", *COMMAND]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_json_is_json_in_any_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding, "backslashreplace", write_through=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        pipeline.cli.main._print_json({"id": "grün"})
+    assert json.loads(raw.getvalue()) == {"id": "grün"}
+    assert ("grün".encode() in raw.getvalue()) == (encoding == "utf-8")
+
+
+def test_names_that_are_not_utf_8_are_one_message(tmp_path: Path) -> None:
+    ascii_alone = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    folder = str(tmp_path / "grün")
+    for environment, name, encoding in ((os.environ, b"caf\xe9.wav", "utf-8"), (ascii_alone, folder, "ascii")):
+        command = [*COMMAND, "show", name]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("voxmill: '")
+        assert "is not read as UTF-8" in done.stderr
+        assert done.stderr.endswith(f"the locale's encoding is another one ({encoding}).\n")
+    unknown = [*COMMAND, "show", str(tmp_path)]
+    done = subprocess.run(unknown, capture_output=True, text=True, env=ascii_alone, check=False)
+    assert "holds no run" in done.stderr
 
 
 @pytest.mark.slow
