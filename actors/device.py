@@ -1,6 +1,7 @@
 """Settings -> device and precision; the way to compute on it; memory figures."""
 
 import contextlib
+import functools
 import resource
 import sys
 import threading
@@ -83,6 +84,14 @@ def computing(device: torch.device, allow_tf32: bool = False) -> Iterator[None]:
 def current(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """While inside, the device is CUDA's current device: streams, events and graphs are created on that."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+@functools.cache
+def side_stream(device: torch.device, purpose: str) -> torch.cuda.Stream:
+    """The one stream of a device for `purpose`: memory that was used on a stream is kept for that stream alone, and a
+    call of its own would take the next of PyTorch's 32. Calls that use one hold the lock of `computing`, and have ended
+    when the next begins."""
+    return torch.cuda.Stream(device)
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ class StreamEncoder:
         self.waiting = np.empty((self.batch, 0), np.float32)  # less than a frame
         self.resampler = None if self.rate == SAMPLE_RATE else _resampler(self.rate, self.batch)
         self.fed, self.resampled = 0, 0  # samples of each stream so far, at `rate` and, by the resampler, at 24 kHz
-        self.over = False  # a piece overflowed that the resampler has already
+        self.over = False  # a piece failed that the resampler has already
 
     def copy(self) -> Self:
         """A second stream that continues from the same state. Raises SettingsError for a stream that is resampled."""
@@ -74,8 +74,9 @@ class StreamEncoder:
         """float32 in [-1, 1] or int16, [T] (or [B, T] for a batch) at `rate` -> int16 [F, 16] (or [B, F, 16]), F >= 0.
 
         Raises UnsupportedAudio for another dtype or shape, NonFiniteAudio for NaN or infinity and for samples so loud
-        that the precision overflows: the stream then goes on as if the piece had not come. At another rate than 24 kHz
-        its resampler holds it already: after an overflow such a stream is over until `reset`.
+        that the precision overflows. After any error the stream goes on as if the piece had not come. At another rate
+        than 24 kHz its resampler holds it already: after an overflow, or an error midway, such a stream is over until
+        `reset`.
         """
         self._refuse_over()
         wave = _as_float(pcm, self.batch)
@@ -104,18 +105,20 @@ class StreamEncoder:
         wave = np.concatenate([waiting, wave], 1)
         frames = wave.shape[1] // FRAME_SAMPLES
         rows = wave[:, : frames * FRAME_SAMPLES].reshape(self.batch, frames, FRAME_SAMPLES)
-        self.waiting = wave[:, frames * FRAME_SAMPLES :].copy()
         codes = [np.empty((self.batch, 0, NUM_CODEBOOKS), np.int16)]
-        for first in range(0, frames, FRAMES_AT_ONCE):
-            with computing(self.way.device, self.way.tf32):
-                piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]).to(self.way.device, self.way.dtype)
-                codes.append(self._step(piece).cpu().numpy())
-        found = np.concatenate(codes, 1)
-        if (found < 0).any():  # the state holds NaN now, for minutes
+        try:
+            self.waiting = wave[:, frames * FRAME_SAMPLES :].copy()
+            for first in range(0, frames, FRAMES_AT_ONCE):
+                with computing(self.way.device, self.way.tf32):
+                    piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE])
+                    codes.append(self._step(piece.to(self.way.device, self.way.dtype)).cpu().numpy())
+            found = np.concatenate(codes, 1)
+            if (found < 0).any():  # the state holds NaN now, for minutes
+                why = f"its samples reach {np.abs(wave).max():.3g}, expected about 1 at most: scale them"
+                raise _overflow("encode", self.way, why)
+        except BaseException:  # no memory, Ctrl-C: what a part of the piece left behind would spoil all that follows
             self.state, self.waiting, self.over = before, waiting, self.resampler is not None
-            raise _overflow(
-                "encode", self.way, f"its samples reach {np.abs(wave).max():.3g}, expected about 1 at most: scale them"
-            )
+            raise
         return found
 
     def _step(self, rows: Tensor) -> Tensor:
@@ -131,7 +134,7 @@ class StreamEncoder:
 
     def _refuse_over(self) -> None:
         if self.over:
-            raise NonFiniteAudio("this stream ended with a piece that overflowed; reset() begins another one.")
+            raise NonFiniteAudio("this stream ended with a piece that failed; reset() begins another one.")
 
     def _shaped(self, codes: np.ndarray) -> np.ndarray:
         return codes[0] if self.batch == 1 else codes
@@ -159,19 +162,22 @@ class StreamDecoder:
     def feed(self, codes: np.ndarray) -> np.ndarray:
         """int16 [F, 16] (or [B, F, 16]) -> float32 [F * 1920] (or [B, F * 1920]).
 
-        Raises BadCodes, and NonFiniteAudio where the precision overflows: the stream then goes on as if the piece had
-        not come.
+        Raises BadCodes, and NonFiniteAudio where the precision overflows. After any error the stream goes on as if the
+        piece had not come.
         """
         given, before = _as_codes(codes, self.batch, self.codebook_size), self.state.copy()
         waves = [np.empty((self.batch, 0), np.float32)]
-        for first in range(0, given.shape[1], FRAMES_AT_ONCE):
-            with computing(self.way.device, self.way.tf32):
-                piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.way.device)
-                waves.append(self._step(piece).flatten(1).cpu().numpy())
-        wave = np.concatenate(waves, 1)
-        if not np.isfinite(wave).all():
+        try:
+            for first in range(0, given.shape[1], FRAMES_AT_ONCE):
+                with computing(self.way.device, self.way.tf32):
+                    piece = torch.from_numpy(given[:, first : first + FRAMES_AT_ONCE]).to(self.way.device)
+                    waves.append(self._step(piece).flatten(1).cpu().numpy())
+            wave = np.concatenate(waves, 1)
+            if not np.isfinite(wave).all():
+                raise _overflow("decode", self.way, "check the weights")
+        except BaseException:
             self.state = before
-            raise _overflow("decode", self.way, "check the weights")
+            raise
         return wave[0] if self.batch == 1 else wave
 
     def flush(self) -> np.ndarray:

@@ -5,6 +5,7 @@ convolution, which runs from then on where cuDNN's is wrong.
 """
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,10 +20,7 @@ log = logging.getLogger("voxmill")
 Steps = tuple[int, int]
 
 TOLERANCE = 0.03
-"""Of the largest number of a result. Rounding to bf16 differs by 0.008; a kernel that is wrong differs by about 1."""
-
-TINY = 1e-30
-"""Weights of 0 have no largest number."""
+"""Of the largest number of a channel. Rounding to bf16 differs by 0.004; a kernel that is wrong differs by about 1."""
 
 
 def convolution(
@@ -53,25 +51,39 @@ def _by_cudnn(weight: Tensor, bias: Tensor | None, shape: tuple[Steps, Steps, St
     channels, 32 x 201 steps), at the first call only or at every one. The copy costs 7 to 10 % of the speed in fp32."""
     if weight.dtype == torch.float32:
         plain = weight.contiguous()
-        return lambda image: F.conv2d(image.contiguous(), plain, bias, *shape)
+        return lambda image: F.conv2d(_plainly(image), plain, bias, *shape)
     last = weight.contiguous(memory_format=torch.channels_last)
     return lambda image: F.conv2d(image, last, bias, *shape)
 
 
+def _plainly(image: Tensor) -> Tensor:
+    """With the strides of a tensor that is contiguous. Those of one channel are so in any order, and PyTorch would take
+    channels_last from them."""
+    return image.squeeze(1).unsqueeze(1) if image.shape[1] == 1 else image.contiguous()
+
+
 def checked(convolve: Rows) -> Rows:
     """`convolve` by cuDNN, or without it for shapes of images for which that is wrong. At a new shape it waits for the
-    device."""
-    wrong: dict[torch.Size, bool] = {}
+    device. Each thread asks for itself, since PyTorch keeps cuDNN's plans by thread."""
+    wrong = Wrong()
 
     def run(image: Tensor) -> Tensor:
-        if image.shape not in wrong:
-            wrong[image.shape] = is_wrong(convolve, image)
-        if not wrong[image.shape]:
+        if image.shape not in wrong.shapes:
+            wrong.shapes[image.shape] = is_wrong(convolve, image)
+        if not wrong.shapes[image.shape]:
             return convolve(image)
         with without_cudnn():
-            return convolve(image)
+            found = convolve(image)
+        return found if image.dtype == torch.float32 else found.contiguous(memory_format=torch.channels_last)
 
     return run
+
+
+class Wrong(threading.local):
+    """Shapes of images, and whether cuDNN is wrong for them."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[torch.Size, bool] = {}
 
 
 def is_wrong(convolve: Rows, image: Tensor) -> bool:
@@ -82,14 +94,15 @@ def is_wrong(convolve: Rows, image: Tensor) -> bool:
         for ours, one in zip(found, noise.split(1), strict=True):  # one after the other: it needs little memory
             expected = convolve(one)[0].float()
             infinite = ~expected.isfinite()  # large weights in half precision
-            largest.append(expected.masked_fill(infinite, 0).abs().max())
-            error.append((ours - expected).masked_fill(infinite, 0).abs().max())
-    share = (torch.stack(error).max() / torch.stack(largest).max().clamp_min(TINY)).item()
+            largest.append(expected.masked_fill(infinite, 0).abs().amax((1, 2)))
+            error.append((ours - expected).masked_fill(infinite, 0).abs().amax((1, 2)))
+    least = torch.finfo(image.dtype).tiny  # of a channel whose weights are 0 or nearly so
+    share = (torch.stack(error).amax(0) / torch.stack(largest).amax(0).clamp_min(least)).max().item()
     if share <= TOLERANCE:
         return False
     log.warning(
-        "cuDNN %s is wrong here in a convolution of %s in %s, by %.0f %% of the largest number. This one runs without"
-        " cuDNN, which is slower.",
+        "cuDNN %s is wrong here in a convolution of %s in %s, by %.0f %% of a channel's largest number. This one runs"
+        " without cuDNN, which is slower.",
         torch.backends.cudnn.version(),
         list(image.shape),
         str(image.dtype).removeprefix("torch."),

@@ -1,6 +1,7 @@
 """Latents [N, D] -> codes [N, K], and codes -> latents; codebooks and distances always in fp32."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,8 @@ class Quantizer:
 
     def encode(self, latents: Tensor) -> Tensor:
         """latents [N, D] -> codes int16 [N, K]."""
-        with exact():
+        flags = exact() if latents.is_cuda else nullcontext()  # of the process: a CPU's calls do not touch them
+        with flags:
             codes = [index for chain in self.chains for index in chain.nearest(latents.float())]
         return torch.stack(codes, 1).to(torch.int16)
 

@@ -18,7 +18,7 @@ def activate(
     batch, steps, channels = x.shape
     columns = min(channels & -channels, WIDEST)  # the largest power of 2 that divides the channels
     rows = TILE // columns
-    grid = (channels // columns, triton.cdiv(steps, rows), batch)
+    grid = (triton.cdiv(steps, rows), channels // columns, batch)  # only its first side may be longer than 65,535
     strides = (x.stride(0), x.stride(1), out.stride(0), out.stride(1))
     assert x.stride(2) == out.stride(2) == 1, (x.stride(), out.stride())
     _activate[grid](x, out, bias, rate, root, steps, *strides, columns, rows)
@@ -43,8 +43,8 @@ def _sine(angle):  # type: ignore[no-untyped-def]
 def _activate(  # type: ignore[no-untyped-def]  # Triton reads annotations
     x, out, bias, rate, root, steps, x_batch, x_step, out_batch, out_step, columns: tl.constexpr, rows: tl.constexpr
 ):
-    column = tl.program_id(0) * columns + tl.arange(0, columns)[None, :]
-    row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
+    column = tl.program_id(1) * columns + tl.arange(0, columns)[None, :]
+    row = tl.program_id(0) * rows + tl.arange(0, rows)[:, None]
     batch, inside = tl.program_id(2).to(tl.int64), row < steps  # padded tiles may have more than 2^31 numbers
     y = tl.load(x + batch * x_batch + row * x_step + column, inside, other=0.0).to(tl.float32)
     if bias is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from actors.device import side_stream
 from actors.errors import DeviceError
 from actors.tiling.stack import Carried, Stack
 from actors.tiling.tiles import MAX_WINDOWS
@@ -57,20 +58,24 @@ def capture(stack: Stack, example: Tensor) -> Stack:
     Raises DeviceError where it cannot be captured: the allocator would go on as if the capture did.
     """
     fixed = example.clone()
-    side = torch.cuda.Stream(example.device)
+    side = side_stream(example.device, "capture")
     side.wait_stream(torch.cuda.current_stream(example.device))
     with torch.cuda.stream(side):
         for _ in range(WARM_UP_CALLS):
             stack(fixed, None)
     torch.cuda.current_stream(example.device).wait_stream(side)
-    torch.cuda.empty_cache()  # of the warm-up's memory: a graph has its own
     graph = torch.cuda.CUDAGraph()
+    here = torch.cuda.current_stream(example.device)
     try:
-        with torch.cuda.graph(graph, stream=side):  # its default stream belongs to the first device that captured
+        # its default stream belongs to the first device that captured; other threads may use CUDA meanwhile; and where
+        # the end of a capture fails, it leaves its stream the current one
+        with torch.cuda.stream(here), torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
             result = stack(fixed, None)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        if "captur" not in str(error):  # the device itself is broken
+            raise
         raise DeviceError(
             f"a CUDA graph could not be captured on {example.device} ({str(error).splitlines()[0]}). Set accelerate to"
             " 'none', and report it with the versions of the driver and of PyTorch."

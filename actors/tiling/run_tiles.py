@@ -10,6 +10,7 @@ Batching: many tiles with halos at once, in few static shapes, which is best whe
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -24,6 +25,9 @@ from actors.tiling.stack import Carried, Stack
 from actors.tiling.tiles import cut, groups, offsets, rows_of_tiles, together, windows
 
 log = logging.getLogger("voxmill")
+
+FULL = re.compile(r"(CUDA|HIP) error: out of memory|\[CUDA\]: out of memory|_STATUS_ALLOC_FAILED")
+"""Texts of errors that are no torch.OutOfMemoryError, where the driver or a library found no memory."""
 
 Result = TypeVar("Result")
 Span = tuple[int, int]
@@ -68,18 +72,23 @@ class Tiled:
             yield from _batching(self.stack, load, frames, self.halo, self.way)
 
     def within_memory(self, call: Callable[[], Result]) -> Result:
-        """`call()`, repeated with half the batch while device memory runs out. At one tile: DeviceOutOfMemory."""
+        """`call()`, repeated with half the batch while device memory runs out. Where one tile does not fit either, it
+        was not the batch, which is as before: DeviceOutOfMemory."""
+        before = self.way
         while True:
             try:
                 return call()
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
                 message = str(error).splitlines()[0]
+                if not isinstance(error, torch.OutOfMemoryError) and not FULL.search(message):
+                    raise
             # outside of the handler: the error's traceback keeps tensors alive
             if isinstance(self.stack, Graphs):
                 self.stack.forget()
             if self.way.device.type == "cuda":
                 torch.cuda.empty_cache()
             if self.way.batch is None or self.way.batch == 1:
+                self.way = before
                 raise DeviceOutOfMemory(f"Not even one tile at a time fits on {self.way.device}: {message}")
             self.way = self.way._replace(batch=self.way.batch // 2)
             log.warning("%s is out of memory; continuing with batches of %d tiles", self.way.device, self.way.batch)

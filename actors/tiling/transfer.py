@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from actors.contract import FRAME_SAMPLES, frame_count
+from actors.device import side_stream
 from actors.errors import NonFiniteAudio
 from actors.tiling.run_tiles import Span, Way
 from actors.tiling.tiles import offsets
@@ -63,7 +64,7 @@ class WaveRows:
 
     def _uploaded(self, spans: Sequence[Span]) -> Iterator[Tensor]:
         """Yields the rows of one span; those of the next are filled and copied while these are computed."""
-        stream = torch.cuda.Stream(self.way.device)
+        stream = side_stream(self.way.device, "upload")
         stream.wait_stream(torch.cuda.current_stream(self.way.device))  # where `finite` was made
         largest = max(high - low for low, high in spans)
         buffers = [torch.empty(largest, FRAME_SAMPLES, pin_memory=True, **HOST) for _ in range(2)]
@@ -107,7 +108,7 @@ def fetched(parts: Iterable[Tensor], total: int, device: torch.device) -> np.nda
 
 def _downloaded(parts: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
     """Each piece on the host, one behind the compute: a piece is read while the next one is computed."""
-    stream = torch.cuda.Stream(device)
+    stream = side_stream(device, "download")
     buffers: list[Tensor | None] = [None, None]
     behind: tuple[Tensor, torch.cuda.Event] | None = None
     for number, part in enumerate(parts):

@@ -33,16 +33,17 @@ def session(settings: Settings) -> Iterator[None]:
 
     Raises ClusterError if a node has other code or other packages than this process.
     """
+    local = settings.ray_address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
+    if settings.device.startswith("cuda:") and not local:
+        raise DeviceError(
+            f"device {settings.device!r} picks a GPU of this machine, for a Ray that is started here; on a cluster, or"
+            " where Ray runs already, use 'cuda'."
+        )
     if ray.is_initialized():
         same_everywhere(other_nodes=True)
         yield
         return
-    local = settings.ray_address is None and "RAY_ADDRESS" not in os.environ
-    if settings.device.startswith("cuda:"):
-        if not local:
-            raise DeviceError(f"device {settings.device!r} picks a GPU of this machine; on a cluster use 'cuda'.")
-        os.environ["CUDA_VISIBLE_DEVICES"] = settings.device.removeprefix("cuda:")
-    with _import_beside("ray.data"):
+    with _import_beside("ray.data"), _visible(settings.device):
         _start_local() if local else join(settings.ray_address)
     try:
         if not local:
@@ -51,6 +52,32 @@ def session(settings: Settings) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _visible(device: str) -> Iterator[None]:
+    """Inside, processes that start see the GPU that cuda:N names alone: the Nth of those that this process may see.
+
+    Raises DeviceError where there are fewer.
+    """
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not device.startswith("cuda:"):
+        yield
+        return
+    number = device.removeprefix("cuda:")
+    if before is not None:
+        names = [name.strip() for name in before.split(",") if name.strip()]
+        if int(number) >= len(names):
+            raise DeviceError(f"device is {device!r}, and CUDA_VISIBLE_DEVICES is {before!r}; count from cuda:0.")
+        number = names[int(number)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = number
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 @contextlib.contextmanager

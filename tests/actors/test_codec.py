@@ -1,5 +1,6 @@
 """The contract of Codec: what it gives back, what that depends on and what not, what it refuses."""
 
+import contextlib
 import hashlib
 import pickle
 import shutil
@@ -332,7 +333,7 @@ def test_memory_of_the_process(codec: Codec) -> None:
     assert 100e6 < figures["host_rss"] <= figures["host_peak_rss"] < 50e9
 
 
-def scarce(codec: Codec, fits: int) -> list[int]:
+def scarce(codec: Codec, fits: int, error: type[RuntimeError] = torch.OutOfMemoryError, says: str = "") -> list[int]:
     """Make the encoder's device hold no more than `fits` tiles at once; returns the batches that it was asked for."""
     assert codec.encoding is not None
     tiled, asked = codec.encoding[1], []
@@ -341,7 +342,7 @@ def scarce(codec: Codec, fits: int) -> list[int]:
     def stack(rows: torch.Tensor, carried: object = None) -> torch.Tensor:
         asked.append(len(rows))
         if len(rows) > fits:
-            raise torch.OutOfMemoryError(f"no room for {len(rows)}")
+            raise error(f"{says} no room for {len(rows)}")
         return plain(rows, None)
 
     tiled.stack = stack
@@ -360,10 +361,31 @@ def test_out_of_memory_halves_the_batch_and_remembers(codec: Codec, small_model:
     assert set(asked) == {2}
 
 
+@pytest.mark.parametrize(
+    ("error", "says", "meant"),
+    [
+        (torch.AcceleratorError, "CUDA error: out of memory", True),
+        (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        (RuntimeError, "Triton Error [CUDA]: out of memory", True),
+        (torch.AcceleratorError, "CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_libraries_run_out_of_memory_too(small_model: Path, error: type[RuntimeError], says: str, meant: bool) -> None:
+    codec = Codec.load(small_model, device="cpu", tile_s=0.32, tile_batch=4)
+    asked = scarce(codec, 2, error, says)
+    with contextlib.nullcontext() if meant else pytest.raises(error, match=says):
+        codec.encode([noise(60_000)])
+    assert asked[:2] == ([4, 2] if meant else [4])
+
+
 def test_not_even_one_tile_fits(small_model: Path) -> None:
     codec = Codec.load(str(small_model), device="cpu", tile_s=0.32, tile_batch=4)
     asked = scarce(codec, fits=0)
     with pytest.raises(DeviceOutOfMemory, match="Not even one tile"):
+        codec.encode([noise(60_000)])
+    assert asked == [4, 2, 1]
+    asked.clear()
+    with pytest.raises(DeviceOutOfMemory):  # something else than the tiles is too large: they are as before
         codec.encode([noise(60_000)])
     assert asked == [4, 2, 1]
     assert codec.decode([random_codes(2)])[0].shape == (2 * FRAME_SAMPLES,)  # the other half goes on

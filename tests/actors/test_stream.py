@@ -207,11 +207,40 @@ def test_after_an_overflow_a_resampled_stream_is_over(codec: Codec) -> None:
     with pytest.raises(NonFiniteAudio, match="overflows"):
         stream.feed(WAVE[:8000] * np.float32(1e25))
     for again in (lambda: stream.feed(WAVE[:8000]), stream.flush):
-        with pytest.raises(NonFiniteAudio, match=r"ended with a piece that overflowed; reset\(\)"):
+        with pytest.raises(NonFiniteAudio, match=r"ended with a piece that failed; reset\(\)"):
             again()
     stream.reset()
     fresh = codec.stream_encoder(rate=16_000)
     assert np.array_equal(stream.feed(WAVE[:8000]), fresh.feed(WAVE[:8000]))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), KeyboardInterrupt()])
+def test_a_piece_that_fails_midway_can_be_fed_again(codec: Codec, codes: np.ndarray, error: BaseException) -> None:
+    """Its first half would be in the state twice."""
+
+    def fails(stream: Any, after: int) -> None:
+        step, calls = stream._step, []
+
+        def stops(piece: torch.Tensor) -> torch.Tensor:
+            calls.append(piece)
+            if len(calls) > after:
+                raise error
+            return step(piece)
+
+        stream._step = stops
+
+    encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
+    for stream, whole in ((encoder, WAVE), (decoder, codes)):
+        third = len(whole) // 3
+        found = [stream.feed(whole[:third])]
+        fails(stream, after=1)
+        with pytest.raises(type(error)):
+            stream.feed(whole[third:])
+        del stream._step
+        found += [stream.feed(whole[third:]), stream.flush()]
+        fresh = codec.stream_encoder() if stream is encoder else codec.stream_decoder()
+        expected = [fresh.feed(whole[:third]), fresh.feed(whole[third:]), fresh.flush()]
+        assert np.array_equal(np.concatenate(found), np.concatenate(expected))
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute bf16")

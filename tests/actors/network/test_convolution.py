@@ -1,6 +1,8 @@
 """Convolutions on CUDA are compared with PyTorch's own, once for each shape; run on a CPU."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -67,6 +69,64 @@ def test_where_cudnn_is_wrong_it_does_not_run(channel: int, by: float, caplog: p
     (record,) = caplog.records
     assert "wrong here in a convolution of [3, 4, 1, 20] in float32, by" in record.message
     assert torch.backends.cudnn.enabled
+
+
+def test_a_channel_of_small_numbers_counts_as_any_other() -> None:
+    weight, bias = layer()
+    weight[4] *= 1e-3
+    bias[4] = 0
+
+    def convolve(image: Tensor) -> Tensor:
+        result = F.conv2d(image, weight, bias)
+        if torch.backends.cudnn.enabled:
+            result[:, 4] = 0
+        return result
+
+    assert is_wrong(convolve, images())
+
+
+def test_each_thread_asks_for_itself() -> None:
+    """PyTorch keeps cuDNN's plans by thread: another one may have been given another kernel."""
+    calls: list[Call] = []
+    run = checked(spoilt(calls, None))
+    run(images())
+    calls.clear()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(run, images()).result()
+    assert len(calls) == 5
+    run(images())
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_without_cudnn_the_next_layer_gets_the_same_strides(dtype: torch.dtype) -> None:
+    """PyTorch's own kernels for CUDA give [B, C, H, W] contiguous, which the kernel of activations cannot read."""
+
+    def convolve(image: Tensor) -> Tensor:
+        result = F.conv2d(image, layer()[0].to(dtype))
+        return torch.full_like(result, torch.nan) if torch.backends.cudnn.enabled else result.contiguous()
+
+    found = checked(convolve)(images(dtype=dtype))
+    assert found.isfinite().all()
+    assert found.squeeze(2).mT.is_contiguous()
+
+
+def test_in_fp32_no_image_is_given_as_channels_last() -> None:
+    """Of one channel both layouts are the same memory, and PyTorch takes channels_last where strides allow it."""
+    given: list[bool] = []
+
+    def note(image: Tensor, *others: Any) -> Tensor:
+        given.append(image.stride()[1] == image.shape[2] * image.shape[3])
+        return call(image, *others)
+
+    call = F.conv2d
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "conv2d", note)
+        for channels in (1, 4):
+            image = torch.randn(2, 20, channels).mT.unsqueeze(2)
+            convolution(torch.randn(3, channels, 1, 5), None, True)(image)
+    assert len(given) > 4
+    assert all(given)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

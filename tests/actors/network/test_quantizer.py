@@ -45,6 +45,16 @@ def test_half_precision_latents_are_quantized_in_fp32(small_model: Path) -> None
     assert torch.equal(made.encode(latents), made.encode(latents.float()))
 
 
+def test_a_cpu_touches_no_flags_of_cuda(small_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the process's: a codec on a GPU may be in the middle of a call."""
+
+    def touched() -> None:
+        raise AssertionError("flags of CUDA are set")
+
+    monkeypatch.setattr("actors.network.quantizer.exact", touched)
+    assert quantizer_of(small_model).encode(torch.zeros(3, 64)).shape == (3, 16)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_codebooks_are_made_in_fp32(dtype: torch.dtype) -> None:
     total, usage = torch.tensor([[1.0, 2.0], [1.0, 1.0]], dtype=dtype), torch.tensor([3.0, 0.0], dtype=dtype)
