@@ -5,8 +5,9 @@ import io
 import numbers
 import os
 import struct
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -24,10 +25,37 @@ SCALES = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
 """Of the samples of an array, by their type: to [-1, 1)."""
 
 
+class Reading(NamedTuple):
+    """Settings of a run that decide what is read of its sources: `input.column`, `track`, `allow_truncated`."""
+
+    column: str | None = None
+    track: int | None = None
+    allow_truncated: bool = False
+
+
+AS_IT_IS = Reading()
+"""By the defaults."""
+
+
+def reading_of(summary: Mapping[str, Any]) -> Reading:
+    """Of a run, by its summary."""
+    given = summary.get("settings", {}).get("input", {})
+    return Reading(**{name: given[name] for name in Reading._fields if name in given})
+
+
 def load_audio(
-    sound: Sound, channel: int | None = None, start_s: float | None = None, end_s: float | None = None
+    sound: Sound,
+    channel: int | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    *,
+    track: int | None = None,
+    allow_truncated: bool = False,
 ) -> np.ndarray:
     """float32 [T] at 24 kHz: the mean over all channels of `sound`, or its `channel` (from 1); `start_s` to `end_s`.
+
+    `track`: which audio track of a file with several, from 1; None: the default one, else the first. `allow_truncated`:
+    what can be decoded of a file that ends early.
 
     `sound`: a path, a URI, the bytes of a file (or a BytesIO of them), or (samples, rate in Hz), samples [n], [1, n] or
     [n, channels] of floats in [-1, 1] or of int16 or int32: what NumPy takes for an array, PyTorch's among them. Raises
@@ -35,7 +63,9 @@ def load_audio(
     """
     _check_view(channel, start_s, end_s)
     opened, name = _open(sound)
-    with opened as file, open_audio(file, name, start_s=start_s or 0.0, end_s=end_s, channel=channel) as audio:
+    view: dict[str, Any] = {"start_s": start_s or 0.0, "end_s": end_s, "channel": channel}
+    rules: dict[str, Any] = {"track": track, "allow_truncated": allow_truncated}
+    with opened as file, open_audio(file, name, **view, **rules) as audio:
         blocks = list(resample(audio.blocks, audio.rate))
     if not blocks:
         raise EmptyAudio(f"{name}: no samples; expected at least one.")

@@ -28,13 +28,15 @@ def decode(
     """Decode recordings of `run` (all, or those in `ids`) to `out/<id>.wav`, PCM 16 at 24 kHz, `num_samples` long.
 
     The model is the run's, unless `model` names another copy of the same weights. Raises InputError for ids that the
-    run does not have, ModelError for other weights.
+    run does not have, OutputError for a finished run that lacks parts or holds others, ModelError for other weights.
     """
     opened = open_run(run)
     made_by = opened.summary().get("model", {})
     given = {key: value for key, value in overrides.items() if value is not None}
     default = {"model": made_by["id"]} if made_by else {}
     chosen = load_settings(config, {**default, **(settings or {}), **given})
+    if ids is None:
+        opened.refuse_other_parts()
     missing = [id_ for id_ in ids or [] if id_ not in opened]
     if missing:
         raise InputError(

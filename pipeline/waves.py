@@ -20,6 +20,7 @@ from actors.pools.isolate import Ledger
 from pipeline.cluster.keeper import RemoteLedger, keep
 from pipeline.cluster.load import Decoding, load_codec
 from pipeline.cluster.session import data_context
+from pipeline.errors import InputError
 from pipeline.run.join_waves import join_each
 from pipeline.run.layout import FILES, SHARD, WaveKind, long_shard, pieces_path, shards
 from pipeline.run.reader import Run, open_run
@@ -27,6 +28,7 @@ from pipeline.run.shards import drop_waves, keep_one_each
 from pipeline.run.write import part_name
 from pipeline.run.write_waves import remove_pieces, waiting, write_waves, write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.location import redact
 
 ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
 """Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
@@ -74,6 +76,8 @@ def decode_codes(
     rows = rows.select_columns(["id", "chunk", "chunks", "num_samples", "shard", *_FAILURE])
     with data_context(how.block_bytes):
         blocks = [cast(pa.Table, block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow")]
+    if not blocks:
+        raise InputError(f"{redact(run.location)} has no recordings with codes to decode.")
     written = pa.concat_tables(blocks)
     failed = {row["id"]: row for row in written.filter(pc.is_valid(written["stage"])).to_pylist()}
     totals = written.group_by(["id", "chunks"]).aggregate([("num_samples", "sum")]).to_pylist()

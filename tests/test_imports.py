@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "actors.read_config": {*ENGINE, "actors.config"},
     "actors.checkpoint": {*ENGINE, "actors.config", "actors.read_config"},
     "actors.device": ENGINE,
-    "actors.tiling": ENGINE,
+    "actors.tiling": {*ENGINE, "actors.device"},
     "actors.network": {*ENGINE, "actors.config", "actors.device", "actors.tiling"},
     "actors.qwen": {*ENGINE, "actors.checkpoint", "actors.compat"},
     "actors.random_model": {*ENGINE, "actors.checkpoint", "actors.qwen"},
@@ -102,7 +102,7 @@ MAY_IMPORT = {
         ),
         "pipeline.storage",
     },
-    "pipeline.waves": {*ENGINE, *LEAVES, "actors.pools", "pipeline.cluster", "pipeline.run"},
+    "pipeline.waves": {*ENGINE, *LEAVES, "actors.pools", "pipeline.cluster", "pipeline.run", "pipeline.storage"},
     "pipeline.changes": {*LEAVES, "pipeline.run", "pipeline.sources", "pipeline.storage"},
     "pipeline.dry_run": {
         *LEAVES,

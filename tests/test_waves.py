@@ -10,7 +10,8 @@ import webdataset
 
 from pipeline import tokenize
 from pipeline.cli.demo import CLIPS
-from pipeline.errors import OutputError
+from pipeline.cli.show import recording_json
+from pipeline.errors import InputError, OutputError
 from pipeline.reconstruct import decode
 from pipeline.run.layout import id_of_key
 from pipeline.run.reader import Run
@@ -86,6 +87,19 @@ def test_shards_hold_what_files_hold(tmp_path: Path, small_model: Path, corpus: 
     assert equal(from_run(again), expected)
     assert equal(from_shards(out / "wav"), expected)
     assert check(out).problems == []
+
+
+def test_waves_in_shards_have_names(files: Run, tmp_path: Path, small_model: Path, corpus: Path) -> None:
+    run = tokenize(corpus, tmp_path / "run", model=str(small_model), settings=TAR)
+    assert recording_json(run, "long.wav")["wave"].partition("::")[2] == "long.wav"
+    assert recording_json(files, "long.wav")["wave"] == files["long.wav"].wave
+
+
+def test_a_run_without_codes_has_nothing_to_decode(tmp_path: Path, small_model: Path) -> None:
+    (tmp_path / "bad.wav").write_text("no audio")
+    tokenize(tmp_path / "bad.wav", tmp_path / "run", model=str(small_model))
+    with pytest.raises(InputError, match="run has no recordings with codes to decode"):
+        decode(tmp_path / "run", tmp_path / "waves")
 
 
 def test_decode_writes_shards_and_the_newest_wave_stays(tmp_path: Path, small_model: Path, files: Run) -> None:

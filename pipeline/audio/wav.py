@@ -20,8 +20,11 @@ _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # a WAVE_FORMAT_EXTE
 _EXTENSIBLE = 0xFFFE
 _KINDS = {(1, 8): "u1", (1, 16): "i2", (1, 24): "i3", (1, 32): "i4", (1, 64): "i8", (3, 32): "f4", (3, 64): "f8"}
 _MAX_CHUNKS = 10_000  # before the samples: more is no recorder's work
-_STREAMED = {0xFFFFFFFF, 0x7FFFFFFF, 2**63 - 1 - 24, 2**64 - 1 - 24, 2**64 - 1}
-"""Data sizes of writers that could not know them: ffmpeg, W64 less its header. Others: see `_endless`."""
+UNKNOWN_SAMPLES = (0xFFFFFFFF - 36) // 2 - 1
+"""Of the longest plain WAV, mono PCM 16: what `wave_header` is given for a live stream, as other writers do."""
+_STREAMED = {0xFFFFFFFF, 0x7FFFFFFF, 2**63 - 1 - 24, 2**64 - 1 - 24, 2**64 - 1, 2 * UNKNOWN_SAMPLES}
+"""Data sizes of writers that could not know them: ffmpeg, W64 less its header, `voxmill stream`. Others: see
+`_endless`."""
 
 
 @dataclass(frozen=True)

@@ -267,10 +267,9 @@ def _print_result(run: "Run", as_json: bool = False) -> None:
 
 
 def _print_json(values: dict[str, Any]) -> None:
-    import json
+    from pipeline.export.json_line import json_line
 
-    escaped = sys.stdout is not None and sys.stdout.encoding.lower() != "utf-8"
-    print(json.dumps(values, ensure_ascii=escaped, default=str))
+    print(json_line(values, escaped=sys.stdout is not None and sys.stdout.encoding.lower() != "utf-8"))
 
 
 def _exit_code(run: "Run") -> int:

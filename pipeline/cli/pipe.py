@@ -16,7 +16,7 @@ import numpy as np
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from actors.pools.arrow import to_pcm16
 from pipeline.audio.magic import HEAD_BYTES, MPEG_BYTES, container_of, may_be_mpeg
-from pipeline.audio.wav import read_header, to_float, wave_header
+from pipeline.audio.wav import UNKNOWN_SAMPLES, read_header, to_float, wave_header
 from pipeline.errors import (
     BadCodes,
     EmptyAudio,
@@ -36,8 +36,6 @@ READ_BYTES = 1 << 16
 """Upper limit of one read: a live source returns what is available."""
 FRAME_BYTES = 2 * NUM_CODEBOOKS
 REPORT_EVERY_S = 1.0
-_UNKNOWN_SAMPLES = (0xFFFFFFFF - 36) // 2 - 1
-"""The longest plain WAV: the length in the header of a live stream, as other streaming writers do."""
 RIFFS = (b"RIFF", b"RF64", b"BW64")
 KINDS = {"s16le": "i2", "f32le": "f4"}
 """ffmpeg's names of raw samples -> kinds of `pipeline.audio.wav`."""
@@ -74,7 +72,7 @@ def encode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm | N
 def decode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, as_json: bool, as_wav: bool) -> None:
     """Codes on `source` -> PCM 16 at 24 kHz on `sink`, after a WAV header if `as_wav`."""
     stream = codec.stream_decoder()
-    _put(sink, wave_header(_UNKNOWN_SAMPLES) if as_wav else b"")
+    _put(sink, wave_header(UNKNOWN_SAMPLES) if as_wav else b"")
     for codes in _read_lines(source) if as_json else _read_codes(source):
         _put(sink, to_pcm16(stream.feed(codes)).astype("<i2").tobytes())
 
@@ -83,7 +81,7 @@ def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm | Non
     """Audio on `source`, as in `encode_stream` -> codes -> WAV on `sink`. Calls `tell` every second with its speed in
     times real time."""
     decoder = codec.stream_decoder()
-    _put(sink, wave_header(_UNKNOWN_SAMPLES))
+    _put(sink, wave_header(UNKNOWN_SAMPLES))
     samples, busy_s, told = 0, 0.0, time.monotonic()
     codes = _encoded(codec, source, raw)
     while True:

@@ -15,7 +15,7 @@ from actors.contract import FRAME_RATE
 from pipeline.errors import InputError, plural
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, SKIPPED, WAVES
 from pipeline.run.live import Live
-from pipeline.run.reader import Run
+from pipeline.run.reader import Recording, Run
 from pipeline.sources.passed_over import in_words
 from pipeline.storage.location import redact
 from pipeline.storage.stamp import modified
@@ -128,8 +128,14 @@ def recording_json(run: Run, id_: str) -> dict[str, Any]:
         found = run[id_]
         fields = ("id", "source", "start_s", "end_s", "num_samples", "duration_s", "source_rate", "source_channels")
         values = {name: getattr(found, name) for name in fields}
-        return {**values, "frames": len(found.codes), "wave": found.wave, "carried": found.carried}
+        return {**values, "frames": len(found.codes), "wave": _wave(found), "carried": found.carried}
     return _not_coded(run, id_)
+
+
+def _wave(found: Recording) -> str | None:
+    """The path of a reconstruction, or "shard.tar::member"."""
+    wave = found.wave
+    return wave if wave is None or isinstance(wave, str) else wave.name
 
 
 def _not_coded(run: Run, id_: str) -> dict[str, Any]:
@@ -153,7 +159,7 @@ def recording_text(run: Run, id_: str) -> str:
             ("source", found.source),
             ("audio", f"{found.duration_s:.3f} s at {found.source_rate} Hz, {channels}"),
             ("codes", f"int16 [{frames}, 16], {frames / FRAME_RATE:.2f} s"),
-            ("wave", getattr(found.wave, "name", found.wave) or "none"),
+            ("wave", _wave(found) or "none"),
             *found.carried.items(),
         ]
         return table(rows) + "\nfirst frames\n" + "\n".join(f"  {row.tolist()}" for row in found.codes[:3])

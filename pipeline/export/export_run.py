@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from pyarrow.fs import FileSystem
 
-from pipeline.errors import InputError, plural
+from pipeline.errors import InputError
 from pipeline.export.folder import take
 from pipeline.export.formats import FORMATS
 from pipeline.export.job import Job, Tell, write_missing
@@ -18,7 +18,6 @@ from pipeline.export.reference import check_sources
 from pipeline.export.shard import Format
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
-from pipeline.run.whole import Whole
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import infos, locate
 from pipeline.storage.location import is_local, local_path, redact
@@ -62,14 +61,14 @@ def export_run(
     columns = Columns(text, speaker, language, instruct)
     reference = None if ref_audio is None else str(ref_audio)
     form = _check_options(to, reference, shard_recordings, str(out))
+    _refuse_unfinished(opened)
     whole = opened.whole()
-    _check_run(opened, whole)
     check_columns(columns, whole.schema, needs_text=form.needs_text)
     if not len(whole):
         raise InputError(f"{redact(opened.location)} has no recordings with codes to export.")
     refuse_empty(columns, whole, needs_text=form.needs_text)
     if form.shares_reference and reference is None:
-        check_sources(whole)
+        check_sources(whole, opened.summary().get("settings", {}).get("input", {}).get("track"))
     fs, path = locate(str(out))
     with locked(fs, path) as lock:
         create = partial(_create, fs, path, lock.check)
@@ -95,22 +94,13 @@ def _check_options(to: str, reference: str | None, shard_recordings: int, out: s
     return FORMATS[to]
 
 
-def _check_run(run: Run, whole: Whole) -> None:
-    """Refuse a run that is being made, whose parts are not settled, and one that lost parts; of bare Parquet, what is
-    there twice."""
-    summary = run.summary()
-    if not summary:
-        run.index  # noqa: B018 (raises OutputError for recordings that are there twice)
-    if (state := summary.get("state", "complete")) != "complete":
+def _refuse_unfinished(run: Run) -> None:
+    """Refuse a run that is being made, whose parts are not settled."""
+    if (state := run.summary().get("state", "complete")) != "complete":
         without = " without --limit" if state == "limited" else ""
         raise InputError(
             f"{redact(run.location)} is not complete ({state}). Finish it with the command that began it{without}, "
             "then export."
-        )
-    if gone := sorted(set(summary.get("parts", ())) - {part.rpartition("/")[2] for part in whole.parts}):
-        raise InputError(
-            f"{redact(run.location)} lacks {plural(len(gone), 'part')} of codes that its run.json names, the first is "
-            f"{gone[0]}. Copy it again, or make it again with the command that made the run."
         )
 
 

@@ -48,7 +48,7 @@ class Job:
 def write_missing(job: Job, reference: str | None, tell: Tell) -> tuple[int, int]:
     """Write what DIR lacks; how many shards that were, and the recordings that were left out of them."""
     written = without_text = 0
-    if job.fs.get_file_info(f"{job.path}/{SUCCESS_FILE}").type != FileType.File:
+    if not _is_whole(job):
         if reference is not None:
             write_reference(reference, job.create)
         place = None if reference is None else f"{job.path}/{REFERENCE_FILE}"
@@ -57,6 +57,15 @@ def write_missing(job: Job, reference: str | None, tell: Tell) -> tuple[int, int
     if job.form.joined:
         delete(job.fs, job.names)
     return written, without_text
+
+
+def _is_whole(job: Job) -> bool:
+    """Whether DIR holds what a finished export leaves there."""
+    if job.fs.get_file_info(f"{job.path}/{SUCCESS_FILE}").type != FileType.File:
+        return False
+    result = [] if job.form.result is None else [f"{job.path}/{job.form.result}"]
+    there = infos(job.fs, [*result, *([] if job.form.joined else job.names)])
+    return all(info.type == FileType.File for info in there)
 
 
 def _write_shards(job: Job, reference: str | None, tell: Tell) -> tuple[int, int]:

@@ -7,12 +7,13 @@ from datetime import date, time
 from typing import Any
 
 
-def json_line(value: dict[str, Any]) -> str:
-    """One line of JSON, UTF-8 as it is; dates are ISO 8601, bytes Base64, NaN and infinities (no JSON) null."""
+def json_line(value: dict[str, Any], escaped: bool = False) -> str:
+    """One line of JSON, UTF-8 as it is or, `escaped`, ASCII; dates are ISO 8601, bytes Base64, NaN and infinities (no
+    JSON) null."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=_as_json, allow_nan=False)
+        return json.dumps(value, ensure_ascii=escaped, default=_as_json, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, default=_as_json)
+        return json.dumps(_finite(value), ensure_ascii=escaped, default=_as_json)
 
 
 def _as_json(value: Any) -> str:

@@ -18,6 +18,10 @@ from pipeline.export.shard import Finished, Format, Shard
 _SHAPE_TYPES = ("<u1", "<u2", "<u4")
 
 
+FILE = "index.json"
+"""What MosaicML's readers open first."""
+
+
 def _encodings(columns: Columns) -> dict[str, str]:
     texts = dict.fromkeys(columns.named(), "str")
     return dict(sorted({"id": "str", "codes": "ndarray:int16", "duration_s": "float64", **texts}.items()))
@@ -85,11 +89,11 @@ def _finish(finished: Finished) -> None:
         for name, size, count in zip(finished.names, finished.sizes, finished.recordings, strict=True)
     ]
     content = json.dumps({"shards": shards, "version": 2}, sort_keys=True).encode()
-    finished.create("index.json", lambda file: file.write(content))
+    finished.create(FILE, lambda file: file.write(content))
 
 
 def _name(number: int, shards: int) -> str:
     return f"shard.{number:05d}.mds"
 
 
-FORMAT = Format(_write, _name, finish=_finish)
+FORMAT = Format(_write, _name, finish=_finish, result=FILE)

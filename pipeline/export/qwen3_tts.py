@@ -48,4 +48,4 @@ def _name(number: int, shards: int) -> str:
     return f"train-{number:06d}.jsonl"
 
 
-FORMAT = Format(_write, _name, finish=_finish, joined=True, needs_text=True, shares_reference=True)
+FORMAT = Format(_write, _name, finish=_finish, result=FILE, joined=True, needs_text=True, shares_reference=True)

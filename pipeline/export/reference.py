@@ -41,8 +41,17 @@ def write_reference(location: str, create: Create) -> None:
     create(FILE, lambda file: file.write(wave_header(len(pcm)) + pcm.tobytes()))
 
 
-def check_sources(whole: Whole) -> None:
-    """Raise InputError where the `source` of a recording is no local file with this recording alone in it."""
+def check_sources(whole: Whole, track: int | None) -> None:
+    """Raise InputError where the `source` of a recording is no local file with this recording alone in it.
+
+    `track`: that the run read of each file (`input.track`).
+    """
+    if track is not None:
+        raise InputError(
+            f"The run read audio track {track} of its files (input.track); trainers, which open them by their names,"
+            " would read the default one. Give all records one reference with --ref-audio FILE, and the trainer the"
+            " tracks as files of their own."
+        )
     found = list(at_once(partial(_parts_of_files, whole.fs), whole.parts))
     count, first = sum(count for count, _ in found), next((first for _, first in found if first is not None), None)
     if first is not None:

@@ -52,7 +52,8 @@ class Format:
     last: Callable[[int, int], str]
     """(number of a shard, number of shards) -> that file, below DIR."""
     finish: Callable[[Finished], None] | None = None
-    """Creates what is made from all shards."""
-    joined: bool = False  # `finish` copies the shards into one file: they are deleted after it
+    """Creates `result` from all shards."""
+    result: str | None = None
+    joined: bool = False  # `result` holds all of the shards: they are deleted after it
     needs_text: bool = False  # recordings without text are left out
     shares_reference: bool = False  # records name a reference audio

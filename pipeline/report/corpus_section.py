@@ -43,7 +43,10 @@ def corpus_section(corpus: Corpus, heard: Survey) -> Section:
         pictures += _signals(heard.measured)
         lead += [_sampled(heard), *_upsampled(heard.measured)]
     else:
-        lead.append(f"None of {plural(heard.drawn, 'sampled source')} could be read again: nothing is said of sound.")
+        lead.append(
+            f"None of {plural(heard.drawn, 'sampled source')} could be read again as the run read it: nothing is said"
+            " of sound."
+        )
     return Section("corpus", "The corpus", lead, pictures=pictures)
 
 
@@ -94,7 +97,7 @@ def _signals(measured: list[Measured]) -> list[Picture]:
 
 
 def _sampled(heard: Survey) -> str:
-    gone = f"; {heard.gone:,} more could not be read any more" if heard.gone else ""
+    gone = f"; {heard.gone:,} more could not be read any more, or have changed" if heard.gone else ""
     return (
         "Loudness, clipping, silence and bandwidth come from a random sample of "
         f"{plural(len(heard.measured), 'recording')} with codes, read again from their sources, {heard.longest_s:g} s "

@@ -12,8 +12,9 @@ import soundfile
 
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import VoxmillError
-from pipeline.loading import Sound, load_audio
+from pipeline.loading import Reading, Sound, load_audio
 from pipeline.run.find_waves import Waves
+from pipeline.run.listening import refuse_changed
 from pipeline.sources.inside import find, read
 from pipeline.storage.translate import errors_as
 
@@ -31,42 +32,40 @@ class Heard:
     decoded: np.ndarray | None  # of the same length; None: the run has no reconstruction of it
 
 
-def listen(rows: Sequence[dict[str, Any]], waves: Waves, column: str | None) -> Iterator[Heard | None]:
-    """Each row of a sample, those of one container together; None for one that cannot be read any more.
-
-    `column`: of the audio in Parquet shards (`input.column`).
-    """
+def listen(rows: Sequence[dict[str, Any]], waves: Waves, reading: Reading) -> Iterator[Heard | None]:
+    """Each row of a sample, those of one container together; None for one that cannot be read any more, and for one
+    whose file has another size now."""
     containers: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         container, inside, _ = row["source"].rpartition("::")
         if inside:
             containers.setdefault(container, []).append(row)
         else:
-            yield _heard(row, functools.partial(str, row["source"]), waves)
+            yield _heard(row, functools.partial(str, row["source"]), waves, reading)
     for container, members in containers.items():
-        yield from _members(container, members, waves, column)
+        yield from _members(container, members, waves, reading)
 
 
-def _members(
-    container: str, rows: Sequence[dict[str, Any]], waves: Waves, column: str | None
-) -> Iterator[Heard | None]:
+def _members(container: str, rows: Sequence[dict[str, Any]], waves: Waves, reading: Reading) -> Iterator[Heard | None]:
     """Those of a tar, a zip or a table; reads no further than the last of them."""
     wanted: dict[str, list[dict[str, Any]]] = {}  # a member may be several recordings, a channel each
     for row in rows:
         wanted.setdefault(row["source"], []).append(row)
     with contextlib.suppress(VoxmillError):  # it is gone, or another one
-        for found in find(container, list(wanted), column):
+        for found in find(container, list(wanted), reading.column):
             for row in wanted.pop(found.source):
-                yield _heard(row, functools.partial(read, found), waves)
+                yield _heard(row, functools.partial(read, found), waves, reading)
     yield from [None] * sum(map(len, wanted.values()))
 
 
-def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves) -> Heard | None:
+def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves, reading: Reading) -> Heard | None:
     start_s, length_s = row["start_s"], row["num_samples"] / SAMPLE_RATE
     whole = row["chunks"] == 1 and length_s <= LONGEST_S
     end_s = row["end_s"] if whole else (start_s or 0.0) + min(length_s, LONGEST_S)
     try:
-        original = load_audio(sound(), channel=row["channel"], start_s=start_s, end_s=end_s)
+        refuse_changed(row["source"], row["source_size"])
+        view = row["channel"], start_s, end_s
+        original = load_audio(sound(), *view, track=reading.track, allow_truncated=reading.allow_truncated)
         decoded = _decoded(row, waves)
     except VoxmillError:  # gone, changed, or of credentials that are not known here: the sample shrinks
         return None

@@ -9,8 +9,10 @@ import soundfile
 
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import OutputError, VoxmillError
-from pipeline.loading import Sound, load_audio
+from pipeline.loading import AS_IT_IS, Reading, Sound, load_audio
 from pipeline.sources.inside import content
+from pipeline.storage.location import is_local, local_path, redact
+from pipeline.storage.stamp import local_stamp
 from pipeline.view.html import FIRST_S, listening_html
 
 NO_WAVE = "No reconstruction is kept: the command that made the run, with reconstruct=True, makes it from the codes."
@@ -30,7 +32,8 @@ class Segment:
     start_s: float | None = None
     end_s: float | None = None
     channel: int | None = None  # from 1; None: the mean over all
-    column: str | None = None  # of the audio, where `source` is a row of a Parquet shard (`input.column`)
+    reading: Reading = AS_IT_IS
+    size: int | None = None  # bytes that the file, or the container, had for the run; None: unknown
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,25 @@ def read_original(segment: Segment, duration_s: float) -> np.ndarray:
     A tar is read up to the member at "shard.tar::member". Raises VoxmillError.
     """
     source, start_s, end_s = segment.source, segment.start_s, segment.end_s
+    refuse_changed(source, segment.size)
     if isinstance(source, str) and "::" in source:
-        source = content(source, segment.column)
+        source = content(source, segment.reading.column)
     if duration_s > FIRST_S:
         end_s = (start_s or 0.0) + FIRST_S
-    return load_audio(source, segment.channel, start_s, end_s)[: round(FIRST_S * SAMPLE_RATE)]
+    _, track, truncated = segment.reading
+    wave = load_audio(source, segment.channel, start_s, end_s, track=track, allow_truncated=truncated)
+    return wave[: round(FIRST_S * SAMPLE_RATE)]
+
+
+def refuse_changed(source: Sound, size: int | None) -> None:
+    """Raise OutputError where a local file, or the container before "::", has another size than it had for the run: it
+    holds something else."""
+    if size is None or not isinstance(source, str) or not is_local(source):
+        return
+    container, inside, _ = source.rpartition("::")
+    now = local_stamp(local_path(container if inside else source)).size
+    if now is not None and now != size:
+        raise OutputError(f"{redact(source)} has changed since the run: it has {now:,} bytes, and had {size:,}.")
 
 
 def read_wave(open_wave: OpenWave) -> tuple[np.ndarray | None, str]:

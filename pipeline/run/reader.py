@@ -21,7 +21,7 @@ from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
 from pipeline.run.parts import join, part_schema, read_part, read_rows, stream_parts
 from pipeline.run.plain import plain_value
 from pipeline.run.run_json import read_run_file
-from pipeline.run.whole import Whole, survey
+from pipeline.run.whole import Whole, refuse_other_parts, survey
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.filesystem import locate
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pipeline.run.token_layouts import Layout
     from pipeline.run.torch_dataset import RecordingsDataset
 
+FINISHED = ("complete", "limited")
+"""States of a run that nothing writes to."""
 INDEX = ["id", "chunk", "chunks", "num_samples"]
 FIRST_SHOWN = 5
 """Recordings that a notebook shows of a run."""
@@ -55,6 +57,7 @@ class Recording:
     num_samples: int  # at 24 kHz, before padding to whole frames
     source_rate: int  # Hz
     source_channels: int
+    source_size: int | None  # bytes of the file, or of the container; None: unknown
     carried: dict[str, Any]  # a value that Python cannot hold (a date in the year 10000) is Arrow's text of it
     waves: Waves
     part: str  # the path of the part that holds its (last) chunk
@@ -219,13 +222,15 @@ class Run:
         `original`: where its source is now, as `load_audio` takes it; by default the recorded location. Raises KeyError
         if the run has no codes of `id_`; what cannot be read is said in the result's `problems`.
         """
+        from pipeline.loading import reading_of
         from pipeline.run.listening import Segment, listen
 
-        found = self[id_]
-        source, column = original, None
-        if source is None:
-            source, column = found.source, self.summary().get("settings", {}).get("input", {}).get("column")
-        segment = Segment(source, found.start_s, found.end_s, found.channel, column)
+        found, reading = self[id_], reading_of(self.summary())
+        size = found.source_size if original is None else None
+        source = found.source if original is None else original
+        if isinstance(source, tuple):  # an array has no tracks
+            reading = reading._replace(track=None)
+        segment = Segment(source, found.start_s, found.end_s, found.channel, reading, size)
         return listen(id_, found.duration_s, segment, found.open_wave)
 
     def dataset(self) -> "pyarrow.dataset.Dataset":
@@ -245,19 +250,41 @@ class Run:
         shuffle: bool = False,
         seed: int = 0,
         buffer: int = 1000,
+        rank: int | None = None,
+        world: int | None = None,
     ) -> "RecordingsDataset":
         """A PyTorch IterableDataset of {"id", "codes", `columns`}: each recording once over all workers and ranks.
 
         `layout`: frames [F, 16], interleaved [F * 16] or delayed [F + 15, 16] (see `pipeline.run.token_layouts`).
         `shuffle`: the parts in an order of `seed` and `set_epoch`, then a buffer of `buffer` recordings a worker.
+        `rank` of `world`: whose share it is; by default that of torch.distributed, else of RANK and WORLD_SIZE. 0 of 1
+        gives each process all of it: for what deals out itself, as Hugging Face's Trainer and Accelerate do, and for
+        ranks that share their data. Raises OutputError as `whole` does.
         """
         from pipeline.run.torch_dataset import RecordingsDataset
 
-        return RecordingsDataset(self.whole(), layout, columns, shuffle, seed, buffer)
+        if (rank is None) != (world is None):
+            raise InputError(f"rank is {rank!r} and world is {world!r}: give both, or none.")
+        place = None if rank is None or world is None else (rank, world)
+        return RecordingsDataset(self.whole(), layout, columns, shuffle, seed, buffer, place)
 
     def whole(self) -> Whole:
-        """What `pipeline.run.whole` reads: a row a recording, in a fixed order, in flat memory."""
+        """What `pipeline.run.whole` reads: a row a recording, in a fixed order, in flat memory.
+
+        Raises OutputError where a finished run has other parts than its run.json names, and where bare Parquet holds a
+        recording twice.
+        """
+        self.refuse_other_parts()
         return survey(self.fs, self._parts, self.location)
+
+    def refuse_other_parts(self) -> None:
+        """Raise OutputError where a finished run has other parts than its run.json names: an incomplete copy, or one
+        over an older one. Of bare Parquet: where a recording is there twice."""
+        summary = self.summary()
+        if not summary:
+            self.index  # noqa: B018 (raises OutputError for recordings that are there twice)
+        if summary.get("state") in FINISHED and "parts" in summary:
+            refuse_other_parts(self._parts, summary["parts"], self.location)
 
     def failures(self) -> pa.Table:
         """RUN/failures: FAILURES_SCHEMA, among them id, source, stage, error, message."""
@@ -298,6 +325,7 @@ class Run:
             num_samples=pc.sum(rows["num_samples"]).as_py(),
             source_rate=first["source_rate"],
             source_channels=first["source_channels"],
+            source_size=first["source_size"],
             carried={name: value for name, value in first.items() if name not in CODES_SCHEMA.names},
             waves=self._waves,
             part=part,

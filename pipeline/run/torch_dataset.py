@@ -18,6 +18,9 @@ from pipeline.run.plain import plain_rows
 from pipeline.run.token_layouts import Layout, layout_of
 from pipeline.run.whole import Whole, part_recordings
 
+Place = tuple[int, int]
+"""(rank, ranks)"""
+
 
 class RecordingsDataset(IterableDataset):
     """Yields {"id": str, "codes": int64 tensor in `layout`, and the asked-for columns}, in flat memory.
@@ -25,11 +28,19 @@ class RecordingsDataset(IterableDataset):
     The parts of the run are dealt out to all workers of all ranks; if there are fewer parts than workers, several
     workers read a part and each keeps its share. Ranks may get different numbers of recordings: where every step needs
     all of them, stop at the shortest, or use torch's `Join`. For a run in an object store, give the DataLoader
-    multiprocessing_context="spawn": pyarrow does not promise that its clients survive a fork.
+    multiprocessing_context="spawn": pyarrow does not promise that its clients survive a fork. `place` None: that of the
+    process.
     """
 
     def __init__(
-        self, whole: Whole, layout: Layout, columns: str | Sequence[str], shuffle: bool, seed: int, buffer: int
+        self,
+        whole: Whole,
+        layout: Layout,
+        columns: str | Sequence[str],
+        shuffle: bool,
+        seed: int,
+        buffer: int,
+        place: Place | None,
     ) -> None:
         columns = [columns] if isinstance(columns, str) else list(columns)
         unknown = [name for name in columns if name not in whole.schema.names]
@@ -43,7 +54,10 @@ class RecordingsDataset(IterableDataset):
         self.whole, self.layout, self.columns = whole, layout, columns
         self.shuffle, self.seed, self.buffer = shuffle, seed, buffer
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that live on see it change
-        self.sent_from = rank_and_world((0, 1))
+        if place is not None and not 0 <= place[0] < place[1]:
+            raise InputError(f"rank is {place[0]!r} of {place[1]!r}; it can be a whole number from 0 to ranks - 1.")
+        self.place = place
+        self.sent_from: Place | None = None
 
     def __len__(self) -> int:
         """Recordings of all workers and ranks together."""
@@ -51,7 +65,7 @@ class RecordingsDataset(IterableDataset):
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker that is started afresh (spawn) has no process group: it is told its rank."""
-        return {**self.__dict__, "sent_from": rank_and_world(self.sent_from)}
+        return {**self.__dict__, "sent_from": place_of_process()}
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle in another order; call it on every rank with the same number before each epoch."""
@@ -69,11 +83,17 @@ class RecordingsDataset(IterableDataset):
         return _shuffled(found, self.buffer, own) if self.shuffle else found
 
     def _consumer(self) -> tuple[int, int]:
-        rank, world = rank_and_world(self.sent_from)
+        """Number of this worker of all, and how many there are. Ranks are next to each other: what is left over where
+        parts do not divide evenly goes to one worker of each, not to all workers of the first."""
         worker = get_worker_info()
-        if worker is None:
-            return rank, world
-        return rank * worker.num_workers + worker.id, world * worker.num_workers
+        place = self.place or (self.sent_from if worker is not None else None) or place_of_process()
+        if place is None:
+            raise InputError(
+                f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and there is no RANK: set it, or call"
+                " torch_dataset(rank=..., world=...)."
+            )
+        rank, world = place
+        return (rank, world) if worker is None else (worker.id * world + rank, world * worker.num_workers)
 
     def _shares(self, shares: list[tuple[int, int]], pieces: int) -> Iterator[dict[str, Any]]:
         """Every `pieces`-th recording of each part, from number piece on, of (part, piece)."""
@@ -94,13 +114,14 @@ class RecordingsDataset(IterableDataset):
             yield {**value, "codes": torch.from_numpy(arrange(frames).astype(np.int64))}
 
 
-def rank_and_world(otherwise: tuple[int, int]) -> tuple[int, int]:
-    """(rank, ranks): of torch.distributed if it is set up, else RANK and WORLD_SIZE, as torchrun sets them."""
+def place_of_process() -> Place | None:
+    """That of torch.distributed if it is set up, else RANK and WORLD_SIZE, as torchrun sets them, else (0, 1); None
+    where there is a WORLD_SIZE alone, as in Lightning before it sets a process group up."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    if "WORLD_SIZE" in os.environ:
-        return int(os.environ.get("RANK", "0")), int(os.environ["WORLD_SIZE"])
-    return otherwise
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    return (int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) if "RANK" in os.environ else None
 
 
 def _shuffled(items: Iterator[dict[str, Any]], size: int, random: np.random.Generator) -> Iterator[dict[str, Any]]:

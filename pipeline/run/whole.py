@@ -5,7 +5,7 @@ workers: each recording comes once. Further chunks are fetched from where they l
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -16,10 +16,12 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
 from actors.contract import SAMPLE_RATE
+from pipeline.errors import OutputError, plural
 from pipeline.run.chunks import refuse_doubles, refuse_gaps
 from pipeline.run.parts import join, read_part, read_with_schema, stream_part, stream_parts
 from pipeline.schema import CODES_SCHEMA
 from pipeline.storage.at_once import at_once
+from pipeline.storage.location import redact
 from pipeline.storage.text import id_hashes
 
 LONG_SCHEMA = pa.schema([CODES_SCHEMA.field("id"), CODES_SCHEMA.field("chunk"), ("part", pa.int32())])
@@ -38,6 +40,23 @@ class Whole:
 
     def __len__(self) -> int:
         return int(self.counts.sum())
+
+
+def refuse_other_parts(parts: list[str], named: Collection[str], location: str) -> None:
+    """Raise OutputError where the names of `parts` are not those that a run's record names."""
+    names = {part.rpartition("/")[2] for part in parts}
+    gone, foreign = sorted(set(named) - names), sorted(names - set(named))
+    if gone:
+        raise OutputError(
+            f"{redact(location)} lacks {plural(len(gone), 'part')} of codes that its run.json names, the first is "
+            f"{gone[0]}. Copy it again, or make it again with the command that made the run."
+        )
+    if foreign:
+        raise OutputError(
+            f"{redact(location)} holds {plural(len(foreign), 'part')} of codes that its run.json does not name, the"
+            f" first is {foreign[0]}: of an older run, or of another one. Delete what is not of it, as a copy that"
+            " deletes would have done; see `voxmill check`."
+        )
 
 
 def survey(fs: FileSystem, parts: list[str], location: str) -> Whole:

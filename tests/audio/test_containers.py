@@ -8,17 +8,15 @@ hold no speech; speech.spx by speexenc.
 import hashlib
 import io
 import struct
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import soundfile as sf
-from av.stream import Disposition
 
 from pipeline.audio.decode import count_samples, open_audio
 from pipeline.errors import NoSuchTrack, TruncatedAudio, UnsupportedAudio
+from tests.helpers.film import film
 from tests.helpers.sounds import RATE, make, pcm, riff, tone, with_soundfile
 
 SPEECH = Path(__file__).parent / "speech"
@@ -167,32 +165,6 @@ def test_a_pad_byte_that_sox_counts_is_no_damage() -> None:
 
 
 # ---- tracks
-
-
-def film(container: str, codec: str, default: int | None = None, picture: str = "mpeg2video", size: int = 64) -> bytes:
-    """Two seconds of moving noise and two audio tracks: silence in English, a tone in German."""
-    file, rng, rate = io.BytesIO(), np.random.default_rng(0), 48_000
-    with av.open(file, "w", format=container) as output:
-        video = output.add_stream(picture, rate=25)
-        video.width = video.height = size
-        video.pix_fmt = "yuvj420p" if picture == "mjpeg" else "yuv420p"
-        tracks = [output.add_stream(codec, rate=rate, layout="mono") for _ in range(2)]
-        for number, (track, language) in enumerate(zip(tracks, ("eng", "deu"), strict=True)):
-            track.metadata["language"] = language
-            track.disposition = Disposition.default if number == default else Disposition(0)
-        for _ in range(50):
-            noise = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-            output.mux(video.encode(av.VideoFrame.from_ndarray(noise, "rgb24")))
-        for track, level in zip(tracks, (0, 1), strict=True):
-            for begin in range(0, 2 * rate, 1_152):
-                wave = level * tone(2.0, 1, rate)[begin : begin + 1_152]
-                sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.T), "fltp", "mono")
-                sound.sample_rate, sound.pts, sound.time_base = rate, begin, Fraction(1, rate)
-                for part in av.AudioResampler(track.codec_context.format, "mono", rate).resample(sound):
-                    output.mux(track.encode(part))
-            output.mux(track.encode(None))
-        output.mux(video.encode(None))
-    return file.getvalue()
 
 
 def is_loud(wave: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio.wav import Wav, read_header, wav_blocks
+from pipeline.audio.wav import UNKNOWN_SAMPLES, Wav, read_header, wav_blocks, wave_header
 from pipeline.errors import NotAudio, TruncatedAudio
 from tests.helpers.sounds import RATE, pcm, riff, tone, with_soundfile
 
@@ -171,3 +171,8 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
         stream.truncate(120_000)
         with pytest.raises(TruncatedAudio):
             list(blocks)
+
+
+def test_what_stream_writes_ends_with_the_file() -> None:
+    data = wave_header(UNKNOWN_SAMPLES) + bytes(200)
+    assert (header(data).promised, header(data).samples) == (None, 100)

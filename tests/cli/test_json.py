@@ -38,6 +38,10 @@ def test_all_commands(said: Any, tmp_path: Path) -> None:
     code, found = said("check", run, "--inputs", corpus)
     assert (code, found["problems"], found["repaired"]) == (0, [], [])
     assert found["checked"][0].startswith("4 recordings, 4 chunks, 1 failure in ")
+    listed = [{"audio": "0.wav", "snr": float("nan"), "more": [float("inf"), 1.5]}]
+    (corpus / "m.jsonl").write_text("\n".join(map(json.dumps, listed)))
+    said("tokenize", corpus / "m.jsonl", "--out", tmp_path / "listed")
+    assert said("show", tmp_path / "listed", "--id", "0.wav")[1]["carried"] == {"snr": None, "more": [None, 1.5]}
     (corpus / "bad.wav").write_bytes((corpus / "1.wav").read_bytes())
     code, found = said("retry", run)
     assert (code, found["counts"]["recordings"], found["errors"]) == (0, 5, {})

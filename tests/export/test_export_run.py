@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ from pipeline.export.folder import delete
 from pipeline.export.formats import FORMATS
 from pipeline.export.job import Job, write_missing
 from pipeline.export.records import Columns
+from pipeline.reconstruct import decode
 from pipeline.run.run_json import save
 from pipeline.run.whole import recordings
 from pipeline.run.write import write_parts
@@ -152,9 +154,34 @@ def test_a_run_that_lost_a_part_is_refused(tmp_path: Path) -> None:
     names = sorted(path.name for path in (run / "codes").iterdir())
     save(pafs.LocalFileSystem(), str(run), run_record(state="complete", attempts=[], parts=dict.fromkeys(names, "0")))
     export_run(run, "npy", tmp_path / "whole")
-    (run / "codes" / names[1]).unlink()
-    with pytest.raises(InputError, match=f"lacks 1 part of codes that its run.json names, the first is {names[1]}"):
+    kept = (run / "codes" / names[1]).rename(tmp_path / "kept.parquet")
+    with pytest.raises(OutputError, match=f"lacks 1 part of codes that its run.json names, the first is {names[1]}"):
         export_run(run, "npy", tmp_path / "out")
+    with pytest.raises(OutputError, match="lacks 1 part"):
+        open_run(run).torch_dataset()
+    with pytest.raises(OutputError, match="lacks 1 part"):
+        decode(run, tmp_path / "waves")
+    kept.rename(run / "codes" / names[1])
+    shutil.copy(run / "codes" / names[0], run / "codes" / "part-old.parquet")
+    with pytest.raises(OutputError, match=r"holds 1 part of codes that its run.json does not name.*part-old.parquet"):
+        export_run(run, "npy", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("to", "lost"), [("npy", "manifest"), ("mds", "shard.0000"), ("mds", "index"), ("qwen3-tts", "train")]
+)
+def test_a_finished_export_that_lost_a_file_gets_it_again(tmp_path: Path, to: str, lost: str) -> None:
+    run = make_run(tmp_path / "run")
+    options: dict[str, Any] = {"shard_recordings": 2}
+    if to == "qwen3-tts":
+        soundfile.write(tmp_path / "ref.wav", np.zeros(24_000), 24_000)
+        options |= {"text": "text", "ref_audio": str(tmp_path / "ref.wav")}
+    export_run(run, to, tmp_path / "out", **options)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    gone = next(path for path in sorted((tmp_path / "out").iterdir()) if path.name.startswith(lost))
+    gone.unlink()
+    export_run(run, to, tmp_path / "out", **options)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()} == before
 
 
 def test_bare_parquet_that_changed_is_another_export(tmp_path: Path) -> None:

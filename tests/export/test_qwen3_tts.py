@@ -24,10 +24,12 @@ from pyarrow.fs import LocalFileSystem
 from actors.compat import placeholders
 from pipeline import export_run
 from pipeline.errors import InputError
+from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from pipeline.schema import CODES_SCHEMA
+from pipeline.settings import load_settings
 from tests.helpers.exported import TEXTS, expected_codes, make_run
-from tests.helpers.rows import coded_row
+from tests.helpers.rows import coded_row, run_record
 
 CODES = expected_codes()
 ID_OF = {text: id_ for id_, text in TEXTS.items() if text}
@@ -151,6 +153,16 @@ def make_run_of(folder: Path, more: dict[str, Any]) -> Path:
     ]
     write_parts(pa.concat_tables(rows), LocalFileSystem(), str(folder))
     return folder
+
+
+def test_files_of_which_another_track_was_read_are_no_references(tmp_path: Path) -> None:
+    source = tmp_path / "film.mkv"
+    source.touch()
+    write_parts(coded_row("a", 1920, source=str(source), text="x"), LocalFileSystem(), str(tmp_path / "run"))
+    record = run_record(settings=load_settings(None, {"input.track": 2}).model_dump(mode="json"))
+    save(LocalFileSystem(), str(tmp_path / "run"), record)
+    with pytest.raises(InputError, match=r"The run read audio track 2 of its files \(input\.track\)"):
+        export_run(tmp_path / "run", "qwen3-tts", tmp_path / "out", text="text")
 
 
 def test_a_reference_that_is_none(run: Path, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def recording(folder: Path, run: Path, id_: str, seconds: float = 1.0, seed: int
     path = Path(wave_path(f"{run}/wav", id_))
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, wave + 0.05 * (seed + 1) * noise, SAMPLE_RATE)
-    return coded_row(id_, len(wave), **{"source": str(source), **more})
+    size = {"source_size": pa.array([None], pa.int64())}
+    return coded_row(id_, len(wave), **{"source": str(source), **size, **more})
 
 
 def reported_run(place: Path, ids: list[str], failed: list[pa.Table] | None = None, **record: Any) -> Path:

@@ -11,6 +11,7 @@ import soundfile
 from pyarrow.fs import LocalFileSystem
 
 from actors.contract import SAMPLE_RATE
+from pipeline.loading import AS_IT_IS
 from pipeline.report.sound import Signal
 from pipeline.report.sources import LONGEST_S, listen
 from pipeline.report.survey import LEAST, PLAYERS, Measured, choose, survey
@@ -22,7 +23,7 @@ from tests.helpers.rows import tone
 def row(id_: str, source: object, samples: int = SAMPLE_RATE, **more: object) -> dict[str, object]:
     """As `read_columns` draws it; its reconstruction is a file, if there is one."""
     given = {"start_s": None, "end_s": None, "channel": None, "part": "none", "source_rate": SAMPLE_RATE}
-    given["chunks"] = 1
+    given |= {"chunks": 1, "source_size": None}
     return {"id": id_, "source": str(source), "num_samples": samples, **given, **more}
 
 
@@ -40,11 +41,12 @@ def test_sources_are_read_again_wherever_they_lie(tmp_path: Path) -> None:
         row("plain", tmp_path / "5.wav"),
         row("piece", tmp_path / "5.wav", SAMPLE_RATE // 4, start_s=0.5, end_s=0.75),
         row("gone", "/nowhere.wav"),
+        row("another one now", tmp_path / "5.wav", source_size=7),
         row("table", f"{tmp_path}/x.parquet::row 1"),
         row("no archive", "/nowhere.tar::x.wav"),
         row("no member", f"{archive}::c.wav"),
     ]
-    found = {one.id: one for one in listen(rows, Waves(LocalFileSystem(), str(run)), None) if one}
+    found = {one.id: one for one in listen(rows, Waves(LocalFileSystem(), str(run)), AS_IT_IS) if one}
     assert set(found) == {"plain", "piece", "tar", "tar channel 1", "table"}
     for id_ in ("plain", "tar", "tar channel 1", "table"):
         assert np.abs(found[id_].original - wave).max() < 1e-4
@@ -53,7 +55,7 @@ def test_sources_are_read_again_wherever_they_lie(tmp_path: Path) -> None:
     assert decoded is not None
     assert decoded.shape == wave.shape
     assert found["tar"].decoded is None
-    assert len(list(listen(rows, Waves(LocalFileSystem(), str(run)), None))) == len(rows)
+    assert len(list(listen(rows, Waves(LocalFileSystem(), str(run)), AS_IT_IS))) == len(rows)
 
 
 def test_of_a_long_recording_the_beginning_is_heard(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_of_a_long_recording_the_beginning_is_heard(tmp_path: Path) -> None:
     waves = Waves(LocalFileSystem(), str(finished(tmp_path / "run")))
     path = tmp_path / "long.wav"
     rows = [row("long", path, 3 * len(wave)), row("cut", path, 2 * SAMPLE_RATE, chunks=11)]
-    long, cut = listen(rows, waves, None)
+    long, cut = listen(rows, waves, AS_IT_IS)
     assert long is not None
     assert cut is not None
     assert len(long.original) == LONGEST_S * SAMPLE_RATE
@@ -73,7 +75,7 @@ def test_time_bounds_the_sample(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(0.2), SAMPLE_RATE)
     waves = Waves(LocalFileSystem(), str(finished(tmp_path / "run")))
     rows = pa.Table.from_pylist([row(f"{number}", tmp_path / "a.wav", 4800) for number in range(LEAST + 3)])
-    few, all_ = (survey(rows, waves, None, seconds) for seconds in (0, 60))
+    few, all_ = (survey(rows, waves, AS_IT_IS, seconds) for seconds in (0, 60))
     assert (few.drawn, len(few.measured), len(few.players)) == (LEAST, LEAST, LEAST)
     assert (all_.drawn, len(all_.measured), all_.gone) == (LEAST + 3, LEAST + 3, 0)
     assert all(player.kind == "random" and player.decoded is None for player in few.players)

@@ -14,8 +14,10 @@ from pipeline import load_audio, open_run
 from pipeline.run.layout import wave_path
 from pipeline.run.listening import Listening
 from pipeline.run.reader import Run
+from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from pipeline.settings import Input, Settings
+from tests.helpers.film import film
 from tests.helpers.rows import coded_row, run_record, tone
 from tests.helpers.shards import AUDIO, write_parquet, write_tar
 
@@ -31,7 +33,8 @@ def speech(tmp_path: Path) -> Path:
 
 def run_of(folder: Path, samples: int, **columns: object) -> Run:
     """A run of one recording, `a`, with a reconstruction."""
-    write_parts(coded_row("a", samples, **columns), LOCAL, str(folder / "run"))
+    size = {"source_size": pa.array([None], pa.int64())}
+    write_parts(coded_row("a", samples, **{**size, **columns}), LOCAL, str(folder / "run"))
     (folder / "run" / "wav").mkdir()
     soundfile.write(wave_path(str(folder / "run" / "wav"), "a"), tone(samples / 24_000, 2), 24_000)
     return open_run(folder / "run")
@@ -84,6 +87,30 @@ def test_a_source_in_a_container(kind: str, tmp_path: Path, speech: Path) -> Non
     if kind != "parquet":
         moved = run.listen("a", original=f"{tmp_path}/y.{kind}::c.flac")
         assert moved.problems == (f"The original cannot be read: {tmp_path}/y.{kind} holds no c.flac any more",)
+
+
+def test_the_original_is_read_as_the_run_read_it(tmp_path: Path) -> None:
+    """Another track, and the beginning of a file that is cut off."""
+    (tmp_path / "film.mkv").write_bytes(film("matroska", "flac"))
+    run = run_of(tmp_path, 24_000, source=str(tmp_path / "film.mkv"))
+    assert np.abs(run.listen("a").original).max() < 0.01
+    settings = Settings(input=Input(track=2, allow_truncated=True)).model_dump(mode="json")
+    save(LOCAL, run.path, run_record(settings=settings))
+    assert np.abs(run.listen("a").original).max() > 0.3
+    cut = (tmp_path / "film.mkv").read_bytes()[:-2000]
+    (tmp_path / "film.mkv").write_bytes(cut)
+    assert np.abs(run.listen("a").original).max() > 0.3
+    assert run.listen("a", original=(tone(1.0), 24_000)).original is not None  # an array has no tracks
+
+
+def test_a_source_of_another_size_is_not_taken_for_the_original(tmp_path: Path, speech: Path) -> None:
+    run = run_of(tmp_path, 24_000, source=str(speech), source_size=speech.stat().st_size)
+    assert heard(run.listen("a")) == (True, True)
+    soundfile.write(speech, np.zeros(48_000), 16_000)
+    found = run.listen("a")
+    assert heard(found) == (False, True)
+    assert "speech.flac has changed since the run: it has" in found.problems[0]
+    assert heard(run.listen("a", original=str(speech))) == (True, True)
 
 
 @pytest.mark.parametrize(

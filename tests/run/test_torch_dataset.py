@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -100,11 +101,48 @@ def test_a_worker_that_is_started_afresh_is_told_its_rank(tmp_path: Path, monkey
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "2")
         sent.append(pickle.dumps(dataset))
-    monkeypatch.delenv("RANK")
-    monkeypatch.delenv("WORLD_SIZE")
-    shares = [ids(pickle.loads(content)) for content in sent]
+    monkeypatch.delenv("RANK")  # Lightning sets WORLD_SIZE alone, and its ranks have a process group
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.run.torch_dataset.get_worker_info", lambda: SimpleNamespace(id=0, num_workers=1))
+        shares = [ids(pickle.loads(content)) for content in sent]
     assert sorted(shares[0] + shares[1]) == everything
-    assert sorted(ids(dataset)) == everything  # without a rank: all of it
+    with pytest.raises(InputError, match=r"WORLD_SIZE is 2 and there is no RANK: set it, or call torch_dataset\(rank="):
+        ids(pickle.loads(sent[0]))
+    monkeypatch.delenv("WORLD_SIZE")
+    assert sorted(ids(pickle.loads(sent[0]))) == everything  # without a rank: all of it
+
+
+def test_a_rank_that_is_given_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainer and Accelerate deal out what each process reads: there it must be all."""
+    everything = make_many(tmp_path, 12, 3)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run = open_run(tmp_path)
+    assert sorted(ids(run.torch_dataset(rank=0, world=1), workers=2)) == everything
+    thirds = [ids(run.torch_dataset(rank=rank, world=3)) for rank in range(3)]
+    assert sorted(id_ for third in thirds for id_ in third) == everything
+    for given in ({"rank": 1}, {"world": 2}):
+        with pytest.raises(InputError, match="give both, or none"):
+            run.torch_dataset(**given)
+    for rank, world in ((2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(InputError, match=f"rank is {rank} of {world}"):
+            run.torch_dataset(rank=rank, world=world)
+
+
+@pytest.mark.parametrize(("parts", "world", "workers"), [(12, 2, 4), (10, 4, 3), (7, 2, 2)])
+def test_ranks_get_parts_evenly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, world: int, workers: int
+) -> None:
+    make_many(tmp_path, 2 * parts, 2)
+    dataset, found = open_run(tmp_path).torch_dataset(), []
+    for rank in range(world):
+        dataset.place, found = (rank, world), [*found, 0]
+        for worker in range(workers):
+            info = SimpleNamespace(id=worker, num_workers=workers)
+            monkeypatch.setattr("pipeline.run.torch_dataset.get_worker_info", lambda info=info: info)
+            found[-1] += len(list(dataset))
+    assert sum(found) == 2 * parts
+    assert max(found) - min(found) <= 2
 
 
 OF_A_GROUP = """
