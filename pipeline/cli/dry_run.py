@@ -2,6 +2,7 @@
 
 from pipeline.cli.show import bounds_text, table
 from pipeline.dry_run import Preview
+from pipeline.errors import plural
 from pipeline.settings import Settings
 from pipeline.sources.passed_over import in_words
 from pipeline.storage.text import clean_id
@@ -11,8 +12,8 @@ def preview_text(preview: Preview, settings: Settings) -> str:
     """`voxmill tokenize --dry-run`."""
     there = preview.committed
     rows = [
-        ("recordings", _recordings(preview)),
-        ("hours", _hours(preview)),
+        ("recordings", _recordings(preview, split=settings.input.channels == "split")),
+        ("hours", _hours(preview, split=settings.input.channels == "split")),
         ("tasks", f"{preview.tasks:,}"),
         ("columns", ", ".join(f"{name} {kind}" for name, kind in preview.columns.items()) or "none"),
         ("first ids", ", ".join(map(repr, preview.first_ids)) or "none"),
@@ -27,8 +28,10 @@ def preview_text(preview: Preview, settings: Settings) -> str:
     return f"{table([(name, clean_id(text)) for name, text in rows])}\nnothing was written (--dry-run)"
 
 
-def _recordings(preview: Preview) -> str:
+def _recordings(preview: Preview, split: bool) -> str:
     shards = ", ".join(f"{number:,} {kind}" for kind, number in preview.containers.items())
+    if not shards and split:
+        return f"of each channel of {plural(preview.files, 'file')} to read: only opening them tells how many"
     if not shards:
         return f"{preview.files:,} to read"
     files = f"{preview.files:,} files and " if preview.files else ""
@@ -36,11 +39,12 @@ def _recordings(preview: Preview) -> str:
     return f"{files}those in {shards} to read: {known}"
 
 
-def _hours(preview: Preview) -> str:
+def _hours(preview: Preview, split: bool) -> str:
     if not preview.known:
         return f"known for none of {preview.files:,}"
     about = f", about {_number(preview.about_h)} in all" if preview.about_h and preview.known < preview.files else ""
-    return f"{_number(preview.known_h)}, known for {preview.known:,} of {preview.files:,}{about}"
+    each = ", and as much for each further channel" if split else ""
+    return f"{_number(preview.known_h)}, known for {preview.known:,} of {preview.files:,}{about}{each}"
 
 
 def _number(hours: float) -> str:

@@ -42,7 +42,8 @@ app.command()(export)
 app.command()(report)
 app.command()(doctor)
 
-NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, STOPPED = 1, 1, 2, 3, (130, 143)
+NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, TERMINATED = 1, 1, 2, 3, 143
+STOPPED = (130, TERMINATED)
 
 Model = Annotated[
     str | None, typer.Option(help="Hub id or folder; the official codec by default.", metavar="ID_OR_DIR")
@@ -330,6 +331,8 @@ def main() -> None:
         if isinstance(stop.__context__, BrokenPipeError):  # the reader closed the output, as `head` does: no error
             _print_no_more()
             sys.exit(0)
+        if stop.code == signal.SIGTERM:  # by Ray's own handler, while it starts
+            stop.code = TERMINATED
         if stop.code in STOPPED:  # typer's exit code for Ctrl-C, and that of `unwinding`
             for number in (signal.SIGINT, signal.SIGTERM):  # another one would only break off what ends now
                 signal.signal(number, signal.SIG_IGN)

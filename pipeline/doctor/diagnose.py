@@ -25,6 +25,9 @@ CONTEXT_SHARE = 0.3
 def diagnose(record: dict[str, Any], gpus_here: int = 0) -> list[Finding]:
     """Findings about the attempt with the most audio. `gpus_here`: GPUs of the machine that asks."""
     attempt = main_attempt(record.get("attempts", []))
+    if not attempt and record.get("state") in ("complete", "limited"):
+        seen = "it has ended, and none of its recordings has codes"
+        return [warn("run", seen, "recordings with codes", "`voxmill show RUN` says why."), _failures(record)]
     if not attempt:
         seen = "no attempt that committed audio is recorded"
         return [warn("run", seen, "a run that has ended", "Ask again when it has, or `voxmill show RUN`.")]

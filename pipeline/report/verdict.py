@@ -10,6 +10,7 @@ from pipeline.report.lost import added, lost
 from pipeline.report.section import Fold, Section, Table
 from pipeline.report.timeline import gpus, totals
 from pipeline.report.words import hours, listed, seconds, share
+from pipeline.run.resume import RUNNING, UNFINISHED
 from pipeline.settings import Settings
 from pipeline.storage.location import redact
 
@@ -102,7 +103,9 @@ def _made(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, chunk = summary["model"], summary["chunk"]
     revision = f" at revision {model['revision']}" if model.get("revision") else ""
     attempts = summary.get("attempts", [])
-    commands = list(dict.fromkeys(one["command"] for one in attempts if one.get("command")))
+    broken_off = [*summary.get(UNFINISHED, []), *([summary[RUNNING]] if RUNNING in summary else [])]
+    begun = sorted((*attempts, *broken_off), key=lambda one: one["started"])
+    commands = list(dict.fromkeys(one["command"] for one in begun if one.get("command")))
     return [
         ("command", listed(commands[::-1], MOST_COMMANDS) or "not recorded: an older version made the run"),
         ("inputs", listed([redact(one) for one in summary["inputs"]])),
@@ -117,8 +120,15 @@ def _made(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         *((key, str(summary[key])) for key in ("shard", "limit") if summary.get(key) is not None),
         ("settings that are not the defaults", ", ".join(changed_settings(summary["settings"])) or "none"),
-        ("attempts", f"{len(attempts)}, the first started {attempts[0]['started']}" if attempts else "none finished"),
+        ("attempts", _attempts(len(attempts), len(broken_off), begun[0]["started"] if begun else "")),
     ]
+
+
+def _attempts(finished: int, broken_off: int, started: str) -> str:
+    if not finished + broken_off:
+        return "none finished"
+    others = f", {broken_off} that did not come to their end (or run now)" if broken_off else ""
+    return f"{finished or 'none'} finished{others}; the first started {started}"
 
 
 def changed_settings(settings: Mapping[str, Any]) -> list[str]:

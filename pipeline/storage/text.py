@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +65,8 @@ def is_hidden(relative: str) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a carried column: no dictionaries and no views, also if nested, because Arrow cannot filter them."""
+    """The type of a carried column: no dictionaries and no views, also if nested, because Arrow cannot filter them;
+    text for objects without fields, which Parquet does not have."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if pa.types.is_string_view(kind):
@@ -72,7 +74,8 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_binary_view(kind):
         return pa.binary()
     if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(plain_type(field.type)) for field in kind])
+        fields = [field.with_type(plain_type(field.type)) for field in kind]
+        return pa.struct(fields) if fields else pa.string()
     if pa.types.is_map(kind):
         return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -91,11 +94,36 @@ def narrow_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def mend_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     r"""A column of a `plain_type` whose text is valid UTF-8: other bytes become \xNN."""
-    if plain_type(column.type) != column.type:
-        column = column.cast(plain_type(column.type))
+    kind = column.type
+    if _has_objects_without_fields(kind):
+        values = [_with_text(value, kind) for value in column.to_pylist()]
+        column = pa.chunked_array([pa.array(values, plain_type(kind))])
+    elif plain_type(kind) != kind:
+        column = column.cast(plain_type(kind))
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return column
     return pa.chunked_array([_mended(chunk) for chunk in column.chunks], column.type)
+
+
+def _has_objects_without_fields(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return not kind.num_fields or any(_has_objects_without_fields(field.type) for field in kind)
+    if pa.types.is_map(kind):
+        return _has_objects_without_fields(kind.item_type)
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _has_objects_without_fields(kind.value_type)
+
+
+def _with_text(value: Any, kind: pa.DataType) -> Any:
+    """`value` of `kind`, "{}" in the place of an object without fields."""
+    if value is None:
+        return None
+    if pa.types.is_struct(kind):
+        return {field.name: _with_text(value[field.name], field.type) for field in kind} if kind.num_fields else "{}"
+    if pa.types.is_map(kind):
+        return [(key, _with_text(item, kind.item_type)) for key, item in value]
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [_with_text(item, kind.value_type) for item in value]
+    return value
 
 
 def _mended(chunk: pa.Array) -> pa.Array:

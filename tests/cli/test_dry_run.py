@@ -45,6 +45,18 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_channels_are_counted_when_they_are_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros((24_000, 2)), 24_000)
+    printed = []
+    for channels in ("mean", "split"):
+        how = ["--dry-run", "--set", f"input.channels={channels}"]
+        assert voxmill("tokenize", tmp_path, "--out", tmp_path / "run", *how) == 0
+        printed.append(" ".join(capsys.readouterr().out.split()))
+    assert "recordings 1 to read" in printed[0]
+    assert "of each channel of 1 file to read: only opening them tells how many" in printed[1]
+    assert ["for each further channel" in one for one in printed] == [False, True]
+
+
 def test_many_files_are_estimated_by_a_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline.dry_run, "MOST_OPENED", 7)
     assert MOST_OPENED == 200

@@ -40,6 +40,15 @@ def named(found: list[Finding], check: str) -> Finding:
     return next(one for one in found if one.check == check)
 
 
+def test_a_run_that_ended_without_codes() -> None:
+    counts = {"recordings": 0, "failures": 3, "audio_s": 0.0, "context_s": 0.0}
+    found = diagnose(run_record(attempts=[], counts=counts))
+    assert named(found, "run").seen == "it has ended, and none of its recordings has codes"
+    assert (named(found, "failures").seen, named(found, "failures").level) == ("3 of 3 recordings", "change")
+    (going,) = diagnose(run_record(attempts=[], state="running"))
+    assert going.expected == "a run that has ended"
+
+
 def test_a_busy_gpu() -> None:
     found = diagnose(record(0.3, 0.95), 1)
     assert {one.level for one in found} == {"ok"}
@@ -138,4 +147,4 @@ def test_a_run_that_recorded_no_times() -> None:
 
 
 def test_a_run_without_an_attempt() -> None:
-    assert [one.level for one in diagnose(run_record(attempts=[]))] == ["warn"]
+    assert [one.level for one in diagnose(run_record(attempts=[], state="running"))] == ["warn"]

@@ -89,6 +89,12 @@ def test_the_verdict_names_the_latest_commands() -> None:
     )
     assert ("command", "d, c, b and 1 more") in made("a", "b", "c", "d")
     assert made(None)[0] == ("command", "not recorded: an older version made the run")
+    going = run_record(
+        attempts=[], running={"started": "2027", "command": "b"}, unfinished=[{"started": "2026", "command": "a"}]
+    )
+    rows = dict(verdict(Corpus(), going, complete=False).tables[0].rows)
+    assert rows["command"] == "b, a"
+    assert rows["attempts"] == "none finished, 2 that did not come to their end (or run now); the first started 2026"
 
 
 def test_settings_that_differ_are_shown_without_credentials() -> None:
