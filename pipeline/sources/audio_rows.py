@@ -19,7 +19,7 @@ from pipeline.sources.parquet_footer import audio_column, is_text, travelling
 from pipeline.sources.task import Container, InputRecording
 from pipeline.storage.location import around, folder_of, is_uri, quoted
 from pipeline.storage.opening import open_recording
-from pipeline.storage.text import clean_ids, mend_text
+from pipeline.storage.text import clean_ids, mend_text, plain_type
 
 
 class AudioRows:
@@ -92,7 +92,8 @@ class AudioRows:
 
 def unique_ids(column: pa.ChunkedArray | None) -> pa.ChunkedArray | None:
     """`column` as ids; None where it is not there, is no text or integer, or does not tell all rows apart."""
-    if column is None or not (is_text(column.type) or pa.types.is_integer(column.type)):
+    kind = pa.null() if column is None else plain_type(column.type)  # a category of pandas is text
+    if column is None or not (is_text(kind) or pa.types.is_integer(kind)):
         return None
     ids = clean_ids(_text(column).cast(pa.string()))
     told_apart = not ids.null_count and pc.count_distinct(ids).as_py() == len(ids)
