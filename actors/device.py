@@ -86,12 +86,16 @@ def current(device: torch.device) -> contextlib.AbstractContextManager[object]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
-@functools.cache
 def side_stream(device: torch.device, purpose: str) -> torch.cuda.Stream:
     """The one stream of a device for `purpose`: memory that was used on a stream is kept for that stream alone, and a
-    call of its own would take the next of PyTorch's 32. Calls that use one hold the lock of `computing`, and have ended
-    when the next begins."""
-    return torch.cuda.Stream(device)
+    new stream for each call would be the next of PyTorch's 32. Calls that use one hold the lock of `computing`, and
+    have ended when the next begins."""
+    return _stream(torch.cuda.current_device() if device.index is None else device.index, purpose)
+
+
+@functools.cache
+def _stream(number: int, purpose: str) -> torch.cuda.Stream:
+    return torch.cuda.Stream(number)
 
 
 @contextlib.contextmanager

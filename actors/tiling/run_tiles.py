@@ -79,7 +79,7 @@ class Tiled:
             try:
                 return call()
             except RuntimeError as error:
-                message = str(error).splitlines()[0]
+                message = str(error).partition("\n")[0]
                 if not isinstance(error, torch.OutOfMemoryError) and not FULL.search(message):
                     raise
             # outside of the handler: the error's traceback keeps tensors alive
