@@ -91,7 +91,7 @@ def test_shards_hold_what_files_hold(tmp_path: Path, small_model: Path, corpus: 
 
 def test_waves_in_shards_have_names(files: Run, tmp_path: Path, small_model: Path, corpus: Path) -> None:
     run = tokenize(corpus, tmp_path / "run", model=str(small_model), settings=TAR)
-    assert recording_json(run, "long.wav")["wave"].partition("::")[2] == "long.wav"
+    assert recording_json(run, "long.wav")["wave"].partition("::")[2] == "long%2Ewav.wav"
     assert recording_json(files, "long.wav")["wave"] == files["long.wav"].wave
 
 
