@@ -1,6 +1,6 @@
 """A call -> the kernels that it launches: names, types, shapes, and the bytes that they move. On any device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -29,13 +29,13 @@ class _Noted(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        first = result[0] if isinstance(result, (tuple, list)) and result else result
-        if isinstance(first, Tensor) and first.device.type == self.device and not func.is_view:
-            given = [one for one in args if isinstance(one, Tensor)]
-            if "empty" not in func.__name__:
-                kind = str(first.dtype).removeprefix("torch.")
-                moved = _moved(func.__name__.partition(".")[0], given, first)
-                self.launches.append(Launch(func.__name__, kind, [list(one.shape) for one in given], moved))
+        given = [one for one in _flat(args) if isinstance(one, Tensor)]
+        first = next(_flat(given if result is None else [result]), None)  # _foreach_copy_ returns None
+        launches = not func.is_view and "empty" not in func.__name__
+        if launches and isinstance(first, Tensor) and first.device.type == self.device:
+            kind = str(first.dtype).removeprefix("torch.")
+            moved = _moved(func.__name__.partition(".")[0], given, first)
+            self.launches.append(Launch(func.__name__, kind, [list(one.shape) for one in given], moved))
         return result
 
 
@@ -46,8 +46,15 @@ def traced(call: Callable[[], object], device: str = "cpu") -> list[Launch]:
     return noted.launches
 
 
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    """The values, and those of lists among them."""
+    return (one for value in values for one in (value if isinstance(value, (tuple, list)) else [value]))
+
+
 def _moved(name: str, given: list[Tensor], result: Tensor) -> int:
     """Every input is read once, the result is written once; of a table as much is read as comes out."""
+    if name == "_foreach_copy_":  # what is read and what is written, as many tensors each
+        return sum(map(_bytes, given))
     inputs = given[1:] if name in WRITERS or name in GATHERS else given
     read = sum(map(_bytes, inputs)) + (_bytes(result) if name in GATHERS else 0)
     return read + _bytes(result)

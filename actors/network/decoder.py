@@ -9,21 +9,23 @@ from torch import Tensor
 
 from actors.config import DecoderConfig
 from actors.contract import FRAME_SAMPLES
+from actors.device import uploaded
 from actors.network.attention import Past
-from actors.network.layers import Conv, Size, conv
-from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
+from actors.network.layers import Conv, Size, conv, gathered
+from actors.network.pack import BLOCK_FRAMES, Pack, blocks, in_blocks, pack
 from actors.network.quantizer import Dequantizer, dequantizer
 from actors.network.rows import Rows, linear, rms_norm
 from actors.network.transformer import Transformer, decoder_transformer
 from actors.network.upsampling import Convolutions, convolutions
 from actors.network.weights import Weights
-from actors.tiling.run_tiles import Span, Tiled, Way, whole_recordings
+from actors.tiling.cuda_graphs import Run
+from actors.tiling.run_tiles import Span, Tiled, whole_recordings
 from actors.tiling.stack import Carried
 from actors.tiling.tiles import in_order, left_reach
-from actors.tiling.transfer import fetched
+from actors.tiling.transfer import Finite, fetched
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Decoder:
     """The decoder's weights on one device."""
 
@@ -46,13 +48,16 @@ class Decoder:
         x = self.dequantize(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
         return self._last(self.transformer(self.into(self.first(x))))
 
-    def packed(self, codes: Tensor, where: Pack) -> Tensor:
-        """The same of all recordings of a pack: codes [rows, K], any in the padding -> latents [rows, D]."""
-        x = in_blocks(self.dequantize, where.block, codes)
+    def packed(self, codes: Tensor, where: Pack, run: Run) -> Tensor:
+        """The same of all recordings of a pack, whose blocks are `run`: codes [rows, K], any in the padding -> latents
+        [rows, D]."""
+        (x,) = in_blocks(run, self._dequantized, blocks(where.block, codes), where.frames)
         x[where.blank] = 0  # what the convolution sees before a recording
-        seen = self.first.seen(where.first, where.blank)
-        x = in_blocks(lambda rows: self.into(self.first.packed(x, rows)), where.block, seen)
-        return in_blocks(self._last, where.block, self.transformer.packed(x, where.attention, where.block))
+        seen = self.first.seen(where.first, where.blank).split(where.block)
+        (x,) = in_blocks(run, self._into, ((gathered(x, rows),) for rows in seen), where.frames)
+        x = self.transformer.packed(x, where.attention, where.block, run)
+        (x,) = in_blocks(run, self._out_of, blocks(where.block, x), where.frames)
+        return x
 
     def resume(self, codes: Tensor, carried: Carried, pasts: list[Past | None], position: int) -> Tensor:
         """The next codes int [B, F, K] of streams, from frame `position` on -> latents [B, F, D]."""
@@ -61,6 +66,15 @@ class Decoder:
 
     def _last(self, x: Tensor) -> Tensor:
         return self.out_of(self.norm(x))
+
+    def _dequantized(self, codes: Tensor) -> tuple[Tensor]:
+        return (self.dequantize(codes),)
+
+    def _into(self, seen: Tensor) -> tuple[Tensor]:
+        return (self.into(self.first.function(seen)),)
+
+    def _out_of(self, x: Tensor) -> tuple[Tensor]:
+        return (self._last(x),)
 
 
 def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
@@ -98,26 +112,27 @@ def decode_codes(
     frames = [len(codes[number]) for number in order]
     if not any(frames):
         return [np.empty(0, np.int16 if pcm16 else np.float32)] * len(codes)
-    rows = latent_rows(decoder, tiled.way, np.concatenate([codes[number] for number in order]), frames)
-    finite = torch.ones((), dtype=torch.bool, device=tiled.way.device)
+    rows = latent_rows(decoder, tiled, np.concatenate([codes[number] for number in order]), frames)
+    finite = Finite()
 
     def load(spans: Sequence[Span]) -> Iterator[Tensor]:
         return (rows[low:high] for low, high in spans)
 
     def checked(pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         for piece in pieces:
-            finite.logical_and_(piece.isfinite().all())
+            finite.look(piece)
             yield rounded(piece) if pcm16 else piece
 
     flat = fetched(checked(tiled.pieces(load, frames)), sum(frames), tiled.way.device).reshape(-1)
     waves = in_order(np.split(flat, np.cumsum(frames)[:-1] * FRAME_SAMPLES), order)
-    if finite.item():
+    if finite:
         return list(waves)
     return [wave if (np.isfinite(wave) & (wave != NO_SAMPLE)).all() else None for wave in waves]
 
 
-def latent_rows(decoder: Decoder, way: Way, codes: np.ndarray, frames: Sequence[int]) -> Tensor:
+def latent_rows(decoder: Decoder, tiled: Tiled, codes: np.ndarray, frames: Sequence[int]) -> Tensor:
     """codes int [rows, K] of recordings, laid end to end -> latents [at least as many rows, D] on the device."""
+    way = tiled.way
     if way.batch is None:
         return whole_recordings(
             decoder.latents, torch.from_numpy(codes.astype(np.int64)).to(way.device), frames, way.tile
@@ -125,4 +140,5 @@ def latent_rows(decoder: Decoder, way: Way, codes: np.ndarray, frames: Sequence[
     where = pack(frames, 1, decoder.transformer.window, BLOCK_FRAMES[way.device.type], way.device)
     given = np.zeros((where.frames, codes.shape[1]), np.int64)
     given[: len(codes)] = codes
-    return decoder.packed(torch.from_numpy(given).to(way.device), where)
+    (placed,) = uploaded([given], way.device)
+    return decoder.packed(placed, where, tiled.run)

@@ -26,7 +26,7 @@ class Stage:
         return self.down(x, carried, self.before)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Convolutions:
     """The SEANet encoder, the expensive half of encoding."""
 

@@ -10,11 +10,12 @@ from torch import Tensor
 from actors.config import STEPS, EncoderConfig
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, frame_count
 from actors.network.downsampling import Convolutions, convolutions
-from actors.network.layers import Conv, Size, conv
-from actors.network.pack import BLOCK_FRAMES, Pack, in_blocks, pack
+from actors.network.layers import Conv, Size, conv, gathered
+from actors.network.pack import BLOCK_FRAMES, Pack, frames_of_pack, in_blocks, pack
 from actors.network.quantizer import Quantizer, quantizer
 from actors.network.transformer import Transformer, mimi_transformer
 from actors.network.weights import Weights
+from actors.tiling.cuda_graphs import Run
 from actors.tiling.run_tiles import Load, Tiled, joined, whole_recordings
 from actors.tiling.tiles import in_order, left_reach, whole
 from actors.tiling.transfer import WaveRows
@@ -23,7 +24,7 @@ QUANTIZE_FRAMES = 2048
 """Frames that are quantized at once: bounds the matrix of distances."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoder:
     """The encoder's weights on one device. `down` halves the rate, in fp32; its left padding repeats the first step."""
 
@@ -55,12 +56,16 @@ class Encoder:
             codes.append(self.quantized(latents.flatten(0, 1)).unflatten(0, (batch, -1)))
         return torch.cat(codes, 1)
 
-    def packed(self, features: Tensor, where: Pack) -> Tensor:
-        """The same of all recordings of a pack: [rows, STEPS * D] -> codes int16 [rows, K]."""
+    def packed(self, features: Tensor, where: Pack, run: Run) -> Tensor:
+        """The same of all recordings of a pack, whose blocks are `run`: [rows, STEPS * D] -> codes int16 [rows, K]."""
         steps = features.unflatten(1, (STEPS, -1)).flatten(0, 1)
-        steps = self.transformer.packed(steps, where.attention, where.block * STEPS).float()
-        seen = self.down.seen(where.first, None)
-        return in_blocks(lambda rows: self.quantized(self.down.packed(steps, rows)), where.block, seen)
+        steps = self.transformer.packed(steps, where.attention, where.block * STEPS, run).float()
+        seen = self.down.seen(where.first, None).split(where.block)
+        (codes,) = in_blocks(run, self._last, ((gathered(steps, rows),) for rows in seen), where.frames)
+        return codes
+
+    def _last(self, seen: Tensor) -> tuple[Tensor]:
+        return (self.quantized(self.down.function(seen)),)
 
     def quantized(self, latents: Tensor) -> Tensor:
         """Half precision may overflow, and NaN would give code 0: -1 tells it without another copy to the host."""
@@ -100,5 +105,7 @@ def encode_rows(encoder: Encoder, tiled: Tiled, load: Load, frames: Sequence[int
     pieces, total = tiled.pieces(load, frames), sum(frames)
     if tiled.way.batch is None:
         return whole_recordings(encoder.codes, joined(pieces, total), frames, tiled.way.tile)
-    where = pack(frames, STEPS, encoder.transformer.window, BLOCK_FRAMES[tiled.way.device.type], tiled.way.device)
-    return encoder.packed(joined(pieces, where.frames), where)[:total]
+    block = BLOCK_FRAMES[tiled.way.device.type]
+    features = joined(pieces, frames_of_pack(frames, block))  # the rest is laid out while a GPU computes these
+    where = pack(frames, STEPS, encoder.transformer.window, block, tiled.way.device)
+    return encoder.packed(features, where, tiled.run)[:total]

@@ -99,10 +99,11 @@ class Conv:
         rows = rows + torch.arange(-self.left, self.kernel - self.left, device=first.device)
         return torch.maximum(rows, start) if blank is None else rows.masked_fill_(rows < start, blank)
 
-    def packed(self, x: Tensor, seen: Tensor) -> Tensor:
-        """x [M, in] and rows of it [N, kernel] -> [N, out], of one that runs as a product: its speed does not depend on
-        new lengths."""
-        return self.function(x.index_select(0, seen.flatten()).view(len(seen), -1))
+
+def gathered(x: Tensor, seen: Tensor) -> Tensor:
+    """x [M, in] and the rows of it that each row of an output has `seen` [N, kernel] -> [N, kernel * in], which the
+    `function` of a Conv takes that is a product: its speed does not depend on new lengths."""
+    return x.index_select(0, seen.flatten()).view(len(seen), -1)
 
 
 class Size(NamedTuple):

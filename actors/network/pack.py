@@ -9,7 +9,7 @@ The first row of the padding is a recording of its own: padding of segments read
 elsewhere gets into it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from actors.device import uploaded
+from actors.tiling.cuda_graphs import Run
 from actors.tiling.tiles import batches, offsets, whole
 
 BLOCK_FRAMES = {"cuda": 2048, "cpu": 128}
@@ -90,10 +92,15 @@ class Pack:
     attention: Attention
 
 
+def frames_of_pack(lengths: Sequence[int], block: int) -> int:
+    """How many frames recordings of these lengths have in a pack, with its padding."""
+    return block * whole(sum(lengths) + 1, block)
+
+
 def pack(lengths: Sequence[int], steps: int, window: int | None, block: int, device: torch.device) -> Pack:
     """`lengths`: frames of each recording; `steps` of the transformer in a frame, and its `window` in steps."""
     blank = sum(lengths)
-    frames = block * whole(blank + 1, block)
+    frames = frames_of_pack(lengths, block)
     alone = range(blank + 1, frames + 1)
     starts = np.array([*offsets([*lengths, 1])[:-1], *alone])  # every further row of padding starts a recording too
     first = np.repeat(starts[:-1], np.diff(starts))
@@ -110,7 +117,7 @@ def pack(lengths: Sequence[int], steps: int, window: int | None, block: int, dev
             written += size * length
     order[(blank + 1) * steps :] = order[blank * steps]
     starting = np.arange(frames * steps) - np.repeat(first * steps, steps)
-    parts = _on_device([first, starting, order, *[rows for rows, _, _ in groups]], device)
+    parts = uploaded([first, starting, order, *[rows for rows, _, _ in groups]], device)
     made = [Group(rows, past, length) for rows, (_, past, length) in zip(parts[3:], groups, strict=True)]
     return Pack(frames, block, blank, parts[0], Attention(parts[1], made, parts[2], window))
 
@@ -131,13 +138,24 @@ def _segments(lengths: Sequence[int], window: int | None) -> dict[tuple[int, int
     return found
 
 
-def _on_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """All in one copy: each waits for the device."""
-    flat = torch.from_numpy(np.concatenate(arrays)).to(device)
-    return list(flat.split([len(one) for one in arrays]))
+Rows = tuple[Tensor, ...]
+"""Tensors of as many rows each."""
 
 
-def in_blocks(call: Callable[..., Tensor], size: int, *inputs: Tensor) -> Tensor:
-    """`call` on every `size` rows of the inputs, joined."""
-    parts = [call(*pieces) for pieces in zip(*(one.split(size) for one in inputs), strict=True)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def blocks(size: int, *inputs: Tensor) -> Iterator[Rows]:
+    """Every `size` rows of the inputs."""
+    return zip(*(one.split(size) for one in inputs), strict=True)
+
+
+def in_blocks(run: Run, function: Callable[..., Rows], inputs: Iterable[Rows], rows: int) -> list[Tensor]:
+    """Each of the function's results of all blocks, which have so many `rows` together, joined."""
+    whole: list[Tensor] = []
+    row = 0
+    for block in inputs:
+        found = run(function, *block)
+        if not whole:
+            whole = [one.new_empty(rows, *one.shape[1:]) for one in found]
+        stop = row + len(found[0])
+        torch._foreach_copy_([one[row:stop] for one in whole], found)  # one kernel
+        row = stop
+    return whole

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from actors.config import DecoderConfig, EncoderConfig
 from actors.network.attention import SEGMENT, Past, attend, rotary, rotate
-from actors.network.pack import Attention, in_blocks
+from actors.network.pack import Attention, blocks, in_blocks
 from actors.network.rows import Rows, gated_silu_mlp, gelu_mlp, layer_norm, linear, product, rms_norm
 from actors.network.weights import Weights
+from actors.tiling.cuda_graphs import Run
 
 Angles = tuple[Tensor, Tensor]
 """Cosine and signed sine [S, head], see `rotary`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """Weights of one layer; `qkv` gives the three projections one after the other."""
 
@@ -50,6 +51,20 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Between:
+    """All that treats each step alone, from one layer's attention to that of the next one."""
+
+    before: Layer | None
+    after: Layer | None
+
+    def __call__(self, cosine: Tensor, sine: Tensor, x: Tensor, *attended: Tensor) -> tuple[Tensor, ...]:
+        """`attended` of the layer `before` -> x after it, and the `heads` of the layer `after` it."""
+        if self.before is not None:
+            x = self.before.rest(x, *attended)
+        return (x,) if self.after is None else (x, self.after.heads(x, (cosine, sine)))
+
+
+@dataclass(frozen=True)
 class Transformer:
     """Layers that share rotary frequencies [head / 2] and a window (None: attention over everything before)."""
 
@@ -66,13 +81,14 @@ class Transformer:
                 piece[:], past = layer(piece, (cosine, sine), self.window, past)
         return x
 
-    def packed(self, x: Tensor, attention: Attention, block: int) -> Tensor:
-        """Steps x [rows, D] of a pack -> [rows, D]."""
+    def packed(self, x: Tensor, attention: Attention, block: int, run: Run) -> Tensor:
+        """Steps x [rows, D] of a pack -> [rows, D]; `block` of them at once are `run`."""
         angles = rotary(attention.positions, self.inverse_frequency, x.dtype)
         mask = attention.mask(x.dtype)
-        for layer in self.layers:
-            qkv = in_blocks(lambda *part, layer=layer: layer.heads(part[0], part[1:]), block, x, *angles)
-            x = in_blocks(layer.rest, block, x, attention(qkv, mask))
+        x, *heads = in_blocks(run, Between(None, self.layers[0]), blocks(block, *angles, x), len(x))
+        for pair in zip(self.layers, [*self.layers[1:], None], strict=True):
+            attended = attention(heads[0], mask)
+            x, *heads = in_blocks(run, Between(*pair), blocks(block, *angles, x, attended), len(x))
         return x
 
     def resume(self, x: Tensor, pasts: list[Past | None], position: int) -> Tensor:

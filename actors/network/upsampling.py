@@ -49,7 +49,7 @@ class Block:
         return x
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Convolutions:
     """The upsampling stack: most of the work of decoding."""
 

@@ -1,20 +1,33 @@
-"""A stack of convolutions -> the same function, replayed as a CUDA graph for each static shape."""
+"""Functions of tensors -> the same functions, replayed as CUDA graphs: many kernels at the cost of one launch."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from actors.device import side_stream
 from actors.errors import DeviceError
-from actors.tiling.stack import Carried, Stack
 from actors.tiling.tiles import MAX_WINDOWS
 
 MAX_GRAPHS = MAX_WINDOWS
-"""Shapes that are captured, one for each window; each keeps its result in device memory."""
+"""Shapes for which a function is captured, one for each window; each keeps its result in device memory."""
 WARM_UP_CALLS = 3
 """Calls before a capture, as PyTorch's manual asks: libraries choose their kernels, Triton builds its own."""
+
+Result = TypeVar("Result")
+
+
+class Run(Protocol):
+    """How functions of tensors are called: `directly`, or as `Graphs`."""
+
+    def __call__(self, function: Callable[..., Result], *inputs: Tensor) -> Result:
+        """`function(*inputs)`; may be overwritten by the next call."""
+
+
+def directly(function: Callable[..., Result], *inputs: Tensor) -> Result:
+    """The `Run` without graphs."""
+    return function(*inputs)
 
 
 def choose_acceleration(name: str, device: torch.device) -> str:
@@ -27,63 +40,71 @@ def choose_acceleration(name: str, device: torch.device) -> str:
 
 
 class Graphs:
-    """Captures each new shape, up to MAX_GRAPHS; further ones run without a graph.
+    """Captures each function for up to MAX_GRAPHS shapes of its inputs; for further ones it is called directly.
 
-    The result of a call is overwritten by the next call of the same shape.
+    A function is known by equality, and must not depend on anything but its inputs. All graphs of one object share
+    their memory, so that the result of a call is overwritten by the next call of any function.
     """
 
-    def __init__(self, stack: Stack, capture: Callable[[Stack, Tensor], Stack]) -> None:
-        self.stack, self.capture = stack, capture
-        self.captured: dict[Any, Stack] = {}
+    def __init__(self, capture: "Capture") -> None:
+        self.capture = capture
+        self.captured: dict[Hashable, dict[Hashable, Callable[..., Any]]] = {}
+        self.pool: Any = None
 
-    def __call__(self, rows: Tensor, carried: Carried | None = None) -> Tensor:
-        """Same as the stack. With `carried`, layers replace tensors, which a graph cannot: it then runs without one."""
-        if carried is not None:
-            return self.stack(rows, carried)
-        shape = (rows.shape, rows.dtype)
-        if shape not in self.captured:
-            if len(self.captured) >= MAX_GRAPHS:
-                return self.stack(rows, None)
-            self.captured[shape] = self.capture(self.stack, rows)
-        return self.captured[shape](rows, None)
+    def __call__(self, function: Callable[..., Result], *inputs: Tensor) -> Result:
+        """`function(*inputs)`. Raises DeviceError where it cannot be captured."""
+        graphs = self.captured.setdefault(function, {})
+        shapes = tuple((one.shape, one.dtype) for one in inputs)
+        if shapes not in graphs:
+            if len(graphs) >= MAX_GRAPHS:
+                return function(*inputs)
+            graphs[shapes], self.pool = self.capture(function, inputs, self.pool)
+        return graphs[shapes](*inputs)
 
     def forget(self) -> None:
         """Free the memory of all graphs."""
         self.captured.clear()
+        self.pool = None
 
 
-def capture(stack: Stack, example: Tensor) -> Stack:
-    """One CUDA graph of `stack` for inputs like `example`.
+Replay = Callable[..., Any]
+Capture = Callable[[Callable[..., Any], tuple[Tensor, ...], Any], tuple[Replay, Any]]
+"""A function, examples of its inputs, and the memory pool of earlier graphs or None -> its replay, and their pool."""
 
-    Raises DeviceError where it cannot be captured: the allocator would go on as if the capture did.
+
+def capture(function: Callable[..., Any], examples: tuple[Tensor, ...], pool: Any) -> tuple[Replay, Any]:
+    """A `Capture` as one CUDA graph.
+
+    Raises DeviceError where the function cannot be captured: the allocator would go on as if the capture did.
     """
-    fixed = example.clone()
-    side = side_stream(example.device, "capture")
-    side.wait_stream(torch.cuda.current_stream(example.device))
+    fixed = [one.clone() for one in examples]
+    device = fixed[0].device
+    side, here = side_stream(device, "capture"), torch.cuda.current_stream(device)
+    side.wait_stream(here)
     with torch.cuda.stream(side):
         for _ in range(WARM_UP_CALLS):
-            stack(fixed, None)
-    torch.cuda.current_stream(example.device).wait_stream(side)
+            function(*fixed)
+    here.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    here = torch.cuda.current_stream(example.device)
     try:
         # its default stream belongs to the first device that captured; other threads may use CUDA meanwhile; and where
         # the end of a capture fails, it leaves its stream the current one
-        with torch.cuda.stream(here), torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-            result = stack(fixed, None)
+        how = {"stream": side, "pool": pool, "capture_error_mode": "thread_local"}
+        with torch.cuda.stream(here), torch.cuda.graph(graph, **how):
+            result = function(*fixed)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
         if "captur" not in str(error):  # the device itself is broken
             raise
         raise DeviceError(
-            f"a CUDA graph could not be captured on {example.device} ({str(error).splitlines()[0]}). Set accelerate to"
-            " 'none', and report it with the versions of the driver and of PyTorch."
+            f"a CUDA graph could not be captured on {device} ({str(error).splitlines()[0]}). Set accelerate to 'none',"
+            " and report it with the versions of the driver and of PyTorch."
         ) from error
 
-    def replay(rows: Tensor, carried: Carried | None) -> Tensor:
-        fixed.copy_(rows)
+    def replay(*inputs: Tensor) -> Any:
+        torch._foreach_copy_(fixed, inputs)  # one kernel
         graph.replay()
         return result
 
-    return replay
+    return replay, graph.pool()

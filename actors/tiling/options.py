@@ -59,5 +59,5 @@ def choose_tiles(part: str, half: Half, device: torch.device, dtype: torch.dtype
             f"tile_batch {batch} of tiles of {tile} frames are too much at once for kernels that count in 32 bits:"
             f" with halos of {half.halo} frames there may be {MAX_FRAMES} frames. Lower tile_batch or tile_s."
         )
-    stack = Graphs(half.convolutions, capture) if options.accelerate == "graphs" else half.convolutions
-    return Tiled(stack, half.halo, Way(device, dtype, tile, batch, options.tf32))
+    graphs = Graphs(capture) if options.accelerate == "graphs" else None
+    return Tiled(half.convolutions, half.halo, Way(device, dtype, tile, batch, options.tf32), graphs)

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actors.device import uploaded
 from actors.errors import DeviceOutOfMemory
-from actors.tiling.cuda_graphs import Graphs
+from actors.tiling.cuda_graphs import Graphs, Run, directly
 from actors.tiling.stack import Carried, Stack
 from actors.tiling.tiles import cut, groups, offsets, rows_of_tiles, together, windows
 
@@ -49,11 +50,20 @@ class Way(NamedTuple):
 
 @dataclass
 class Tiled:
-    """A stack and how to run it. A tile is exact with `halo` frames before it. A reduced batch stays reduced."""
+    """A stack and how to run it. A tile is exact with `halo` frames before it. A reduced batch stays reduced.
+
+    `graphs` of the stack, and of what runs before or after it.
+    """
 
     stack: Stack
     halo: int
     way: Way
+    graphs: Graphs | None = None
+
+    @property
+    def run(self) -> Run:
+        """How functions of static shapes are called."""
+        return directly if self.graphs is None else self.graphs
 
     def order(self, frames: Sequence[int]) -> list[int]:
         """Numbers of the recordings in an order in which those that run at once are neighbours: those of one length
@@ -69,7 +79,7 @@ class Tiled:
                 yield from _carrying(self.stack, load, (row, row + many * length), many, self.way.tile)
                 row += many * length
         else:
-            yield from _batching(self.stack, load, frames, self.halo, self.way)
+            yield from self._batching(load, frames, self.way.batch)
 
     def within_memory(self, call: Callable[[], Result]) -> Result:
         """`call()`, repeated with half the batch while device memory runs out. Where one tile does not fit either, it
@@ -83,8 +93,8 @@ class Tiled:
                 if not isinstance(error, torch.OutOfMemoryError) and not FULL.search(message):
                     raise
             # outside of the handler: the error's traceback keeps tensors alive
-            if isinstance(self.stack, Graphs):
-                self.stack.forget()
+            if self.graphs is not None:
+                self.graphs.forget()
             if self.way.device.type == "cuda":
                 torch.cuda.empty_cache()
             if self.way.batch is None or self.way.batch == 1:
@@ -93,6 +103,20 @@ class Tiled:
             self.way = self.way._replace(batch=self.way.batch // 2)
             log.warning("%s is out of memory; continuing with batches of %d tiles", self.way.device, self.way.batch)
 
+    def _batching(self, load: Load, frames: Sequence[int], batch: int) -> Iterator[Tensor]:
+        """Calls of the stack have the shape [batch, halo + tile], or that of a shorter window."""
+        window = self.halo + self.way.tile
+        tiles, shapes = zip(*groups(cut(frames, window, self.halo), window, batch), strict=True)
+        first = np.array(offsets(frames))
+        spans = [(first[g[0].recording] + g[0].start, first[g[-1].recording] + g[-1].stop) for g in tiles]
+        each: list[np.ndarray] = []
+        for group, at, shape in zip(tiles, spans, shapes, strict=True):
+            each += rows_of_tiles(group, at, first, shape)
+        parts = iter(uploaded(each, self.way.device))
+        for rows, shape in zip(load(spans), shapes, strict=True):
+            x = torch.cat((rows, rows.new_zeros(1, rows.shape[1]))).index_select(0, next(parts))
+            yield self.run(self.stack, x.unflatten(0, shape)).flatten(0, 1).index_select(0, next(parts))
+
 
 def _carrying(stack: Stack, load: Load, span: Span, many: int, tile: int) -> Iterator[Tensor]:
     """Of the `span` of one recording, or of `many` that one tile holds."""
@@ -100,21 +124,6 @@ def _carrying(stack: Stack, load: Load, span: Span, many: int, tile: int) -> Ite
     carried: Carried = {}
     for rows in load(spans):
         yield stack(rows.unflatten(0, (many, -1)), carried).flatten(0, 1)
-
-
-def _batching(stack: Stack, load: Load, frames: Sequence[int], halo: int, way: Way) -> Iterator[Tensor]:
-    """Calls of the stack have the shape [batch, halo + tile], or that of a shorter window."""
-    assert way.batch is not None
-    tiles, shapes = zip(*groups(cut(frames, halo + way.tile, halo), halo + way.tile, way.batch), strict=True)
-    first = np.array(offsets(frames))
-    spans = [(first[g[0].recording] + g[0].start, first[g[-1].recording] + g[-1].stop) for g in tiles]
-    indices = [rows_of_tiles(group, at, first, shape) for group, at, shape in zip(tiles, spans, shapes, strict=True)]
-    each = [part for pair in indices for part in pair]
-    flat = torch.from_numpy(np.concatenate(each)).to(way.device)  # a copy in each iteration would wait for the compute
-    parts = iter(flat.split([len(part) for part in each]))
-    for rows, shape in zip(load(spans), shapes, strict=True):
-        x = torch.cat((rows, rows.new_zeros(1, rows.shape[1]))).index_select(0, next(parts))
-        yield stack(x.unflatten(0, shape), None).flatten(0, 1).index_select(0, next(parts))
 
 
 def joined(parts: Iterable[Tensor], total: int) -> Tensor:

@@ -18,6 +18,22 @@ HOST: Any = {"dtype": torch.float32, "device": "cpu"}
 """Of buffers for samples: the caller's defaults may be others."""
 
 
+class Finite:
+    """Whether all numbers of some tensors are finite: looked at where they are, in one kernel each, and asked once."""
+
+    def __init__(self) -> None:
+        self.extremes: list[Tensor] = []  # NaN where there is one
+
+    def look(self, tensor: Tensor) -> Tensor:
+        """`tensor`, not empty, which counts from now on."""
+        self.extremes.extend(torch.aminmax(tensor))
+        return tensor
+
+    def __bool__(self) -> bool:
+        """Waits for the device."""
+        return bool(torch.stack(self.extremes).isfinite().all()) if self.extremes else True
+
+
 class WaveRows:
     """Frames of waves float32 [T] laid end to end in an order, each padded with zeros to whole frames: a `Load` of rows
     of FRAME_SAMPLES."""
@@ -25,7 +41,7 @@ class WaveRows:
     def __init__(self, waves: Sequence[np.ndarray], order: Sequence[int], way: Way) -> None:
         self.waves, self.order, self.way = waves, order, way
         self.first = offsets([frame_count(len(waves[number])) for number in order])
-        self.finite = torch.ones((), dtype=torch.bool, device=way.device)  # whether all samples so far are
+        self.finite = Finite()
 
     def __call__(self, spans: Sequence[Span]) -> Iterator[Tensor]:
         if self.way.device.type == "cuda":
@@ -34,18 +50,13 @@ class WaveRows:
         for low, high in spans:
             rows = torch.empty(high - low, FRAME_SAMPLES, **HOST)
             self._fill(low, high, rows)
-            yield self._checked(rows).to(self.way.dtype)
+            yield self.finite.look(rows).to(self.way.dtype)
 
     def refuse_non_finite(self) -> None:
         """Raises NonFiniteAudio at NaN or infinity in what was loaded. Waits for the device."""
-        if not self.finite.item():
+        if not self.finite:
             number = next(number for number, wave in enumerate(self.waves) if not np.isfinite(wave).all())
             raise NonFiniteAudio(f"wave {number} holds NaN or infinity; every sample must be a finite number.")
-
-    def _checked(self, rows: Tensor) -> Tensor:
-        """`rows`, looked at where they are: a GPU does it while the host goes on."""
-        self.finite.logical_and_(rows.isfinite().all())
-        return rows
 
     def _fill(self, low: int, high: int, rows: Tensor) -> None:
         """Write the rows [low, high) of all."""
@@ -65,7 +76,6 @@ class WaveRows:
     def _uploaded(self, spans: Sequence[Span]) -> Iterator[Tensor]:
         """Yields the rows of one span; those of the next are filled and copied while these are computed."""
         stream = side_stream(self.way.device, "upload")
-        stream.wait_stream(torch.cuda.current_stream(self.way.device))  # where `finite` was made
         largest = max(high - low for low, high in spans)
         buffers = [torch.empty(largest, FRAME_SAMPLES, pin_memory=True, **HOST) for _ in range(2)]
         copied: list[torch.cuda.Event | None] = [None, None]
@@ -77,7 +87,7 @@ class WaveRows:
                 before.synchronize()  # its previous content has been copied
             self._fill(low, high, buffer)
             with torch.cuda.stream(stream):
-                rows = self._checked(buffer.to(self.way.device, non_blocking=True)).to(self.way.dtype)
+                rows = self.finite.look(buffer.to(self.way.device, non_blocking=True)).to(self.way.dtype)
                 copied[number % 2] = stream.record_event()
             return rows
 

@@ -78,10 +78,10 @@ def test_threads_share_a_codec_on_a_gpu(small_model: Path) -> None:
 
 
 def test_device_memory_that_runs_out_shrinks_the_batch(small_model: Path) -> None:
-    size = ON_CUDA._replace(compared_s=130, batches=(64,))
+    size = ON_CUDA._replace(compared_s=130, batches=(256,))  # else what other tests left free is room enough
     found = out_of_memory(Subject(small_model, torch.device("cuda"), ("fp32",)), size)
-    assert found["tiles_before"] == 64
-    assert found["tiles_after"] in (1, 2, 4, 8, 16, 32)
+    assert found["tiles_before"] == 256
+    assert found["tiles_after"] in (1, 2, 4, 8, 16, 32, 64, 128)
     assert min(found["equal"], found["equal_after"]) >= 0.999
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from actors.network.weights import Weights
 from actors.random_model import save_random_checkpoint, small_config
 from actors.read_config import read_config
 from actors.stream import StreamDecoder, StreamEncoder
+from actors.tiling.cuda_graphs import Graphs, Replay
 from actors.tiling.run_tiles import Load, Tiled, Way, joined
 
 CUDA = torch.device("cuda", 0)
@@ -77,8 +79,27 @@ def paths(config: CodecConfig) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         way, name = Way(CUDA, dtype, 25, 4), f"{precision} {'window' if window else 'full'}"
         yield f"encode {name}", lambda e=to_codes, w=way: encoded(e, w)
         yield f"decode {name}", lambda d=to_audio, w=way: decoded(d, w)
+        yield f"graphs encode {name}", replaying(lambda t, e=to_codes, w=way: encoded(e, w, t))
+        yield f"graphs decode {name}", replaying(lambda t, d=to_audio, w=way: decoded(d, w, t))
         yield f"stream encode {name}", lambda e=to_codes, w=way: streamed_codes(e, w)
         yield f"stream decode {name}", lambda d=to_audio, w=way, c=config: streamed_audio(d, w, c)
+
+
+def replaying(call: Callable[[Graphs], Tensor]) -> Callable[[], Tensor]:
+    """A call whose graphs were captured before. Of a replay only the copy of its inputs is seen."""
+
+    def capture(function: Callable[..., Any], examples: tuple[Tensor, ...], pool: None) -> tuple[Replay, None]:
+        fixed, result = [one.clone() for one in examples], function(*examples)
+
+        def replay(*inputs: Tensor) -> Any:
+            torch._foreach_copy_(fixed, inputs)
+            return result
+
+        return replay, None
+
+    graphs = Graphs(capture)
+    call(graphs)
+    return lambda: call(graphs)
 
 
 def on_device(width: int, way: Way) -> Load:
@@ -86,19 +107,19 @@ def on_device(width: int, way: Way) -> Load:
     return lambda spans: (torch.empty(high - low, width, device=CUDA, dtype=way.dtype) for low, high in spans)
 
 
-def encoded(weights: Encoder, way: Way) -> Tensor:
+def encoded(weights: Encoder, way: Way, graphs: Graphs | None = None) -> Tensor:
     """As `encode_waves`, from samples on the device on."""
-    tiled = Tiled(weights.convolutions, weights.halo, way)
+    tiled = Tiled(weights.convolutions, weights.halo, way, graphs)
     codes = encode_rows(weights, tiled, on_device(weights.row, way), [FRAMES[one] for one in tiled.order(FRAMES)])
     assert codes.dtype == torch.int16
     return codes
 
 
-def decoded(weights: Decoder, way: Way) -> Tensor:
+def decoded(weights: Decoder, way: Way, graphs: Graphs | None = None) -> Tensor:
     """As `decode_codes` for the decode pool, to int16 samples on the device."""
-    tiled = Tiled(weights.convolutions, weights.halo, way)
+    tiled = Tiled(weights.convolutions, weights.halo, way, graphs)
     frames = [FRAMES[one] for one in tiled.order(FRAMES)]
-    latents = latent_rows(weights, way, np.zeros((sum(frames), 16), np.int16), frames)
+    latents = latent_rows(weights, tiled, np.zeros((sum(frames), 16), np.int16), frames)
     assert (latents.dtype, latents.device) == (way.dtype, CUDA)
     pieces = tiled.pieces(on_device(weights.row, way), frames)
     return joined(map(rounded, pieces), sum(frames))
@@ -128,6 +149,7 @@ def main() -> None:
         config = read_config(save_random_checkpoint(Path(folder) / "model", small_config()))
     launches = {}
     one_kernel._why_not = lambda: None
+    torch.Tensor.pin_memory = lambda tensor: tensor  # a driver's memory
     convolution.is_wrong = lambda convolve, image: False  # its answer is a value on the host; later calls do not ask
     for name in ("elu", "snake"):
         torch.library.register_fake(f"voxmill::{name}", lambda *inputs, out: out)

@@ -49,7 +49,7 @@ def test_memory_that_runs_out_is_measured(small_model: Path, monkeypatch: pytest
     tiled = codec.encoding[1]
     stack, full = tiled.stack, [False]
 
-    def runs_out(rows: torch.Tensor, carried: Any) -> torch.Tensor:
+    def runs_out(rows: torch.Tensor, carried: Any = None) -> torch.Tensor:
         if full[0] and len(rows) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return stack(rows, carried)

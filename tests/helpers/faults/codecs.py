@@ -71,7 +71,7 @@ class Narrow:
     def __init__(self, stack: Callable[..., torch.Tensor], mark: Path) -> None:
         self.stack, self.mark = stack, mark
 
-    def __call__(self, rows: torch.Tensor, carried: Any) -> torch.Tensor:
+    def __call__(self, rows: torch.Tensor, carried: Any = None) -> torch.Tensor:
         """As the stack's own. Touches `mark` before the first time that memory runs out."""
         if len(rows) > TILES_THAT_FIT or rows.max() >= LOUD_SAMPLE:
             if not self.mark.exists():
