@@ -33,6 +33,8 @@ def scratch(location: str) -> Iterator[tuple[FileSystem, str]]:
     end. Raises OutputError where nothing can be written."""
     fs, path = locate(location)
     if isinstance(fs, LocalFileSystem):
+        if Path(path or ".").is_file():
+            raise OutputError(f"{location} is a file; a run is a folder.")
         path = str(existing(Path(path or ".")))
     folder = f"{path}/.voxmill-doctor-{uuid.uuid4().hex[:12]}"
     try:

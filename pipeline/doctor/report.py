@@ -160,12 +160,15 @@ WHAT = {
 
 
 def on_gpus(audio_s: float, wanted: Wanted, measured: Measured | None, resources: Resources) -> list[str]:
-    """Predictions for GPUs, from the speed of one that was measured or given; else a sentence, if one was asked for."""
+    """Predictions for GPUs, from the speed of one that was measured or given; else a sentence, if something was asked
+    for that needs one."""
     each = wanted.gpu_speed or (speed_of_a_gpu(measured, resources) if measured else None)
+    if each is None and wanted.gpus is not None:
+        return ["GPUs: no figure, there is none here to measure. Run `voxmill doctor` on one, or give --gpu-speed X."]
+    if each is None and wanted.hours is not None and not wanted.seconds:
+        return ["hours: no figure, nothing was measured. Give --seconds more than 0, or --gpu-speed X."]
     if each is None:
-        asked = wanted.gpus is not None
-        why = "GPUs: no figure, there is none here to measure. Run `voxmill doctor` on one, or give --gpu-speed X."
-        return [why] if asked else []
+        return []
     one = fleet(audio_s, wanted.gpus or 1, each, measured, resources)
     source = "given" if wanted.gpu_speed else "measured"
     cores = "" if one.cores is None else f", beside {max(1, math.ceil(one.cores))} cores that read and write"

@@ -15,6 +15,7 @@ from pipeline.run.layout import safe_relative_path
 from pipeline.run.plain import plain_rows
 from pipeline.run.whole import Whole, recordings
 from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.text import clean_id
 
 TEXTS = ("text", "speaker", "language", "instruct")
 """What a record may have beside its codes, each from a carried column that the user names."""
@@ -100,17 +101,18 @@ def text_column(rows: pa.Table, column: str | None) -> pa.Array:
         if values.type.get_field_index(field) < 0:
             raise InputError(f"{column}: {name} has no field {field!r}, but {[f.name for f in values.type]}.")
         return _as_text(pc.struct_field(values, field), column)
-    return pa.array([_of_json(text, field, column) for text in _as_text(values, name).to_pylist()], pa.string())
+    texts = zip(rows["id"].to_pylist(), _as_text(values, name).to_pylist(), strict=True)
+    return pa.array([_of_json(text, field, f"{column} of {clean_id(id_)}") for id_, text in texts], pa.string())
 
 
 def with_text(rows: pa.Table, columns: Columns) -> pa.Table:
-    """The rows whose text is there and not empty."""
+    """The rows whose text is there and not blank."""
     return rows.filter(_filled(rows, columns.text))
 
 
 def _filled(rows: pa.Table, column: str | None) -> pa.Array:
-    """bool [rows]: the text of `column` is there and not empty."""
-    return pc.fill_null(pc.greater(pc.utf8_length(text_column(rows, column)), 0), False)
+    """bool [rows]: the text of `column` is there and not blank."""
+    return pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(text_column(rows, column))), 0), False)
 
 
 def records(rows: pa.Table, columns: Columns) -> Iterator[Record]:
@@ -141,10 +143,10 @@ def _as_text(values: pa.Array, column: str) -> pa.Array:
         raise InputError(f"{column}: its values are {values.type}, expected text ({error}).") from None
 
 
-def _of_json(text: str | None, field: str, column: str) -> str | None:
+def _of_json(text: str | None, field: str, where: str) -> str | None:
     try:
         value = json.loads(text) if text else None
     except ValueError as error:
-        raise InputError(f"{column}: {text[:80] if text else text!r} is not JSON ({error}).") from None
+        raise InputError(f"{where}: {text[:80] if text else text!r} is not JSON ({error}).") from None
     found = value.get(field) if isinstance(value, dict) else None
     return found if found is None or isinstance(found, str) else json.dumps(found, ensure_ascii=False)

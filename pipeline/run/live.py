@@ -30,7 +30,7 @@ class Live:
     skipped: int
     of: int | None  # how many there will be of all three; None: unknown
     last_commit: str | None  # UTC, ISO 8601, by the clock of the disk or the store
-    times_real_time: float | None  # None where there is only one part
+    times_real_time: float | None  # None where the last minutes' parts, after the first, complete no recording
 
 
 def open_any(location: str) -> Run:
@@ -109,5 +109,5 @@ def _rate(run: Run, times: dict[str, float]) -> float | None:
     order = np.argsort(at, kind="stable")
     at, samples = at[order], samples[order]
     recent = at > at[-1] - WINDOW_S
-    passed_s = at[-1] - at[recent][0]
-    return round(float(samples[recent][1:].sum()) / SAMPLE_RATE / passed_s, 2) if passed_s > 0 else None
+    passed_s, audio_s = at[-1] - at[recent][0], float(samples[recent][1:].sum()) / SAMPLE_RATE
+    return round(audio_s / passed_s, 2) if passed_s > 0 and audio_s > 0 else None

@@ -44,6 +44,8 @@ class RecordingsDataset(IterableDataset):
     ) -> None:
         columns = [columns] if isinstance(columns, str) else list(columns)
         unknown = [name for name in columns if name not in whole.schema.names]
+        if unknown and not whole.parts:
+            raise InputError(f"The run has no parts, so it has no column {', '.join(map(repr, unknown))} yet.")
         if unknown:
             raise InputError(
                 f"The run has no column {', '.join(map(repr, unknown))}. It has {', '.join(whole.schema.names)}."

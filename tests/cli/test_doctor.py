@@ -38,6 +38,9 @@ def test_a_machine(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     found = json.loads(capsys.readouterr().out)
     assert [one["check"] for one in found["findings"] if one["level"] == "change"] == ["free space"]
     assert (found["config"], found["measured"]) == ("configs/laptop.yaml", None)
+    assert found["predictions"] == [
+        "hours: no figure, nothing was measured. Give --seconds more than 0, or --gpu-speed X."
+    ]
 
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,13 @@ def test_a_hub_id_that_is_not_in_the_cache(tmp_path: Path, monkeypatch: pytest.M
     assert found.advice.startswith(f"hf download {OFFICIAL_MODEL} --revision {OFFICIAL_REVISION} config.json")
 
 
+def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
+    file = tmp_path / "codes.parquet"
+    file.touch()
+    found = check_disk(str(file), None, True)[-1]
+    assert (found.check, found.level, found.seen) == ("disk speed", "change", f"{file} is a file; a run is a folder.")
+
+
 def test_decoders(tmp_path: Path) -> None:
     found = check_decoders(CLIPS)
     assert [one.level for one in found] == ["ok"]

@@ -26,7 +26,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.export.folder import delete
 from pipeline.export.formats import FORMATS
 from pipeline.export.job import Job, write_missing
-from pipeline.export.records import Columns
+from pipeline.export.records import Columns, with_text
 from pipeline.reconstruct import decode
 from pipeline.run.run_json import save
 from pipeline.run.whole import recordings
@@ -125,7 +125,7 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
         export_run(run, "npy", out, speaker="who")
     with pytest.raises(InputError, match="info has no field 'size'"):
         export_run(run, "npy", out, speaker="info.size")
-    with pytest.raises(InputError, match="is not JSON"):
+    with pytest.raises(InputError, match=r"text\.name of .+: .* is not JSON"):
         export_run(run, "webdataset", tmp_path / "other", speaker="text.name")
     assert export_run(run, "webdataset", tmp_path / "other").written == 1  # nothing is there: other options may follow
     with pytest.raises(InputError, match="0 recordings a shard"):
@@ -300,3 +300,9 @@ def test_shards_of_a_store_are_looked_up_and_deleted_side_by_side(tmp_path: Path
     delete(store, [*job.names, "out/absent"])
     assert not [path for path in job.names if (tmp_path / path).exists()]
     assert store.most["delete_file"] > 1
+
+
+def test_text_of_blanks_is_none() -> None:
+    texts = {"a": "hello", "b": None, "c": " \t\u3000", "d": "", "e": " x "}
+    rows = pa.concat_tables([coded_row(id_, 1920, text=pa.array([text], pa.string())) for id_, text in texts.items()])
+    assert with_text(rows, Columns(text="text"))["id"].to_pylist() == ["a", "e"]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
 
@@ -67,7 +68,14 @@ def test_a_running_run(run: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert f"running: {this_process()} writes it" in printed
         assert "12 of 20: 10 recordings, 1 failure, 1 skipped" in printed
         assert f"{found['times_real_time']:.1f}x real time lately" in printed
-        Path(parts(LOCAL, run, "codes")[1]).unlink()
+        second = parts(LOCAL, run, "codes")[1]
+        table = pq.read_table(second, partitioning=None)
+        started = table.set_column(table.schema.get_field_index("chunks"), "chunks", pa.array([2] * 5, pa.int32()))
+        pq.write_table(started, second)  # of longer recordings, of which none is complete
+        os.utime(second, (1_800_000_060,) * 2)
+        assert voxmill("show", run) == 0
+        assert re.search("rate +not known yet\n", capsys.readouterr().out)
+        Path(second).unlink()
         assert voxmill("show", run) == 0
         assert re.search("rate +not known yet\n", capsys.readouterr().out)
     assert sorted(os.listdir(run)) == before

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem
 from torch.utils.data import DataLoader
 
 from pipeline import open_run
 from pipeline.errors import InputError
+from pipeline.run.run_json import save
 from pipeline.run.token_layouts import interleave, undelay
 from tests.helpers.exported import TEXTS, expected_codes, make_many, make_run
 from tests.helpers.rooms import ROOT
+from tests.helpers.rows import run_record
 from tests.helpers.store import Store
 
 
@@ -179,6 +182,9 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
         run.torch_dataset(columns=["words"])
     with pytest.raises(ValueError, match="layout 'flat'"):
         run.torch_dataset(layout="flat")  # type: ignore[arg-type]
+    save(LocalFileSystem(), str(tmp_path / "new"), run_record(state="running"))
+    with pytest.raises(InputError, match="has no parts, so it has no column 'text' yet"):
+        open_run(tmp_path / "new").torch_dataset(columns="text")
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
