@@ -25,6 +25,7 @@ from pipeline.run.parts import join, part_schema, read_content, read_part
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import MERGING, mark
 from pipeline.run.run_json import read_run_file, save
+from pipeline.run.whole import refuse_other_parts
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.at_once import at_once
 from pipeline.storage.atomic import UNFINISHED
@@ -96,10 +97,7 @@ def _source(location: str) -> Source:
     if record["state"] != "complete" or fs.get_file_info(f"{path}/{SUCCESS_FILE}").type != FileType.File:
         raise InputError(f"{name} is not complete ({record['state']}): finish it with the command that made it.")
     found = {folder: part_infos(fs, path, folder) for folder, _ in FOLDERS}
-    names = {info.base_name for info in found[CODES]}
-    if names != record["parts"].keys():
-        odd = sorted(names ^ record["parts"].keys())
-        raise OutputError(f"{name}: {CODES}/{odd[0]} is not where run.json says. See `voxmill check {name}`.")
+    refuse_other_parts([info.path for info in found[CODES]], record["parts"], location)
     return Source(name, fs, path, record, found)
 
 

@@ -178,11 +178,19 @@ def unsuccessful(run: Path) -> None:
     (run / "_SUCCESS").unlink()
 
 
-@pytest.mark.parametrize("damage", [damaged, lost, unlisted, unsuccessful], ids=lambda damage: damage.__name__)
-def test_a_damaged_run(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (damaged, "two/codes/part-.*"),
+        (lost, "two lacks 1 part of codes that its run.json names"),
+        (unlisted, "two holds 1 part of codes that its run.json does not name"),
+        (unsuccessful, "two is not complete"),
+    ],
+)
+def test_a_damaged_run(tmp_path: Path, damage: Callable[[Path], None], says: str) -> None:
     runs = [make(tmp_path / "one", "ab"), make(tmp_path / "two", "cd")]
     damage(tmp_path / "two")
-    with pytest.raises((InputError, OutputError), match="two"):
+    with pytest.raises((InputError, OutputError), match=says):
         merge(runs, tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
