@@ -3,6 +3,7 @@
 import shlex
 from collections import Counter
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
@@ -52,7 +53,8 @@ def result_text(run: Run) -> str:
     if counts.get("skipped"):
         paths.append(("skipped", f"{location}/{SKIPPED}/"))
     paths.append(("settings", f"{location}/run.json"))
-    paths += _report(run, last["started"])
+    ended = datetime.fromisoformat(last["started"]) + timedelta(seconds=last["wall_s"])
+    paths += _report(run, ended.isoformat())
     if summary["state"] == "limited":
         first = plural(summary["limit"], "recording")
         paths.append(("not all", f"the first {first}; the same command without --limit goes on"))
@@ -60,16 +62,16 @@ def result_text(run: Run) -> str:
     return "\n".join(filter(None, [table(rows), warnings, _failures_text(run), table(paths)]))
 
 
-def _report(run: Run, started: str) -> list[tuple[str, str]]:
-    """Where the page of the run is, or the command that makes it; both where it is older than the last attempt."""
+def _report(run: Run, ended: str) -> list[tuple[str, str]]:
+    """Where the page of the run is, or the command that makes it; both where it is older than what the run holds."""
     location = redact(run.location)
     info = run.fs.get_file_info(f"{run.path}/{REPORT_FILE}")
     page, command = f"{location}/{REPORT_FILE}", f"voxmill report {shlex.quote(location)}"
     if info.type != FileType.File:
         return [("report", command)]
-    written = modified(info.mtime_ns)  # in UTC, as `started`: their first 19 characters go to the second
-    if written is not None and written[:19] < started[:19]:
-        return [("old report", f"{page}, of an earlier attempt"), ("report", command)]
+    written = modified(info.mtime_ns)  # in UTC, as `ended`: their first 19 characters go to the second
+    if written is not None and written[:19] < ended[:19]:
+        return [("old report", f"{page}, older than the end of the run"), ("report", command)]
     return [("report", page)]
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def test_a_seed_that_no_sample_can_have_is_refused(
     assert voxmill("report", run, "--sample", 0, "--seed", 2**64 - 1) == 0
 
 
-def test_a_page_of_an_earlier_attempt_is_told(tmp_path: Path) -> None:
+def test_a_page_that_is_older_than_the_run_is_told(tmp_path: Path) -> None:
     run = tmp_path / "my run"
     write_parts(coded_row("a", 1920), LocalFileSystem(), str(run))
     counts = {"recordings": 1, "failures": 0, "audio_s": 0.08, "context_s": 0.0, "frames": 1}
@@ -160,9 +161,12 @@ def test_a_page_of_an_earlier_attempt_is_told(tmp_path: Path) -> None:
     assert result_text(open_run(run)).endswith(f"report    voxmill report '{run}'")
     (run / "report.html").touch()
     assert result_text(open_run(run)).endswith(f"report    {run}/report.html")
-    os.utime(run / "report.html", (0, 0))
-    said = f"old report  {run}/report.html, of an earlier attempt\nreport      voxmill report '{run}'"
-    assert result_text(open_run(run)).endswith(said)
+    said = f"old report  {run}/report.html, older than the end of the run\nreport      voxmill report '{run}'"
+    attempt = open_run(run).summary()["attempts"][-1]
+    ended = datetime.fromisoformat(attempt["started"]).timestamp() + attempt["wall_s"]
+    for seconds, is_old in ((ended, False), (ended + 60, False), (ended - 1, True), (0, True)):
+        os.utime(run / "report.html", (seconds, seconds))
+        assert result_text(open_run(run)).endswith(said) == is_old
 
 
 @pytest.mark.usefixtures("runs_in_process")
