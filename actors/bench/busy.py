@@ -10,7 +10,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from actors.bench.compare import seconds_of
-from actors.bench.limits import launch_count, timed
+from actors.bench.limits import host_loop, launch_count, timed
 from actors.bench.speed import items_of
 from actors.bench.subject import PARTS, Size, Subject, keep
 from actors.bench.trace import traced
@@ -47,7 +47,8 @@ def profiled(device: torch.device, call: Callable[[], object], audio_s: float) -
 
     On a CPU PyTorch's operators stand for kernels, and launches are not counted.
     """
-    wall_s = statistics.median(timed(device, call) for _ in range(3))
+    loops, walls = zip(*((host_loop(), timed(device, call)) for _ in range(3)), strict=True)
+    wall_s = statistics.median(walls)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=activities) as found:
         timed(device, call)
@@ -55,6 +56,7 @@ def profiled(device: torch.device, call: Callable[[], object], audio_s: float) -
     events = [event for event in found.events() if event.device_type == kind]
     on_device_s = covered((event.time_range.start, event.time_range.end) for event in events) / 1e6
     figures = {"wall_s": wall_s, "on_device_s": on_device_s, "busy": on_device_s / wall_s, "kernels": longest(events)}
+    figures["host_loop_s"] = statistics.median(loops)
     if device.type == "cuda":
         figures["launches_per_s"] = launch_count(found) / audio_s
     return figures

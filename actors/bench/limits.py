@@ -19,6 +19,14 @@ def timed(device: torch.device, call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def host_loop() -> float:
+    """Seconds of 100,000 additions in Python: a shared host may be half as fast at times, and launch half as fast."""
+    start, total = time.perf_counter(), 0
+    for number in range(100_000):
+        total += number
+    return time.perf_counter() - start
+
+
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the fastest of six square matrix products."""
     size = SIZE[device.type]

@@ -102,10 +102,12 @@ def _busy(found: Found) -> list[str]:
             if "launches_per_s" in row:
                 host = [f"{row['busy']:.0%}", f"{row['launches_per_s']:,.1f}"]
             counts = [*host, f"{row['operators_per_s']:,.1f}", f"{row['moved_bytes_per_s'] / 1e6:,.1f}"]
+            counts.append(f"{row['host_loop_s'] * 1e3:.1f} ms")
             memory = row["memory"].get("device_peak", row["memory"]["host_peak_rss"])
             longest = ", ".join(f"{name[:48]} {seconds * 1e3:.1f} ms" for name, seconds in row["kernels"].items())
             rows.append([part, *counts, f"{memory / 2**30:.2f} GiB", longest])
-    titles = ["a second of audio", "busy", "launches", "operators", "MB moved", "peak memory", "longest of a call"]
+    titles = ["a second of audio", "busy", "launches", "operators", "MB moved", "a loop of the host"]
+    titles += ["peak memory", "longest of a call"]
     return [rows_of(titles, rows)]
 
 

@@ -63,6 +63,7 @@ def speeds(steps: dict[str, Any]) -> None:
         assert list(steps["speed"][part]) == ["default", "2 tiles at once", "accelerate none"]
         assert all(value > 0 for row in steps["speed"][part].values() for value in row.values())
         assert steps["busy"][part]["operators_per_s"] > 0
+        assert 1e-4 < steps["busy"][part]["host_loop_s"] < 1
         assert steps["busy"][part]["moved_bytes_per_s"] > 4 * 24_000
     for row in steps["long recording"]["attention"].values():
         assert row["start_equal"] >= 0.999
