@@ -95,7 +95,7 @@ def side_stream(device: torch.device, purpose: str) -> torch.cuda.Stream:
 
 
 def uploaded(arrays: Sequence[np.ndarray], device: torch.device) -> list[torch.Tensor]:
-    """Arrays of one type -> tensors on the device, in one copy that neither the host nor the device waits for."""
+    """Arrays of one type -> tensors on the device, in one copy. The host goes on before the device has come to it."""
     flat = torch.from_numpy(np.concatenate(arrays))
     if device.type == "cuda":
         flat = flat.pin_memory()

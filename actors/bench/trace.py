@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 GATHERS = ("index", "index_select", "embedding_bag")
 WRITERS = ("copy_", "fill_", "zero_")
+NO_KERNELS = ("empty", "record_stream")
 
 
 class Launch(NamedTuple):
@@ -31,7 +32,7 @@ class _Noted(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         given = [one for one in _flat(args) if isinstance(one, Tensor)]
         first = next(_flat(given if result is None else [result]), None)  # _foreach_copy_ returns None
-        launches = not func.is_view and "empty" not in func.__name__
+        launches = not func.is_view and not any(name in func.__name__ for name in NO_KERNELS)
         if launches and isinstance(first, Tensor) and first.device.type == self.device:
             kind = str(first.dtype).removeprefix("torch.")
             moved = _moved(func.__name__.partition(".")[0], given, first)

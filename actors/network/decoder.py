@@ -25,7 +25,7 @@ from actors.tiling.tiles import in_order, left_reach
 from actors.tiling.transfer import Finite, fetched
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Decoder:
     """The decoder's weights on one device."""
 

@@ -24,7 +24,7 @@ QUANTIZE_FRAMES = 2048
 """Frames that are quantized at once: bounds the matrix of distances."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Encoder:
     """The encoder's weights on one device. `down` halves the rate, in fp32; its left padding repeats the first step."""
 

@@ -138,24 +138,24 @@ def _segments(lengths: Sequence[int], window: int | None) -> dict[tuple[int, int
     return found
 
 
-Rows = tuple[Tensor, ...]
+Block = tuple[Tensor, ...]
 """Tensors of as many rows each."""
 
 
-def blocks(size: int, *inputs: Tensor) -> Iterator[Rows]:
+def blocks(size: int, *inputs: Tensor) -> Iterator[Block]:
     """Every `size` rows of the inputs."""
     return zip(*(one.split(size) for one in inputs), strict=True)
 
 
-def in_blocks(run: Run, function: Callable[..., Rows], inputs: Iterable[Rows], rows: int) -> list[Tensor]:
+def in_blocks(run: Run, function: Callable[..., Block], inputs: Iterable[Block], rows: int) -> list[Tensor]:
     """Each of the function's results of all blocks, which have so many `rows` together, joined."""
-    whole: list[Tensor] = []
+    joined: list[Tensor] = []
     row = 0
     for block in inputs:
         found = run(function, *block)
-        if not whole:
-            whole = [one.new_empty(rows, *one.shape[1:]) for one in found]
+        if not joined:
+            joined = [one.new_empty(rows, *one.shape[1:]) for one in found]
         stop = row + len(found[0])
-        torch._foreach_copy_([one[row:stop] for one in whole], found)  # one kernel
+        torch._foreach_copy_([one[row:stop] for one in joined], found)  # one kernel
         row = stop
-    return whole
+    return joined

@@ -58,10 +58,13 @@ class Between:
     after: Layer | None
 
     def __call__(self, cosine: Tensor, sine: Tensor, x: Tensor, *attended: Tensor) -> tuple[Tensor, ...]:
-        """`attended` of the layer `before` -> x after it, and the `heads` of the layer `after` it."""
+        """`attended` of the layer `before` -> x after it; the `heads` of the layer `after` it."""
+        found = []
         if self.before is not None:
-            x = self.before.rest(x, *attended)
-        return (x,) if self.after is None else (x, self.after.heads(x, (cosine, sine)))
+            found.append(x := self.before.rest(x, *attended))
+        if self.after is not None:
+            found.append(self.after.heads(x, (cosine, sine)))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Transformer:
         """Steps x [rows, D] of a pack -> [rows, D]; `block` of them at once are `run`."""
         angles = rotary(attention.positions, self.inverse_frequency, x.dtype)
         mask = attention.mask(x.dtype)
-        x, *heads = in_blocks(run, Between(None, self.layers[0]), blocks(block, *angles, x), len(x))
+        heads = in_blocks(run, Between(None, self.layers[0]), blocks(block, *angles, x), len(x))
         for pair in zip(self.layers, [*self.layers[1:], None], strict=True):
             attended = attention(heads[0], mask)
             x, *heads = in_blocks(run, Between(*pair), blocks(block, *angles, x, attended), len(x))

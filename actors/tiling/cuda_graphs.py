@@ -11,7 +11,7 @@ from actors.errors import DeviceError
 from actors.tiling.tiles import MAX_WINDOWS
 
 MAX_GRAPHS = MAX_WINDOWS
-"""Shapes for which a function is captured, one for each window; each keeps its result in device memory."""
+"""Shapes for which a function is captured, one for each window; each keeps its inputs and results in device memory."""
 WARM_UP_CALLS = 3
 """Calls before a capture, as PyTorch's manual asks: libraries choose their kernels, Triton builds its own."""
 
@@ -42,8 +42,10 @@ def choose_acceleration(name: str, device: torch.device) -> str:
 class Graphs:
     """Captures each function for up to MAX_GRAPHS shapes of its inputs; for further ones it is called directly.
 
-    A function is known by equality, and must not depend on anything but its inputs. All graphs of one object share
-    their memory, so that the result of a call is overwritten by the next call of any function.
+    A function is known by equality, lives as long as its graphs (never one that is made for the call), and must not
+    depend on anything but its inputs. All graphs of one object share their memory, so that the result of a call is
+    overwritten by the next call of any function. They also use cuBLAS's workspaces, which PyTorch owns: do not clear
+    those (`torch._C._cuda_clearCublasWorkspaces`, torch.compile's "reduce-overhead") beside them.
     """
 
     def __init__(self, capture: "Capture") -> None:
@@ -62,7 +64,7 @@ class Graphs:
         return graphs[shapes](*inputs)
 
     def forget(self) -> None:
-        """Free the memory of all graphs."""
+        """Give the memory of all graphs back to PyTorch."""
         self.captured.clear()
         self.pool = None
 
@@ -80,11 +82,14 @@ def capture(function: Callable[..., Any], examples: tuple[Tensor, ...], pool: An
     fixed = [one.clone() for one in examples]
     device = fixed[0].device
     side, here = side_stream(device, "capture"), torch.cuda.current_stream(device)
+    full = _times_full(device)
     side.wait_stream(here)
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP_CALLS):
-            function(*fixed)
-    here.wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_CALLS):
+                function(*fixed)
+    finally:
+        here.wait_stream(side)  # also where this is interrupted: `fixed` is freed then
     graph = torch.cuda.CUDAGraph()
     try:
         # its default stream belongs to the first device that captured; other threads may use CUDA meanwhile; and where
@@ -95,12 +100,14 @@ def capture(function: Callable[..., Any], examples: tuple[Tensor, ...], pool: An
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        if "captur" not in str(error):  # the device itself is broken
+        if "captur" not in str(error).partition("\n")[0]:  # the device itself is broken
             raise
         raise DeviceError(
             f"a CUDA graph could not be captured on {device} ({str(error).splitlines()[0]}). Set accelerate to 'none',"
             " and report it with the versions of the driver and of PyTorch."
         ) from error
+    if _times_full(device) > full:  # cuDNN went on with another kernel, which nobody compared
+        raise torch.OutOfMemoryError(f"out of memory on {device} while a CUDA graph was captured")
 
     def replay(*inputs: Tensor) -> Any:
         torch._foreach_copy_(fixed, inputs)  # one kernel
@@ -108,3 +115,8 @@ def capture(function: Callable[..., Any], examples: tuple[Tensor, ...], pool: An
         return result
 
     return replay, graph.pool()
+
+
+def _times_full(device: torch.device) -> int:
+    """How often PyTorch has found no memory on the device."""
+    return torch.cuda.memory_stats(device).get("num_ooms", 0)

@@ -27,8 +27,11 @@ from actors.tiling.tiles import cut, groups, offsets, rows_of_tiles, together, w
 
 log = logging.getLogger("voxmill")
 
-FULL = re.compile(r"(CUDA|HIP) error: out of memory|\[CUDA\]: out of memory|_STATUS_ALLOC_FAILED")
-"""Texts of errors that are no torch.OutOfMemoryError, where the driver or a library found no memory."""
+FULL = re.compile(
+    r"(CUDA|HIP) error: out of memory|\[CUDA\]: out of memory|_STATUS_ALLOC_FAILED|unable to find an engine"
+)
+"""Texts of errors that are no torch.OutOfMemoryError, where the driver or a library found no memory. cuDNN tries one
+engine after the other, the last error is that there is none."""
 
 Result = TypeVar("Result")
 Span = tuple[int, int]

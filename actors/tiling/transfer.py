@@ -19,7 +19,7 @@ HOST: Any = {"dtype": torch.float32, "device": "cpu"}
 
 
 class Finite:
-    """Whether all numbers of some tensors are finite: looked at where they are, in one kernel each, and asked once."""
+    """Whether all numbers of some tensors are finite: looked at where they are, in one pass each, and asked once."""
 
     def __init__(self) -> None:
         self.extremes: list[Tensor] = []  # NaN where there is one

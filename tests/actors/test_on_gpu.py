@@ -77,9 +77,10 @@ def test_threads_share_a_codec_on_a_gpu(small_model: Path) -> None:
         assert all(np.array_equal(one, other) for one, other in zip(ours, codec.decode(codes), strict=True))
 
 
-def test_device_memory_that_runs_out_shrinks_the_batch(small_model: Path) -> None:
+@pytest.mark.parametrize("accelerate", ["none", "graphs"])
+def test_device_memory_that_runs_out_shrinks_the_batch(small_model: Path, accelerate: str) -> None:
     size = ON_CUDA._replace(compared_s=130, batches=(256,))  # else what other tests left free is room enough
-    found = out_of_memory(Subject(small_model, torch.device("cuda"), ("fp32",)), size)
+    found = out_of_memory(Subject(small_model, torch.device("cuda"), ("fp32",)), size, accelerate)
     assert found["tiles_before"] == 256
     assert found["tiles_after"] in (1, 2, 4, 8, 16, 32, 64, 128)
     assert min(found["equal"], found["equal_after"]) >= 0.999

@@ -112,6 +112,8 @@ def test_a_trace_counts_bytes() -> None:
     launched = traced(lambda: left.T.relu())
     assert [one.moved for one in launched] == [2 * 4 * 200]
     assert traced(lambda: left.relu(), "cuda") == []
+    copied = traced(lambda: torch._foreach_copy_([left, left.clone()], [left + 1, left + 2]))  # it returns nothing
+    assert [(one.name, one.moved) for one in copied][-1] == ("_foreach_copy_.default", 4 * left.numel() * 4)
 
 
 def test_a_slow_reader_is_what_bounds_the_speed() -> None:
