@@ -50,7 +50,19 @@ from pipeline.run.join_waves import join_long_waves
 from pipeline.run.layout import FAILURES, WAVES
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run, open_run
-from pipeline.run.resume import CORPUS, LACKS_WAVES, RUNNING, UNFINISHED, clear, mark, now, other_bounds, resume
+from pipeline.run.resume import (
+    CORPUS,
+    LACKS_WAVES,
+    PENDING,
+    RUNNING,
+    UNFINISHED,
+    clear,
+    mark,
+    now,
+    other_bounds,
+    refuse_other_bounds,
+    resume,
+)
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.settle import settle
 from pipeline.run.sweep import sweep
@@ -149,6 +161,7 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     changed = changes(job.fs, job.run, found, keys=job.keys) if before else None  # reads the parts for `committed` too
     done = NOTHING if overwrite else committed(job.fs, job.run, keys=job.keys)
     if before:
+        refuse_other_bounds(job.fs, job.run, before, record)
         refuse_other_columns(job.keys, found.carried, job.run)
         known = None if found.recordings is None else min(found.recordings, job.limit or found.recordings)
         failed = sum(map(len, job.keys.parts(FAILURES)))
@@ -160,6 +173,8 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
         clear(job.fs, job.run)
         before = resume(job.fs, job.run, record)
     mark(job.fs, job.run, complete=False)
+    if others or anew:
+        save(job.fs, job.run, before)  # what is dropped would be missing in a run that says that it is complete
     if others:
         drop_skipped(job.fs, job.run)
     if anew:
@@ -400,13 +415,15 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
     counts = count(job.fs, job.run, job.context_samples, job.keys.refresh())
     sums = checksums(job.fs, job.run, parts)
     job.check_lock()  # the slow part is over
-    before = {key: value for key, value in before.items() if key != RUNNING}
+    there = counts["recordings"] + counts["failures"] + counts["skipped"]
+    cut = planned.cut and (job.limit is None or there >= job.limit)  # of containers a plan does not know
+    before = {key: value for key, value in before.items() if key != RUNNING and (cut or key != PENDING)}
     save(
         job.fs,
         job.run,
         {
             **before,
-            "state": "limited" if planned.cut else "complete",
+            "state": "limited" if cut else "complete",
             "counts": {**counts, "passed_over": planned.passed_over.total()},
             "passed_over": bounded(planned.passed_over),
             "agreement_with_fp32": shares,
@@ -416,6 +433,6 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
             "parts": sums,
         },
     )
-    if not planned.cut:  # else only the first recordings are there
+    if not cut:  # else only the first recordings are there
         mark(job.fs, job.run, complete=True)
     at_end.report_at_end(out, attempt["wall_s"], rules.report)

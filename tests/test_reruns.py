@@ -435,3 +435,55 @@ def test_a_parquet_shard_that_was_exchanged_after_planning(tmp_path: Path) -> No
     found = contents(planned)
     assert [id_ for id_, what in found.items() if isinstance(what, str)]
     assert "it has 1 row groups, and had 3 or more when the run was planned" in str(found)
+
+
+def folder(path: Path, *seconds: float) -> Path:
+    path.mkdir()
+    for number, length in enumerate(seconds):
+        soundfile.write(path / f"{path.name}{number}.wav", tone(length, seed=number), 24_000)
+    return path
+
+
+def test_other_inputs_do_not_complete_what_was_begun(again: Callable[..., dict[str, int]], tmp_path: Path) -> None:
+    one, two = folder(tmp_path / "one", 0.2, 0.2, 0.2), folder(tmp_path / "two", 0.2)
+    again([one], limit=1)
+    with pytest.raises(OutputError, match=rf"not complete: {one} was begun and is not finished\. Give it again"):
+        again([two])
+    assert not (tmp_path / "run" / "_SUCCESS").exists()
+    assert again([one, two])["recordings"] == 4
+    three = folder(tmp_path / "three", 0.2)
+    assert again([three])["recordings"] == 5  # what is complete need not be given again
+    assert "pending" not in open_run(tmp_path / "run").summary()
+    check(tmp_path / "run", [str(one), str(two), str(three)])
+
+
+def test_a_corpus_that_has_moved_goes_on(again: Callable[..., dict[str, int]], tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", 0.2, 0.2, 0.2)
+    again([one], limit=1)
+    one.rename(tmp_path / "moved")
+    with pytest.raises(OutputError, match=r"where the corpus has moved: with --set input\.changed=keep"):
+        again([tmp_path / "moved"])
+    assert again([tmp_path / "moved"], settings={"input.changed": "keep"})["recordings"] == 3
+    assert (tmp_path / "run" / "_SUCCESS").exists()
+
+
+def test_other_bounds_need_all_inputs(again: Callable[..., dict[str, int]], tmp_path: Path) -> None:
+    one, two = folder(tmp_path / "one", 0.2, 0.4, 0.8), folder(tmp_path / "two", 0.8)
+    assert again([one], settings={"input.min_s": 0.6}) == {"recordings": 1, "failures": 0, "skipped": 2}
+    with pytest.raises(OutputError, match=rf"skipped recordings by other bounds .* lack {one}\. Give all inputs"):
+        again([two], settings={"input.min_s": 0.3})
+    assert open_run(tmp_path / "run").summary()["state"] == "complete"
+    assert again([two], settings={"input.min_s": 0.6}) == {"recordings": 2, "failures": 0, "skipped": 2}
+    assert again([one, two], settings={"input.min_s": 0.3}) == {"recordings": 3, "failures": 0, "skipped": 1}
+
+
+@pytest.mark.parametrize(("limit", "state"), [(3, "limited"), (4, "limited"), (5, "complete")])
+def test_a_limit_that_leaves_nothing_out_of_containers(
+    again: Callable[..., dict[str, int]], tmp_path: Path, limit: int, state: str
+) -> None:
+    """Whether four are all is known only where a fifth was wanted."""
+    write(tmp_path / "corpus" / "a.tar", members(3))
+    write(tmp_path / "corpus" / "b.tar", members(1))
+    again(limit=limit)
+    assert open_run(tmp_path / "run").summary()["state"] == state
+    assert (tmp_path / "run" / "_SUCCESS").exists() == (state == "complete")

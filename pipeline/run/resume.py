@@ -18,6 +18,7 @@ from pipeline.run.layout import (
     SKIPPED,
     SUCCESS_FILE,
     WAVES,
+    parts,
     wave_kind,
 )
 from pipeline.run.run_json import read_run_file
@@ -43,6 +44,10 @@ UNFINISHED = "unfinished"
 """A key of run.json: what RUNNING said of each attempt that did not come to its end."""
 
 
+PENDING = "pending"
+"""A key of run.json until the run is complete: inputs that a command began, and none has finished."""
+
+
 def now() -> str:
     """UTC, to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -56,7 +61,8 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     before = read_run_file(fs, run)
     if before is None:
         refuse_other_contents(fs, run)
-        return {"state": "running", **record, LACKS_WAVES: not record["settings"]["reconstruct"], "attempts": []}
+        new = {"state": "running", **record, PENDING: record["inputs"], "attempts": []}
+        return {**new, LACKS_WAVES: not record["settings"]["reconstruct"]}
     if MERGING in before:
         raise OutputError(
             f"{run} is a merge that was killed. Do the same `voxmill merge` again, or give --out another."
@@ -73,13 +79,37 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
             f"{run} belongs to a run that makes other codes ({'; '.join(changed)}). Use the same settings to go on, or "
             "give --out a new folder."
         )
+    if left := not_given(pending(before), record):
+        raise OutputError(
+            f"{run} is not complete: {_listed(left)} was begun and is not finished. Give it again, alone or with these"
+            f" inputs{_MOVED}, or give --out a new folder."
+        )
     known = set(map(absolute, before["inputs"]))  # older versions wrote relative paths as they were typed
     inputs = [*before["inputs"], *(name for name in record["inputs"] if absolute(name) not in known)]
     same = wave_kind(before["settings"]) == wave_kind(record["settings"])
     reconstructed = before["settings"]["reconstruct"] and record["settings"]["reconstruct"]
     there = fs.get_file_info(f"{run}/{WAVES}").type != FileType.NotFound
     lacks = before.get(LACKS_WAVES, False) or not (reconstructed and same and there)
-    return {**before, **record, "state": "running", "inputs": inputs, LACKS_WAVES: lacks}
+    return {**before, **record, "state": "running", "inputs": inputs, PENDING: record["inputs"], LACKS_WAVES: lacks}
+
+
+_MOVED = " (where the corpus has moved: with --set input.changed=keep)"
+
+
+def pending(summary: Mapping[str, Any]) -> list[str]:
+    """Inputs of a run that were begun and are not finished; of an older version's all, unless it is complete."""
+    return summary.get(PENDING, [] if summary["state"] == "complete" else summary["inputs"])
+
+
+def not_given(names: list[str], record: Mapping[str, Any]) -> list[str]:
+    """Those of `names` that are no inputs of a command; none where it keeps what has another place now."""
+    given = set(map(absolute, record["inputs"]))
+    keeps = record["settings"].get("input", {}).get("changed") == "keep"
+    return [] if keeps else [name for name in names if absolute(name) not in given]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
 
 
 def _deciding(record: Mapping[str, Any], key: str) -> Any:
@@ -114,10 +144,21 @@ def _part(record: dict[str, Any]) -> str:
 BOUNDS = ("min_s", "max_s")
 
 
-def other_bounds(before: dict[str, Any] | None, now: dict[str, Any]) -> bool:
+def other_bounds(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
     """Whether two run.json differ in which lengths are skipped."""
     one, other = (((record or now)["settings"].get("input", {})) for record in (before, now))
     return any(one.get(name) != other.get(name) for name in BOUNDS)
+
+
+def refuse_other_bounds(fs: FileSystem, run: str, before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Raise OutputError where recordings of inputs that a command does not name were skipped by other bounds: it could
+    not look at them again."""
+    left = not_given(before["inputs"], record)
+    if left and other_bounds(read_run_file(fs, run), record) and parts(fs, run, SKIPPED):
+        raise OutputError(
+            f"{run} skipped recordings by other bounds of length (input.min_s, input.max_s), and these inputs lack"
+            f" {_listed(left)}. Give all inputs of the run{_MOVED}, or the bounds that it has."
+        )
 
 
 def mark(fs: FileSystem, run: str, complete: bool) -> None:

@@ -11,20 +11,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileSystem, FileType
 
-from pipeline.errors import InputError, VoxmillError
+from pipeline.errors import InputError, plural
 from pipeline.flow import tokenize
+from pipeline.log_line import log_line
 from pipeline.run.committed import committed
 from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
 from pipeline.run.reader import Run, open_run
-from pipeline.run.resume import mark
-from pipeline.run.run_json import read_run_file, recorded_inputs
+from pipeline.run.resume import PENDING, mark, pending
+from pipeline.run.run_json import read_run_file, recorded_inputs, save
 from pipeline.run.write import write_table
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_uri, redact
+from pipeline.storage.text import clean_id
 
 
 def retry(
@@ -39,8 +41,8 @@ def retry(
 
     Uses the settings in run.json, changed by `settings` (dotted keys), and its inputs, unless `inputs` are given. Its
     `ray_address` is ignored: only the caller chooses the cluster that gets this process's code and data. run.json holds
-    no credentials: those of URIs come from the environment or from `inputs`. Raises VoxmillError as `tokenize` does,
-    and then restores the failures.
+    no credentials: those of URIs come from the environment or from `inputs`. Raises VoxmillError as `tokenize` does.
+    Failures of recordings that it did not come to, or that the inputs no longer hold, are there afterwards too.
     """
     fs, run = locate(str(location))
     summary = read_run_file(fs, run)
@@ -48,27 +50,35 @@ def retry(
         raise InputError(f"{redact(str(location))} holds no run.json: its settings and inputs are unknown.")
     given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
     _refuse_unknown(fs, run, errors)
-    if not parts(fs, run, FAILURES):
-        if summary["state"] == "running":
-            raise InputError(
-                f"{redact(str(location))} has no failures, and it is not complete: finish it with the command that "
-                "began it."
-            )
+    if not parts(fs, run, FAILURES) and summary["state"] != "running":
         return open_run(location)
     with locked(fs, run):
         complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
         mark(fs, run, complete=False)
+        begun = {**summary, "state": "running", PENDING: pending(summary)}  # whoever is killed from here on can go on
+        save(fs, run, begun)
         dropped = drop_failures(fs, run, errors)
     chosen = {**recorded_settings(summary), **(settings or {})}
     part = {key: summary[key] for key in ("limit", "shard") if summary.get(key) is not None}
     try:
-        return tokenize(given, str(location), settings=chosen, quiet=quiet, **part)
-    except VoxmillError as error:
-        _put_back(fs, run, dropped, complete)
+        tokenize(given, str(location), settings=chosen, quiet=quiet, **part)
+    except BaseException as error:  # Ctrl-C and SIGTERM too
+        _put_back(fs, run, dropped)
+        if read_run_file(fs, run) == begun:  # nothing was written
+            save(fs, run, summary)
+            mark(fs, run, complete=complete)
         if isinstance(error, InputError) and not inputs:
             hint = _NO_CREDENTIALS if any(is_uri(name) for name in summary["inputs"]) else _RECORDED
             raise InputError(f"{error} ({hint})") from error
         raise
+    if kept := _put_back(fs, run, dropped):
+        after = read_run_file(fs, run) or summary
+        counts = {**after["counts"], "failures": after["counts"]["failures"] + len(kept)}
+        save(fs, run, {**after, "counts": counts})
+        if not quiet:
+            first = clean_id(kept[0])
+            log_line(f"{plural(len(kept), 'failure')} stay: these inputs do not hold their recordings, such as {first}")
+    return open_run(location)
 
 
 _RECORDED = "The inputs are those in run.json; --inputs gives them anew, where they are now"
@@ -99,8 +109,9 @@ def drop_failures(fs: FileSystem, run: str, errors: Sequence[str]) -> dict[str, 
     return {path: rows for path, rows in zip(paths, on_store(fs, drop, paths), strict=True) if len(rows)}
 
 
-def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complete: bool) -> None:
-    """After a refused or broken attempt: restore the failures of recordings that it did not process."""
+def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table]) -> list[str]:
+    """Restore the failures of recordings that an attempt did not process; returns their ids."""
+    restored: list[str] = []
     with locked(fs, run) as lock:
         known = committed(fs, run).ids
         for path, rows in dropped.items():
@@ -109,9 +120,9 @@ def _put_back(fs: FileSystem, run: str, dropped: Mapping[str, pa.Table], complet
                 held = fs.get_file_info(path).type == FileType.File
                 there = [read_part(fs, path, FAILURES_SCHEMA)] if held else []
                 write_table(pa.concat_tables([*there, missing]), fs, path)
+                restored += missing["id"].to_pylist()
         lock.check()
-        untouched = (read_run_file(fs, run) or {}).get("state") == "complete"
-        mark(fs, run, complete=complete and untouched)
+    return restored
 
 
 def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
@@ -124,8 +135,10 @@ def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
 
 
 def recorded_settings(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What a retry takes from run.json, by dotted keys: all settings but `ray_address`."""
-    return {key: value for key, value in flat_settings(summary["settings"]) if key != "ray_address"}
+    """What a retry takes from run.json, by dotted keys: all settings but `ray_address`, and to do changed sources anew:
+    what has codes is not touched."""
+    taken = {key: value for key, value in flat_settings(summary["settings"]) if key != "ray_address"}
+    return {key: value for key, value in taken.items() if (key, value) != ("input.changed", json.dumps("redo"))}
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,13 +13,11 @@ from pipeline import open_run, tokenize
 from pipeline.errors import InputError, OutputError
 from pipeline.run.committed import committed
 from pipeline.run.layout import SUCCESS_FILE
-from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from pipeline.settings import Settings, load_settings
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import _refuse_unknown, drop_failures, flat_settings, recorded_settings, retry
-from tests.helpers.commands import voxmill
-from tests.helpers.rows import coded_row, failed_row, run_record, tone
+from tests.helpers.rows import coded_row, failed_row, tone
 from tests.helpers.store import Store
 
 LOCAL = LocalFileSystem()
@@ -63,16 +61,74 @@ def test_no_run(tmp_path: Path) -> None:
         retry(tmp_path)
 
 
-def test_an_interrupted_run_without_failures_is_left_to_its_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def speak(folder: Path, *names: str, broken: tuple[str, ...] = ()) -> Path:
+    """A corpus of sound, and of files that are none."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        soundfile.write(folder / name, tone(0.3, seed=len(name)), 24_000)
+    for name in broken:
+        (folder / name).write_text("not audio")
+    return folder
+
+
+def failed(run: Path) -> list[str]:
+    assert open_run(run).summary()["counts"]["failures"] == len(open_run(run).failures())
+    return sorted(open_run(run).failures()["id"].to_pylist())
+
+
+@pytest.mark.usefixtures("runs_in_process")
+def test_failures_that_the_inputs_do_not_hold_stay(
+    tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_parts(coded_row("a", 1920), LOCAL, str(tmp_path))
-    save(LOCAL, str(tmp_path), run_record(state="running", attempts=[]))
-    for more in ([], ["--json"]):
-        assert voxmill("retry", tmp_path, *more) == 2
-        assert "is not complete: finish it with the command that began it" in capsys.readouterr().err
-    save(LOCAL, str(tmp_path), run_record())
-    assert len(retry(tmp_path)) == 1
+    one = speak(tmp_path / "one", "a.wav", broken=("bad1.wav", "bad2.wav"))
+    two, out = speak(tmp_path / "two", "b.wav", broken=("bad3.wav",)), tmp_path / "run"
+    for corpus in (one, two):
+        tokenize(corpus, out, model=str(small_model), reconstruct=False, quiet=True)
+    speak(one, "bad1.wav")
+    (one / "bad2.wav").unlink()
+    speak(two, "bad3.wav")
+    run = retry(out, inputs=[str(one)])
+    assert "2 failures stay: these inputs do not hold their recordings, such as bad" in capsys.readouterr().err
+    assert failed(out) == ["bad2.wav", "bad3.wav"]
+    assert (len(run), (out / SUCCESS_FILE).exists(), run.summary()["state"]) == (3, True, "complete")
+    retry(out, inputs=[str(two)], quiet=True)
+    assert failed(out) == ["bad2.wav"]
+    assert check(out).problems == []
+
+
+@pytest.mark.usefixtures("runs_in_process")
+@pytest.mark.parametrize("where", ["discover_all", "execute", "finish"])
+def test_a_retry_that_is_interrupted_goes_on(
+    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def stop(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    corpus, out = speak(tmp_path / "corpus", "a.wav", broken=("b.wav",)), tmp_path / "run"
+    tokenize(corpus, out, model=str(small_model), reconstruct=False, quiet=True)
+    speak(corpus, "b.wav")
+    before = (out / "run.json").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"pipeline.flow.{where}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            retry(out, quiet=True)
+    assert sorted(committed(LOCAL, str(out)).ids.to_pylist()) == ["a.wav", "b.wav"]
+    if where == "discover_all":  # before anything was written
+        assert (out / "run.json").read_bytes() == before
+    assert (out / SUCCESS_FILE).exists() == (where == "discover_all")
+    run = retry(out, quiet=True)
+    assert (len(run), failed(out), run.summary()["state"], (out / SUCCESS_FILE).exists()) == (2, [], "complete", True)
+
+
+@pytest.mark.usefixtures("runs_in_process")
+def test_a_retry_does_not_do_again_what_has_codes(tmp_path: Path, small_model: Path) -> None:
+    corpus, out = speak(tmp_path / "corpus", "a.wav", broken=("b.wav",)), tmp_path / "run"
+    settings = {"input.changed": "redo"}
+    tokenize(corpus, out, model=str(small_model), reconstruct=False, quiet=True, settings=settings)
+    soundfile.write(corpus / "a.wav", tone(2.0), 24_000)
+    with pytest.raises(InputError, match=r"'a.wav' was read from"):
+        retry(out, quiet=True)
+    assert failed(out) == ["b.wav"]
 
 
 @pytest.mark.usefixtures("runs_in_process")
