@@ -30,6 +30,7 @@ def export(
     """Write a run as a trainer reads it: qwen3-tts, ms-swift, lhotse, webdataset, hf, npy, mds, megatron."""
     from pipeline.export.export_run import export_run
     from pipeline.export.formats import FORMATS
+    from pipeline.storage.text import clean_id
 
     done = export_run(
         run,
@@ -53,5 +54,11 @@ def export(
         print(
             "  each recording is its own reference: references of different lengths break batches of more than one, "
             "and qwen3-tts expects 24 kHz. --ref-audio FILE gives all of them one.",
+            file=sys.stderr,
+        )
+    if done.gone:
+        print(
+            f"  references are the files that were read; {len(done.gone):,} of them are not there now, the first is "
+            f"{clean_id(done.gone[0])}: a trainer needs them at these places",
             file=sys.stderr,
         )

@@ -35,6 +35,7 @@ class Exported:
     shards: int
     written: int  # shards that this call wrote; the others were there
     without_text: int  # recordings of those shards that were left out because they have no text
+    gone: list[str]  # files that are references, and are not there now
 
 
 def export_run(
@@ -67,15 +68,16 @@ def export_run(
     if not len(whole):
         raise InputError(f"{redact(opened.location)} has no recordings with codes to export.")
     refuse_empty(columns, whole, needs_text=form.needs_text)
+    gone: list[str] = []
     if form.shares_reference and reference is None:
-        check_sources(whole, opened.summary().get("settings", {}).get("input", {}).get("track"))
+        gone = check_sources(whole, opened.summary().get("settings", {}).get("input", {}).get("track"))
     fs, path = locate(str(out))
     with locked(fs, path) as lock:
         create = partial(_create, fs, path, lock.check)
         job = Job(whole, form, columns, shard_recordings, fs, path, create)
         take(fs, path, _plan(job, to, reference, bare=not opened.summary()), create)
         written, without_text = write_missing(job, reference, tell)
-    return Exported(redact(str(out)), len(whole), len(job.counts), written, without_text)
+    return Exported(redact(str(out)), len(whole), len(job.counts), written, without_text, gone)
 
 
 def _check_options(to: str, reference: str | None, shard_recordings: int, out: str) -> Format:

@@ -21,6 +21,7 @@ from pipeline.schema import CODES_SCHEMA
 from pipeline.storage.at_once import at_once
 from pipeline.storage.location import redact
 from pipeline.storage.opening import open_recording
+from pipeline.storage.stamp import UNKNOWN, local_stamps
 
 FILE = "ref.wav"
 MAX_S = 60.0
@@ -41,8 +42,9 @@ def write_reference(location: str, create: Create) -> None:
     create(FILE, lambda file: file.write(wave_header(len(pcm)) + pcm.tobytes()))
 
 
-def check_sources(whole: Whole, track: int | None) -> None:
-    """Raise InputError where the `source` of a recording is no local file with this recording alone in it.
+def check_sources(whole: Whole, track: int | None) -> list[str]:
+    """Raise InputError where the `source` of a recording is no local file with this recording alone in it. Returns
+    those that are not there: a trainer elsewhere may have them.
 
     `track`: that the run read of each file (`input.track`).
     """
@@ -60,6 +62,14 @@ def check_sources(whole: Whole, track: int | None) -> None:
             "open whole local files, and these are members of containers, segments, single channels or URIs. Give all "
             "records one reference with --ref-audio FILE, or tokenize whole local files."
         )
+    return [path for gone in map(partial(_gone, whole.fs), whole.parts) for path in gone]
+
+
+def _gone(fs: FileSystem, part: str) -> list[str]:
+    """Sources of recordings of a part, all of them local files, that are not there."""
+    rows = read_part(fs, part, CODES_SCHEMA, ["chunk", "source"])
+    sources = rows["source"].filter(pc.equal(rows["chunk"], 0)).to_pylist()
+    return [path for path, stamp in zip(sources, local_stamps(sources), strict=True) if stamp == UNKNOWN]
 
 
 def _parts_of_files(fs: FileSystem, part: str) -> tuple[int, str | None]:

@@ -28,6 +28,7 @@ from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from pipeline.schema import CODES_SCHEMA
 from pipeline.settings import load_settings
+from tests.helpers.commands import voxmill
 from tests.helpers.exported import TEXTS, expected_codes, make_run
 from tests.helpers.rows import coded_row, run_record
 
@@ -200,3 +201,21 @@ def test_upstreams_own_dataset_and_collate(run: Path, tmp_path: Path, reference:
 def processor(text: str, **options: Any) -> dict[str, torch.Tensor]:
     """The tokenizer's place: its vocabulary is on the hub. A token a byte."""
     return {"input_ids": torch.tensor([list(text.encode())])}
+
+
+@pytest.mark.parametrize("to", ["qwen3-tts", "ms-swift"])
+def test_references_that_are_gone_are_told(
+    run: Path, reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], to: str
+) -> None:
+    given = ["export", run, "--to", to, "--text", "text"]
+    assert voxmill(*given, "--out", tmp_path / "own") == 0
+    said = r"the files that were read; 5 of them are not there now, the first is /nowhere/.*\.wav: a trainer"
+    assert re.search(said, capsys.readouterr().err)
+    soundfile.write(tmp_path / "a.wav", np.zeros(24_000), 24_000)
+    source = pa.array([str(tmp_path / "a.wav")])
+    row = coded_row("a", 24_000, text=pa.array(["hello"]))
+    row = row.set_column(row.schema.get_field_index("source"), "source", source)
+    write_parts(row, LocalFileSystem(), str(tmp_path / "there"))
+    for number, other in enumerate(([*given, "--ref-audio", reference], ["export", tmp_path / "there", *given[2:]])):
+        assert voxmill(*other, "--out", tmp_path / str(number)) == 0
+        assert "not there now" not in capsys.readouterr().err
