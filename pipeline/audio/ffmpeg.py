@@ -222,7 +222,7 @@ def _decoded(
     end = None if resumed else 0
     flac, decode = container.format.name == "flac", decoder(track).decode
     try:
-        for packet in container.demux(track):
+        for packet in _packets(container, track):
             try:
                 frames = decode(packet)
             except av.FFmpegError as error:
@@ -249,6 +249,13 @@ def _decoded(
         end = (end or 0) + _FLAC_FRAME_SAMPLES
     if flac and track.duration is not None and (end or 0) < track.duration:
         raise TruncatedAudio(f"its header promises {track.duration} samples, {end or 0} could be decoded")
+
+
+def _packets(container: av.container.InputContainer, track: av.AudioStream) -> Iterator[av.Packet]:
+    """All of the track, then an empty one. Where streams came up on the way (the program of an MPEG transport stream
+    changes), PyAV looks at the end for more than its list has; that of the track, which comes before, is there then."""
+    with suppress(IndexError):
+        yield from container.demux(track)
 
 
 def _is_rest(container: str, refused: bytes) -> bool:
