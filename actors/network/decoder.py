@@ -12,7 +12,7 @@ from actors.contract import FRAME_SAMPLES
 from actors.device import uploaded
 from actors.network.attention import Past
 from actors.network.layers import Conv, Size, conv, gathered
-from actors.network.pack import BLOCK_FRAMES, Pack, blocks, in_blocks, pack
+from actors.network.pack import BLOCK_FRAMES, Pack, pack
 from actors.network.quantizer import Dequantizer, dequantizer
 from actors.network.rows import Rows, linear, rms_norm
 from actors.network.transformer import Transformer, decoder_transformer
@@ -51,13 +51,12 @@ class Decoder:
     def packed(self, codes: Tensor, where: Pack, run: Run) -> Tensor:
         """The same of all recordings of a pack, whose blocks are `run`: codes [rows, K], any in the padding -> latents
         [rows, D]."""
-        (x,) = in_blocks(run, self._dequantized, blocks(where.block, codes), where.frames)
+        (x,) = run(self._dequantized, where.block, codes)
         x[where.blank] = 0  # what the convolution sees before a recording
-        seen = self.first.seen(where.first, where.blank).split(where.block)
-        (x,) = in_blocks(run, self._into, ((gathered(x, rows),) for rows in seen), where.frames)
+        (x,) = run(self._into, where.block, gathered(x, self.first.seen(where.first, where.blank)))
         x = self.transformer.packed(x, where.attention, where.block, run)
-        (x,) = in_blocks(run, self._out_of, blocks(where.block, x), where.frames)
-        return x
+        (x,) = run(self._out_of, where.block, x)
+        return x.clone()  # the convolutions run next
 
     def resume(self, codes: Tensor, carried: Carried, pasts: list[Past | None], position: int) -> Tensor:
         """The next codes int [B, F, K] of streams, from frame `position` on -> latents [B, F, D]."""

@@ -11,7 +11,7 @@ from actors.config import STEPS, EncoderConfig
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, frame_count
 from actors.network.downsampling import Convolutions, convolutions
 from actors.network.layers import Conv, Size, conv, gathered
-from actors.network.pack import BLOCK_FRAMES, Pack, frames_of_pack, in_blocks, pack
+from actors.network.pack import BLOCK_FRAMES, Pack, frames_of_pack, pack
 from actors.network.quantizer import Quantizer, quantizer
 from actors.network.transformer import Transformer, mimi_transformer
 from actors.network.weights import Weights
@@ -59,13 +59,12 @@ class Encoder:
     def packed(self, features: Tensor, where: Pack, run: Run) -> Tensor:
         """The same of all recordings of a pack, whose blocks are `run`: [rows, STEPS * D] -> codes int16 [rows, K]."""
         steps = features.unflatten(1, (STEPS, -1)).flatten(0, 1)
-        steps = self.transformer.packed(steps, where.attention, where.block * STEPS, run).float()
-        seen = self.down.seen(where.first, None).split(where.block)
-        (codes,) = in_blocks(run, self._last, ((gathered(steps, rows),) for rows in seen), where.frames)
+        steps = self.transformer.packed(steps, where.attention, where.block * STEPS, run)
+        (codes,) = run(self._last, where.block, gathered(steps, self.down.seen(where.first, None)))
         return codes
 
     def _last(self, seen: Tensor) -> tuple[Tensor]:
-        return (self.quantized(self.down.function(seen)),)
+        return (self.quantized(self.down.function(seen.float())),)
 
     def quantized(self, latents: Tensor) -> Tensor:
         """Half precision may overflow, and NaN would give code 0: -1 tells it without another copy to the host."""

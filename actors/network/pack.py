@@ -9,7 +9,7 @@ The first row of the padding is a recording of its own: padding of segments read
 elsewhere gets into it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actors.device import uploaded
-from actors.tiling.cuda_graphs import Run
 from actors.tiling.tiles import batches, offsets, whole
 
 BLOCK_FRAMES = {"cuda": 2048, "cpu": 128}
@@ -36,33 +35,33 @@ class Segment(NamedTuple):
     behind: int
 
 
-@dataclass(frozen=True)
-class Group:
-    """Segments of one shape: `rows` [batch * (past + steps)], of which each segment's last `steps` are queries."""
+class Group(NamedTuple):
+    """Segments of one shape: each has `past + steps` rows, of which the last `steps` are queries."""
 
-    rows: Tensor
+    segments: int
     past: int
     steps: int
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Who attends to whom in a pack. `order` [rows]: where a row's result is in those of all groups, one after another.
+    """Who attends to whom in a pack. `positions` [rows]: steps since the recording's start.
 
-    `positions` [rows]: steps since the recording's start.
+    `seen`: the rows of all segments, group after group. `order` [rows]: where a row's result is among all queries'.
     """
 
     positions: Tensor
     groups: list[Group]
+    seen: Tensor
     order: Tensor
     window: int | None
 
     def __call__(self, qkv: Tensor, mask: Tensor | None) -> Tensor:
         """Query, key and value [rows, 3, heads, D] -> attended [rows, heads * D]; `mask` of segments with a past."""
+        sizes = [group.segments * (group.past + group.steps) for group in self.groups]
         parts = []
-        for group in self.groups:
-            chosen = qkv.index_select(0, group.rows).unflatten(0, (-1, group.past + group.steps))
-            query, key, value = chosen.permute(2, 0, 3, 1, 4)
+        for group, chosen in zip(self.groups, qkv.index_select(0, self.seen).split(sizes), strict=True):
+            query, key, value = chosen.unflatten(0, (group.segments, -1)).permute(2, 0, 3, 1, 4)
             query = query[:, :, group.past :]
             causal = group.past == 0
             out = F.scaled_dot_product_attention(query, key, value, None if causal else mask, is_causal=causal)
@@ -104,7 +103,7 @@ def pack(lengths: Sequence[int], steps: int, window: int | None, block: int, dev
     alone = range(blank + 1, frames + 1)
     starts = np.array([*offsets([*lengths, 1])[:-1], *alone])  # every further row of padding starts a recording too
     first = np.repeat(starts[:-1], np.diff(starts))
-    groups, order = [], np.zeros(frames * steps, np.int64)
+    groups, seen, order = [], [], np.zeros(frames * steps, np.int64)
     written = 0
     for (past, length), segments in _segments([steps * one for one in (*lengths, 1)], window).items():
         size = max(1, block * steps // length)
@@ -113,13 +112,13 @@ def pack(lengths: Sequence[int], steps: int, window: int | None, block: int, dev
             for number, (row, queries, behind) in enumerate(batch):
                 rows[number, past - behind : past + queries] = np.arange(row - behind, row + queries)
                 order[row : row + queries] = written + number * length + np.arange(queries)
-            groups.append((rows.reshape(-1), past, length))
+            groups.append(Group(size, past, length))
+            seen.append(rows.reshape(-1))
             written += size * length
     order[(blank + 1) * steps :] = order[blank * steps]
     starting = np.arange(frames * steps) - np.repeat(first * steps, steps)
-    parts = uploaded([first, starting, order, *[rows for rows, _, _ in groups]], device)
-    made = [Group(rows, past, length) for rows, (_, past, length) in zip(parts[3:], groups, strict=True)]
-    return Pack(frames, block, blank, parts[0], Attention(parts[1], made, parts[2], window))
+    parts = uploaded([first, starting, np.concatenate(seen), order], device)
+    return Pack(frames, block, blank, parts[0], Attention(parts[1], groups, parts[2], parts[3], window))
 
 
 def _segments(lengths: Sequence[int], window: int | None) -> dict[tuple[int, int], list[Segment]]:
@@ -136,26 +135,3 @@ def _segments(lengths: Sequence[int], window: int | None) -> dict[tuple[int, int
             key = (behind if start else 0, steps)
             found.setdefault(key, []).append(Segment(row + start, min(steps, length - start), min(start, behind)))
     return found
-
-
-Block = tuple[Tensor, ...]
-"""Tensors of as many rows each."""
-
-
-def blocks(size: int, *inputs: Tensor) -> Iterator[Block]:
-    """Every `size` rows of the inputs."""
-    return zip(*(one.split(size) for one in inputs), strict=True)
-
-
-def in_blocks(run: Run, function: Callable[..., Block], inputs: Iterable[Block], rows: int) -> list[Tensor]:
-    """Each of the function's results of all blocks, which have so many `rows` together, joined."""
-    joined: list[Tensor] = []
-    row = 0
-    for block in inputs:
-        found = run(function, *block)
-        if not joined:
-            joined = [one.new_empty(rows, *one.shape[1:]) for one in found]
-        stop = row + len(found[0])
-        torch._foreach_copy_([one[row:stop] for one in joined], found)  # one kernel
-        row = stop
-    return joined

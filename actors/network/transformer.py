@@ -10,7 +10,7 @@ from torch import Tensor
 
 from actors.config import DecoderConfig, EncoderConfig
 from actors.network.attention import SEGMENT, Past, attend, rotary, rotate
-from actors.network.pack import Attention, blocks, in_blocks
+from actors.network.pack import Attention
 from actors.network.rows import Rows, gated_silu_mlp, gelu_mlp, layer_norm, linear, product, rms_norm
 from actors.network.weights import Weights
 from actors.tiling.cuda_graphs import Run
@@ -58,13 +58,10 @@ class Between:
     after: Layer | None
 
     def __call__(self, cosine: Tensor, sine: Tensor, x: Tensor, *attended: Tensor) -> tuple[Tensor, ...]:
-        """`attended` of the layer `before` -> x after it; the `heads` of the layer `after` it."""
-        found = []
+        """x and what the layer `before` `attended` -> x after that layer; `heads` of the layer `after` it."""
         if self.before is not None:
-            found.append(x := self.before.rest(x, *attended))
-        if self.after is not None:
-            found.append(self.after.heads(x, (cosine, sine)))
-        return tuple(found)
+            x = self.before.rest(x, *attended)
+        return (x,) if self.after is None else (x, self.after.heads(x, (cosine, sine)))
 
 
 @dataclass(frozen=True)
@@ -88,10 +85,10 @@ class Transformer:
         """Steps x [rows, D] of a pack -> [rows, D]; `block` of them at once are `run`."""
         angles = rotary(attention.positions, self.inverse_frequency, x.dtype)
         mask = attention.mask(x.dtype)
-        heads = in_blocks(run, Between(None, self.layers[0]), blocks(block, *angles, x), len(x))
+        x, *heads = run(Between(None, self.layers[0]), block, *angles, x)
         for pair in zip(self.layers, [*self.layers[1:], None], strict=True):
             attended = attention(heads[0], mask)
-            x, *heads = in_blocks(run, Between(*pair), blocks(block, *angles, x, attended), len(x))
+            x, *heads = run(Between(*pair), block, *angles, x, attended)
         return x
 
     def resume(self, x: Tensor, pasts: list[Past | None], position: int) -> Tensor:

@@ -116,9 +116,16 @@ class Tiled:
         for group, at, shape in zip(tiles, spans, shapes, strict=True):
             each += rows_of_tiles(group, at, first, shape)
         parts = iter(uploaded(each, self.way.device))
+        blank: Tensor | None = None
         for rows, shape in zip(load(spans), shapes, strict=True):
-            x = torch.cat((rows, rows.new_zeros(1, rows.shape[1]))).index_select(0, next(parts))
-            yield self.run(self.stack, x.unflatten(0, shape)).flatten(0, 1).index_select(0, next(parts))
+            if blank is None:
+                blank = rows.new_zeros(1, rows.shape[1])
+            x = torch.cat((rows, blank)).index_select(0, next(parts)).unflatten(0, shape)
+            (found,) = self.run(self._tiles, len(x), x)
+            yield found.flatten(0, 1).index_select(0, next(parts))
+
+    def _tiles(self, x: Tensor) -> tuple[Tensor]:
+        return (self.stack(x),)
 
 
 def _carrying(stack: Stack, load: Load, span: Span, many: int, tile: int) -> Iterator[Tensor]:
