@@ -34,7 +34,7 @@ from pipeline.cluster.meter import Meter
 from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import timed
-from pipeline.errors import NotCommitted, OutputError
+from pipeline.errors import NotCommitted, OutputError, plural
 from pipeline.job import Job, describe, prepare
 from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
@@ -63,6 +63,7 @@ from pipeline.run.resume import (
     refuse_other_bounds,
     resume,
 )
+from pipeline.run.retrying import put_back
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.settle import settle
 from pipeline.run.sweep import sweep
@@ -78,6 +79,7 @@ from pipeline.sources.plan import Plan, divide, remaining, unread
 from pipeline.sources.probe import probes
 from pipeline.sources.shard import fingerprint, of_shard, parse_shard
 from pipeline.storage.filesystem import locate
+from pipeline.storage.text import clean_id
 from pipeline.tell import tell_finished
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ def tokenize(
         attempt = execute(job, planned, done.partial, quiet)
         with phase("finish", quiet):
             audit(job, found, planned, attempt, quiet)
+            restore(job, quiet)
             finish(job, planned, before, attempt, str(out))
     return open_run(out)
 
@@ -286,6 +289,14 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
     if rows:
         write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run, job.check_lock)
         attempt["parts"].update(settle(job.fs, job.run, job.keys).parts)
+
+
+def restore(job: Job, quiet: bool) -> None:
+    """Put back the failures that were to be tried again, and whose recordings this command did not come to."""
+    ids = put_back(job.fs, job.run, job.keys)
+    if ids and not quiet:
+        first = clean_id(ids[0])
+        log_line(f"{plural(len(ids), 'failure')} stay: these inputs do not hold their recordings, such as {first}")
 
 
 def graph(

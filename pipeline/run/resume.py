@@ -14,6 +14,7 @@ from pipeline.run.layout import (
     FAILURES,
     LOCK_FILE,
     REPORT_FILE,
+    RETRYING,
     RUN_FILE,
     SKIPPED,
     SUCCESS_FILE,
@@ -190,7 +191,7 @@ def clear(fs: FileSystem, run: str) -> None:
     mark(fs, run, complete=False)
     if fs.get_file_info(f"{run}/{REPORT_FILE}").type == FileType.File:
         fs.delete_file(f"{run}/{REPORT_FILE}")
-    for folder in (CONTAINERS, CODES, FAILURES, SKIPPED, WAVES):
+    for folder in (CONTAINERS, CODES, FAILURES, RETRYING, SKIPPED, WAVES):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")
     fs.delete_file(f"{run}/{RUN_FILE}")

@@ -4,7 +4,7 @@ import contextlib
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
-from pipeline.run.layout import CODES, CONTAINERS, FAILURES, SKIPPED, WAVES
+from pipeline.run.layout import CODES, CONTAINERS, FAILURES, RETRYING, SKIPPED, WAVES
 from pipeline.storage.at_once import on_store
 from pipeline.storage.atomic import UNFINISHED
 
@@ -12,7 +12,7 @@ from pipeline.storage.atomic import UNFINISHED
 def unfinished(fs: FileSystem, run: str) -> list[str]:
     """Paths of what writers that were killed left beside run.json, the parts and the WAVs."""
     selectors = [FileSelector(run, allow_not_found=True)]
-    for folder in (CONTAINERS, CODES, FAILURES, SKIPPED, WAVES):
+    for folder in (CONTAINERS, CODES, FAILURES, RETRYING, SKIPPED, WAVES):
         selectors.append(FileSelector(f"{run}/{folder}", allow_not_found=True, recursive=True))
     found = [info for infos in on_store(fs, fs.get_file_info, selectors) for info in infos]
     return [info.path for info in found if info.type == FileType.File and UNFINISHED.fullmatch(info.base_name)]

@@ -1,5 +1,8 @@
 """Retried failures: only those, by kind; restored if the attempt is refused."""
 
+import contextlib
+import functools
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,16 +10,21 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import soundfile
-from pyarrow.fs import LocalFileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem
 
+import pipeline.run.retrying
 from pipeline import open_run, tokenize
 from pipeline.errors import InputError, OutputError
 from pipeline.run.committed import committed
-from pipeline.run.layout import SUCCESS_FILE
+from pipeline.run.layout import FAILURES, RETRYING, SUCCESS_FILE, parts
+from pipeline.run.lock import locked
+from pipeline.run.parts import read_part
+from pipeline.run.retrying import put_back, set_aside
 from pipeline.run.write import write_parts
+from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
 from pipeline.verify.check import check
-from pipeline.verify.retry_failures import _refuse_unknown, drop_failures, flat_settings, recorded_settings, retry
+from pipeline.verify.retry_failures import _refuse_unknown, flat_settings, recorded_settings, retry
 from tests.helpers.rows import coded_row, failed_row, tone
 from tests.helpers.store import Store
 
@@ -27,13 +35,38 @@ def test_failures_are_dropped_by_kind(tmp_path: Path) -> None:
     run = str(tmp_path)
     write_parts(pa.concat_tables([failed_row("a"), failed_row("b", "TruncatedAudio"), coded_row("c", 1)]), LOCAL, run)
     write_parts(failed_row("d", "EmptyAudio"), LOCAL, run)
-    assert drop_failures(LOCAL, run, ["TooLong"]) == {}
-    dropped = drop_failures(LOCAL, run, ["TruncatedAudio"])
-    assert [rows["id"].to_pylist() for rows in dropped.values()] == [["b"]]
+    set_aside(LOCAL, run, ["TooLong"])
+    assert not (tmp_path / ".retrying").exists()
+    set_aside(LOCAL, run, ["TruncatedAudio"])
     assert sorted(committed(LOCAL, run).ids.to_pylist()) == ["a", "c", "d"]
-    drop_failures(LOCAL, run, [])
+    assert put_back(LOCAL, run) == ["b"]
+    set_aside(LOCAL, run, [])
     assert committed(LOCAL, run).ids.to_pylist() == ["c"]
     assert list((tmp_path / "failures").iterdir()) == []
+    write_parts(coded_row("d", 1), LOCAL, run)
+    assert put_back(LOCAL, run) == ["a", "b"]
+    assert sorted(committed(LOCAL, run).ids.to_pylist()) == ["a", "b", "c", "d"]
+    assert list((tmp_path / ".retrying").iterdir()) == []
+    assert put_back(LOCAL, run) == []
+
+
+@pytest.mark.parametrize("written", ["first", "second", "both"])
+def test_failures_are_never_in_memory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """Killed between the two files that are changed, or after both."""
+    run, write = str(tmp_path), pipeline.run.retrying.write_table
+
+    def killed(table: pa.Table, fs: FileSystem, path: str) -> None:
+        if written == "second" or (written == "first" and RETRYING not in path):
+            raise KeyboardInterrupt
+        write(table, fs, path)
+
+    write_parts(pa.concat_tables([failed_row("a"), failed_row("b", "TruncatedAudio")]), LOCAL, run)
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        patched.setattr("pipeline.run.retrying.write_table", killed)
+        set_aside(LOCAL, run, ["NotAudio"])
+    assert put_back(LOCAL, run) == (["a"] if written == "both" else [])
+    rows = [row for part in parts(LOCAL, run, FAILURES) for row in read_part(LOCAL, part, FAILURES_SCHEMA).to_pylist()]
+    assert sorted(row["id"] for row in rows) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +154,50 @@ def test_a_retry_that_is_interrupted_goes_on(
 
 
 @pytest.mark.usefixtures("runs_in_process")
+@pytest.mark.parametrize("then", ["retry", "tokenize"])
+def test_a_retry_that_is_killed_loses_no_failure(
+    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    corpus, out = speak(tmp_path / "corpus", "a.wav", broken=("b.wav", "gone.wav")), tmp_path / "run"
+    again = functools.partial(tokenize, corpus, out, model=str(small_model), reconstruct=False, quiet=True)
+    again()
+    speak(corpus, "b.wav")
+    (corpus / "gone.wav").unlink()
+    if (child := os.fork()) == 0:
+        monkeypatch.setattr("pipeline.flow.execute", lambda *given, **more: os._exit(9))  # out of memory, say
+        retry(out, quiet=True)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (out / SUCCESS_FILE).exists()
+    run = retry(out, quiet=True) if then == "retry" else again()
+    assert (sorted(recording.id for recording in run), failed(out)) == (["a.wav", "b.wav"], ["gone.wav"])
+    assert check(out).problems == []
+
+
+@pytest.mark.usefixtures("runs_in_process")
+def test_a_retry_whose_run_was_taken_meanwhile(
+    tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its failures are those of the command that took it."""
+    corpus, out = speak(tmp_path / "corpus", "a.wav", broken=("b.wav", "gone.wav")), tmp_path / "run"
+    again = functools.partial(tokenize, corpus, out, model=str(small_model), reconstruct=False, quiet=True)
+    again()
+    (corpus / "gone.wav").unlink()
+    held = contextlib.ExitStack()
+
+    def taken(*given: object, **more: object) -> None:
+        held.enter_context(locked(LOCAL, str(out)))
+        raise OutputError("in use")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.verify.retry_failures.tokenize", taken)
+        with pytest.raises(OutputError, match="in use"):
+            retry(out, quiet=True)
+    held.close()
+    again()
+    assert failed(out) == ["b.wav", "gone.wav"]
+
+
+@pytest.mark.usefixtures("runs_in_process")
 def test_a_retry_does_not_do_again_what_has_codes(tmp_path: Path, small_model: Path) -> None:
     corpus, out = speak(tmp_path / "corpus", "a.wav", broken=("b.wav",)), tmp_path / "run"
     settings = {"input.changed": "redo"}
@@ -170,11 +247,11 @@ def test_failures_of_a_store_are_dropped_side_by_side(tmp_path: Path) -> None:
         rows = [failed_row(f"{number}"), *([failed_row(f"other {number}", "EmptyAudio")] if number % 2 else [])]
         write_parts(pa.concat_tables(rows), LOCAL, f"{tmp_path}/run")
     store = Store(tmp_path)
+    (tmp_path / "run" / RETRYING).mkdir()  # a store has no folders
     with pytest.raises(InputError, match="Its failures: 6 NotAudio, 3 EmptyAudio"):
         _refuse_unknown(store, "run", ["TooLong"])
     assert store.most["open_input_file"] > 1
-    dropped = drop_failures(store, "run", ["NotAudio"])
-    assert list(dropped) == sorted(dropped)
-    assert sorted(rows["id"].to_pylist() for rows in dropped.values()) == [[f"{number}"] for number in range(6)]
+    set_aside(store, "run", ["NotAudio"])
     assert sorted(committed(store, "run").ids.to_pylist()) == ["other 1", "other 3", "other 5"]
     assert min(store.most["delete_file"], store.most["open_output_stream"]) > 1
+    assert sorted(put_back(store, "run")) == [f"{number}" for number in range(6)]
