@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.changes import Changes, changes, looked_up, refuse_inside, to_redo
+from pipeline.changes import Changes, Shards, changes, looked_up, refuse_inside, to_redo
 from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
 from pipeline.run.committed import Done, committed
@@ -55,6 +55,12 @@ def found(run: Path, *inputs: Path) -> list[str]:
     changed = changes(LOCAL, str(run), discover_all([str(path) for path in inputs]))
     assert len(changed.examples) == min(3, len(changed.hashes))
     return sorted(example.split("'")[1] for example in changed.examples)
+
+
+@pytest.fixture(params=["at once", "one by one"])
+def members(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the members of a container are compared."""
+    monkeypatch.setattr("pipeline.changes.ROWS_OF_A_CONTAINER", 0 if request.param == "at once" else 1 << 30)
 
 
 @pytest.fixture(params=["codes", "failures"])
@@ -112,6 +118,7 @@ def test_bounds_of_segments(tmp_path: Path) -> None:
     assert found(tmp_path / "run", manifest) == ["y", "z"]
 
 
+@pytest.mark.usefixtures("members")
 @pytest.mark.parametrize("kind", ["tar", "parquet"])
 def test_a_container_is_one_content(tmp_path: Path, kind: str, failed: bool) -> None:
     def make(path: Path, names: str) -> Path:
@@ -132,6 +139,7 @@ def test_a_container_is_one_content(tmp_path: Path, kind: str, failed: bool) -> 
     assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)])).hashes) == 4
 
 
+@pytest.mark.usefixtures("members")
 def test_the_same_container_under_other_ids_is_refused(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "s.tar", [("a.wav", b"1")])
     (tmp_path / "in").mkdir()
@@ -142,6 +150,7 @@ def test_the_same_container_under_other_ids_is_refused(tmp_path: Path) -> None:
         found(tmp_path / "run", shard)  # alone its recordings are a.wav and b.wav
 
 
+@pytest.mark.usefixtures("members")
 def test_lone_containers_one_command_each(tmp_path: Path) -> None:
     one = write_parquet(tmp_path / "one.parquet", [EMPTY | {"bytes": b"1"}] * 3)
     two = write_parquet(tmp_path / "two.parquet", [EMPTY | {"bytes": b"1"}] * 4)
@@ -344,6 +353,37 @@ def test_another_channel_is_another_source(
         assert ", channel 1, " in changed.examples[0].partition("; now")[2]
 
 
+def test_what_a_rerun_finds_as_it_was_is_not_looked_at_row_by_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "in"
+    corpus.mkdir()
+    shards = [write_tar(corpus / f"{name}.tar", [("a.wav", b"1")]) for name in ("s", "s.tar#x", "t")]
+    stamps = {shard.name: local_stamp(str(shard)) for shard in shards}
+    rows = [
+        coded_row(
+            f"{shard}/{number}.wav",
+            1920,
+            source=pa.array([f"{corpus}/{shard}::{number}.wav"]),
+            source_size=pa.array([stamps[shard].size]),
+            source_version=pa.array(["other" if shard == "t.tar" and number == 7 else stamps[shard].version]),
+        )
+        for shard in ("s.tar", "t.tar")
+        for number in range(40)
+    ]
+    write_parts(pa.concat_tables(rows), LOCAL, str(tmp_path / "run"))
+    looked: list[str] = []
+    has = Shards.has
+    monkeypatch.setattr(Shards, "has", lambda self, row, shard: looked.append(row["id"]) or has(self, row, shard))
+    for nested, expected in ((True, 80), (False, 1 + 40)):
+        if not nested:
+            shards[1].unlink()
+        looked.clear()
+        assert found(tmp_path / "run", corpus) == ["t.tar/7.wav"]
+        assert len(looked) == expected
+
+
+@pytest.mark.usefixtures("members")
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize(
     ("committed_as", "now", "same"),

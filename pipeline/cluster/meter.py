@@ -27,6 +27,7 @@ class Meter:
         self.spent: dict[str, Spent] = {}
         self.waited: defaultdict[str, float] = defaultdict(float)
         self.ended: dict[Worker, float] = {}  # when each worker's last call did
+        self.workers: Counter[str] = Counter()  # of each stage
         self.audio: dict[str, list[float]] = {}  # by slots, seconds
         self.busy: dict[str, list[float]] = {}
 
@@ -35,6 +36,7 @@ class Meter:
         waited."""
         now, stage = self.clock() - self.start, worker.stage
         waited = max(0.0, now - self.ended[worker] - spent.busy_s) if worker in self.ended else 0.0
+        self.workers[stage] += worker not in self.ended
         self.ended[worker] = now
         self.waited[stage] += waited
         self.spent.setdefault(stage, Spent()).add(spent)
@@ -42,7 +44,7 @@ class Meter:
             self._longer_slots()
         self._put(self.audio, stage, int(now / self.slot_s), spent.audio_s)
         self._spread(stage, max(0.0, now - spent.busy_s), now)
-        self.metrics.add(stage, spent, Counter(one.stage for one in self.ended), self.queued())
+        self.metrics.add(stage, spent, self.workers, self.queued())
 
     def counts(self) -> Counts:
         """What the last pool has finished so far."""

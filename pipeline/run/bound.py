@@ -97,9 +97,9 @@ def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, plann
         place = max(counts, key=lambda place: counts[place].unexpected)
         here = counts[place].unexpected
         _stop(f"Errors that nobody foresaw: {total.unexpected} of {read} recordings, {here} of them", place, counts)
-    for place in counts:
+    for place in (place for place, one in counts.items() if _fails(one, NODE_SHARE)):
         others = _sum({other: one for other, one in counts.items() if other.stage == place.stage and other != place})
-        if _fails(counts[place], NODE_SHARE) and others.finished >= LEAST and not _fails(others, OTHERS_SHARE):
+        if others.finished >= LEAST and not _fails(others, OTHERS_SHARE):
             bad = f"{counts[place].failures} of {counts[place].finished}"
             rest = f"{others.failures} of {others.finished} on the others"
             _stop(f"Mend this node, or take it out: {bad} recordings failed, but {rest};", place, counts)

@@ -6,7 +6,7 @@ that looks complete, and the same command does it again.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipeline.run.containers import notes
 from pipeline.run.layout import CODES, CONTAINERS, FAILURES, LOCK_FILE, PIECES, SKIPPED, SUCCESS_FILE, WAVES, part_infos
 from pipeline.run.lock import locked
 from pipeline.run.merged_record import merged_record, refuse_missing_shards, refuse_unlike
-from pipeline.run.parts import join, part_schema, read_content, read_part
+from pipeline.run.parts import join_schemas, read_content, read_part
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import MERGING, mark
 from pipeline.run.run_json import read_run_file, save
@@ -68,14 +68,18 @@ def merge(runs: Iterable[str | Path | Run], out: str | Path) -> Run:
     records = [(one.name, one.record) for one in sources]
     refuse_unlike(records)
     refuse_missing_shards(records)
-    _refuse_other_columns(sources)
-    _refuse_doubles(sources)
+    contents = _contents(sources)
+    coded = [one for one in contents if one.folder == CODES]
+    join_schemas((one.schema for one in coded), (one.path for one in coded))
+    _refuse_doubles(sources, contents)
+    del contents
     with locked(fs, run) as lock:
         _make_room(fs, run, [one.name for one in sources])
         record = merged_record(records)
         save(fs, run, {**record, "state": "running", "parts": {}, MERGING: [one.name for one in sources]})
+        copied = {info.path: info.size for info in _files(fs, f"{run}/{WAVES}")}  # by the same merge that was killed
         for one in sources:
-            copy_files(one.fs, fs, list(_waves(one, fs, run)))
+            copy_files(one.fs, fs, list(_waves(one, f"{run}/{WAVES}", copied)))
         for one in sources:
             paths = [info.path for found in one.parts.values() for info in found]
             paths += notes(one.fs, one.path)
@@ -109,32 +113,52 @@ def _refuse_nesting(sources: Sequence[Source], fs: FileSystem, run: str) -> None
             raise InputError(f"{run} is, or lies in, the run {one.name}. Give --out another folder.")
 
 
-def _refuse_other_columns(sources: Sequence[Source]) -> None:
-    """Raise OutputError where carried columns of one name have types that do not go together."""
-    first = [(one.fs, one.parts[CODES][0].path) for one in sources if one.parts[CODES]]
-    schemas = at_once(lambda part: part_schema(*part, CODES_SCHEMA), first)
-    if tables := [schema.empty_table() for schema in schemas]:
-        join(tables, [path for _, path in first])
+@dataclass(frozen=True)
+class Content:
+    """What a part holds, as far as runs are compared by it."""
+
+    source: int  # its number
+    folder: str
+    path: str
+    schema: pa.Schema
+    hashes: np.ndarray  # `id_hashes` of its rows
 
 
-def _refuse_doubles(sources: Sequence[Source]) -> None:
-    """Raise InputError for a recording that two runs have, OutputError for a part that is not as run.json says."""
+def _contents(sources: Sequence[Source]) -> list[Content]:
+    """Of every part, which is read once. Raises OutputError for a part that is not as run.json says."""
     parts = [
         (number, folder, info)
         for number, one in enumerate(sources)
         for folder, _ in FOLDERS
         for info in one.parts[folder]
     ]
-    read = at_once(
-        lambda part: _sound_hashes(sources[part[0]], *part[1:]),
-        parts,
-        READ_AT_ONCE,
-        weigh=lambda part: part[2].size or 0,
-        most=MOST_BYTES,
+    return list(
+        at_once(
+            lambda part: _content(sources[part[0]], *part),
+            parts,
+            READ_AT_ONCE,
+            weigh=lambda part: part[2].size or 0,
+            most=MOST_BYTES,
+        )
     )
+
+
+def _content(one: Source, number: int, folder: str, info: FileInfo) -> Content:
+    with errors_as(info.path, OutputError), one.fs.open_input_file(info.path) as file:
+        content = file.read_buffer()
+    if folder == CODES and hashlib.sha256(content).hexdigest() != one.record["parts"][info.base_name]:
+        raise OutputError(
+            f"{one.name}: {CODES}/{info.base_name} has another sha256 than in run.json. See `voxmill check`."
+        )
+    schema, rows = read_content(content, info.path, dict(FOLDERS)[folder], ["id"])
+    return Content(number, folder, info.path, schema, id_hashes(rows["id"]))
+
+
+def _refuse_doubles(sources: Sequence[Source], contents: Sequence[Content]) -> None:
+    """Raise InputError for a recording that two runs have."""
     hashes = [np.empty(0, "S16")] * len(sources)
-    for number, found in groupby(zip(parts, read, strict=True), key=lambda found: found[0][0]):
-        hashes[number] = np.unique(np.concatenate([some for _, some in found]))
+    for number, found in groupby(contents, key=lambda one: one.source):
+        hashes[number] = np.unique(np.concatenate([one.hashes for one in found]))
     every = np.sort(np.concatenate(hashes))
     twice = every[1:][every[1:] == every[:-1]]
     if len(twice):
@@ -144,17 +168,6 @@ def _refuse_doubles(sources: Sequence[Source]) -> None:
             f"{len(twice):,} recordings are in several runs, first {id_!r}: in {owners[0].name} and {owners[1].name}."
             " Runs of shards (--shard), or of corpora without common ids, can be merged."
         )
-
-
-def _sound_hashes(one: Source, folder: str, info: FileInfo) -> np.ndarray:
-    """`id_hashes` of the rows of a part, once its checksum is right; the part is read once."""
-    with errors_as(info.path, OutputError), one.fs.open_input_file(info.path) as file:
-        content = file.read_buffer()
-    if folder == CODES and hashlib.sha256(content).hexdigest() != one.record["parts"][info.base_name]:
-        raise OutputError(
-            f"{one.name}: {CODES}/{info.base_name} has another sha256 than in run.json. See `voxmill check`."
-        )
-    return id_hashes(read_content(content, info.path, dict(FOLDERS)[folder], ["id"])["id"])
 
 
 def _ids(one: Source) -> Iterator[str]:
@@ -175,10 +188,9 @@ def _make_room(fs: FileSystem, run: str, names: list[str]) -> None:
             fs.delete_dir(f"{run}/{folder}")
 
 
-def _waves(one: Source, fs: FileSystem, run: str) -> Iterator[tuple[str, str]]:
-    """The reconstructions of a run; those that a merge that was killed has copied are left out."""
-    here, there = f"{one.path}/{WAVES}", f"{run}/{WAVES}"
-    copied = {info.path: info.size for info in _files(fs, there)}
+def _waves(one: Source, there: str, copied: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """The reconstructions of a run that are to be copied; those whose size is that of what is `copied` are left out."""
+    here = f"{one.path}/{WAVES}"
     for info in _files(one.fs, here):
         target = there + info.path.removeprefix(here)
         waits = f"/{PIECES}/" in info.path or UNFINISHED.fullmatch(info.base_name)

@@ -6,7 +6,7 @@ Torn files, foreign files and impossible rows are an OutputError that names the 
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -51,10 +51,12 @@ def read_with_schema(
         return _schema(file, schema), _sound(parse(file, schema, columns), path)
 
 
-def read_content(content: pa.Buffer, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """`read_part` of the bytes of the part at `path`."""
+def read_content(
+    content: pa.Buffer, path: str, schema: pa.Schema, columns: list[str] | None = None
+) -> tuple[pa.Schema, pa.Table]:
+    """`read_with_schema` of the bytes of the part at `path`."""
     with _advising(path), pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
-        return _sound(parse(file, schema, columns), path)
+        return _schema(file, schema), _sound(parse(file, schema, columns), path)
 
 
 def read_rows(fs: FileSystem, path: str, rows: list[int]) -> pa.Table:
@@ -82,6 +84,14 @@ def stream_parts(fs: FileSystem, paths: Sequence[str]) -> Iterator[tuple[int, pa
         with _advising(path), file:
             for rows in batches(file, CODES_SCHEMA, BATCH_ROWS):
                 yield number, _sound(rows, path)
+
+
+def join_schemas(schemas: Iterable[pa.Schema], paths: Iterable[str]) -> pa.Schema:
+    """CODES_SCHEMA, then the carried columns of all parts of codes, whose schemas and paths are given. As `join`."""
+    first: dict[pa.Schema, str] = {}  # 50,000 parts have a few schemas
+    for schema, path in zip(schemas, paths, strict=True):
+        first.setdefault(schema, path)
+    return join([CODES_SCHEMA.empty_table(), *(schema.empty_table() for schema in first)], [*first.values()]).schema
 
 
 def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:

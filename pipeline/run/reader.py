@@ -18,7 +18,7 @@ from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, parts
 from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
-from pipeline.run.parts import join, part_schema, read_part, read_rows, stream_parts
+from pipeline.run.parts import join, join_schemas, part_schema, read_part, read_rows, stream_parts
 from pipeline.run.plain import plain_value
 from pipeline.run.run_json import read_run_file
 from pipeline.run.whole import Whole, refuse_other_parts, survey
@@ -238,8 +238,7 @@ class Run:
         import pyarrow.dataset  # here, for it imports pandas
 
         schemas = on_store(self.fs, functools.partial(part_schema, self.fs, schema=CODES_SCHEMA), self._parts)
-        empty = [one.empty_table() for one in schemas]
-        schema = join([*empty, CODES_SCHEMA.empty_table()], self._parts).schema
+        schema = join_schemas(schemas, self._parts)
         return pyarrow.dataset.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
 
     def torch_dataset(

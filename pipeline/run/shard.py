@@ -127,18 +127,21 @@ def cut_shard(fs: FileSystem, old: str, new: str, kept: Iterable[Entry], before:
     def write(file: BinaryIO) -> None:
         moved: list[Entry] = []
         at = 0
-        with fs.open_input_file(old) as source:
+        with errors_as(old, OutputError):
+            source = fs.open_input_file(old)
+        with source:
             for entry in sorted(kept, key=lambda entry: entry.start):
-                for piece in _pieces(source, entry):
+                for piece in _pieces(source, old, entry):
                     file.write(piece)
                 moved.append(entry._replace(offset=at + entry.offset - entry.start, start=at))
                 at = moved[-1].end
         _write_index(file, moved, at)
 
-    with errors_as(old, OutputError):
-        write_whole(fs, new, write, before)
+    write_whole(fs, new, write, before)
 
 
-def _pieces(source: Any, entry: Entry) -> Iterator[bytes]:
+def _pieces(source: Any, path: str, entry: Entry) -> Iterator[bytes]:
     for first in range(entry.start, entry.end, COPIED_BYTES):
-        yield source.read_at(min(COPIED_BYTES, entry.end - first), first)
+        with errors_as(path, OutputError):
+            piece = source.read_at(min(COPIED_BYTES, entry.end - first), first)
+        yield piece

@@ -18,7 +18,7 @@ from pyarrow.fs import FileSystem
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import OutputError, plural
 from pipeline.run.chunks import refuse_doubles, refuse_gaps
-from pipeline.run.parts import join, read_part, read_with_schema, stream_part, stream_parts
+from pipeline.run.parts import join, join_schemas, read_part, read_with_schema, stream_part, stream_parts
 from pipeline.schema import CODES_SCHEMA
 from pipeline.storage.at_once import at_once
 from pipeline.storage.location import redact
@@ -36,7 +36,8 @@ class Whole:
     parts: list[str]
     schema: pa.Schema  # CODES_SCHEMA, then the carried columns of all parts
     counts: np.ndarray  # int64 [parts]: whole recordings that begin in each
-    long: pa.Table  # LONG_SCHEMA: every chunk of those recordings that have several, all there
+    long: pa.Table  # LONG_SCHEMA: every chunk of those recordings that have several, all there; in order of `home`
+    home: np.ndarray  # int32: of each of these chunks the part that holds its recording's first one
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -66,7 +67,7 @@ def survey(fs: FileSystem, parts: list[str], location: str) -> Whole:
     be combined. Short recordings that are there twice are not noticed: the audit of a complete run has settled them.
     """
     found = list(at_once(lambda numbered: _keys(fs, *numbered), enumerate(parts)))
-    schema = join([CODES_SCHEMA.empty_table(), *(schema.empty_table() for schema, _, _ in found)], parts).schema
+    schema = join_schemas((schema for schema, _, _ in found), parts)
     long = pa.concat_tables([table for _, _, table in found]) if found else pa.table({})
     if len(long):
         refuse_doubles(long, id_hashes(long["id"]), location)
@@ -74,9 +75,12 @@ def survey(fs: FileSystem, parts: list[str], location: str) -> Whole:
         whole = counts.filter(pc.equal(counts["chunk_count"], counts["chunks"]))["id"].combine_chunks()
         long = long.filter(pc.is_in(long["id"], whole))
     short = np.array([count for _, count, _ in found], np.int64)
-    first = long.filter(pc.equal(long["chunk"], 0))["part"].to_numpy() if len(long) else np.empty(0, np.int32)
-    rows = long.select(LONG_SCHEMA.names) if len(long) else LONG_SCHEMA.empty_table()
-    return Whole(location, fs, parts, schema, short + np.bincount(first, minlength=len(parts)), rows)
+    long = long.select(LONG_SCHEMA.names) if len(long) else LONG_SCHEMA.empty_table()
+    first = long.filter(pc.equal(long["chunk"], 0)).combine_chunks()
+    home = first["part"].take(pc.index_in(long["id"], first["id"])).to_numpy()
+    order = np.argsort(home, kind="stable")
+    counts = short + np.bincount(first["part"].to_numpy(), minlength=len(parts))
+    return Whole(location, fs, parts, schema, counts, long.take(order), home[order])
 
 
 def recordings(whole: Whole, begin: int = 0) -> Iterator[pa.Table]:
@@ -102,8 +106,8 @@ def part_recordings(whole: Whole, part: int, own: Iterator[pa.Table] | None = No
     A recording of several chunks comes when its last one is read: from this part if all are in it, else after it, from
     the others, which are read once more for this.
     """
-    begins = whole.long.filter(pc.and_(pc.equal(whole.long["part"], part), pc.equal(whole.long["chunk"], 0)))["id"]
-    chunks = whole.long.filter(pc.is_in(whole.long["id"], begins.combine_chunks()))
+    begin, end = np.searchsorted(whole.home, [part, part + 1])
+    chunks = whole.long.slice(begin, end - begin)
     missing = Counter(chunks["id"].to_pylist())
     waiting: dict[str, list[pa.Table]] = {id_: [] for id_ in missing}
     others = sorted(set(chunks["part"].to_pylist()) - {part})

@@ -23,17 +23,23 @@ GROUP_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Written:
-    """What one write committed; the driver adds them up."""
+    """What the driver needs to know of one write."""
 
+    samples: int  # at 24 kHz
+    undecoded: list[str]  # ids of chunks without a reconstruction
     codes_part: str = ""
     codes_sha256: str = ""
-    failures_part: str = ""
-    recordings: int = 0  # last chunks, so that a long recording counts once
-    chunks: int = 0
-    samples: int = 0  # at 24 kHz
-    frames: int = 0
-    failures: int = 0
-    undecoded: int = 0  # chunks without a reconstruction
+
+
+WRITTEN_SCHEMA = pa.schema(
+    {
+        "samples": pa.int64(),
+        "undecoded": pa.list_(pa.string()),
+        "codes_part": pa.string(),
+        "codes_sha256": pa.string(),
+    }
+)
+"""A row a `Written`."""
 
 
 def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> pa.Table:
@@ -49,23 +55,17 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None =
     skipped = rows.filter(skip).select(FAILURES_SCHEMA.names)
     carried = [name for name in rows.column_names if name not in {*CODES_SCHEMA.names, *FAILURES_SCHEMA.names}]
     codes = rows.filter(pc.invert(_failed(rows))).select(CODES_SCHEMA.names + carried)
-    written = Written(
-        recordings=pc.sum(pc.equal(pc.add(codes["chunk"], 1), codes["chunks"])).as_py() or 0,
-        chunks=len(codes),
-        samples=pc.sum(codes["num_samples"]).as_py() or 0,
-        frames=pc.sum(codes["num_frames"]).as_py() or 0,
-        failures=len(failures),
-        undecoded=pc.sum(undecoded).as_py() or 0,
-    )
-    values = asdict(written)
+    name = sha256 = ""
     if len(codes):
         name = part_name(codes)
-        values["codes_part"], values["codes_sha256"] = name, write_table(codes, fs, f"{run}/{CODES}/{name}", before)
+        sha256 = write_table(codes, fs, f"{run}/{CODES}/{name}", before)
     if len(failures):
-        values["failures_part"] = write_failures(failures, fs, run, before)
+        write_failures(failures, fs, run, before)
     if len(skipped):
         write_failures(skipped, fs, run, before, SKIPPED)
-    return pa.Table.from_pylist([values])
+    samples = pc.sum(codes["num_samples"]).as_py() or 0
+    written = Written(samples, rows["id"].filter(undecoded).to_pylist(), name, sha256)
+    return pa.Table.from_pylist([asdict(written)], WRITTEN_SCHEMA)
 
 
 def gathered(rows: pa.Table) -> pa.Table:

@@ -14,7 +14,7 @@ from pipeline.run.shard import write_shard
 from pipeline.run.shards import lacking
 from pipeline.storage.at_once import on_store
 from pipeline.storage.atomic import Check, write_whole
-from pipeline.storage.filesystem import infos
+from pipeline.storage.filesystem import infos, read_blocks
 
 PIECES_AT_ONCE = 4
 """That are written to a store: 14 MB each, by default."""
@@ -88,10 +88,7 @@ def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples:
         return False
 
     def pieces() -> Iterator[np.ndarray]:
-        for path in paths:
-            with fs.open_input_stream(path) as file:
-                while block := file.read(1 << 22):
-                    yield np.frombuffer(block, np.int16)
+        return (np.frombuffer(block, np.int16) for path in paths for block in read_blocks(fs, path))
 
     if kind.layout == "tar":
         wave = [(id_, num_samples, pieces())]

@@ -3,11 +3,12 @@
 The sibling of spk.001.wav is spk.001.txt; where there is none, that of WebDataset's key, spk.txt.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -68,10 +69,17 @@ def fail(error: RecordingError) -> Iterator[BinaryIO]:
     yield  # makes it a context manager
 
 
+class Seen(NamedTuple):
+    """The ids of an archive so far, with the offsets of their members, and how often each came again."""
+
+    offsets: dict[str, int]
+    again: Counter[str]
+
+
 def recordings(archive: Container, members: Iterator[Member], done: frozenset[str]) -> Iterator[InputRecording]:
     """Every recording that is not in `done`; siblings lie beside each other. Where `members` breaks with a
     RecordingError, a last one under the archive's own id fails with it."""
-    seen: dict[str, int] = {}
+    seen = Seen({}, Counter())
     group: list[Member] = []
     broken = None
     try:
@@ -95,14 +103,12 @@ def recordings(archive: Container, members: Iterator[Member], done: frozenset[st
         )
 
 
-def _fresh(
-    group: list[Member], archive: Container, seen: dict[str, int], done: frozenset[str]
-) -> Iterator[InputRecording]:
+def _fresh(group: list[Member], archive: Container, seen: Seen, done: frozenset[str]) -> Iterator[InputRecording]:
     return (one for one in list(_of_key(group, archive, seen)) if one.id not in done)
 
 
-def _of_key(group: list[Member], archive: Container, seen: dict[str, int]) -> Iterator[InputRecording]:
-    """The audio members of one key. `seen` (id -> offset) grows."""
+def _of_key(group: list[Member], archive: Container, seen: Seen) -> Iterator[InputRecording]:
+    """The audio members of one key. `seen` grows."""
     texts = {(m.stem, m.suffix): m for m in group if m.suffix in TEXT_SUFFIXES}
     read = cache(_text)  # several recordings may share a text
     for member in group:
@@ -116,13 +122,16 @@ def _of_key(group: list[Member], archive: Container, seen: dict[str, int]) -> It
             error = e
         source = f"{archive.source}::{member.name}"
         id = f"{archive.id}/{member.name}" if archive.prefixed else member.name
-        if id in seen:
+        if id in seen.offsets:
             error = DuplicateId(
-                f"{source}: a second member of this name at byte {member.offset}, the first is at byte {seen[id]};"
-                " the members of a shard need different names"
+                f"{source}: a second member of this name at byte {member.offset}, the first is at byte"
+                f" {seen.offsets[id]}; the members of a shard need different names"
             )
-            id = next(other for number in range(2, len(seen) + 3) if (other := f"{id}#{number}") not in seen)
-        seen[id] = member.offset
+            name = id
+            while id in seen.offsets:
+                seen.again[name] += 1
+                id = f"{name}#{seen.again[name] + 1}"
+        seen.offsets[id] = member.offset
         yield InputRecording(
             id,
             source,

@@ -2,17 +2,17 @@
 
 import errno
 import os
-import shutil
 import uuid
 from collections.abc import Sequence
 from functools import partial
+from typing import BinaryIO
 
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import OutputError
 from pipeline.storage.at_once import on_store
 from pipeline.storage.atomic import write_whole
-from pipeline.storage.filesystem import BUFFER_BYTES
+from pipeline.storage.filesystem import read_blocks
 from pipeline.storage.location import redact
 from pipeline.storage.translate import errors_as
 
@@ -50,8 +50,11 @@ def _to_store(source: FileSystem, target: FileSystem, pair: Pair) -> None:
 
 
 def _stream(source: FileSystem, target: FileSystem, pair: Pair) -> None:
-    with errors_as(pair[0], OutputError), source.open_input_stream(pair[0]) as file:
-        write_whole(target, pair[1], lambda out: shutil.copyfileobj(file, out, BUFFER_BYTES))
+    def write(out: BinaryIO) -> None:
+        for block in read_blocks(source, pair[0]):
+            out.write(block)
+
+    write_whole(target, pair[1], write)
 
 
 def _linked(old: str, new: str) -> bool:

@@ -11,14 +11,14 @@ import fsspec
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, OutputError
 from pipeline.storage.access import DEFAULT, SCHEMES, Access
 from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.http import HttpFile, http_client
 from pipeline.storage.location import _split, check_scheme, is_http, local_path, redact
 from pipeline.storage.network_retry import with_retries
 from pipeline.storage.stamp import Stamp, modified
-from pipeline.storage.translate import opening_errors_as
+from pipeline.storage.translate import errors_as, opening_errors_as
 
 BUFFER_BYTES = 4 << 20
 """Bytes per request for a large remote file: a quarter of a second at 16 MB/s, well above the latency of a request."""
@@ -83,6 +83,13 @@ def infos(fs: pafs.FileSystem, paths: Sequence[str]) -> list[pafs.FileInfo]:
         if isinstance(fs, pafs.LocalFileSystem)
         else list(at_once(fs.get_file_info, paths))
     )
+
+
+def read_blocks(fs: pafs.FileSystem, path: str) -> Iterator[bytes]:
+    """The content of a file of a run, BUFFER_BYTES at a time. Raises OutputError."""
+    with errors_as(path, OutputError), fs.open_input_stream(path, compression=None) as file:
+        while block := file.read(BUFFER_BYTES):
+            yield block
 
 
 def delete_files(fs: pafs.FileSystem, paths: Sequence[str]) -> None:

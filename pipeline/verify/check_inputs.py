@@ -13,6 +13,7 @@ from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
 from pipeline.sources.plan import divide
 from pipeline.sources.rows import taken
+from pipeline.storage.at_once import at_once
 from pipeline.storage.text import id_hashes
 from pipeline.verify.problems import by_few
 from pipeline.verify.survey import Evidence
@@ -35,14 +36,15 @@ def lost_inputs(
     evidence: Evidence, inputs: Discovered, files: Files, limit: int | None = None
 ) -> tuple[pa.ChunkedArray, int]:
     """The ids of those of `inputs` (of the first `limit`), whose files are `files`, that are `unaccounted`; and how
-    many are planned. A file of which each channel is a recording is one. Opens containers, but no audio."""
+    many are planned. A file of which each channel is a recording is one. Opens containers, some at once, but no
+    audio; what is packed is read through."""
     known = _known(evidence)
     lost = files.ids.absent(known)
     planned = len(files.units) if limit is None else min(limit, len(files.units))
     ids = taken(files.units.select(["@id"]), lost[lost < planned])["@id"].chunks
     tasks = divide(inputs, limit=limit).tasks if any(one.kind != "files" for one in inputs.found) else []
-    for task in (task for task in tasks if task.kind != "files"):
-        members = pa.array([item.id for item in recordings(task)], pa.string())
+    containers = (task for task in tasks if task.kind != "files")
+    for members in at_once(lambda task: pa.array([item.id for item in recordings(task)], pa.string()), containers):
         ids.append(members.filter(pa.array(absent([id_hashes(members)], known))))
         planned += len(members)
     return pa.chunked_array(ids, pa.string()), planned

@@ -29,6 +29,7 @@ from pipeline.verify.check import check
 from tests.helpers.commands import in_process, speak, voxmill
 from tests.helpers.rows import coded_row, failed_row, run_record
 from tests.helpers.s3 import s3_server
+from tests.helpers.store import Store
 
 LOCAL = LocalFileSystem()
 
@@ -159,6 +160,19 @@ def test_columns_that_do_not_go_together(tmp_path: Path) -> None:
         merge([make(tmp_path / "one", ""), make(tmp_path / "two", "")], tmp_path / "all")
 
 
+def test_columns_of_any_part_that_do_not_go_together(tmp_path: Path) -> None:
+    """The first parts lack the column."""
+    write_parts(coded_row("x", 1920, speaker=pa.array([1])), LOCAL, str(tmp_path / "one"))
+    write_parts(coded_row("y", 1920, speaker=pa.array(["a"])), LOCAL, str(tmp_path / "two"))
+    for run in ("one", "two"):
+        make(tmp_path / run, f"{run}-plain"[::-1][:2])
+    runs = [tmp_path / "one", tmp_path / "two"]
+    assert all(len(list((run / "codes").iterdir())) == 2 for run in runs)
+    with pytest.raises(OutputError, match=r"cannot be combined.*one/codes/part.*two/codes/part"):
+        merge(runs, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
 def damaged(run: Path) -> None:
     part = next((run / "codes").iterdir())
     content = bytearray(part.read_bytes())
@@ -181,7 +195,7 @@ def unsuccessful(run: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (damaged, "two/codes/part-.*"),
+        (damaged, "two: codes/part-.* has another sha256 than in run.json"),
         (lost, "two lacks 1 part of codes that its run.json names"),
         (unlisted, "two holds 1 part of codes that its run.json does not name"),
         (unsuccessful, "two is not complete"),
@@ -293,6 +307,22 @@ def test_links_and_files_in_the_way(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "old", "there"]
     with pytest.raises(OutputError, match="gone"):
         copy_files(LOCAL, LOCAL, [(str(tmp_path / "gone"), str(tmp_path / "new"))])
+
+
+def test_an_error_of_the_source_of_a_copy_is_its_own(tmp_path: Path) -> None:
+    """Not one of the place where the copy goes."""
+    source = Store(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("gone", "folder"):
+        with pytest.raises(OutputError, match=rf"^{name}: ") as told:
+            copy_files(source, LOCAL, [(name, str(tmp_path / "new"))])
+        assert "written" not in str(told.value)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "there").write_bytes(bytes(11 << 20))
+    copy_files(source, LOCAL, [("there", str(tmp_path / "new"))])
+    assert (tmp_path / "new").read_bytes() == bytes(11 << 20)
+    with pytest.raises(OutputError, match=r"there/new: cannot be written"):
+        copy_files(source, LOCAL, [("there", str(tmp_path / "there" / "new"))])
 
 
 @pytest.mark.skipif(

@@ -102,7 +102,7 @@ def execute(
     held = Held()
     ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
     waiting: list[pa.Table] = []
-    counts = {"samples": 0, "undecoded": 0}
+    counts = {"samples": 0, "undecoded": set()}
 
     def commit(rows: pa.Table) -> pa.Table:
         if not job.settings.reconstruct:
