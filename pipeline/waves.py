@@ -24,10 +24,11 @@ from pipeline.errors import InputError
 from pipeline.run.join_waves import join_each
 from pipeline.run.layout import FILES, SHARD, WaveKind, long_shard, pieces_path, shards
 from pipeline.run.reader import Run, open_run
-from pipeline.run.shards import drop_waves, keep_one_each
+from pipeline.run.shards import drop_hashed, keep_one_each
 from pipeline.run.write import part_name
 from pipeline.run.write_waves import remove_pieces, waiting, write_waves, write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA
+from pipeline.storage.id_set import id_set
 from pipeline.storage.location import redact
 
 ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
@@ -80,17 +81,19 @@ def decode_codes(
         raise InputError(f"{redact(run.location)} has no recordings with codes to decode.")
     written = pa.concat_tables(blocks)
     failed = {row["id"]: row for row in written.filter(pc.is_valid(written["stage"])).to_pylist()}
-    totals = written.group_by(["id", "chunks"]).aggregate([("num_samples", "sum")]).to_pylist()
-    good = [row for row in totals if row["id"] not in failed]
-    long = ((row["id"], row["chunks"], row["num_samples_sum"]) for row in good if row["chunks"] > 1)
-    join_each(fs, folder, long, kind)
-    own = {pieces_path(folder, row["id"]) for row in totals}
+    totals = written.group_by(["id", "chunks"]).aggregate([("num_samples", "sum")])
+    long = totals.filter(pc.greater(totals["chunks"], 1)).to_pylist()  # the others stay in Arrow: there may be millions
+    whole = [row for row in long if row["id"] not in failed]
+    join_each(fs, folder, ((row["id"], row["chunks"], row["num_samples_sum"]) for row in whole), kind)
+    own = {pieces_path(folder, row["id"]) for row in long}
     remove_pieces(fs, folder, waiting(fs, folder) - own)  # those of other recordings may wait for their other chunks
+    good = totals.filter(pc.invert(pc.is_in(totals["id"], value_set=pa.array([*failed], pa.string()))))
     if kind.layout == "tar":
-        _keep_newest(fs, folder, written["shard"].unique().to_pylist(), good)
+        names = [*written["shard"].unique().to_pylist(), *(long_shard(row["id"]) for row in whole)]
+        _keep_newest(fs, folder, names, good["id"])
     return Decoded(
         waves=len(good),
-        audio_s=sum(row["num_samples_sum"] for row in good) / SAMPLE_RATE,
+        audio_s=(pc.sum(good["num_samples_sum"]).as_py() or 0) / SAMPLE_RATE,
         failures=[f"{row['id']}: {row['error']}: {row['message']}" for row in failed.values()],
     )
 
@@ -106,11 +109,12 @@ def _write(rows: pa.Table, fs: FileSystem, folder: str, kind: WaveKind) -> pa.Ta
     return rows.append_column("shard", pa.array([name] * len(rows), pa.string()))
 
 
-def _keep_newest(fs: FileSystem, folder: str, written: list[str], good: list[dict[str, Any]]) -> None:
-    """Of the recordings that were written just now, `good`, drop the waves in older shards, and second ones."""
-    new = {f"{folder}/{name}" for name in [*written, *(long_shard(row["id"]) for row in good if row["chunks"] > 1)]}
+def _keep_newest(fs: FileSystem, folder: str, written: list[str], ids: pa.ChunkedArray) -> None:
+    """Of the recordings `ids`, which were written just now to the shards `written`, drop the waves in older shards, and
+    second ones."""
+    new = {f"{folder}/{name}" for name in written}
     there = shards(fs, folder)
-    drop_waves(fs, [path for path in there if path not in new], {row["id"] for row in good})
+    drop_hashed(fs, [path for path in there if path not in new], id_set(ids))
     keep_one_each(fs, [path for path in there if path in new])
 
 

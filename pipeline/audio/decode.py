@@ -152,11 +152,6 @@ def _alone(pieces: Iterator[Piece]) -> Iterator[np.ndarray]:
             yield piece.block
 
 
-def count_samples(audio: Audio) -> int:
-    """Samples per channel, by decoding all of `audio` with every check."""
-    return sum(len(block) for block in audio.blocks)
-
-
 def _named(name: str, error: RecordingError, stream: Guarded) -> RecordingError:
     """A reason as a message; what a stream could not read is the cause of all that follows from it."""
     if stream.error is None:

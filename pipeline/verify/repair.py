@@ -58,8 +58,9 @@ def repair(location: str | Path) -> list[str]:
         done += [f"deleted {plural(swept, 'unfinished file')}"] if swept else []
         faults = [*wave_faults(evidence)] if evidence.with_waves else []
         done += [*_delete_waves(evidence, faults)]
-        done += [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
-        after = gather(look(fs, run), codebook_size)
+        changes = [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
+        done += changes
+        after = gather(look(fs, run), codebook_size) if changes else evidence  # reading it takes hours of a large run
         lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
         done += _mend_record(after, summary, missing, bool(faults))
@@ -138,6 +139,8 @@ def _drop_rows(evidence: Evidence) -> Iterator[str]:
 def _drop_failures(evidence: Evidence) -> Iterator[str]:
     """Drop second failures of a recording, and failures of recordings that have all their codes."""
     keys = evidence.failed.keys
+    if not len(keys):
+        return
     kept = np.zeros(len(keys), bool)
     kept[first_of(keys)] = True
     now = gather(look(evidence.fs, evidence.run), codebook_size)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from pipeline.audio.decode import count_samples, open_audio
+from pipeline.audio.decode import open_audio
 from pipeline.errors import NoSuchTrack, TruncatedAudio, UnsupportedAudio
 from tests.helpers.film import film
 from tests.helpers.sounds import RATE, make, pcm, riff, tone, with_soundfile
@@ -206,5 +206,5 @@ def test_the_picture_of_an_mp4_is_not_read() -> None:
     data = film("mov", "aac", picture="mjpeg", size=1_024)
     stream = Counting(data)
     with open_audio(stream, "x.mov") as audio:
-        assert count_samples(audio) == 96_000
+        assert sum(map(len, audio.blocks)) == 96_000
     assert stream.count < 0.8 * len(data)  # what FFmpeg looks at to know the tracks, and blocks around the sound

@@ -21,7 +21,7 @@ import soundfile as sf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio.decode import count_samples, open_audio
+from pipeline.audio.decode import open_audio
 from pipeline.errors import (
     EmptyAudio,
     NonFiniteAudio,
@@ -108,7 +108,7 @@ def test_every_format_holds_the_tone(name: str) -> None:
 @pytest.mark.parametrize("kind", ["WAV", "FLAC"])
 def test_rates(kind: str, rate: int) -> None:
     with open_audio(io.BytesIO(with_soundfile(tone(0.1, rate=rate), rate, kind, "PCM_16")), "x") as audio:
-        assert (audio.rate, audio.channels, count_samples(audio)) == (rate, 1, rate // 10)
+        assert (audio.rate, audio.channels, sum(map(len, audio.blocks))) == (rate, 1, rate // 10)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 8, 100, 1_024])
