@@ -7,13 +7,14 @@ whose WAVs are no inputs.
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from fsspec.utils import glob_translate
 
 from pipeline.errors import InputError
@@ -33,6 +34,8 @@ LISTING_SCHEMA = pa.schema(
 a `Stamp`."""
 
 Row = tuple[str, str, int | None, str | None]
+BLOCK = 50_000
+"""Files that are Python objects at a time."""
 MAX_KINDS = 1_000
 """Suffixes that are counted one by one."""
 
@@ -86,7 +89,7 @@ def list_glob(location: str, access: Access, suffixes: tuple[str, ...]) -> Listi
 
 def _listing(rows: Iterator[Row | str], runs: list[str]) -> Listing:
     batches, passed_over = [], Counter[str]()
-    while block := list(islice(rows, 50_000)):  # in blocks: a million files are no million Python rows
+    while block := list(islice(rows, BLOCK)):  # in blocks: a million files are no million Python rows
         kept = [row for row in block if not isinstance(row, str)]
         passed_over = bounded(passed_over + Counter(row for row in block if isinstance(row, str)), MAX_KINDS)
         columns = zip(*kept, strict=True) if kept else ((),) * len(LISTING_SCHEMA)
@@ -112,21 +115,35 @@ def _list_remote(
     before, after = around(folder)
     matches = _matcher(unquote(pattern))
     found = with_retries(lambda: stamps_below(fs, base), urlsplit(before).netloc, access)
-    files = {path[len(base) :].removeprefix("/"): stamp for path, stamp in found.items()}
-    runs += _runs(files)
+    files = _below(base, found)
+    del found  # it takes as much memory
+    runs += _runs(files["path"])
     inside = tuple(f"{run}/" for run in runs)
-    for relative in sorted(files):
-        if relative.startswith("/") or "//" in relative:  # pyarrow opens no such key
-            yield EMPTY
-        elif matches(relative) and not relative.startswith(inside):
-            row = clean_id(relative), f"{before}{quoted(relative)}{after}", *files[relative]
-            yield row if is_wanted(relative, suffixes) else kind_of_other(relative)
+    last = None
+    for block in files.to_batches(max_chunksize=BLOCK):
+        for path, size, version in zip(*(column.to_pylist() for column in block.columns), strict=True):
+            if path == last:  # pyarrow lists what lies beside a folder without a name twice
+                continue
+            last = path
+            if path.startswith("/") or "//" in path:  # pyarrow opens no such key
+                yield EMPTY
+            elif matches(path) and not path.startswith(inside):
+                row = clean_id(path), f"{before}{quoted(path)}{after}", size, version
+                yield row if is_wanted(path, suffixes) else kind_of_other(path)
 
 
-def _runs(files: Iterable[str]) -> list[str]:
-    """The folders among whose `files` (relative paths) are those of a run; never the folder that was given itself."""
-    held: dict[str, set[str]] = {path.rpartition("/")[0]: set() for path in files if path.endswith("/run.json")}
-    for path in files if held else ():
+def _below(base: str, stamps: pa.Table) -> pa.Table:
+    """`stamps` with paths relative to `base`, in their order."""
+    relative = pc.utf8_slice_codeunits(stamps["path"], len(base))
+    relative = pc.replace_substring_regex(relative, "^/", "", max_replacements=1)
+    return stamps.set_column(0, "path", relative).sort_by("path")
+
+
+def _runs(paths: pa.ChunkedArray) -> list[str]:
+    """The folders among whose files (relative paths) are those of a run; never the folder that was given itself."""
+    records = paths.filter(pc.ends_with(paths, "/run.json")).to_pylist()
+    held: dict[str, set[str]] = {path.rpartition("/")[0]: set() for path in records}
+    for path in (one.as_py() for one in paths) if held else ():
         parts = path.split("/")
         for depth in range(1, len(parts)):
             if (folder := "/".join(parts[:depth])) in held:

@@ -1,8 +1,7 @@
 """A location -> its file system and the path in it."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -98,26 +97,40 @@ def delete_files(fs: pafs.FileSystem, paths: Sequence[str]) -> None:
         pass
 
 
-def stamps_below(fs: pafs.FileSystem, folder: str) -> dict[str, Stamp]:
-    """Paths of all files below a remote folder, with their stamps. Raises what the file system's client does."""
+STAMPS_SCHEMA = pa.schema([("path", pa.large_string()), ("size", pa.int64()), ("version", pa.string())])
+"""A row a file: its path, and its `Stamp`."""
+
+
+def stamps_below(fs: pafs.FileSystem, folder: str) -> pa.Table:
+    """Of all files below a remote folder, in STAMPS_SCHEMA: as objects, millions of them would fill a driver's memory.
+    Raises what the file system's client does."""
     if isinstance(fs, pafs.PyFileSystem):  # pyarrow's wrapper would hide the cause of an error
         hub = fs.handler.fs
         hub.invalidate_cache()  # a notebook lives for days, and would never see a branch change
-        return {path: _hub_stamp(info) for path, info in hub.find(folder, detail=True).items()}
-    with ThreadPoolExecutor(LISTINGS) as pool:
-        return {
-            info.path: Stamp(info.size, modified(info.mtime_ns))
-            for infos in _listings(fs, folder, pool)
-            for info in infos
-            if info.type == pafs.FileType.File
-        }
+        return _stamps(hub.find(folder, detail=True).items(), lambda item: (item[0], *_hub_stamp(item[1])))
+    listed = (_stamps(infos, _stamp) for infos in _listings(fs, folder))
+    return pa.concat_tables([STAMPS_SCHEMA.empty_table(), *listed])
 
 
-def _listings(fs: pafs.FileSystem, folder: str, pool: ThreadPoolExecutor) -> Iterator[list[pafs.FileInfo]]:
+def _stamps(files: Iterable[Any], row: Callable[[Any], tuple[str, int | None, str | None] | None]) -> pa.Table:
+    rows = [one for one in map(row, files) if one is not None]
+    columns = zip(*rows, strict=True) if rows else ((),) * len(STAMPS_SCHEMA)
+    return pa.table(
+        [pa.array(column, kind) for column, kind in zip(columns, STAMPS_SCHEMA.types, strict=True)],
+        schema=STAMPS_SCHEMA,
+    )
+
+
+def _stamp(info: pafs.FileInfo) -> tuple[str, int | None, str | None] | None:
+    is_file = info.type == pafs.FileType.File
+    return (info.path, info.size, modified(info.mtime_ns)) if is_file else None
+
+
+def _listings(fs: pafs.FileSystem, folder: str) -> Iterator[list[pafs.FileInfo]]:
     """Of all below `folder`, several at once: a store gives 1,000 names a request, and one listing asks one by one."""
     folders = [folder]
     for _ in range(MAX_LEVELS):
-        found = list(pool.map(lambda one: fs.get_file_info(pafs.FileSelector(one)), folders))
+        found = list(at_once(lambda one: fs.get_file_info(pafs.FileSelector(one)), folders, LISTINGS))
         inside = [info.path for infos in found for info in infos if info.type == pafs.FileType.Directory]
         if len(inside) > MAX_LISTINGS:
             break
@@ -125,7 +138,7 @@ def _listings(fs: pafs.FileSystem, folder: str, pool: ThreadPoolExecutor) -> Ite
         folders = inside
         if not len(folders) < LISTINGS:
             break
-    yield from pool.map(lambda one: fs.get_file_info(pafs.FileSelector(one, recursive=True)), folders)
+    yield from at_once(lambda one: fs.get_file_info(pafs.FileSelector(one, recursive=True)), folders, LISTINGS)
 
 
 def _hub_stamp(info: Mapping[str, Any]) -> Stamp:
