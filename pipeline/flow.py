@@ -321,13 +321,14 @@ def graph(
     from pipeline.recordings import Recordings
 
     resources, pools = job.resources, job.resources.pools
-    rules = {"how": job.reading, "carried": planned.carried, "partial": partial}
+    rules = {"how": job.reading, "carried": planned.carried}
     read = functools.partial(read_chunks, **rules, most_rows=ROWS_OF_A_TABLE)
     attempts, stall_s = RemoteLedger(kept["ledger"]), job.settings.stall_s
     meter, census, containers = kept["meter"], kept["census"], kept["containers"]
     seen = probes(planned.tasks, job.settings.input.access)
     home = ray.get_runtime_context().get_node_id()
-    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, meter, home)
+    chunks = ray.put(partial) if partial else None
+    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, meter, home, chunks)
     reconstruct = "decode" in pools
 
     rows = ray.data.read_datasource(

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import ray
@@ -16,14 +16,14 @@ from pipeline.cluster.spent import Spent, tell, this_node
 from pipeline.run.bound import Counts, Place
 from pipeline.sources.isolation import isolated
 from pipeline.sources.probe import Probes, refuse_blind_node
-from pipeline.sources.task import ReadTask
+from pipeline.sources.task import ReadTask, unpacked_ids
 
 TELL_EVERY_S = 1.0
 """What a reader has done is told before its task is over: a node that fails everything is soon known."""
 SEEN = ["id", "chunk", "chunks", "num_samples", "stage", "error", "message"]
 """Columns that census and meter look at."""
 Read = Callable[..., Iterator[pa.Table]]
-"""(the task, find=how its recordings are found) -> their rows."""
+"""(the task, find=how its recordings are found, partial=`Done.partial`) -> their rows."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,16 @@ class Terms:
     census: Kept  # a `run.bound.Census`
     meter: Kept  # a `cluster.meter.Meter`
     home: str  # the driver's node, which needs no probe
+    partial: "ray.ObjectRef | None"  # `Done.partial`, where there is any: once for all tasks
 
 
-def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator[pa.Table]:
+def read_task(
+    read: Read, terms: Terms, number: int, task: ReadTask, done: "ray.ObjectRef | None" = None
+) -> Iterator[pa.Table]:
     """`read(task)`, where this node has the driver's packages and sees its inputs: it may have joined after the start.
 
-    At its end, `terms.containers` is told which recordings task `number` held, unless the plan says it.
+    `done`: the task's own, where several tasks share it. At its end, `terms.containers` is told which recordings task
+    `number` held, unless the plan says it.
     """
     refuse_other_packages(terms.packages)
     if ray.get_runtime_context().get_node_id() != terms.home:
@@ -51,7 +55,10 @@ def read_task(read: Read, terms: Terms, number: int, task: ReadTask) -> Iterator
     ids: dict[str, None] = {}
     teller = Teller(terms)
     find = functools.partial(isolated, name=f"read {number}", attempts=terms.attempts)
-    for rows, busy_s in watched(read(task, find=find), terms):
+    if done is not None:
+        task = replace(task, done=unpacked_ids(ray.get(done)))
+    partial = {} if terms.partial is None else ray.get(terms.partial)
+    for rows, busy_s in watched(read(task, find=find, partial=partial), terms):
         if not task.listed:
             ids.update(dict.fromkeys(rows["id"].to_pylist()))
         teller.see(rows, busy_s)

@@ -41,6 +41,7 @@ class Committed:
 
     def __init__(self, ids: pa.ChunkedArray, prefixed: bool) -> None:
         self.ids, self.prefixed = ids.take(pc.sort_indices(ids)), prefixed
+        self.last: tuple[list[str], pa.ChunkedArray] = [], NONE  # containers of one task, and what was found
 
     @functools.cached_property
     def text(self) -> pa.Array:
@@ -49,16 +50,19 @@ class Committed:
 
     def within(self, task: ReadTask) -> pa.ChunkedArray:
         """Those of channels and speech of the task's files; or those of recordings in its containers, and of the
-        containers where they failed as a whole."""
+        containers where they failed as a whole: for the row groups of one Parquet shard, the same object."""
         if task.kind == "files":
             return self.parts.within(task.units["@id"])
         if not self.prefixed:
             return self.ids
-        ranges = []
-        for id in task.units["@id"].unique().to_pylist():
+        containers, ranges = task.units["@id"].unique().to_pylist(), []
+        if containers == self.last[0]:
+            return self.last[1]
+        for id in containers:
             for first, after in ((id, f"{id}\0"), (f"{id}#", f"{id}$"), (f"{id}/", f"{id}0")):  # all that starts so
                 ranges.append(self._between(first, after))
-        return pa.chunked_array(ranges, NONE.type)
+        self.last = containers, pa.chunked_array(ranges, NONE.type)
+        return self.last[1]
 
     def _between(self, first: str, after: str) -> pa.Array:
         begin = bisect.bisect_left(self.text, first, key=lambda id: id.as_py())

@@ -79,24 +79,28 @@ class ReadTask:
         Rows are sent (27 to 51 bytes a recording, measured), not their numbers in a manifest for workers to read: that
         may lie on the driver's disk alone, only Parquet can be read from the middle, and a rerun reads what is left.
         """
-        done = pa.table({"id": self.done}) if len(self.done) else None
-        packs = {
-            "units": packed(self.units),
-            "schema": self.units.schema,
-            "done": None if done is None else packed(done),
-        }
-        return self.__dict__ | packs
+        done = packed_ids(self.done) if len(self.done) else None
+        return self.__dict__ | {"units": packed(self.units), "schema": self.units.schema, "done": done}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        units, done = unpacked(state["units"], state.pop("schema")), NONE
-        if state["done"] is not None:
-            done = unpacked(state["done"], pa.schema([("id", pa.large_string())]))["id"]
+        units = unpacked(state["units"], state.pop("schema"))
+        done = NONE if state["done"] is None else unpacked_ids(state["done"])
         self.__dict__.update(state | {"units": units, "done": done})
 
     @property
     def bytes(self) -> int:
         """Encoded audio, listed or estimated."""
         return pc.sum(self.units["@bytes"]).as_py() or 0
+
+
+def packed_ids(ids: pa.ChunkedArray) -> bytes:
+    """large_string, `packed`."""
+    return packed(pa.table({"id": ids}))
+
+
+def unpacked_ids(data: bytes) -> pa.ChunkedArray:
+    """What `packed_ids` gave."""
+    return unpacked(data, pa.schema([("id", NONE.type)]))["id"]
 
 
 def has_split(units: pa.Table) -> bool:

@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
+from pipeline.recordings import Recordings
 from pipeline.run.layout import CODES, FAILURES, WAVES
 from pipeline.sources import rows as tables
 from pipeline.sources.folder import RUN_FILES, list_folder
-from pipeline.sources.formats import suffixes
+from pipeline.sources.formats import recordings, suffixes
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.plan import Plan, plan
-from pipeline.sources.task import UNIT_SCHEMA, carried_names
+from pipeline.sources.task import UNIT_SCHEMA, carried_names, unpacked_ids
 from pipeline.storage.access import Access
 from tests.helpers.shards import AUDIO, cells, contents, read, write_files, write_parquet, write_tar
 
@@ -513,3 +515,25 @@ def test_run_files_are_those_of_a_run() -> None:
 def test_lists_that_begin_with_null_are_refused_and_never_read_beyond_their_end(corpus: Path) -> None:
     with pytest.raises(InputError, match="a list in column 'x' begins with null, which is not read; drop it"):
         plan([jsonl(corpus / "m.jsonl", {"path": "b.wav", "x": [None, 1]})])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_row_groups_share_their_shards_committed_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """A million rows in a thousand groups are not a thousand times the same ids; tars have their own."""
+    rows: list[dict[str, object] | None] = [{"bytes": b"audio", "path": None}] * 8
+    shards = [str(write_parquet(tmp_path / f"{name}.parquet", rows)) for name in "ab"[: 1 if alone else 2]]
+    planned = ids(plan(shards))
+    tasks = plan(shards, done=pa.array(planned[1:]), task_bytes=1, parallelism=8).tasks
+    store: list[bytes] = []
+    monkeypatch.setattr("ray.put", lambda value: store.append(value) or store[-1])
+    monkeypatch.setattr("ray.get", lambda ref: ref)
+    sent = [task.read_fn for task in Recordings(tasks, lambda *given: given).get_read_tasks(1)]
+    assert len(sent) == len(tasks) == 4 * len(shards)
+    assert len(store) == len(shards)
+    left = []
+    for task, done in (one()[1:] for one in sent):
+        assert (len(task.done), done in store) == (0, True)
+        left += [item.id for item in recordings(replace(task, done=unpacked_ids(done)))]
+    assert left == planned[:1]
