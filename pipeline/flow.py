@@ -40,7 +40,7 @@ from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
 from pipeline.read_task import Terms, read_task
 from pipeline.report import at_end
-from pipeline.run.bound import Census, refuse_excess, refuse_failed, shaky
+from pipeline.run.bound import Census, Earlier, refuse_excess, refuse_failed, shaky
 from pipeline.run.command_line import command_line
 from pipeline.run.committed import NOTHING, Done, committed, lasting
 from pipeline.run.containers import Ends, read_through
@@ -127,7 +127,8 @@ def tokenize(
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)
         with phase("plan", quiet):
             before, found, done, planned = begin(job, paths, overwrite, quiet)
-        attempt = execute(job, planned, done.partial, quiet)
+        earlier = Earlier(len(done.ids), sum(map(len, job.keys.parts(FAILURES))) if job.keys.read else 0)
+        attempt = execute(job, planned, done.partial, quiet, earlier)
         with phase("finish", quiet):
             audit(job, found, planned, attempt, quiet)
             restore(job, quiet)
@@ -169,6 +170,7 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
         refuse_other_bounds(job.fs, job.run, before, record)
         refuse_other_columns(job.keys, found.carried, job.run)
         known = None if found.recordings is None else min(found.recordings, job.limit or found.recordings)
+        known = None if known is None else max(known, len(done.ids))
         failed = sum(map(len, job.keys.parts(FAILURES)))
         refuse_failed(failed, job.settings.max_failures, known, len(done.ids))
     anew = to_redo(changed, done, rules.changed) if changed else set()
@@ -215,7 +217,7 @@ def execute(
     planned: Plan,
     partial: dict[str, frozenset[int]],
     quiet: bool,
-    bounded: bool = True,
+    earlier: Earlier | None = None,
     avoid: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Run the graph; returns what this attempt committed, what its containers held by the numbers of their tasks, which
@@ -223,7 +225,7 @@ def execute(
 
     Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
     an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
-    TooManyFailures if it is `bounded`, as `refuse_excess` says.
+    TooManyFailures as `refuse_excess` says, if it is told what the run held `earlier`.
     """
     started, start = now(), time.monotonic()
     parts: dict[str, str | None] = {}
@@ -249,15 +251,15 @@ def execute(
                     undecoded.update(written["undecoded"])
                     if written["codes_part"]:
                         parts[written["codes_part"]] = written["codes_sha256"]
-                if bounded and time.monotonic() >= asked_s + CENSUS_SHARE * took_s:
+                if earlier is not None and time.monotonic() >= asked_s + CENSUS_SHARE * took_s:
                     asked_s = time.monotonic()
-                    refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings)
+                    refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings, earlier)
                     took_s = time.monotonic() - asked_s
                 ends.note(reports)
         ends.note(reports, now=True)
         counts = census.ask("get")
-        if bounded:
-            refuse_excess(counts, job.settings.max_failures, planned.recordings)
+        if earlier is not None:
+            refuse_excess(counts, job.settings.max_failures, planned.recordings, earlier)
         held, bad_nodes, times = dict(ends.reports), shaky(counts), meter.ask("record")
     wall_s = round(time.monotonic() - start, 3)
     sums = {"samples": samples, "undecoded": undecoded}
@@ -285,7 +287,7 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
         left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        again = execute(job, left, done.partial, quiet, bounded=False, avoid=avoid)  # their failures were counted
+        again = execute(job, left, done.partial, quiet, avoid=avoid)  # their failures were counted
         attempt["parts"].update(again["parts"])
         sums = {name: attempt[name] + again[name] for name in ("wall_s", "samples")}
         sums["undecoded"] = attempt["undecoded"] | again["undecoded"]

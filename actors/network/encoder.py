@@ -100,7 +100,8 @@ def encode_waves(encoder: Encoder, tiled: Tiled, waves: Sequence[np.ndarray]) ->
 
 
 def encode_rows(encoder: Encoder, tiled: Tiled, load: Load, frames: Sequence[int]) -> Tensor:
-    """Frames of recordings, laid end to end -> their codes int16 [rows, K] on the device; -1 after an overflow."""
+    """Frames of recordings, laid end to end -> their codes int16 [rows, K] on the device; -1 after an overflow. The
+    next call may overwrite them."""
     pieces, total = tiled.pieces(load, frames), sum(frames)
     if tiled.way.batch is None:
         return whole_recordings(encoder.codes, joined(pieces, total), frames, tiled.way.tile)

@@ -96,6 +96,8 @@ class Tiled:
                 if not isinstance(error, torch.OutOfMemoryError) and not FULL.search(message):
                     raise
             # outside of the handler: the error's traceback keeps tensors alive
+            if self.way.device.type == "cuda":
+                torch.cuda.synchronize(self.way.device)  # what was launched may still use what is given back
             if self.graphs is not None:
                 self.graphs.forget()
             if self.way.device.type == "cuda":
@@ -121,10 +123,17 @@ class Tiled:
             if blank is None:
                 blank = rows.new_zeros(1, rows.shape[1])
             x = torch.cat((rows, blank)).index_select(0, next(parts)).unflatten(0, shape)
-            (found,) = self.run(self._tiles, len(x), x)
+            (found,) = self.run(Tiles(self.stack), len(x), x)
             yield found.flatten(0, 1).index_select(0, next(parts))
 
-    def _tiles(self, x: Tensor) -> tuple[Tensor]:
+
+@dataclass(frozen=True)
+class Tiles:
+    """What is run of a stack. No method of Tiled, whose graphs keep it: they would keep Tiled, and it keeps them."""
+
+    stack: Stack
+
+    def __call__(self, x: Tensor) -> tuple[Tensor]:
         return (self.stack(x),)
 
 

@@ -1,6 +1,7 @@
 """What failed so far, and where -> whether the run goes on. Failures are rows; too many of them are one error.
 
-Counts are of this command. A read task that is done again counts again, so the bound may come a little early.
+Counts are of this command, but for the bound that a user sets, which is of the run. A read task that is done again
+counts again, so the bound may come a little early.
 """
 
 from collections.abc import Mapping
@@ -81,18 +82,32 @@ class Census:
         return self.counts
 
 
-def refuse_excess(counts: Mapping[Place, Counts], limit: int | str | None, planned: int | None) -> None:
-    """Raise TooManyFailures where there are more than `limit` (a number, or a share such as "5%"), too many that nobody
-    foresaw, or where one node fails and the others do not.
+class Earlier(NamedTuple):
+    """What a run held before a command: recordings, and failures among them."""
 
-    A share is of the `planned` recordings; where their number is not known, of those finished, LEAST at least.
+    finished: int = 0
+    failures: int = 0
+
+
+NOTHING_BEFORE = Earlier()
+
+
+def refuse_excess(
+    counts: Mapping[Place, Counts], limit: int | str | None, planned: int | None, earlier: Earlier = NOTHING_BEFORE
+) -> None:
+    """Raise TooManyFailures where the run has more than `limit` (a number, or a share such as "5%") with the `earlier`
+    ones, too many that nobody foresaw, or where one node fails and the others do not.
+
+    A share is of the run's recordings, with the `planned` ones; where their number is not known, of those finished,
+    LEAST at least.
     """
     total = _sum(counts)
     read = _sum({place: one for place, one in counts.items() if place.stage == "read"}).finished
-    if limit is not None and total.failures > _most(limit, planned, read):
+    failed, whole = total.failures + earlier.failures, None if planned is None else planned + earlier.finished
+    if limit is not None and total.failures and failed > _most(limit, whole, read + earlier.finished):
         place = max(counts, key=lambda place: counts[place].failures)
-        here = counts[place].failures
-        _stop(f"{total.failures} recordings failed, and max_failures is {limit}: {here} of them", place, counts)
+        here, before = counts[place].failures, f" ({earlier.failures} of them before)" if earlier.failures else ""
+        _stop(f"{failed} recordings failed{before}, and max_failures is {limit}: {here} of them", place, counts)
     if read >= LEAST and total.unexpected > UNEXPECTED_SHARE * read:
         place = max(counts, key=lambda place: counts[place].unexpected)
         here = counts[place].unexpected

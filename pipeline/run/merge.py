@@ -51,6 +51,7 @@ class Source:
     path: str
     record: dict[str, Any]  # run.json
     parts: dict[str, list[FileInfo]]  # by folder
+    has_waves: bool
 
 
 def merge(runs: Iterable[str | Path | Run], out: str | Path) -> Run:
@@ -66,7 +67,8 @@ def merge(runs: Iterable[str | Path | Run], out: str | Path) -> Run:
     sources = list(at_once(_source, [one.location if isinstance(one, Run) else str(one) for one in runs]))
     _refuse_nesting(sources, fs, run)
     records = [(one.name, one.record) for one in sources]
-    refuse_unlike(records)
+    with_waves = [(one.name, one.record) for one in sources if one.has_waves]
+    refuse_unlike(records, with_waves)
     refuse_missing_shards(records)
     contents = _contents(sources)
     coded = [one for one in contents if one.folder == CODES]
@@ -75,7 +77,7 @@ def merge(runs: Iterable[str | Path | Run], out: str | Path) -> Run:
     del contents
     with locked(fs, run) as lock:
         _make_room(fs, run, [one.name for one in sources])
-        record = merged_record(records)
+        record = merged_record(records, with_waves)
         save(fs, run, {**record, "state": "running", "parts": {}, MERGING: [one.name for one in sources]})
         copied = {info.path: info.size for info in _files(fs, f"{run}/{WAVES}")}  # by the same merge that was killed
         for one in sources:
@@ -98,11 +100,16 @@ def _source(location: str) -> Source:
     record, name = read_run_file(fs, path), redact(location)
     if record is None:
         raise InputError(f"{name} holds no run.json: only complete runs can be merged.")
+    if record["state"] == "limited":
+        raise InputError(
+            f"{name} holds the first {record['limit']} recordings of its inputs: run its command again without --limit."
+        )
     if record["state"] != "complete" or fs.get_file_info(f"{path}/{SUCCESS_FILE}").type != FileType.File:
         raise InputError(f"{name} is not complete ({record['state']}): finish it with the command that made it.")
     found = {folder: part_infos(fs, path, folder) for folder, _ in FOLDERS}
     refuse_other_parts([info.path for info in found[CODES]], record["parts"], location)
-    return Source(name, fs, path, record, found)
+    waves = fs.get_file_info(f"{path}/{WAVES}").type == FileType.Directory
+    return Source(name, fs, path, record, found, waves)
 
 
 def _refuse_nesting(sources: Sequence[Source], fs: FileSystem, run: str) -> None:

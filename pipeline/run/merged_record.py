@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.run.layout import wave_kind
+from pipeline.run.read_as import READ_AS, read_as
 from pipeline.run.resume import BOUNDS, CORPUS, LACKS_WAVES
 from pipeline.storage.location import absolute
 
@@ -27,8 +28,8 @@ SAME = (
 PASSED_OVER = "passed_over"
 
 
-def refuse_unlike(records: Sequence[Record]) -> None:
-    """Raise InputError for runs that make other codes of a recording."""
+def refuse_unlike(records: Sequence[Record], with_waves: Sequence[Record]) -> None:
+    """Raise InputError for runs that make other codes of a recording, or that keep waves in other ways."""
     first, reference = records[0]
     for name, record in records[1:]:
         for keys in SAME:
@@ -38,6 +39,8 @@ def refuse_unlike(records: Sequence[Record]) -> None:
                     f"{'.'.join(keys)} is {one!r} in {first} and {other!r} in {name}: one run holds codes of one kind."
                     " Tokenize one of them again, or keep two runs."
                 )
+    for name, record in with_waves[1:]:
+        first, reference = with_waves[0]
         one, other = wave_kind(reference["settings"]), wave_kind(record["settings"])
         if one != other:
             raise InputError(
@@ -81,15 +84,19 @@ def _inputs(record: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(absolute, record["inputs"]))
 
 
-def merged_record(records: Sequence[Record]) -> dict[str, Any]:
-    """run.json of the complete run that holds what all of them hold; settings and versions are the first's."""
+def merged_record(records: Sequence[Record], with_waves: Sequence[Record]) -> dict[str, Any]:
+    """run.json of the complete run that holds what all of them hold; settings and versions are the first's, how waves
+    are kept that of those that have some."""
     found = [record for _, record in records]
     inputs = list(dict.fromkeys(name for record in found for name in _inputs(record)))
     same = all(_inputs(record) == _inputs(found[0]) for record in found)
+    kind = wave_kind((with_waves or records)[0][1]["settings"])
+    output = {**found[0]["settings"].get("output", {}), "waves": kind.layout, "wave_format": kind.format}
     measured = [record["agreement_with_fp32"] for record in found if record.get("agreement_with_fp32")]
     return {
         **found[0],
         "state": "complete",
+        "settings": {**found[0]["settings"], "output": output},
         "inputs": inputs,
         "device": ", ".join(sorted({record["device"] for record in found})),
         "merged": [name for name, _ in records],
@@ -102,6 +109,7 @@ def merged_record(records: Sequence[Record]) -> dict[str, Any]:
         "attempts": sorted((one for record in found for one in record["attempts"]), key=lambda one: one["started"]),
         "warnings": list(dict.fromkeys(text for record in found for text in record.get("warnings", []))),
         "agreement_with_fp32": min(measured, default=None),  # the lowest share of codebook 0
+        READ_AS: read_as(reversed(found), found[0]["settings"]),
         LACKS_WAVES: any(record.get(LACKS_WAVES, False) for record in found),
     }
 

@@ -22,6 +22,7 @@ from pipeline.run.layout import (
     parts,
     wave_kind,
 )
+from pipeline.run.read_as import READ_AS, read_as
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import absolute
@@ -91,7 +92,9 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
     reconstructed = before["settings"]["reconstruct"] and record["settings"]["reconstruct"]
     there = fs.get_file_info(f"{run}/{WAVES}").type != FileType.NotFound
     lacks = before.get(LACKS_WAVES, False) or not (reconstructed and same and there)
-    return {**before, **record, "state": "running", "inputs": inputs, PENDING: record["inputs"], LACKS_WAVES: lacks}
+    others = read_as([before, {"settings": record["settings"], "inputs": record["inputs"]}], record["settings"])
+    found = {**before, **record, "state": "running", "inputs": inputs, PENDING: record["inputs"], LACKS_WAVES: lacks}
+    return {**found, READ_AS: others}
 
 
 _MOVED = " (where the corpus has moved: with --set input.changed=keep)"

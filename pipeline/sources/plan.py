@@ -82,11 +82,12 @@ def divide(
     found, carried = inputs.found, inputs.carried
     known = chunked(done)
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
-    chosen = first_recordings(units, limit, functools.partial(_count, inputs))
+    every, chosen = units, first_recordings(units, limit, functools.partial(_count, inputs))
     units, containers = dict(chosen.units), {kind: some for kind, some in chosen.units.items() if kind != "files"}
     units["files"], skipped = fresh(units["files"], known)
     units["files"] = by_file(units["files"])
     files = units["files"].num_rows
+    cut = chosen.cut and _left_out(inputs, every, known, before, files)
     if before is not None:
         for kind in containers.keys() - chosen.limits.keys():
             units[kind] = before.left(task_of(inputs, kind, units[kind]))
@@ -102,7 +103,7 @@ def divide(
         pieces += [(kind, piece) for piece in ([units[kind]] if whole else split(units[kind], target, keep))]
     tasks = [task_of(inputs, kind, piece, chosen.limits.get(kind)) for kind, piece in pieces]
     if all(task.listed for task in tasks):
-        return Plan(tasks, carried, files, inputs.passed_over, skipped, chosen.cut)
+        return Plan(tasks, carried, files, inputs.passed_over, skipped, cut)
     committed = Committed(known, inputs.prefixed)
     tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
     number = inputs.recordings
@@ -112,7 +113,25 @@ def divide(
     if number is not None:
         skipped_in = sum(len(committed.within(task_of(inputs, kind, some))) for kind, some in containers.items())
         number = max(0, number - skipped - skipped_in)
-    return Plan(tasks, carried, number, inputs.passed_over, skipped, chosen.cut)
+    return Plan(tasks, carried, number, inputs.passed_over, skipped, cut)
+
+
+def _left_out(
+    inputs: Discovered,
+    every: Mapping[Kind, pa.Table],
+    known: pa.ChunkedArray,
+    before: ReadThrough | None,
+    files: int,
+) -> bool:
+    """Whether a limit leaves out more than what is `known`: files besides those `files` that are to be read; members of
+    containers, unless all of those were read through `before`."""
+    if len(fresh(every["files"], known)[0]) > files:
+        return True
+    return any(
+        len(some if before is None else before.left(task_of(inputs, kind, some)))
+        for kind, some in every.items()
+        if kind != "files" and len(some)
+    )
 
 
 def task_of(inputs: Discovered, kind: Kind, units: pa.Table, limit: int | None = None) -> ReadTask:

@@ -15,6 +15,7 @@ from pipeline.flow import tokenize
 from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
+from pipeline.run.read_as import rules_of
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import PENDING, mark, pending
 from pipeline.run.retrying import put_back, set_aside
@@ -45,6 +46,7 @@ def retry(
     if summary is None:
         raise InputError(f"{redact(str(location))} holds no run.json: its settings and inputs are unknown.")
     given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
+    rules = _rules(summary, given, settings or {})
     with locked(fs, run):
         put_back(fs, run)  # of a retry that was killed
         _refuse_unknown(fs, run, errors)
@@ -55,7 +57,7 @@ def retry(
         begun = {**summary, "state": "running", PENDING: pending(summary)}  # whoever is killed from here on can go on
         save(fs, run, begun)
         set_aside(fs, run, errors)
-    chosen = {**recorded_settings(summary), **(settings or {})}
+    chosen = {**recorded_settings(summary), **rules, **(settings or {})}
     part = {key: summary[key] for key in ("limit", "shard") if summary.get(key) is not None}
     try:
         return tokenize(given, str(location), settings=chosen, quiet=quiet, **part)
@@ -76,6 +78,23 @@ _NO_CREDENTIALS = (
     "The inputs are those in run.json, which holds no credentials: set them in the environment, such as "
     "AWS_ACCESS_KEY_ID, or give the inputs again with --inputs"
 )
+
+
+def _rules(summary: Mapping[str, Any], given: Sequence[str | Path], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """By dotted keys, the settings that decide which audio an id of these inputs is: as they were read. Raises
+    InputError where that is not one way, and `settings` do not say it."""
+    each = {str(name): dict(flat_settings({"input": rules_of(summary, str(name))})) for name in given}
+    rules = next(iter(each.values()))
+    for name, other in each.items():
+        odd = [key for key, value in other.items() if value != rules[key] and key not in settings]
+        if odd:
+            first, key = next(iter(each)), odd[0]
+            raise InputError(
+                f"{redact(first)} was read with {key}={rules[key]}, {redact(name)} with {other[key]}, and one retry"
+                " reads in one way. Retry them one after the other: `voxmill retry RUN --inputs`, with the inputs of"
+                " one way, reads them like that again."
+            )
+    return rules
 
 
 def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from actors.bench.out_of_memory import out_of_memory
 from actors.bench.subject import ON_CUDA, Subject
 from actors.codec import Codec
 from actors.errors import NonFiniteAudio
+from actors.network.pack import BLOCK_FRAMES
 from tests.helpers.changed import ENTRY, LOUD, changed
 from tests.helpers.signals import decibels, noise, random_codes
 
@@ -46,9 +47,14 @@ def test_a_gpu_decodes_as_a_cpu(precision: str, least: float, accelerate: str) -
         assert decibels(ours, theirs) >= least
 
 
+@pytest.mark.parametrize("block", [64, 2048])
 @pytest.mark.parametrize("attention", ["full", "window"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_company_and_order_change_no_code_on_a_gpu(small_model: Path, precision: str, attention: str) -> None:
+def test_company_and_order_change_no_code_on_a_gpu(
+    small_model: Path, precision: str, attention: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few frames to a block, some calls have as many as one graph holds, or more."""
+    monkeypatch.setitem(BLOCK_FRAMES, "cuda", block)
     waves = [noise(samples, seed=samples) for samples in (1, 30_000, 200_000, 1921, 777_777, 300_000)]
     codec = Codec.load(str(small_model), "cuda", precision, attention)
     together, turned = codec.encode(waves), codec.encode(waves[::-1])[::-1]

@@ -8,7 +8,7 @@ import soundfile
 
 from pipeline import tokenize
 from pipeline.errors import TooManyFailures
-from pipeline.run.bound import LEAST, REASONS, Census, Counts, Place, refuse_excess, shaky
+from pipeline.run.bound import LEAST, REASONS, Census, Counts, Earlier, Place, refuse_excess, shaky
 from pipeline.schema import CHUNK_SCHEMA
 from tests.helpers.rows import tone
 
@@ -84,6 +84,20 @@ def test_max_failures(limit: int | str | None, planned: int | None, failures: in
     assert f"max_failures is {limit}: {failures} of them in stage read on node a, the first: a0: Not" in str(
         raised.value
     )
+
+
+def test_a_share_of_failures_is_of_the_run() -> None:
+    """One of the last two recordings of eight; a retry of one."""
+    counts, earlier = counted(a=(2, 1)), Earlier(finished=6)
+    refuse_excess(counts, "20%", 2, earlier)
+    refuse_excess(counts, "20%", None, earlier)
+    with pytest.raises(TooManyFailures, match="max_failures is 10%"):
+        refuse_excess(counts, "10%", 2, earlier)
+    with pytest.raises(
+        TooManyFailures, match=r"^2 recordings failed \(1 of them before\), and max_failures is 20%: 1 of"
+    ):
+        refuse_excess(counts, "20%", 2, Earlier(6, 1))
+    refuse_excess(counted(a=(2, 0)), 1, 2, Earlier(6, 3))  # it fails no more
 
 
 def test_errors_that_nobody_foresaw_stop_a_run_by_themselves() -> None:

@@ -13,7 +13,7 @@ import soundfile
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 import pipeline.run.retrying
-from pipeline import open_run, tokenize
+from pipeline import merge, open_run, tokenize
 from pipeline.errors import InputError, OutputError
 from pipeline.run.committed import committed
 from pipeline.run.layout import FAILURES, RETRYING, SUCCESS_FILE, parts
@@ -127,6 +127,48 @@ def test_failures_that_the_inputs_do_not_hold_stay(
     retry(out, inputs=[str(two)], quiet=True)
     assert failed(out) == ["bad2.wav"]
     assert check(out).problems == []
+
+
+@pytest.mark.usefixtures("runs_in_process")
+@pytest.mark.parametrize("merged", [False, True])
+def test_inputs_are_read_again_as_they_were(tmp_path: Path, small_model: Path, merged: bool) -> None:
+    """Two manifests of the same names in different folders: the wrong folder would be wrong audio."""
+    out, manifests = tmp_path / "run", []
+    for name, length in (("one", 1.0), ("two", 2.0)):
+        corpus = speak(tmp_path / name, broken=("u.wav",))
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"id": "{name}", "audio": "u.wav"}}\n')
+        manifests.append(str(tmp_path / f"{name}.jsonl"))
+        here = tmp_path / f"run-{name}" if merged else out
+        how = {"input.root": str(corpus)}
+        tokenize(manifests[-1], here, settings=how, model=str(small_model), reconstruct=False, quiet=True)
+        soundfile.write(corpus / "u.wav", tone(length), 24_000)
+    if merged:
+        merge([tmp_path / "run-one", tmp_path / "run-two"], out)
+    with pytest.raises(InputError, match=r"one.jsonl was read with input.root=.*one.*two.jsonl with .*two.* --inputs"):
+        retry(out, quiet=True)
+    assert failed(out) == ["one", "two"]
+    for name in manifests:
+        retry(out, inputs=[name], quiet=True)
+    assert failed(out) == []
+    assert {one.id: (round(one.duration_s), one.source) for one in open_run(out)} == {
+        "one": (1, str(tmp_path / "one" / "u.wav")),
+        "two": (2, str(tmp_path / "two" / "u.wav")),
+    }
+    assert list(open_run(out).summary()["read_as"]) == manifests[:1]
+    retry(out, settings={"input.root": str(tmp_path / "one")}, quiet=True)  # what is set by hand is taken
+    assert check(out, manifests[1:]).problems == []
+
+
+@pytest.mark.usefixtures("runs_in_process")
+def test_a_share_of_failures_that_is_allowed_allows_a_retry(tmp_path: Path, small_model: Path) -> None:
+    names = [f"{number}.wav" for number in range(7)]
+    corpus, out = speak(tmp_path / "corpus", *names, broken=("bad.wav",)), tmp_path / "run"
+    again = functools.partial(tokenize, corpus, out, model=str(small_model), reconstruct=False, quiet=True)
+    again(limit=6, max_failures="20%")
+    again(max_failures="20%")
+    for run in (open_run(out), retry(out, quiet=True), again(limit=2, max_failures="20%")):
+        assert (len(run), failed(out), run.summary()["state"]) == (7, ["bad.wav"], "complete")
+        assert (out / SUCCESS_FILE).exists()
 
 
 @pytest.mark.usefixtures("runs_in_process")

@@ -85,7 +85,7 @@ def without_ray(codec: Engine, chaos: Chaos) -> Iterator[None]:
     """Inside, `tokenize` runs in this process."""
     kept = pipeline.flow.session, pipeline.flow.execute, pipeline.flow.ray.cluster_resources
     pipeline.flow.session = lambda settings: contextlib.nullcontext()
-    pipeline.flow.execute = lambda *job, bounded=True, avoid=(): execute(codec, chaos, *job)
+    pipeline.flow.execute = lambda *given, **more: execute(codec, chaos, *given[:4])
     pipeline.flow.ray.cluster_resources = lambda: {"CPU": 2.0}
     try:
         yield
