@@ -34,7 +34,7 @@ def result_text(run: Run) -> str:
         ("audio", f"{counts['audio_s']:,.1f} s"),
         ("frames", f"{counts['frames']:,} (12.5 Hz, 16 codebooks)"),
         ("failures", f"{counts['failures']:,}"),
-        *([("skipped", f"{counts['skipped']:,} {bounds_text(summary['settings'])}")] if counts.get("skipped") else []),
+        *([("skipped", f"{counts['skipped']:,} {skipped_text(summary['settings'])}")] if counts.get("skipped") else []),
         ("speed", f"{last['times_real_time']:,.1f}x real time ({last['wall_s']:.1f} s, {summary['device']})"),
     ]
     if summary.get("passed_over"):
@@ -80,6 +80,12 @@ def bounds_text(settings: dict[str, Any]) -> str:
     rules = settings["input"]
     words = [("shorter than", rules.get("min_s")), ("longer than", rules.get("max_s"))]
     return " or ".join(f"{word} {seconds:g} s" for word, seconds in words if seconds is not None)
+
+
+def skipped_text(settings: dict[str, Any]) -> str:
+    """`bounds_text`, and what else may have been skipped."""
+    silent = "without speech" if settings["input"].get("vad", "none") != "none" else ""
+    return " or ".join(word for word in (bounds_text(settings), silent) if word)
 
 
 def run_text(run: Run, live: Live | None = None) -> str:

@@ -14,7 +14,7 @@ block. Not in it: left context of recordings longer than a chunk, and measuring 
 
 from dataclasses import dataclass
 
-from pipeline.cluster.resources import Resources
+from pipeline.cluster.resources import CPU_BLOCK_MB, GPU_BLOCK_MB, Resources
 from pipeline.doctor.cost import Measured
 
 RAY_S = 11.0
@@ -75,16 +75,22 @@ class Fleet:
     rate: float  # times real time
     hours: float
     cores: float | None  # that must read and write beside the GPUs; None: not measured
+    limited: bool  # by the driver
 
 
 def fleet(audio_s: float, gpus: int, each: float, measured: Measured | None, resources: Resources) -> Fleet:
-    """GPUs that do `each` times real time, as far as one driver feeds them, and the cores that they need."""
-    rate = min(gpus * each, BLOCKS_A_SECOND * block_s(resources))
+    """GPUs that do `each` times real time, as far as one driver feeds them, and the cores that they need. `resources`
+    may be of a machine without a GPU: its default block is no block of GPUs, which have the largest where memory allows
+    it."""
+    on_cpu = resources.device == "cpu" and resources.block_bytes == CPU_BLOCK_MB * 2**20
+    block = GPU_BLOCK_MB[1] * 2**20 / BYTES_A_SECOND if on_cpu else block_s(resources)
+    driver = BLOCKS_A_SECOND * block
+    rate = min(gpus * each, driver)
     cores = None
     if measured is not None:
         stages = ("read", "write", *(resources.pools if measured.device == "cuda" else ()))
         cores = rate * sum(measured.of(stage).cpu_s for stage in stages)
-    return Fleet(gpus, rate, audio_s / rate / 3600, cores)
+    return Fleet(gpus, rate, audio_s / rate / 3600, cores, limited=driver < gpus * each)
 
 
 def speed_of_a_gpu(measured: Measured, resources: Resources) -> float | None:

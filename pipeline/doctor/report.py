@@ -171,10 +171,11 @@ def on_gpus(audio_s: float, wanted: Wanted, measured: Measured | None, resources
         return []
     one = fleet(audio_s, wanted.gpus or 1, each, measured, resources)
     source = "given" if wanted.gpu_speed else "measured"
+    limit = f"; one driver hands out {one.rate:,.0f}x: use several runs (--shard)" if one.limited else ""
     cores = "" if one.cores is None else f", beside {max(1, math.ceil(one.cores))} cores that read and write"
     return [
         f"{audio_s / 3600:,.10g} h of audio by {plural(one.gpus, 'GPU')} of {each:,.0f}x real time ({source}): "
-        f"{_time(one.hours * 3600)}{cores}"
+        f"{_time(one.hours * 3600)}{cores}{limit}"
     ]
 
 

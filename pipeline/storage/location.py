@@ -14,6 +14,10 @@ from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 from pipeline.errors import InputError
 from pipeline.storage.access import SCHEMES
 
+CONTROLS = "[\x00-\x1f\x7f]"
+"""As a regular expression: escaped in ids and locations, which are printed and become file names: no NUL, no line
+breaks, no terminal escapes."""
+
 STDIN = "-"
 """The location of standard input, as an input."""
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -80,12 +84,13 @@ def is_http(location: str) -> bool:
 
 
 def local_location(path: str) -> str:
-    """The location of an absolute local path: the path itself, or a percent-encoded file URI if it is not UTF-8."""
+    """The location of an absolute local path: the path itself, or a percent-encoded file URI if it is not UTF-8, or has
+    control characters, which no record shows as they are."""
     try:
         path.encode()
     except UnicodeEncodeError:
         return f"file://{quote(os.fsencode(path))}"
-    return path
+    return f"file://{quote(path)}" if re.search(CONTROLS, path) else path
 
 
 def absolute(location: str) -> str:

@@ -9,10 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.location import redact
-
-CONTROLS = "[\x00-\x1f\x7f]"
-"""Escaped in ids, which are printed and become file names: no NUL, no line breaks, no terminal escapes."""
+from pipeline.storage.location import CONTROLS, redact
 
 MAX_TEXT_BYTES = 2**31 - 1
 """Of a chunk of `string`, whose offsets have 32 bits."""

@@ -12,6 +12,8 @@ import pytest
 import pipeline.flow
 from actors.codec import Codec
 from pipeline import open_run
+from pipeline.cli.show import skipped_text
+from pipeline.settings import load_settings
 from pipeline.verify.check import check
 from tests.helpers.commands import in_process, speak, voxmill
 from tests.helpers.shards import write_tar
@@ -220,3 +222,15 @@ def test_segments_are_skipped_unopened(tmp_path: Path, small_model: Path) -> Non
     assert [one.id for one in run] == ["a.wav#0.7-1.2"]
     assert sorted(run.skipped()["id"].to_pylist()) == ["a.wav#0-0.2", "gone.wav#0-5"]
     assert run.failures()["error"].to_pylist() == ["SegmentOutside"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"input.min_s": 0.5}, "shorter than 0.5 s"),
+        ({"input.vad": "silero"}, "without speech"),
+        ({"input.max_s": 30, "input.vad": "silero"}, "longer than 30 s or without speech"),
+    ],
+)
+def test_what_is_skipped_in_words(changes: dict[str, Any], words: str) -> None:
+    assert skipped_text(load_settings(None, changes).model_dump()) == words

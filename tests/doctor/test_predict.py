@@ -74,6 +74,11 @@ def test_a_fleet_of_gpus() -> None:
     assert (eight.rate, eight.hours) == (2000, pytest.approx(500))
     assert eight.cores == pytest.approx(2000 * 0.006)
     assert fleet(1e6 * 3600, 1000, 250, GPU, resources).rate == pytest.approx(60 * resources.block_bytes / 96_000)
+    on_laptop = [fleet(1e6 * 3600, gpus, 1000, None, laptop()) for gpus in (8, 64, 1000)]
+    assert [(one.rate, one.limited) for one in on_laptop[:2]] == [(8000, False), (64_000, False)]
+    assert (on_laptop[2].rate, on_laptop[2].limited) == (pytest.approx(167_772, rel=1e-5), True)
+    small = allot(load_settings(None, {"chunk.block_mb": 1}), {"CPU": 2.0}, BOTH)
+    assert fleet(3600, 8, 1000, None, small).rate == pytest.approx(60 * 2**20 / 96_000)
     assert fleet(1e6 * 3600, 8, 250, SLOW, laptop()).cores == pytest.approx(2000 * 0.002)  # the CPU's pools aside
 
 

@@ -151,6 +151,8 @@ def test_names_that_are_no_utf8_become_uris() -> None:
     path = os.fsdecode(b"/a/\xff b.wav")
     assert local_location(path) == "file:///a/%FF%20b.wav"
     assert local_path(local_location(path)) == path
+    assert local_location("/a/b\tc\nd.wav") == "file:///a/b%09c%0Ad.wav"
+    assert local_path(local_location("/a/b\tc\nd.wav")) == "/a/b\tc\nd.wav"
     assert local_location("/a/é.wav") == "/a/é.wav"
 
 
