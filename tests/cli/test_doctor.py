@@ -1,7 +1,6 @@
 """`voxmill doctor`: text, JSON, exit codes."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -89,9 +88,11 @@ def test_no_figure_of_a_gpu_is_invented(tmp_path: Path) -> None:
     (line,) = on_gpus(3600.0, wanted(tmp_path, gpus=8), cost, resources)
     assert line.startswith("GPUs: no figure")
     (line,) = on_gpus(3.6e9, wanted(tmp_path, gpus=8, speed=500.0), cost, resources)
-    cores = math.ceil(min(8 * 500, 60 * resources.block_bytes / 96_000) * 0.002)
-    assert line.startswith("1,000,000 h of audio by 8 GPUs of 500x real time (given): ")
-    assert line.endswith(f"beside {cores} cores that read and write")
+    assert (
+        line == "1,000,000 h of audio by 8 GPUs of 500x real time (given): 250.0 h, beside 8 cores that read and write"
+    )
+    (line,) = on_gpus(3.6e9, wanted(tmp_path, gpus=800, speed=500.0), cost, resources)
+    assert line.endswith("; one driver hands out 167,772x: use several runs (--shard)")
 
 
 def test_whose_speeds_these_are() -> None:
