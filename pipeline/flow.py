@@ -450,6 +450,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
         {
             **before,
             "state": "limited" if cut else "complete",
+            "limit": job.limit if cut else None,  # a retry would take it
             "counts": {**counts, "passed_over": planned.passed_over.total()},
             "passed_over": bounded(planned.passed_over),
             "agreement_with_fp32": shares,

@@ -168,6 +168,7 @@ def test_a_share_of_failures_that_is_allowed_allows_a_retry(tmp_path: Path, smal
     again(max_failures="20%")
     for run in (open_run(out), retry(out, quiet=True), again(limit=2, max_failures="20%")):
         assert (len(run), failed(out), run.summary()["state"]) == (7, ["bad.wav"], "complete")
+        assert run.summary()["limit"] is None
         assert (out / SUCCESS_FILE).exists()
 
 
