@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from pipeline.errors import InputError, OutputError
+from pipeline.errors import InputError, OutputError, plural
 from pipeline.run.containers import notes
 from pipeline.run.layout import CODES, CONTAINERS, FAILURES, LOCK_FILE, PIECES, SKIPPED, SUCCESS_FILE, WAVES, part_infos
 from pipeline.run.lock import locked
@@ -102,7 +102,8 @@ def _source(location: str) -> Source:
         raise InputError(f"{name} holds no run.json: only complete runs can be merged.")
     if record["state"] == "limited":
         raise InputError(
-            f"{name} holds the first {record['limit']} recordings of its inputs: run its command again without --limit."
+            f"{name} holds only the first {plural(record['limit'], 'recording')} of its inputs: run its command again"
+            " without --limit."
         )
     if record["state"] != "complete" or fs.get_file_info(f"{path}/{SUCCESS_FILE}").type != FileType.File:
         raise InputError(f"{name} is not complete ({record['state']}): finish it with the command that made it.")

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pipeline.run.merge
 from actors.codec import Codec
 from pipeline import merge, open_run
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import wave_path
+from pipeline.run.layout import WaveKind, wave_kind, wave_path
 from pipeline.run.resume import mark
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.totals import checksums, count
@@ -41,7 +42,7 @@ def make(location: str | Path, ids: str, **more: Any) -> str:
     write_parts(pa.concat_tables([*(coded_row(id_, 1920) for id_ in ids), failure]), fs, path)
     for id_ in ids:
         write_whole(fs, wave_path(f"{path}/wav", f"spk/{id_}"), lambda file, id_=id_: file.write(id_.encode()))
-    settings = run_record()["settings"] | {"reconstruct": False}
+    settings = run_record()["settings"] | {"reconstruct": False} | more.pop("settings", {})
     record = run_record(settings=settings, counts=count(fs, path, 0) | {"passed_over": 2}, **more)
     save(fs, path, record | {"parts": checksums(fs, path, {})})
     mark(fs, path, complete=True)
@@ -128,6 +129,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
             f"model.sha256 is '{'0' * 64}' in .*{'1' * 64}",
         ),
         ({"state": "running"}, "two is not complete"),
+        ({"state": "limited", "limit": 3}, "two holds only the first 3 recordings .* without --limit"),
     ],
 )
 def test_runs_that_do_not_go_together(tmp_path: Path, more: dict[str, Any], says: str) -> None:
@@ -139,6 +141,18 @@ def test_runs_that_do_not_go_together(tmp_path: Path, more: dict[str, Any], says
 def test_a_model_by_another_name_is_the_same(tmp_path: Path) -> None:
     other = make(tmp_path / "two", "cd", model={"id": "/a/copy", "revision": None, "sha256": "0" * 64})
     assert len(merge([make(tmp_path / "one", "ab"), other], tmp_path / "all")) == 4
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_without_waves_keeps_them_in_no_way(tmp_path: Path, order: int) -> None:
+    settings = run_record()["settings"]
+    tar = {"output": settings["output"] | {"waves": "tar", "wave_format": "flac"}}
+    runs = [make(tmp_path / "one", "ab"), make(tmp_path / "two", "cd", settings=tar)]
+    with pytest.raises(InputError, match=r"waves as files of wav, .*two as tar of flac"):
+        merge(runs, tmp_path / "all")
+    shutil.rmtree(tmp_path / "two" / "wav")
+    merged = merge(runs[::order], tmp_path / "all")
+    assert wave_kind(merged.summary()["settings"]) == WaveKind("files", "wav")
 
 
 def test_an_id_in_two_runs_is_named(tmp_path: Path) -> None:
