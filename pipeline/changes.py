@@ -25,7 +25,7 @@ from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_local, local_path, redact
 from pipeline.storage.stamp import Stamp, local_stamps, same_content
-from pipeline.storage.text import clean_ids, id_hashes, redacted
+from pipeline.storage.text import clean_id, clean_ids, id_hashes, redacted
 
 SHOWN = 3
 """Recordings that a message names."""
@@ -175,7 +175,12 @@ class Files:
         """Add what differs between committed rows and the `units` of the numbers `at`."""
         units = looked_up(taken(self.units, at))
         units = units.append_column("source", clean_ids(redacted(units["@location"])))
-        here = pc.fill_null(pc.equal(units["source"], rows["source"]), False).to_numpy()
+        here = np.array(pc.fill_null(pc.equal(units["source"], rows["source"]), False))
+        odd = (
+            pc.fill_null(pc.match_substring_regex(units["@location"], "^file://.*%([01]|7F)"), False).to_numpy() & ~here
+        )
+        for row in np.flatnonzero(odd).tolist():  # as it was written when such names were no URIs
+            here[row] = rows["source"][row].as_py() == clean_id(local_path(units["@location"][row].as_py()))
         same = np.ones(len(units), bool)
         for name, unset in (("start_s", 0.0), ("end_s", -1.0)):
             bound = pc.if_else(rows["stretches"].is_valid(), None, rows[name])  # a stretch is of what has no bounds

@@ -63,7 +63,7 @@ from pipeline.run.resume import (
     refuse_other_bounds,
     resume,
 )
-from pipeline.run.retrying import put_back
+from pipeline.run.retrying import put_back, waiting_ids
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.settle import settle
 from pipeline.run.sweep import sweep
@@ -79,7 +79,7 @@ from pipeline.sources.plan import Plan, divide, remaining, unread
 from pipeline.sources.probe import probes
 from pipeline.sources.shard import fingerprint, of_shard, parse_shard
 from pipeline.storage.filesystem import locate
-from pipeline.storage.text import clean_id
+from pipeline.storage.text import clean_id, id_hashes
 from pipeline.tell import tell_finished
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def tokenize(
         attempt = execute(job, planned, done.partial, quiet, earlier)
         with phase("finish", quiet):
             audit(job, found, planned, attempt, quiet)
-            restore(job, quiet)
+            restore(job, attempt, quiet)
             finish(job, planned, before, attempt, str(out))
     return open_run(out)
 
@@ -302,8 +302,15 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
         attempt["parts"].update(settle(job.fs, job.run, job.keys).parts)
 
 
-def restore(job: Job, quiet: bool) -> None:
-    """Put back the failures that were to be tried again, and whose recordings this command did not come to."""
+def restore(job: Job, attempt: dict[str, Any], quiet: bool) -> None:
+    """Put back the failures that were to be tried again, and whose recordings this command did not come to. What an
+    earlier one committed of these goes: nobody will add the rest."""
+    if not (waiting := waiting_ids(job.fs, job.run)):
+        return
+    half = committed(job.fs, job.run, keys=job.keys.refresh()).partial
+    if begun := [id_ for id_ in waiting if id_ in half]:
+        hashes = set(id_hashes(pa.array(begun, pa.string())).tolist())
+        attempt["parts"].update(drop(job.fs, job.run, hashes, job.waves, job.keys))
     ids = put_back(job.fs, job.run, job.keys)
     if ids and not quiet:
         first = clean_id(ids[0])

@@ -175,6 +175,20 @@ def test_what_a_store_does_not_tell_is_not_compared() -> None:
     assert not same_content(Stamp(None, "2026-01-01T00:00:01Z"), known)
 
 
+def test_names_with_control_characters_as_they_were_recorded_before(tmp_path: Path) -> None:
+    corpus = write_files(tmp_path / "in", {"a\tb.wav": b"1", "c.wav": b"2"})
+    for name, source in (("a\\x09b.wav", f"{corpus}/a\\x09b.wav"), ("c.wav", f"{corpus}/c.wav")):
+        size = pa.array([1])
+        row = coded_row(
+            name, 1920, source=pa.array([source]), source_size=size, source_version=pa.nulls(1, pa.string())
+        )
+        write_parts(row, LOCAL, str(tmp_path / "run"))
+    assert found(tmp_path / "run", corpus) == []
+    (tmp_path / "other").mkdir()
+    corpus.rename(tmp_path / "other" / "in")
+    assert found(tmp_path / "run", tmp_path / "other" / "in") == [r"a\\x09b.wav", "c.wav"]
+
+
 def test_a_failure_that_does_not_say_what_was_read(tmp_path: Path) -> None:
     rows = [{"id": name, "stage": "read", "error": "e"} for name in ("a.wav", "s.tar/m.wav")]
     write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), LOCAL, str(tmp_path / "run"))

@@ -22,7 +22,7 @@ from pipeline.run.layout import (
     parts,
     wave_kind,
 )
-from pipeline.run.read_as import READ_AS, read_as
+from pipeline.run.read_as import READ_AS, read_as, refuse_other_column
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import absolute
@@ -86,6 +86,7 @@ def resume(fs: FileSystem, run: str, record: dict[str, Any]) -> dict[str, Any]:
             f"{run} is not complete: {_listed(left)} was begun and is not finished. Give it again, alone or with these"
             f" inputs{_MOVED}, or give --out a new folder."
         )
+    refuse_other_column(before, record)
     known = set(map(absolute, before["inputs"]))  # older versions wrote relative paths as they were typed
     inputs = [*before["inputs"], *(name for name in record["inputs"] if absolute(name) not in known)]
     same = wave_kind(before["settings"]) == wave_kind(record["settings"])

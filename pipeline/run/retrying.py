@@ -16,7 +16,6 @@ from pipeline.run.parts import read_part
 from pipeline.run.write import write_table
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.storage.at_once import on_store
-from pipeline.storage.filesystem import delete_files
 
 
 def set_aside(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
@@ -28,7 +27,7 @@ def set_aside(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
         mask = pc.is_in(rows["error"], value_set=kinds)
         gone, staying = rows.filter(mask), rows.filter(pc.invert(mask))
         if len(gone):
-            write_table(gone, fs, f"{run}/{RETRYING}/{path.rpartition('/')[2]}")
+            _add(fs, f"{run}/{RETRYING}/{_name(path)}", gone)
         if len(gone) and len(staying):
             write_table(staying, fs, path)
         elif len(gone):
@@ -38,22 +37,51 @@ def set_aside(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
         pass
 
 
+def waiting_ids(fs: FileSystem, run: str) -> list[str]:
+    """The ids of the failures that are set aside."""
+    return [id_ for _, rows in _waiting(fs, run) for id_ in rows["id"].to_pylist()]
+
+
 def put_back(fs: FileSystem, run: str, keys: Keys | None = None) -> list[str]:
-    """Restore the failures of recordings that nothing is committed of; returns their ids. Only who has the lock may."""
-    waiting = parts(fs, run, RETRYING)
+    """Restore the failures of recordings that nothing is committed of; returns their ids. Those of recordings of which
+    some chunks are committed wait on: a failure beside codes would be settled one way or the other. Only who has the
+    lock may.
+    """
+    waiting = _waiting(fs, run)
     if not waiting:
         return []
-    tables = list(on_store(fs, lambda path: read_part(fs, path, FAILURES_SCHEMA), waiting))
-    known = committed(fs, run, keys=keys and keys.refresh()).ids
-    missing = pc.invert(pc.is_in(pa.chunked_array([id_ for rows in tables for id_ in rows["id"].chunks]), known))
+    done = committed(fs, run, keys=keys and keys.refresh())
+    every = pa.chunked_array([chunk for _, rows in waiting for chunk in rows["id"].chunks], pa.string())
+    known = pc.is_in(every, value_set=done.ids)
+    half = pc.is_in(every, value_set=pa.array([*done.partial], pa.string()))
     restored: list[str] = []
-    for path, rows in zip(waiting, tables, strict=True):
-        mask, missing = missing[: len(rows)], missing[len(rows) :]
-        if pc.any(mask).as_py():
-            part = f"{run}/{FAILURES}/{path.rpartition('/')[2]}"
-            held = fs.get_file_info(part).type == FileType.File
-            there = [read_part(fs, part, FAILURES_SCHEMA)] if held else []
-            write_table(pa.concat_tables([*there, rows.filter(mask)]), fs, part)
-            restored += rows["id"].filter(mask).to_pylist()
-    delete_files(fs, waiting)
+    for path, rows in waiting:
+        whole, known = known[: len(rows)], known[len(rows) :]
+        begun, half = half[: len(rows)], half[len(rows) :]
+        missing, left = rows.filter(pc.invert(pc.or_(whole, begun))), rows.filter(begun)
+        if len(missing):
+            _add(fs, f"{run}/{FAILURES}/{_name(path)}", missing)
+            restored += missing["id"].to_pylist()
+        if not len(left):
+            fs.delete_file(path)
+        elif len(left) < len(rows):
+            write_table(left, fs, path)
     return restored
+
+
+def _waiting(fs: FileSystem, run: str) -> list[tuple[str, pa.Table]]:
+    paths = parts(fs, run, RETRYING)
+    return list(zip(paths, on_store(fs, lambda path: read_part(fs, path, FAILURES_SCHEMA), paths), strict=True))
+
+
+def _add(fs: FileSystem, path: str, rows: pa.Table) -> None:
+    """Write `rows` to a part, with what it holds of other ids."""
+    if fs.get_file_info(path).type == FileType.File:
+        there = read_part(fs, path, FAILURES_SCHEMA)
+        others = there.filter(pc.invert(pc.is_in(there["id"], value_set=rows["id"].combine_chunks())))
+        rows = pa.concat_tables([others, rows])
+    write_table(rows, fs, path)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -126,12 +126,17 @@ def around(folder: str) -> tuple[str, str]:
 
 
 def quoted(path: str) -> str:
-    """`path` as part of a URI: "%", "?" and "#" are percent-encoded."""
-    return path.replace("%", "%25").replace("?", "%3F").replace("#", "%23")
+    """`path` as part of a URI: "%", "?", "#" and control characters are percent-encoded."""
+    return _printable(path.replace("%", "%25").replace("?", "%3F").replace("#", "%23"))
+
+
+def _printable(location: str) -> str:
+    """Control characters percent-encoded: parsers of URIs leave some of them out."""
+    return re.sub(CONTROLS, lambda found: quote(found[0]), location)
 
 
 def _split(location: str) -> SplitResult:
     try:
-        return urlsplit(location, allow_fragments=False)
+        return urlsplit(_printable(location), allow_fragments=False)
     except ValueError as e:
         raise InputError(f"{redact(location)}: not a URI ({e})") from None

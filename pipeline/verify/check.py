@@ -13,8 +13,9 @@ from pyarrow.fs import FileSystem, LocalFileSystem
 from actors.checkpoint import codebook_size
 from pipeline.changes import Changes, Comparison
 from pipeline.errors import plural
+from pipeline.run.read_as import one_way
 from pipeline.run.run_json import run_settings
-from pipeline.settings import Settings
+from pipeline.settings import Input, Settings
 from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.sources.task import UNIT_SCHEMA
@@ -83,6 +84,8 @@ def _compared(run: Listed, inputs: Sequence[str], each: Each) -> tuple[Evidence,
 def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:
     """What `inputs` hold, found as by the run."""
     chosen = (run_settings(run.summary) if run.summary else Settings()).input
+    if run.summary:
+        chosen = Input.model_validate({**chosen.model_dump(), **one_way(run.summary, inputs)})
     shard = (run.summary or {}).get("shard")
     found = discover_all(
         inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel, vad=chosen.finds_speech

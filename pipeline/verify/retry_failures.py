@@ -10,12 +10,12 @@ from typing import Any
 
 from pyarrow.fs import FileSystem, FileType
 
-from pipeline.errors import InputError, OutputError
+from pipeline.errors import InputError, OutputError, plural
 from pipeline.flow import tokenize
 from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
-from pipeline.run.read_as import rules_of
+from pipeline.run.read_as import one_way, refuse_unknown
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import PENDING, mark, pending
 from pipeline.run.retrying import put_back, set_aside
@@ -23,7 +23,7 @@ from pipeline.run.run_json import read_run_file, recorded_inputs, save
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import locate
-from pipeline.storage.location import is_uri, redact
+from pipeline.storage.location import absolute, is_uri, redact
 
 
 def retry(
@@ -47,6 +47,7 @@ def retry(
         raise InputError(f"{redact(str(location))} holds no run.json: its settings and inputs are unknown.")
     given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
     rules = _rules(summary, given, settings or {})
+    _refuse_limited(summary, given)
     with locked(fs, run):
         put_back(fs, run)  # of a retry that was killed
         _refuse_unknown(fs, run, errors)
@@ -81,20 +82,21 @@ _NO_CREDENTIALS = (
 
 
 def _rules(summary: Mapping[str, Any], given: Sequence[str | Path], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """By dotted keys, the settings that decide which audio an id of these inputs is: as they were read. Raises
-    InputError where that is not one way, and `settings` do not say it."""
-    each = {str(name): dict(flat_settings({"input": rules_of(summary, str(name))})) for name in given}
-    rules = next(iter(each.values()))
-    for name, other in each.items():
-        odd = [key for key, value in other.items() if value != rules[key] and key not in settings]
-        if odd:
-            first, key = next(iter(each)), odd[0]
-            raise InputError(
-                f"{redact(first)} was read with {key}={rules[key]}, {redact(name)} with {other[key]}, and one retry"
-                " reads in one way. Retry them one after the other: `voxmill retry RUN --inputs`, with the inputs of"
-                " one way, reads them like that again."
-            )
-    return rules
+    """By dotted keys, the settings that decide which audio an id of these inputs is: as they were read."""
+    by_hand = {key.removeprefix("input.") for key in settings if key.startswith("input.")}
+    refuse_unknown(summary, map(str, given), by_hand)
+    return dict(flat_settings({"input": one_way(summary, map(str, given), by_hand)}))
+
+
+def _refuse_limited(summary: Mapping[str, Any], given: Sequence[str | Path]) -> None:
+    """Raise InputError where the run's limit is of other inputs than those that are tried again."""
+    limited = pending(summary) if summary.get("limit") is not None else []
+    if limited and {*map(absolute, limited)} != {absolute(str(name)) for name in given}:
+        raise InputError(
+            f"The last command of this run took only the first {plural(summary['limit'], 'recording')} of"
+            f" {', '.join(limited)}. Do it again without --limit, then retry; or retry those inputs alone, with"
+            " --inputs."
+        )
 
 
 def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:

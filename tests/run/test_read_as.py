@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.run.read_as import READ_AS, read_as, rules_of
+from pipeline.errors import InputError
+from pipeline.run.read_as import READ_AS, one_way, read_as, refuse_other_column, refuse_unknown, rules_of
 from tests.helpers.rows import run_record
 
 
@@ -51,3 +52,24 @@ def test_older_runs_do_not_say() -> None:
     del old["settings"]["input"]
     assert rules_of(old, "corpus/") == {"column": None, "root": None, "channels": "mean"}
     assert then(old, "/d")[READ_AS] == {}
+
+
+def test_a_column_stays_that_of_its_input() -> None:
+    before = then(record("/a", column="mic1"), "/b", column="mic2")
+    for inputs, column in ((["/a"], "mic1"), (["/b", "/c"], "mic2"), (["/c"], "mic3"), (["/a"], None)):
+        refuse_other_column(before, record(*inputs, column=column))
+    with pytest.raises(InputError, match=r"/a was read with input.column=mic1, now it is mic2"):
+        refuse_other_column(before, record("/c", "/a", column="mic2"))
+
+
+def test_what_was_read_in_several_ways_is_asked_for() -> None:
+    run = then(record("/a", root="/one"), "/b", root="/two")
+    assert one_way(run, ["/a"])["root"] == "/one"
+    with pytest.raises(InputError, match=r"/a was read with input.root=/one, /b with /two, .* one after the other"):
+        one_way(run, ["/a", "/b"])
+    one_way(run, ["/a", "/b"], {"root"})
+    refuse_unknown(run, ["/a", "/b"], ())
+    with pytest.raises(InputError, match=r"/moved/a is no input of the run, .* --set input.root="):
+        refuse_unknown(run, ["/moved/a"], {"channels"})
+    refuse_unknown(run, ["/moved/a"], {"root"})
+    refuse_unknown(record("/a", root="/one"), ["/moved/a"], ())

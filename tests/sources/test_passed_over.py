@@ -49,10 +49,15 @@ def test_a_folder_of_many_kinds_is_a_few_keys(tmp_path: Path, monkeypatch: pytes
 
 
 def test_keys_of_a_store_that_are_no_paths() -> None:
-    """pyarrow opens none of them, and two of them must not become one."""
+    """pyarrow opens none of those with "//", and two of them must not become one, nor a tab nothing."""
     objects = {"c/a.wav": b"A", "c//a.wav": b"B", "c/x//e.wav": b"C", "c//s.tar": b"D"}
+    objects |= {"c/t\tx.wav": b"E", "c/tx.wav": b"F"}
     with s3_server("speech", objects) as endpoint:
         query = f"?endpoint_override=http%3A%2F%2F{endpoint.replace(':', '%3A')}"
         found = discover_all([f"s3://k:s@speech/c/{query}"])
-        assert contents(plan([f"s3://k:s@speech/c/{query}"])) == {"a.wav": b"A"}
+        assert contents(plan([f"s3://k:s@speech/c/{query}"])) == {
+            "a.wav": b"A",
+            "t\\x09x.wav": b"E",
+            "tx.wav": b"F",
+        }
     assert found.passed_over == {EMPTY: 3}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import soundfile
 from pyarrow.fs import FileSystem, LocalFileSystem
@@ -16,12 +17,13 @@ import pipeline.run.retrying
 from pipeline import merge, open_run, tokenize
 from pipeline.errors import InputError, OutputError
 from pipeline.run.committed import committed
-from pipeline.run.layout import FAILURES, RETRYING, SUCCESS_FILE, parts
+from pipeline.run.layout import CODES, FAILURES, RETRYING, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
 from pipeline.run.retrying import put_back, set_aside
-from pipeline.run.write import write_parts
-from pipeline.schema import FAILURES_SCHEMA
+from pipeline.run.run_json import save
+from pipeline.run.write import write_parts, write_table
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import _refuse_unknown, flat_settings, recorded_settings, retry
@@ -146,6 +148,9 @@ def test_inputs_are_read_again_as_they_were(tmp_path: Path, small_model: Path, m
         merge([tmp_path / "run-one", tmp_path / "run-two"], out)
     with pytest.raises(InputError, match=r"one.jsonl was read with input.root=.*one.*two.jsonl with .*two.* --inputs"):
         retry(out, quiet=True)
+    shutil.copy(manifests[0], tmp_path / "moved.jsonl")
+    with pytest.raises(InputError, match=r"moved.jsonl is no input of the run, .* with different input.root: .*--set"):
+        retry(out, inputs=[str(tmp_path / "moved.jsonl")], quiet=True)
     assert failed(out) == ["one", "two"]
     for name in manifests:
         retry(out, inputs=[name], quiet=True)
@@ -155,8 +160,8 @@ def test_inputs_are_read_again_as_they_were(tmp_path: Path, small_model: Path, m
         "two": (2, str(tmp_path / "two" / "u.wav")),
     }
     assert list(open_run(out).summary()["read_as"]) == manifests[:1]
-    retry(out, settings={"input.root": str(tmp_path / "one")}, quiet=True)  # what is set by hand is taken
     assert check(out, manifests[1:]).problems == []
+    assert all("x1" not in line for line in check(out, manifests[:1]).problems)
 
 
 @pytest.mark.usefixtures("runs_in_process")
@@ -194,6 +199,56 @@ def test_a_retry_that_is_interrupted_goes_on(
     assert (out / SUCCESS_FILE).exists() == (where == "discover_all")
     run = retry(out, quiet=True)
     assert (len(run), failed(out), run.summary()["state"], (out / SUCCESS_FILE).exists()) == (2, [], "complete", True)
+
+
+@pytest.mark.usefixtures("runs_in_process")
+def test_a_limit_of_other_inputs_is_refused(tmp_path: Path, small_model: Path) -> None:
+    one = speak(tmp_path / "one", "a.wav", broken=("bad.wav",))
+    two, out = speak(tmp_path / "two", "b.wav", "cc.wav"), tmp_path / "run"
+    tokenize(one, out, model=str(small_model), reconstruct=False, quiet=True)
+    tokenize(two, out, model=str(small_model), reconstruct=False, quiet=True, limit=1)
+    speak(one, "bad.wav")
+    before = (out / "run.json").read_bytes()
+    for inputs in (None, [str(one)]):
+        with pytest.raises(InputError, match=r"only the first 1 recording of .*two\. Do it again without --limit"):
+            retry(out, inputs=inputs, quiet=True)
+    assert (out / "run.json").read_bytes() == before
+    retry(out, inputs=[str(two)], quiet=True)
+    tokenize(two, out, model=str(small_model), reconstruct=False, quiet=True)
+    retry(out, quiet=True)
+    assert failed(out) == []
+    assert check(out, [str(one), str(two)]).problems == []
+
+
+@pytest.mark.usefixtures("runs_in_process")
+@pytest.mark.parametrize("file", ["gone", "there"])
+def test_a_retry_killed_within_a_long_recording(tmp_path: Path, small_model: Path, file: str) -> None:
+    """What it committed of it does not stay beside the failure."""
+    corpus, out = speak(tmp_path / "corpus", "a.wav", broken=("long.wav",)), tmp_path / "run"
+    settings = {"chunk.length_s": 0.16}
+    again = functools.partial(
+        tokenize, corpus, out, model=str(small_model), reconstruct=False, quiet=True, settings=settings
+    )
+    again()
+    speak(corpus, "long.wav")
+    with locked(LOCAL, str(out)):
+        set_aside(LOCAL, str(out), [])
+    again()
+    (out / SUCCESS_FILE).unlink()
+    sums = {}
+    for part in parts(LOCAL, str(out), CODES):
+        rows = read_part(LOCAL, part, CODES_SCHEMA)
+        kept = rows.filter(pc.or_(pc.not_equal(rows["id"], "long.wav"), pc.equal(rows["chunk"], 0)))
+        sums[part.rpartition("/")[2]] = write_table(kept, LOCAL, part)
+    write_table(failed_row("long.wav").select(FAILURES_SCHEMA.names), LOCAL, f"{out}/{RETRYING}/part-0.parquet")
+    save(LOCAL, str(out), {**open_run(out).summary(), "state": "running", "parts": sums})
+    assert put_back(LOCAL, str(out)) == []  # not beside its codes
+    if file == "gone":
+        (corpus / "long.wav").unlink()
+    retry(out, quiet=True)
+    assert failed(out) == (["long.wav"] if file == "gone" else [])
+    assert check(out).problems == []
+    assert sorted(one.id for one in open_run(out)) == ["a.wav", "long.wav"][: 1 if file == "gone" else 2]
 
 
 @pytest.mark.usefixtures("runs_in_process")
