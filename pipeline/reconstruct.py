@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 
 from actors.checkpoint import find_model
 from pipeline.cluster.session import session
 from pipeline.errors import InputError, ModelError
 from pipeline.job import prepare
-from pipeline.run.reader import Run, open_run
+from pipeline.run.reader import open_run
 from pipeline.settings import load_settings
 from pipeline.storage.location import redact
 from pipeline.waves import Decoded, decode_codes
@@ -39,7 +37,8 @@ def decode(
     chosen = load_settings(config, {**default, **(settings or {}), **given})
     if ids is None:
         opened.refuse_other_parts()
-    if missing := _absent(opened, ids or []):
+    held = opened.holding(ids or [])
+    if missing := [id_ for id_ in ids or [] if id_ not in held]:
         raise InputError(
             f"{redact(str(run))} has no codes of {', '.join(map(repr, missing))}. The column id of its parts "
             "lists what it has."
@@ -53,11 +52,3 @@ def decode(
                 f"{job.sha256[:12]}.... Give --model a copy of {made_by['id']}."
             )
         return decode_codes(opened, ids, job.fs, job.run, job.decoding, job.waves)
-
-
-def _absent(run: Run, ids: list[str]) -> list[str]:
-    """Those of `ids` of which the run has no codes; its index is looked through once."""
-    held = run.index["id"]
-    asked = pa.array([id_ for id_ in ids if isinstance(id_, str)], pa.string())
-    there = set(held.filter(pc.is_in(held, value_set=asked)).to_pylist()) if ids else set()
-    return [id_ for id_ in ids if id_ not in there]

@@ -21,28 +21,24 @@ class Recordings(Datasource):
 
     def __init__(self, tasks: list[ReadTask], read: Callable[..., Iterator[pa.Table]]) -> None:
         super().__init__()
-        self.tasks = tasks
         self.read = read
         uses = Counter(id(task.done) for task in tasks if len(task.done))
         each = {id(task.done): task.done for task in tasks}
-        self.shared = {key: ray.put(packed_ids(each[key])) for key, times in uses.items() if times > 1}
+        shared = {key: ray.put(packed_ids(each[key])) for key, times in uses.items() if times > 1}
+        places = [shared.get(id(task.done)) for task in tasks]
+        self.sent = [
+            (task if done is None else replace(task, done=NONE), done) for task, done in zip(tasks, places, strict=True)
+        ]
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[RayReadTask]:
         """One Ray read task a planned task. Ray asks several times: nothing is computed here."""
         return [
-            RayReadTask(
-                functools.partial(self.read, number, *self._sent(task)), BlockMetadata(None, task.bytes, None, None)
-            )
-            for number, task in enumerate(self.tasks)
+            RayReadTask(functools.partial(self.read, number, task, done), BlockMetadata(None, task.bytes, None, None))
+            for number, (task, done) in enumerate(self.sent)
         ]
-
-    def _sent(self, task: ReadTask) -> tuple[ReadTask, "ray.ObjectRef | None"]:
-        """The task, and where its committed ids are if they are not in it."""
-        done = self.shared.get(id(task.done))
-        return (task if done is None else replace(task, done=NONE)), done
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Bytes of the inputs."""
-        return sum(task.bytes for task in self.tasks)
+        return sum(task.bytes for task, _ in self.sent)

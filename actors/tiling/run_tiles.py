@@ -96,11 +96,12 @@ class Tiled:
                 if not isinstance(error, torch.OutOfMemoryError) and not FULL.search(message):
                     raise
             # outside of the handler: the error's traceback keeps tensors alive
-            if self.way.device.type == "cuda":
+            on_cuda = self.way.device.type == "cuda"
+            if on_cuda:
                 torch.cuda.synchronize(self.way.device)  # what was launched may still use what is given back
             if self.graphs is not None:
                 self.graphs.forget()
-            if self.way.device.type == "cuda":
+            if on_cuda:
                 torch.cuda.empty_cache()
             if self.way.batch is None or self.way.batch == 1:
                 self.way = before

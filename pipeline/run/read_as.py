@@ -19,7 +19,7 @@ Rules = dict[str, Any]
 
 def rules_of(summary: Mapping[str, Any], name: str) -> Rules:
     """How a run read one of its inputs."""
-    return summary.get(READ_AS, {}).get(_recorded(name), _rules(summary["settings"]))
+    return summary.get(READ_AS, {}).get(recorded(name), _rules(summary["settings"]))
 
 
 def one_way(summary: Mapping[str, Any], names: Iterable[str], given: Collection[str] = ()) -> Rules:
@@ -40,7 +40,7 @@ def refuse_unknown(summary: Mapping[str, Any], names: Iterable[str], given: Coll
     """Raise InputError for what is no input of a run that read its inputs in several ways, where none is `given`."""
     ways = [_rules(summary["settings"]), *summary.get(READ_AS, {}).values()]
     several = [key for key in DEFAULTS if key not in given and any(way[key] != ways[0][key] for way in ways)]
-    unknown = [name for name in names if _recorded(name) not in set(map(_recorded, summary["inputs"]))]
+    unknown = [name for name in names if recorded(name) not in set(map(recorded, summary["inputs"]))]
     if several and unknown:
         raise InputError(
             f"{redact(unknown[0])} is no input of the run, which read its inputs with different input.{several[0]}: say"
@@ -55,23 +55,23 @@ def _yaml(value: Any) -> str:
 def read_as(records: Iterable[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, Rules]:
     """The inputs of `records`, run.json of runs or of commands, the last one's last, that were read by other rules than
     `settings` have."""
-    found = {_recorded(name): rules_of(record, name) for record in records for name in record["inputs"]}
+    found = {recorded(name): rules_of(record, name) for record in records for name in record["inputs"]}
     return {name: rules for name, rules in found.items() if rules != _rules(settings)}
 
 
 def refuse_other_column(before: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Raise InputError where a command reads an input of the run from another column: no row tells its column."""
-    known, now = set(map(_recorded, before["inputs"])), _rules(record["settings"])["column"]
+    known, now = set(map(recorded, before["inputs"])), _rules(record["settings"])["column"]
     for name in record["inputs"]:
         there = rules_of(before, name)["column"]
-        if _recorded(name) in known and None not in (there, now) and there != now:
+        if recorded(name) in known and None not in (there, now) and there != now:
             raise InputError(
                 f"{name} was read with input.column={there}, now it is {now}: under each id would be other audio. Set"
                 " it as before, or give --out a new folder."
             )
 
 
-def _recorded(name: str) -> str:
+def recorded(name: str) -> str:
     """An input as run.json names it, however it is typed."""
     return redact(absolute(name))
 

@@ -150,6 +150,12 @@ class Run:
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
 
+    def holding(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` of which the run has codes; its index is looked through once."""
+        held = self.index["id"]
+        asked = pa.array([id_ for id_ in ids if isinstance(id_, str)], pa.string())
+        return set(held.filter(pc.is_in(held, value_set=asked)).to_pylist()) if ids else set()
+
     def __getitem__(self, id_: str) -> Recording:
         """The recording with this id; KeyError if the run has no codes of it, TypeError for a number or a slice."""
         if not isinstance(id_, str):

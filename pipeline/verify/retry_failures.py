@@ -15,7 +15,7 @@ from pipeline.flow import tokenize
 from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
-from pipeline.run.read_as import one_way, refuse_unknown
+from pipeline.run.read_as import one_way, recorded, refuse_unknown
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import PENDING, mark, pending
 from pipeline.run.retrying import put_back, set_aside
@@ -23,7 +23,7 @@ from pipeline.run.run_json import read_run_file, recorded_inputs, save
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import locate
-from pipeline.storage.location import absolute, is_uri, redact
+from pipeline.storage.location import is_uri, redact
 
 
 def retry(
@@ -91,7 +91,7 @@ def _rules(summary: Mapping[str, Any], given: Sequence[str | Path], settings: Ma
 def _refuse_limited(summary: Mapping[str, Any], given: Sequence[str | Path]) -> None:
     """Raise InputError where the run's limit is of other inputs than those that are tried again."""
     limited = pending(summary) if summary.get("limit") is not None else []
-    if limited and {*map(absolute, limited)} != {absolute(str(name)) for name in given}:
+    if limited and {*map(recorded, limited)} != {recorded(str(name)) for name in given}:
         raise InputError(
             f"The last command of this run took only the first {plural(summary['limit'], 'recording')} of"
             f" {', '.join(limited)}. Do it again without --limit, then retry; or retry those inputs alone, with"

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline import open_run
 from pipeline.cli.main import app
 from pipeline.cli.show import recording_text, run_text
 from pipeline.errors import InputError, OutputError
+from pipeline.flow import make_waves
 from pipeline.run.committed import committed
 from pipeline.run.layout import parts
 from pipeline.run.parts import read_part
@@ -65,6 +67,19 @@ def test_iterating_yields_whole_recordings_once(run_folder: Path) -> None:
     assert found["long"].codes.dtype == np.int16
     assert np.array_equal(found["long"].codes, np.concatenate([codes_of(2, 0), codes_of(2, 1), codes_of(1, 2)]))
     assert (found["long"].num_samples, found["long"].wave) == (2 * CHUNK + 100, None)
+
+
+def test_which_ids_a_run_holds(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = open_run(run_folder)
+    assert run.holding(["long", "bad", "gone", 5, "a"]) == {"long", "a"}  # type: ignore[list-item]
+    assert run.holding([]) == set()
+    asked: list[list[str]] = []
+    decoded = Mock(side_effect=lambda run, ids, *rest: asked.append(ids) or Mock(failures=[]))
+    monkeypatch.setattr("pipeline.waves.decode_codes", decoded)
+    job = Mock(run=str(run_folder))
+    assert make_waves(job, str(run_folder), ["gone", "bad"]) == []  # whose codes went with another chunk's failure
+    assert make_waves(job, str(run_folder), ["gone", "long"]) == []
+    assert asked == [["long"]]
 
 
 def test_one_recording_by_id(run_folder: Path) -> None:

@@ -26,7 +26,7 @@ from pipeline.run.write import write_parts, write_table
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
 from pipeline.verify.check import check
-from pipeline.verify.retry_failures import _refuse_unknown, flat_settings, recorded_settings, retry
+from pipeline.verify.retry_failures import _refuse_limited, _refuse_unknown, flat_settings, recorded_settings, retry
 from tests.helpers.rows import coded_row, failed_row, tone
 from tests.helpers.store import Store
 
@@ -218,6 +218,13 @@ def test_a_limit_of_other_inputs_is_refused(tmp_path: Path, small_model: Path) -
     retry(out, quiet=True)
     assert failed(out) == []
     assert check(out, [str(one), str(two)]).problems == []
+
+
+def test_a_limited_input_is_known_by_any_credentials() -> None:
+    summary = {"limit": 2, "state": "limited", "pending": ["s3://bucket/c/"], "inputs": ["s3://bucket/c/"]}
+    _refuse_limited(summary, ["s3://key:secret@bucket/c/"])
+    with pytest.raises(InputError, match="first 2 recordings of s3://bucket/c/"):
+        _refuse_limited(summary, ["s3://key:secret@bucket/d/"])
 
 
 @pytest.mark.usefixtures("runs_in_process")
