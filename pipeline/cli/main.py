@@ -1,8 +1,8 @@
 """The command `voxmill`: tokenize, retry, check, merge, decode, show, report, doctor, export, demo, bench, stream.
 
 Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
-could be tokenized, or check or doctor found problems; 2 a user's mistake, one message; 3 failures under --strict; 130
-stopped by Ctrl-C, 143 by SIGTERM.
+could be tokenized, or check or doctor found problems; 2 a user's mistake, one message; 3 failures under --strict, or
+more than the run bears; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import errno
@@ -21,7 +21,7 @@ from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
 from pipeline.cli.report import report
 from pipeline.cli.stream import stream
-from pipeline.errors import InputError, OutputError, VoxmillError, plural
+from pipeline.errors import InputError, OutputError, TooManyFailures, VoxmillError, plural
 from pipeline.log_line import log_line
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ def _run() -> None:
 
 
 def main() -> None:
-    """Entry point of the command: a user's mistake is one message and exit code 2."""
+    """Entry point of the command: what it cannot do is one message, and an exit code."""
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, TextIOWrapper):
             output.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
@@ -326,7 +326,7 @@ def main() -> None:
         _run()
     except VoxmillError as error:
         log_line(str(error))
-        sys.exit(MISTAKE)
+        sys.exit(FAILURES if isinstance(error, TooManyFailures) else MISTAKE)
     except SystemExit as stop:
         if isinstance(stop.__context__, BrokenPipeError):  # the reader closed the output, as `head` does: no error
             _print_no_more()

@@ -107,7 +107,7 @@ def refuse_excess(
     if limit is not None and total.failures and failed > _most(limit, whole, read + earlier.finished):
         place = max(counts, key=lambda place: counts[place].failures)
         here, before = counts[place].failures, f" ({earlier.failures} of them before)" if earlier.failures else ""
-        _stop(f"{failed} recordings failed{before}, and max_failures is {limit}: {here} of them", place, counts)
+        _stop(f"{plural(failed, 'recording')} failed{before}, and max_failures is {limit}: {here} of them", place, counts)
     if read >= LEAST and total.unexpected > UNEXPECTED_SHARE * read:
         place = max(counts, key=lambda place: counts[place].unexpected)
         here = counts[place].unexpected

@@ -234,3 +234,14 @@ def test_segments_are_skipped_unopened(tmp_path: Path, small_model: Path) -> Non
 )
 def test_what_is_skipped_in_words(changes: dict[str, Any], words: str) -> None:
     assert skipped_text(load_settings(None, changes).model_dump()) == words
+
+
+def test_exit_codes_tell_failures_from_mistakes(
+    command: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "corpus" / "broken.wav").write_bytes(b"no audio")
+    assert voxmill(*command) == 0
+    assert voxmill(*command, "--strict") == 3
+    assert voxmill(*command, "--max-failures", 0) == 3
+    assert "1 recording of the run failed before, and max_failures is 0" in capsys.readouterr().err
+    assert voxmill(*command, "--max-failures", "many") == 2
