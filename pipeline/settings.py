@@ -171,6 +171,13 @@ def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any]
         raise SettingsError("\n".join(_explain(error))) from None
 
 
+def changed_settings(settings: Mapping[str, Any]) -> list[str]:
+    """Those of a run that differ from this version's defaults: "precision=fp32", "chunk.length_s=60", ..."""
+    usual = dict(_flatten(Settings().model_dump(mode="json")))
+    changed = ((key, value) for key, value in _flatten(settings) if usual.get(key) != value)
+    return [f"{key}={'null' if value is None else redact(str(value))}" for key, value in changed]
+
+
 def parse_assignments(assignments: list[str]) -> dict[str, str]:
     """`["chunk.length_s=60"]` -> `{"chunk.length_s": "60"}`."""
     pairs = {}

@@ -17,6 +17,7 @@ from pipeline.errors import InputError, plural
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, SKIPPED, WAVES
 from pipeline.run.live import Live
 from pipeline.run.reader import Recording, Run
+from pipeline.settings import changed_settings
 from pipeline.sources.passed_over import in_words
 from pipeline.storage.location import redact
 from pipeline.storage.stamp import modified
@@ -100,8 +101,8 @@ def run_text(run: Run, live: Live | None = None) -> str:
     rows += [("inputs", ", ".join(summary["inputs"]))]
     rows += [("started", attempt["started"]) for attempt in summary["attempts"][:1]]
     rows += [("agreement with fp32", _shares(summary.get("agreement_with_fp32")))]
-    settings = "\n".join(clean_id(f"  {key}: {value}") for key, value in summary["settings"].items())
-    return "\n".join(filter(None, [table(rows), "settings", settings, _reasons_text(run)]))
+    rows += [("settings", ", ".join(changed_settings(summary["settings"])) or "the defaults")]
+    return "\n".join(filter(None, [table(rows), _reasons_text(run)]))
 
 
 def _live_rows(live: Live) -> list[tuple[str, Any]]:

@@ -11,7 +11,7 @@ from pipeline.report.section import Fold, Section, Table
 from pipeline.report.timeline import gpus, totals
 from pipeline.report.words import hours, listed, seconds, share
 from pipeline.run.resume import RUNNING, UNFINISHED
-from pipeline.settings import Settings
+from pipeline.settings import changed_settings
 from pipeline.storage.location import redact
 
 MOST_WARNINGS = 20
@@ -129,16 +129,3 @@ def _attempts(finished: int, broken_off: int, started: str) -> str:
         return "none finished"
     others = f", {broken_off} that did not come to their end (or run now)" if broken_off else ""
     return f"{finished or 'none'} finished{others}; the first started {started}"
-
-
-def changed_settings(settings: Mapping[str, Any]) -> list[str]:
-    """ "precision=fp32", "chunk.length_s=60", ...: those that differ from this version's defaults."""
-    usual = dict(_flat(Settings().model_dump(mode="json")))
-    return [f"{key}={redact(str(value))}" for key, value in _flat(settings) if usual.get(key) != value]
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
-    for key, value in settings.items():
-        pairs += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
-    return pairs

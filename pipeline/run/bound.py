@@ -106,8 +106,9 @@ def refuse_excess(
     failed, whole = total.failures + earlier.failures, None if planned is None else planned + earlier.finished
     if limit is not None and total.failures and failed > _most(limit, whole, read + earlier.finished):
         place = max(counts, key=lambda place: counts[place].failures)
-        here, before = counts[place].failures, f" ({earlier.failures} of them before)" if earlier.failures else ""
-        _stop(f"{plural(failed, 'recording')} failed{before}, and max_failures is {limit}: {here} of them", place, counts)
+        before = f" ({earlier.failures} of them before)" if earlier.failures else ""
+        here = f"max_failures is {limit}: {counts[place].failures} of them"
+        _stop(f"{plural(failed, 'recording')} failed{before}, and {here}", place, counts)
     if read >= LEAST and total.unexpected > UNEXPECTED_SHARE * read:
         place = max(counts, key=lambda place: counts[place].unexpected)
         here = counts[place].unexpected

@@ -13,10 +13,10 @@ from pipeline.report.exactness import agreement_section, seams_section
 from pipeline.report.failures_section import failures_section
 from pipeline.report.quality_section import quality_section
 from pipeline.report.survey import Survey
-from pipeline.report.verdict import changed_settings, verdict
+from pipeline.report.verdict import verdict
 from pipeline.report.where_time import where_time
 from pipeline.report.words import hours, listed, seconds, share
-from pipeline.settings import Settings
+from pipeline.settings import Settings, changed_settings
 from tests.helpers.rows import run_record
 
 NOBODY = Survey(0, 0, [], [])

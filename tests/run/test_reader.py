@@ -1,6 +1,7 @@
 """Reading runs back: whole recordings, single ids, tables; other readers of the same files."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from pipeline.run.settle import settle
 from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
+from pipeline.settings import Settings
 from pipeline.waves import _chunks
 from tests.helpers.damage import (
     IN_CODES,
@@ -416,7 +418,12 @@ def test_run_json_is_a_folder(run_folder: Path) -> None:
 
 def test_a_run_that_has_just_begun_can_be_shown(tmp_path: Path) -> None:
     save(LOCAL, str(tmp_path), run_record(state="running", attempts=[], parts=checksums(LOCAL, str(tmp_path), {})))
-    assert "running\n" in run_text(open_run(tmp_path))
+    told = run_text(open_run(tmp_path))
+    assert re.search(r"^state +running$", told, re.M)
+    assert re.search(r"^settings +the defaults$", told, re.M)
+    changed = Settings(precision="bf16").model_dump(mode="json") | {"max_failures": "5%"}
+    save(LOCAL, str(tmp_path), run_record(settings=changed, parts=checksums(LOCAL, str(tmp_path), {})))
+    assert re.search(r"^settings +precision=bf16, max_failures=5%$", run_text(open_run(tmp_path)), re.M)
 
 
 def test_what_is_shown_moves_no_terminal(tmp_path: Path) -> None:
