@@ -107,8 +107,8 @@ def refuse_excess(
     if limit is not None and total.failures and failed > _most(limit, whole, read + earlier.finished):
         place = max(counts, key=lambda place: counts[place].failures)
         before = f" ({earlier.failures} of them before)" if earlier.failures else ""
-        here = f"max_failures is {limit}: {counts[place].failures} of them"
-        _stop(f"{plural(failed, 'recording')} failed{before}, and {here}", place, counts)
+        bound = f"max_failures is {limit}: {counts[place].failures} of them"
+        _stop(f"{plural(failed, 'recording')} failed{before}, and {bound}", place, counts)
     if read >= LEAST and total.unexpected > UNEXPECTED_SHARE * read:
         place = max(counts, key=lambda place: counts[place].unexpected)
         here = counts[place].unexpected
