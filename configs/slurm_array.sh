@@ -2,6 +2,7 @@
 # Many independent runs, one for each task of a job array, each with its shard of the inputs and a Ray of its own:
 #
 #   sbatch --array=0-15 configs/slurm_array.sh CORPUS OUT [options of `voxmill tokenize`]
+#   SHARDS=16 sbatch --array=3,7 configs/slurm_array.sh CORPUS OUT ...    # some of them again: of how many there are
 #   voxmill merge OUT/shard-* --out OUT/run      # once all tasks have ended well
 #
 # A task that is preempted, or comes to its time limit, is put back into the queue and goes on where it stopped.
@@ -20,7 +21,7 @@ fi
 corpus=$1 out=$2 shard=$SLURM_ARRAY_TASK_ID
 shift 2
 
-voxmill tokenize "$corpus" --out "$out/shard-$shard" --shard "$shard/$SLURM_ARRAY_TASK_COUNT" "$@" &
+voxmill tokenize "$corpus" --out "$out/shard-$shard" --shard "$shard/${SHARDS:-$SLURM_ARRAY_TASK_COUNT}" "$@" &
 running=$!
 requeue() {
   kill -TERM "$running" 2>/dev/null || true

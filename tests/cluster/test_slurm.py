@@ -14,12 +14,13 @@ from pipeline.cli.demo import CLIPS
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SBATCH = """#!/usr/bin/env bash
-# sbatch --array=0-N SCRIPT ARGUMENTS...: the tasks one after the other
+# sbatch --array=M-N SCRIPT ARGUMENTS...: the tasks one after the other
 set -e
-last=${1##*-}
+numbers=${1#--array=}
+tasks=($(seq "${numbers%-*}" "${numbers#*-}"))
 shift
-for task in $(seq 0 "$last"); do
-  SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=$((last + 1)) bash "$@"
+for task in "${tasks[@]}"; do
+  SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=${#tasks[@]} bash "$@"
 done
 """
 SCONTROL = """#!/usr/bin/env bash
@@ -61,6 +62,8 @@ def test_an_array_and_a_merge(tmp_path: Path, small_model: Path, commands: dict[
     assert (tmp_path / "bin" / "scontrol.said").read_text() == "requeue 7_0\n"
     assert not (out / "shard-0" / "_SUCCESS").exists()
     subprocess.run(["sbatch", "--array=0-1", *script], env=commands, check=True)
+    (out / "shard-1" / "_SUCCESS").unlink()
+    subprocess.run(["sbatch", "--array=1-1", *script], env=commands | {"SHARDS": "2"}, check=True)
     merge = ["voxmill", "merge", out / "shard-0", out / "shard-1", "--out", out / "run"]
     subprocess.run(merge, env=commands, check=True)
     run = open_run(out / "run")
