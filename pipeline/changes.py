@@ -48,23 +48,23 @@ class Changes:
         self.hashes.add(hash_)
 
 
-def changes(fs: FileSystem, run: str, inputs: Discovered, moved: bool = False, keys: Keys | None = None) -> Changes:
+def changes(keys: Keys, inputs: Discovered) -> Changes:
     """Compare every committed row with what `inputs` hold now: location, size, version, bounds, channel.
 
     What a store does not tell is not compared. A file that a manifest names is looked up where it is local; remote ones
-    are compared by their location and bounds. Members of containers are compared by their container. `moved`: the
-    inputs may be copies elsewhere, which are compared by size and bounds (a copy has times of its own). `keys`, of
-    which nothing is read yet, know the parts then.
+    are compared by their location and bounds. Members of containers are compared by their container. Nothing is read of
+    `keys` yet; they know the parts then.
     """
     comparison = None
-    for rows, hashes in committed_rows(fs, run) if keys is None else keys.reading():
-        comparison = comparison or Comparison(inputs, moved)  # of a new run, nothing is looked at
+    for rows, hashes in keys.reading():
+        comparison = comparison or Comparison(inputs, moved=False)  # of a new run, nothing is looked at
         comparison.add(rows, hashes)
-    return comparison.finish(fs, run) if comparison else Changes()
+    return comparison.finish(keys.fs, keys.run) if comparison else Changes()
 
 
 class Comparison:
-    """`changes`, of committed rows as they are read."""
+    """`changes`, of committed rows as they are read. `moved`: the inputs may be copies elsewhere, which are compared by
+    size and bounds (a copy has times of its own)."""
 
     def __init__(self, inputs: Discovered, moved: bool) -> None:
         self.files, self.shards = Files(inputs, moved), Shards(inputs, moved)

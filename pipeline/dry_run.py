@@ -101,16 +101,16 @@ def dry_run(
     found = of_shard(whole, part)
     again = other_bounds(before, record)
     keys = Keys(fs, run)
-    done = NOTHING if before is None else committed(fs, run, with_skipped=not again, keys=keys)
+    done = NOTHING if before is None else committed(keys, with_skipped=not again)
     planned = divide(
         found,
         done.ids,
-        before=None if before is None else read_through(fs, run, done, keys),
+        before=None if before is None else read_through(keys, done),
         task_bytes=round(chosen.input.task_mb * 2**20),
         parallelism=chosen.input.readers or os.cpu_count() or 1,
         limit=limit,
     )
-    return _preview(found, planned, chosen, None if before is None else outcomes(fs, run, keys), shard, limit)
+    return _preview(found, planned, chosen, None if before is None else outcomes(keys), shard, limit)
 
 
 def _preview(

@@ -164,8 +164,8 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
         log_line(note)
     if found.runs and not quiet:
         log_line(f"passed over, for they are runs: {', '.join(found.runs)}")
-    changed = changes(job.fs, job.run, found, keys=job.keys) if before else None  # reads the parts for `committed` too
-    done = NOTHING if overwrite else committed(job.fs, job.run, keys=job.keys)
+    changed = changes(job.keys, found) if before else None  # reads the parts for `committed` too
+    done = NOTHING if overwrite else committed(job.keys)
     if before:
         refuse_other_bounds(job.fs, job.run, before, record)
         refuse_other_columns(job.keys, found.carried, job.run)
@@ -186,9 +186,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     if others:
         drop_skipped(job.fs, job.run)
     if anew:
-        sums = {**before.get("parts", {}), **drop(job.fs, job.run, anew, job.waves, job.keys)}
+        sums = {**before.get("parts", {}), **drop(job.keys, anew, job.waves)}
         before = {**before, "parts": {name: sha256 for name, sha256 in sums.items() if sha256}}
-    done = committed(job.fs, job.run, keys=job.keys.refresh()) if others or anew else done
+    done = committed(job.keys.refresh()) if others or anew else done
     planned = missing(job, found, done)
     total = None if planned.recordings is None else len(done.ids) + planned.recordings
     before = {**before, CORPUS: fingerprint(whole) if job.shard else None}
@@ -204,7 +204,7 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
     return divide(
         found,
         done.ids,
-        before=read_through(job.fs, job.run, done, job.keys),
+        before=read_through(job.keys, done),
         task_bytes=round(job.settings.input.task_mb * 2**20),
         parallelism=job.resources.readers,
         chunk_samples=job.chunk_samples,
@@ -279,10 +279,10 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
         job.check_lock()
-        settled = settle(job.fs, job.run, job.keys)
+        settled = settle(job.keys)
         attempt["parts"].update(settled.parts)
-        done = committed(job.fs, job.run, keys=job.keys)
-        ids = done.ids if number else lasting(job.fs, job.run, done.ids, job.keys)
+        done = committed(job.keys)
+        ids = done.ids if number else lasting(job.keys, done.ids)
         held, avoid = attempt.pop("held"), attempt.pop("shaky")
         lasts = dataclasses.replace(done, ids=ids)
         left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, held)
@@ -300,7 +300,7 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
     rows = [one | failure("read", error) for one in unread(left)]
     if rows:
         write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run, job.check_lock)
-        attempt["parts"].update(settle(job.fs, job.run, job.keys).parts)
+        attempt["parts"].update(settle(job.keys).parts)
 
 
 def restore(job: Job, attempt: dict[str, Any], quiet: bool) -> None:
@@ -309,11 +309,11 @@ def restore(job: Job, attempt: dict[str, Any], quiet: bool) -> None:
     if not (waiting := waiting_ids(job.fs, job.run)):
         return
     job.check_lock()
-    half = committed(job.fs, job.run, keys=job.keys.refresh()).partial
+    half = committed(job.keys.refresh()).partial
     if begun := [id_ for id_ in waiting if id_ in half]:
         hashes = set(id_hashes(pa.array(begun, pa.string())).tolist())
-        attempt["parts"].update(drop(job.fs, job.run, hashes, job.waves, job.keys))
-    ids = put_back(job.fs, job.run, job.keys)
+        attempt["parts"].update(drop(job.keys, hashes, job.waves))
+    ids = put_back(job.keys)
     if ids and not quiet:
         first = clean_id(ids[0])
         log_line(f"{plural(len(ids), 'failure')} stay: these inputs do not hold their recordings, such as {first}")
@@ -429,7 +429,7 @@ def make_waves(job: Job, out: str, ids: list[str] | None) -> list[str]:
 def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:
     """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
     job.check_lock()
-    join_long_waves(job.fs, job.run, job.waves, job.keys)
+    join_long_waves(job.keys, job.waves)
     silent = []
     undecoded = [*attempt.pop("undecoded")]
     if "decode" in job.resources.pools and (undecoded or before[LACKS_WAVES]):
@@ -449,7 +449,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
         "audio_s": audio_s,
         "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
     }
-    counts = count(job.fs, job.run, job.context_samples, job.keys.refresh())
+    counts = count(job.keys.refresh(), job.context_samples)
     sums = checksums(job.fs, job.run, parts)
     job.check_lock()  # the slow part is over
     there = counts["recordings"] + counts["failures"] + counts["skipped"]

@@ -10,15 +10,16 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.changes import Changes, Shards, changes, looked_up, refuse_inside, to_redo
+from pipeline.changes import Changes, Comparison, Shards, changes, looked_up, refuse_inside, to_redo
 from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
 from pipeline.run.committed import Done, committed
 from pipeline.run.drop import drop
+from pipeline.run.keys import Keys
 from pipeline.run.settle import settle
 from pipeline.run.write import write_failures, write_parts
 from pipeline.schema import EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
-from pipeline.sources.inputs import discover_all
+from pipeline.sources.inputs import Discovered, discover_all
 from pipeline.sources.plan import plan
 from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage import stamp
@@ -52,7 +53,7 @@ def fingerprint_types() -> tuple[list[str], list[pa.DataType]]:
 
 def found(run: Path, *inputs: Path) -> list[str]:
     """The ids of changed recordings, of at most three: those of the examples."""
-    changed = changes(LOCAL, str(run), discover_all([str(path) for path in inputs]))
+    changed = changes(Keys(LOCAL, str(run)), discover_all([str(path) for path in inputs]))
     assert len(changed.examples) == min(3, len(changed.hashes))
     return sorted(example.split("'")[1] for example in changed.examples)
 
@@ -87,7 +88,7 @@ def test_another_corpus_of_the_same_names(tmp_path: Path, failed: bool) -> None:
     one = write_files(tmp_path / "one", {"a.wav": b"1"})
     other = write_files(tmp_path / "other", {"a.wav": b"1", "b.wav": b"1"})
     commit(tmp_path / "run", one, failed=failed)
-    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(other)]))
+    changed = changes(Keys(LOCAL, str(tmp_path / "run")), discover_all([str(other)]))
     assert f"{one}/a.wav" in changed.examples[0]
     assert f"{other}/a.wav" in changed.examples[0]
     assert len(changed.examples) == 1
@@ -136,7 +137,7 @@ def test_a_container_is_one_content(tmp_path: Path, kind: str, failed: bool) -> 
     assert {id_.partition("/")[0] for id_ in found(tmp_path / "run", corpus)} == {shards[0].name}
     moved = tmp_path / "moved"
     corpus.rename(moved)
-    assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)])).hashes) == 4
+    assert len(changes(Keys(LOCAL, str(tmp_path / "run")), discover_all([str(moved)])).hashes) == 4
 
 
 @pytest.mark.usefixtures("members")
@@ -189,14 +190,22 @@ def test_names_with_control_characters_as_they_were_recorded_before(tmp_path: Pa
     assert found(tmp_path / "run", tmp_path / "other" / "in") == [r"a\\x09b.wav", "c.wav"]
 
 
+def moved_from(run: Path, inputs: Discovered) -> Changes:
+    """As `changes`, of inputs that may be copies elsewhere."""
+    comparison = Comparison(inputs, moved=True)
+    for rows, hashes in Keys(LOCAL, str(run)).reading():
+        comparison.add(rows, hashes)
+    return comparison.finish(LOCAL, str(run))
+
+
 def test_a_failure_that_does_not_say_what_was_read(tmp_path: Path) -> None:
     rows = [{"id": name, "stage": "read", "error": "e"} for name in ("a.wav", "s.tar/m.wav")]
     write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), LOCAL, str(tmp_path / "run"))
     corpus = write_files(tmp_path / "in", {"a.wav": b"1"})
     write_tar(corpus / "s.tar", [("m.wav", b"1")])
     inputs = discover_all([str(corpus)])
-    assert changes(LOCAL, str(tmp_path / "run"), inputs, moved=True).examples == []
-    examples = changes(LOCAL, str(tmp_path / "run"), inputs).examples
+    assert moved_from(tmp_path / "run", inputs).examples == []
+    examples = changes(Keys(LOCAL, str(tmp_path / "run")), inputs).examples
     assert [" was read from an unknown location; now it is " in example for example in examples] == [True, True]
 
 
@@ -223,10 +232,10 @@ def test_copies_elsewhere_are_compared_by_size(tmp_path: Path) -> None:
     commit(tmp_path / "run", corpus)
     moved = tmp_path / "moved"
     shutil.copytree(corpus, moved, copy_function=shutil.copyfile)
-    assert changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)]), moved=True).examples == []
+    assert moved_from(tmp_path / "run", discover_all([str(moved)])).examples == []
     (moved / "b.wav").write_bytes(b"22")
     write_tar(moved / "s.tar", [("t.wav", bytes(20_000))])
-    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(moved)]), moved=True)
+    changed = moved_from(tmp_path / "run", discover_all([str(moved)]))
     assert sorted(example.split("'")[1] for example in changed.examples) == ["b.wav", "s.tar/t.wav"]
 
 
@@ -252,8 +261,8 @@ def test_dropping_recordings(tmp_path: Path) -> None:
         str(run),
     )
     write_files(run / "wav", {f"{name}.wav": b"" for name in "abc"})
-    changed = drop(LOCAL, str(run), set(id_hashes(pa.array(["a", "c", "d"])).tolist()))
-    assert sorted(committed(LOCAL, str(run)).ids.to_pylist()) == ["b", "e"]
+    changed = drop(Keys(LOCAL, str(run)), set(id_hashes(pa.array(["a", "c", "d"])).tolist()))
+    assert sorted(committed(Keys(LOCAL, str(run))).ids.to_pylist()) == ["b", "e"]
     assert [path.name for path in (run / "wav").iterdir()] == ["b.wav"]
     assert sorted(value is None for value in changed.values()) == [False, True, True]
 
@@ -264,8 +273,8 @@ def test_chunks_of_different_fingerprints_are_never_joined(tmp_path: Path) -> No
 
     rows = [chunk("a", 0, "1"), chunk("a", 1, "2"), chunk("b", 0, "1"), chunk("b", 1, "1"), chunk("c", 0, "1")]
     write_parts(pa.concat_tables(rows), LOCAL, str(tmp_path))
-    assert settle(LOCAL, str(tmp_path)).mixed
-    done = committed(LOCAL, str(tmp_path))
+    assert settle(Keys(LOCAL, str(tmp_path))).mixed
+    done = committed(Keys(LOCAL, str(tmp_path)))
     assert done.ids.to_pylist() == ["b"]
     assert done.partial == {"c": frozenset({0})}
 
@@ -295,9 +304,9 @@ def test_rows_of_two_versions_are_not_chosen_from(
         write_parts(
             pa.concat_tables([made, coded_row(f"b {len(made)}{made['source_version'][0]}", 1920)]), LOCAL, str(tmp_path)
         )
-    assert settle(LOCAL, str(tmp_path)).mixed != stays
-    assert ("a" in committed(LOCAL, str(tmp_path)).ids.to_pylist()) == stays
-    assert not settle(LOCAL, str(tmp_path)).parts
+    assert settle(Keys(LOCAL, str(tmp_path))).mixed != stays
+    assert ("a" in committed(Keys(LOCAL, str(tmp_path))).ids.to_pylist()) == stays
+    assert not settle(Keys(LOCAL, str(tmp_path))).parts
 
 
 def test_a_file_that_changes_while_it_is_read_fails(tmp_path: Path) -> None:
@@ -360,7 +369,7 @@ def test_another_channel_is_another_source(
 ) -> None:
     corpus = write_files(tmp_path / "in", {"a.wav": b"1"})
     commit_row(tmp_path / "run", id_, corpus / "a.wav", committed_as, failed)
-    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(corpus)], channel=now))
+    changed = changes(Keys(LOCAL, str(tmp_path / "run")), discover_all([str(corpus)], channel=now))
     assert len(changed.hashes) == (not same)
     if (committed_as, now) == (2, 1):
         assert ", channel 2, " in changed.examples[0].partition("; now")[0]
@@ -410,7 +419,7 @@ def test_another_channel_of_members(
     other = [] if alone else [str(write_files(tmp_path / "in", {"a.wav": b"1"}))]
     id_ = ("" if alone else "s.tar/") + ("m.wav@ch1" if now == EACH and same else "m.wav")
     commit_row(tmp_path / "run", id_, shard, committed_as, failed=False)
-    changed = changes(LOCAL, str(tmp_path / "run"), discover_all([str(shard), *other], channel=now))
+    changed = changes(Keys(LOCAL, str(tmp_path / "run")), discover_all([str(shard), *other], channel=now))
     assert len(changed.hashes) == (not same)
 
 
@@ -420,8 +429,8 @@ def test_parts_without_channels_are_of_the_mean(tmp_path: Path) -> None:
     (part,) = (tmp_path / "run" / "codes").iterdir()
     pq.write_table(pq.read_table(part).drop_columns(["channel"]), part)
     assert found(tmp_path / "run", corpus) == []
-    assert committed(LOCAL, str(tmp_path / "run")).ids.to_pylist() == ["a.wav"]
-    assert len(changes(LOCAL, str(tmp_path / "run"), discover_all([str(corpus)], channel=2)).hashes) == 1
+    assert committed(Keys(LOCAL, str(tmp_path / "run"))).ids.to_pylist() == ["a.wav"]
+    assert len(changes(Keys(LOCAL, str(tmp_path / "run")), discover_all([str(corpus)], channel=2)).hashes) == 1
 
 
 @pytest.mark.parametrize(("slow_s", "threads"), [(0.0, 3), (float("inf"), 1)])

@@ -15,6 +15,7 @@ from pipeline import load_audio, open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import InputError
 from pipeline.run.drop import drop
+from pipeline.run.keys import Keys
 from pipeline.run.reader import Run
 from pipeline.storage.text import id_hashes
 from pipeline.verify.check import check
@@ -86,7 +87,10 @@ def test_the_run_is_sound(run: Run, corpus: Path) -> None:
 def test_a_rerun_reads_what_is_missing_and_nothing_else(run: Run, corpus: Path) -> None:
     before = {recording.id: recording.codes for recording in run}
     assert again(run, corpus).summary()["attempts"][-1]["audio_s"] == 0
-    drop(LocalFileSystem(), run.location, set(id_hashes(pa.array(["call.flac@ch2", "s.tar/call.flac@ch1"])).tolist()))
+    drop(
+        Keys(LocalFileSystem(), run.location),
+        set(id_hashes(pa.array(["call.flac@ch2", "s.tar/call.flac@ch1"])).tolist()),
+    )
     problems = check(run.location, [str(corpus)]).problems
     assert [line for line in problems if line.startswith("call.flac is an input")]
     after = again(run, corpus)

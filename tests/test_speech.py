@@ -22,6 +22,7 @@ from pipeline.job import prepare
 from pipeline.loading import load_audio
 from pipeline.read import source_file
 from pipeline.run.drop import drop
+from pipeline.run.keys import Keys
 from pipeline.run.reader import Run
 from pipeline.schema import spoken_ids
 from pipeline.settings import load_settings
@@ -152,7 +153,7 @@ def test_a_rerun_listens_to_nothing(run: Run, corpus: Path, deaf: Callable[[], N
 def test_a_rerun_makes_what_is_missing(run: Run, corpus: Path) -> None:
     before = content(run)
     lost = [next(id_ for id_ in before if id_.startswith(name)) for name in ("talk", "s.tar")]
-    drop(LOCAL, run.location, set(id_hashes(pa.array(lost)).tolist()))
+    drop(Keys(LOCAL, run.location), set(id_hashes(pa.array(lost)).tolist()))
     assert {line.split()[0] for line in check(run.location, [str(corpus)]).problems} >= {"talk.flac", "s.tar/talk.flac"}
     after = again(run, corpus)
     seconds = sum(after[id_].duration_s for id_ in lost)
@@ -225,7 +226,7 @@ def test_other_stretches_than_the_committed_ones_are_a_failure(
 ) -> None:
     made = make(corpus / "talk.flac", tmp_path / "run", small_model)
     before = content(made)
-    drop(LOCAL, made.location, set(id_hashes(pa.array(list(before)[:1])).tolist()))
+    drop(Keys(LOCAL, made.location), set(id_hashes(pa.array(list(before)[:1])).tolist()))
     monkeypatch.setattr(source_file, "stretches_of", lambda *_: iter([Heard(0, [(1.0, 2.0)])]))
     after = again(made, corpus / "talk.flac")
     (failure,) = after.failures().to_pylist()
@@ -250,7 +251,7 @@ def test_stretches_of_each_channel(corpus: Path, tmp_path: Path, small_model: Pa
     assert [(row["id"], row["channel"]) for row in made.failures().to_pylist()] == [("no.wav", 0)]
     assert check(made.location, [str(file) for file in files]).problems == []
     lost = [one.id for one in made][:1]
-    drop(LOCAL, made.location, set(id_hashes(pa.array(lost)).tolist()))
+    drop(Keys(LOCAL, made.location), set(id_hashes(pa.array(lost)).tolist()))
     assert content(again(made, files, input__channels="split")) == before
     deaf()
     assert again(made, files, input__channels="split").summary()["attempts"][-1]["audio_s"] == 0
@@ -349,7 +350,7 @@ def test_rows_of_parquet(
     assert texts == {"said"}
     before = content(made)
     lost = next(id_ for id_ in before if id_.startswith(first))
-    drop(LOCAL, made.location, set(id_hashes(pa.array([lost])).tolist()))
+    drop(Keys(LOCAL, made.location), set(id_hashes(pa.array([lost])).tolist()))
     assert content(again(made, given)) == before
     assert check(made.location, [str(one) for one in (given if isinstance(given, list) else [given])]).problems == []
     deaf()

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.fs import FileSystem
 
 from pipeline.run.alike import first_of
-from pipeline.run.keys import Keys, gathered, keys_of
+from pipeline.run.keys import Keys, gathered
 from pipeline.run.layout import CODES, FAILURES, SKIPPED
 from pipeline.run.part_keys import PartKeys
 from pipeline.run.whole_files import files_done
@@ -28,14 +27,12 @@ NOTHING = Done(pa.chunked_array([], pa.large_string()), {})
 """What a new run holds."""
 
 
-def committed(fs: FileSystem, run: str, with_skipped: bool = True, keys: Keys | None = None) -> Done:
-    """Of every part that `keys` does not know the ids, chunks and fingerprints. Raises OutputError for a part that is
-    none.
+def committed(keys: Keys, with_skipped: bool = True) -> Done:
+    """What is done. Raises OutputError for a part that is none.
 
     A file of which each channel, or each stretch of speech, is a recording counts as one, too, once all are there.
     """
-    found = keys_of(fs, run, keys)
-    coded, failed = found.parts(CODES), found.parts(FAILURES, *([SKIPPED] if with_skipped else []))
+    coded, failed = keys.parts(CODES), keys.parts(FAILURES, *([SKIPPED] if with_skipped else []))
     long = Long(coded)
     finished = np.concatenate([np.empty(0, "S16"), *(part.hashes for part in failed)]) if long.partial.any() else None
     partial = long.chunks(coded, np.isin(long.hashes, finished, invert=True)) if finished is not None else {}
@@ -80,21 +77,21 @@ class Long:
         return {id_: frozenset(chunks) for id_, chunks in found.items()}
 
 
-def lasting(fs: FileSystem, run: str, done: pa.Array | pa.ChunkedArray, keys: Keys | None = None) -> pa.ChunkedArray:
+def lasting(keys: Keys, done: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
     """`done`, ids of recordings that are committed, without those whose failure may be gone at another attempt.
 
     Their rows stay: `settle` drops them where codes come, and keeps another failure rather than them.
     """
-    failed = [part for part in keys_of(fs, run, keys).parts(FAILURES) if part.passing.any()]
+    failed = [part for part in keys.parts(FAILURES) if part.passing.any()]
     passing = [part.ids.filter(pa.array(part.passing)) for part in failed]
     ids = pa.concat_arrays([pa.array([], pa.large_string()), *passing])
     ids = pa.concat_arrays([ids, parents(ids)])  # a file is not done where a part of it is not
     return done.filter(pc.invert(pc.is_in(done, value_set=ids))) if len(ids) else done
 
 
-def outcomes(fs: FileSystem, run: str, keys: Keys) -> dict[str, int]:
+def outcomes(keys: Keys) -> dict[str, int]:
     """How many recordings a run has, how many failed, how many were skipped; it may still be running."""
-    partial = committed(fs, run, keys=keys).partial
+    partial = committed(keys).partial
     hashes = np.concatenate([np.empty(0, "S16"), *(part.hashes for part in keys.parts(CODES))])
     others = {folder: sum(map(len, keys.parts(folder))) for folder in (FAILURES, SKIPPED)}
     return {"recordings": len(np.unique(hashes)) - len(partial), **others, "partial": len(partial)}

@@ -50,11 +50,11 @@ def notes(fs: FileSystem, run: str) -> list[str]:
     return [info.path for info in found if info.type == FileType.File and info.base_name.endswith(".parquet")]
 
 
-def read_through(fs: FileSystem, run: str, done: Done, keys: Keys) -> ReadThrough:
+def read_through(keys: Keys, done: Done) -> ReadThrough:
     """What earlier attempts read through. What a damaged file noted is read again."""
-    tables = on_store(fs, functools.partial(_read, fs), notes(fs, run))
+    tables = on_store(keys.fs, functools.partial(_read, keys.fs), notes(keys.fs, keys.run))
     tasks = pa.concat_tables([ENDED_SCHEMA.empty_table(), *tables])
-    return ReadThrough(tasks, lasting(fs, run, done.ids, keys))
+    return ReadThrough(tasks, lasting(keys, done.ids))
 
 
 def _read(fs: FileSystem, path: str) -> pa.Table:

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
-from pipeline.run.keys import Keys, keys_of
+from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, FILES, SKIPPED, WAVES, WaveKind, parts, shards
 from pipeline.run.settle import OTHERS, keep_keyed
 from pipeline.run.shards import drop_hashed, is_part
@@ -18,22 +18,20 @@ def drop_skipped(fs: FileSystem, run: str) -> None:
     delete_files(fs, parts(fs, run, SKIPPED))
 
 
-def drop(
-    fs: FileSystem, run: str, ids: set[bytes], kind: WaveKind = FILES, keys: Keys | None = None
-) -> dict[str, str | None]:
+def drop(keys: Keys, ids: set[bytes], kind: WaveKind = FILES) -> dict[str, str | None]:
     """Delete all that is committed of the recordings with these `id_hashes`. Returns as `keep_rows` does."""
-    known, hashes = keys_of(fs, run, keys), np.array(sorted(ids), "S16")
+    fs, waves, hashes = keys.fs, f"{keys.run}/{WAVES}", np.array(sorted(ids), "S16")
     coded, failed = (
-        {number: ~hashes_among(part.hashes, hashes) for number, part in enumerate(known.parts(*folders))}
+        {number: ~hashes_among(part.hashes, hashes) for number, part in enumerate(keys.parts(*folders))}
         for folders in ((CODES,), OTHERS)
     )
     if kind.layout == "tar":  # the shards of parts go with their rows
-        drop_hashed(fs, [path for path in shards(fs, f"{run}/{WAVES}") if not is_part(path)], hashes)
-    for number, part in enumerate(known.parts(CODES)):
+        drop_hashed(fs, [path for path in shards(fs, waves) if not is_part(path)], hashes)
+    for number, part in enumerate(keys.parts(CODES)):
         gone = part.ids.filter(pa.array(~coded[number])).unique().to_pylist()
         if gone:
-            remove_waves(fs, f"{run}/{WAVES}", gone, kind)
-    keep_keyed(known, FAILURES, failed)
-    changed = keep_keyed(known, CODES, coded)
-    known.refresh()
+            remove_waves(fs, waves, gone, kind)
+    keep_keyed(keys, FAILURES, failed)
+    changed = keep_keyed(keys, CODES, coded)
+    keys.refresh()
     return changed

@@ -7,28 +7,28 @@ import numpy as np
 from pyarrow.fs import FileSystem
 
 from pipeline.run.alike import groups
-from pipeline.run.keys import Keys, gathered, keys_of
+from pipeline.run.keys import Keys, gathered
 from pipeline.run.layout import CODES, FILES, WAVES, WaveKind, pieces_path, shards
 from pipeline.run.shards import delete_orphans, is_part, keep_one_each
 from pipeline.run.write_waves import join_pieces, remove_pieces, waiting
 from pipeline.storage.at_once import on_store
 
 
-def join_long_waves(fs: FileSystem, run: str, kind: WaveKind = FILES, keys: Keys | None = None) -> int:
+def join_long_waves(keys: Keys, kind: WaveKind = FILES) -> int:
     """Put the reconstructions of long recordings together; returns how many. Pieces of failed ones are deleted; those
     of recordings that lack chunks, since this attempt's inputs do not have them, wait for the others.
 
     Of shards, those that belong to no part of codes are deleted, and waves of recordings that have no codes.
     """
-    folder = f"{run}/{WAVES}"
+    fs, folder = keys.fs, f"{keys.run}/{WAVES}"
     there = waiting(fs, folder)
-    long = [one for one in _long(keys_of(fs, run, keys)) if pieces_path(folder, one.id) in there] if there else []
+    long = [one for one in _long(keys) if pieces_path(folder, one.id) in there] if there else []
     joined = join_each(fs, folder, [(one.id, one.chunks, one.samples) for one in long if one.whole], kind)
     remove_pieces(fs, folder, {pieces_path(folder, one.id) for one in long if not one.whole})
     if kind.layout == "tar":
-        delete_orphans(fs, run)
+        delete_orphans(fs, keys.run)
         others = [path for path in shards(fs, folder) if not is_part(path)]
-        coded = keys_of(fs, run, keys).parts(CODES) if others else []
+        coded = keys.parts(CODES) if others else []
         keep_one_each(fs, others, np.concatenate([np.empty(0, "S16"), *(part.hashes for part in coded)]))
     return joined
 

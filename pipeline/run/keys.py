@@ -18,7 +18,8 @@ Stamp = tuple[str, int, int]
 
 
 class Keys:
-    """Of every part its `PartKeys`, as of the last `refresh`: about 24 bytes a row, and its id."""
+    """Of every part its `PartKeys`, as of the last `refresh`, the first of which is made when they are asked for: about
+    24 bytes a row, and its id. Listing and reading the parts of a large run takes minutes: pass them on."""
 
     def __init__(self, fs: FileSystem, run: str) -> None:
         self.fs, self.run = fs, run
@@ -54,7 +55,7 @@ class Keys:
 
     def parts(self, *folders: str) -> list[PartKeys]:
         """The keys of the parts in `folders`, in order of the folders and of the names of parts."""
-        return [keys for folder in folders for keys in self._parts[folder].values()]
+        return [keys for folder in folders for keys in self._known()[folder].values()]
 
     def ids(self, *folders: str) -> pa.ChunkedArray:
         """large_string: the id of every row of those parts."""
@@ -62,13 +63,10 @@ class Keys:
 
     def paths(self, *folders: str) -> list[str]:
         """The paths of those parts."""
-        return [stamp[0] for folder in folders for stamp in self._parts[folder]]
+        return [stamp[0] for folder in folders for stamp in self._known()[folder]]
 
-
-def keys_of(fs: FileSystem, run: str, known: Keys | None) -> Keys:
-    """`known` as they are, or new ones: listing and reading the parts of a large run takes minutes."""
-    keys = Keys(fs, run) if known is None else known
-    return keys if keys.read else keys.refresh()
+    def _known(self) -> dict[str, dict[Stamp, PartKeys]]:
+        return self._parts or self.refresh()._parts
 
 
 def gathered(parts: list[PartKeys], name: str) -> np.ndarray:

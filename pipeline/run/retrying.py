@@ -42,15 +42,15 @@ def waiting_ids(fs: FileSystem, run: str) -> list[str]:
     return [id_ for _, rows in _waiting(fs, run) for id_ in rows["id"].to_pylist()]
 
 
-def put_back(fs: FileSystem, run: str, keys: Keys | None = None) -> list[str]:
+def put_back(keys: Keys) -> list[str]:
     """Restore the failures of recordings that nothing is committed of; returns their ids. Those of recordings of which
     some chunks are committed wait on: a failure beside codes would be settled one way or the other. Only who has the
     lock may.
     """
-    waiting = _waiting(fs, run)
+    fs, waiting = keys.fs, _waiting(keys.fs, keys.run)
     if not waiting:
         return []
-    done = committed(fs, run, keys=keys and keys.refresh())
+    done = committed(keys.refresh())
     every = pa.chunked_array([chunk for _, rows in waiting for chunk in rows["id"].chunks], pa.string())
     known = pc.is_in(every, value_set=done.ids)
     half = pc.is_in(every, value_set=pa.array([*done.partial], pa.string()))
@@ -60,7 +60,7 @@ def put_back(fs: FileSystem, run: str, keys: Keys | None = None) -> list[str]:
         begun, half = half[: len(rows)], half[len(rows) :]
         missing, left = rows.filter(pc.invert(pc.or_(whole, begun))), rows.filter(begun)
         if len(missing):
-            _add(fs, f"{run}/{FAILURES}/{_name(path)}", missing)
+            _add(fs, f"{keys.run}/{FAILURES}/{_name(path)}", missing)
             restored += missing["id"].to_pylist()
         if not len(left):
             fs.delete_file(path)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.fs import FileSystem
 
 from pipeline.run.alike import first_of, shared
 from pipeline.run.committed import Long
@@ -33,7 +32,7 @@ class Settled:
     mixed: bool  # whether recordings lost all they had, because it had different fingerprints
 
 
-def settle(fs: FileSystem, run: str, keys: Keys | None = None) -> Settled:
+def settle(keys: Keys) -> Settled:
     """Every recording is in codes, whole and once, or in failures or skipped, once: rewrite the parts where it is not.
 
     A replayed reader or a late writer may commit a chunk twice, or a failure beside codes. Of equal chunks the first
@@ -44,24 +43,24 @@ def settle(fs: FileSystem, run: str, keys: Keys | None = None) -> Settled:
     then. A file all of whose channels or stretches of speech are there has no failure of its own: a reader before the
     last one may not have reached it.
     """
-    known = (keys or Keys(fs, run)).refresh()
-    files = _whole_files(known)
-    coded, failed = _in_question(known, files)
+    keys.refresh()
+    files = _whole_files(keys)
+    coded, failed = _in_question(keys, files)
     chunk, chunks = coded.of("chunk"), coded.of("chunks")
     first = first_of(coded.hashes, chunk)
     ids, rows, counts = np.unique(coded.hashes[first], return_index=True, return_counts=True)
-    mixed = np.union1d(_mixed(coded.hashes, coded.of("print")), _of_two_inputs(known, coded, failed))
+    mixed = np.union1d(_mixed(coded.hashes, coded.of("print")), _of_two_inputs(keys, coded, failed))
     whole = np.setdiff1d(ids[counts == chunks[first][rows]], mixed)
     failing = np.isin(failed.hashes, np.concatenate([whole, files, mixed]), invert=True)
     lost = np.isin(coded.hashes, np.concatenate([failed.hashes[failing], mixed]))
     kept = np.zeros(len(lost), bool)
     kept[first] = True
-    changed = keep_keyed(known, CODES, coded.masks(kept & ~lost))
+    changed = keep_keyed(keys, CODES, coded.masks(kept & ~lost))
     kept = np.zeros(len(failing), bool)
     kept[first_of(failed.hashes, least=failed.of("passing"))] = True
-    others = keep_keyed(known, FAILURES, failed.masks(kept & failing))
+    others = keep_keyed(keys, FAILURES, failed.masks(kept & failing))
     if changed or others:
-        known.refresh()
+        keys.refresh()
     return Settled(changed, bool(len(mixed)))
 
 

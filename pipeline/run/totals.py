@@ -7,24 +7,23 @@ import numpy as np
 from pyarrow.fs import FileSystem
 
 from actors.contract import SAMPLE_RATE
-from pipeline.run.keys import Keys, keys_of
+from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import BUFFER_BYTES
 
 
-def count(fs: FileSystem, run: str, context_samples: int, keys: Keys | None = None) -> dict[str, int | float]:
+def count(keys: Keys, context_samples: int) -> dict[str, int | float]:
     """What the parts hold, and how much audio was encoded a second time as chunks' left context."""
-    known = keys_of(fs, run, keys)
-    coded = known.parts(CODES)
+    coded = keys.parts(CODES)
     recordings, frames, samples = (sum(one.sums[name] for one in coded) for name in ("recordings", "frames", "samples"))
     # the first chunks of a recording have less than all
     context = sum(int(np.minimum(one.begins, context_samples).sum()) for one in coded)
     return {
         "recordings": recordings,
         "chunks": sum(map(len, coded)),
-        "failures": sum(map(len, known.parts(FAILURES))),
-        "skipped": sum(map(len, known.parts(SKIPPED))),
+        "failures": sum(map(len, keys.parts(FAILURES))),
+        "skipped": sum(map(len, keys.parts(SKIPPED))),
         "frames": frames,
         "audio_s": round(samples / SAMPLE_RATE, 3),
         "context_s": round(context / SAMPLE_RATE, 3),

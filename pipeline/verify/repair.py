@@ -17,6 +17,7 @@ from actors.checkpoint import codebook_size
 from pipeline.errors import InputError, plural
 from pipeline.run.alike import absent, beginnings, first_of
 from pipeline.run.keep_rows import keep_rows
+from pipeline.run.keys import Keys
 from pipeline.run.layout import SHARD, SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
@@ -171,7 +172,7 @@ def _lacks(before: Evidence, after: Evidence) -> bool:
 def _mend_record(after: Evidence, summary: dict[str, Any], missing: bool, waveless: bool) -> Iterator[str]:
     """Make run.json agree with the parts; a run that lacks recordings is "running" again, one that lacks waves is
     marked as such."""
-    counts = count(after.fs, after.run, summary.get("chunk", {}).get("context_samples", 0))
+    counts = count(Keys(after.fs, after.run), summary.get("chunk", {}).get("context_samples", 0))
     mended = {
         **summary,
         "parts": after.sha256s,

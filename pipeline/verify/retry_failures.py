@@ -12,6 +12,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from pipeline.errors import InputError, OutputError, plural
 from pipeline.flow import tokenize
+from pipeline.run.keys import Keys
 from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
@@ -49,7 +50,7 @@ def retry(
     rules = _rules(summary, given, settings or {})
     _refuse_limited(summary, given)
     with locked(fs, run):
-        put_back(fs, run)  # of a retry that was killed
+        put_back(Keys(fs, run))  # of a retry that was killed
         _refuse_unknown(fs, run, errors)
         if not parts(fs, run, FAILURES) and summary["state"] != "running":
             return open_run(location)
@@ -64,7 +65,7 @@ def retry(
         return tokenize(given, str(location), settings=chosen, quiet=quiet, **part)
     except BaseException as error:  # Ctrl-C and SIGTERM too
         with contextlib.suppress(OutputError), locked(fs, run):  # else who has the lock puts them back, or the next
-            put_back(fs, run)
+            put_back(Keys(fs, run))
             if read_run_file(fs, run) == begun:  # nothing was written
                 save(fs, run, summary)
                 mark(fs, run, complete=complete)

@@ -17,6 +17,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.report import at_end
 from pipeline.report.at_end import report_at_end
 from pipeline.report.quality import measures
+from pipeline.run.keys import Keys
 from pipeline.run.run_json import save
 from pipeline.run.totals import checksums, count
 from pipeline.run.write import write_parts
@@ -105,7 +106,7 @@ def test_a_run_that_lost_parts_is_not_certified(tmp_path: Path) -> None:
         write_parts(coded_row(id_, 1920), LocalFileSystem(), str(tmp_path / "run"))
     write_parts(failed_row("f"), LocalFileSystem(), str(tmp_path / "run"))
     files = sorted((tmp_path / "run" / "codes").iterdir())
-    counts = count(LocalFileSystem(), str(tmp_path / "run"), 0)
+    counts = count(Keys(LocalFileSystem(), str(tmp_path / "run")), 0)
     run = finished(tmp_path / "run", counts=counts, parts=checksums(LocalFileSystem(), str(tmp_path / "run"), {}))
 
     def text() -> str:

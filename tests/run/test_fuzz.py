@@ -19,6 +19,7 @@ from pipeline import open_run
 from pipeline.cli.show import recording_text, run_text
 from pipeline.errors import OutputError, VoxmillError
 from pipeline.run.committed import committed
+from pipeline.run.keys import Keys
 from pipeline.run.lock import locked
 from pipeline.run.reader import Recording
 from pipeline.run.resume import mark, resume
@@ -50,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     failed = [row.append_column("n", pa.array([0])) for row in failed]
     write_parts(pa.concat_tables([*rows[:4], long[0], failed[0]]), LOCAL, str(folder))
     write_parts(pa.concat_tables([*rows[4:], long[1], failed[1]]), LOCAL, str(folder))
-    told = {"parts": checksums(LOCAL, str(folder), {}), "counts": count(LOCAL, str(folder), 0)}
+    told = {"parts": checksums(LOCAL, str(folder), {}), "counts": count(Keys(LOCAL, str(folder)), 0)}
     made = Settings(model="demo", reconstruct=False).model_dump(mode="json")
     save(LOCAL, str(folder), run_record(settings=made, **told))
     mark(LOCAL, str(folder), complete=True)
@@ -90,7 +91,7 @@ def use(run: Path) -> dict[str, Any]:
         "show": or_error(lambda: run_text(open_run(run)).encode()),
         "show id": or_error(lambda: recording_text(open_run(run), "r1").encode()),
         "summary": or_error(lambda: open_run(run).summary()),
-        "committed": or_error(lambda: committed(LOCAL, str(run))),
+        "committed": or_error(lambda: committed(Keys(LOCAL, str(run)))),
         "resume": or_error(lambda: resume(LOCAL, str(run), run_record())),
     }
     problems = check(run).problems
@@ -113,7 +114,7 @@ def mended(run: Path) -> None:
         assert "run.json is not what a run writes" in said
         return
     assert [line for line in check(run).problems if not any(text in line for text in LEFT)] == []
-    committed(LOCAL, str(run))
+    committed(Keys(LOCAL, str(run)))
     open_run(run).failures()
     assert len(list(open_run(run))) == len(open_run(run))
 

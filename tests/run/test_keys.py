@@ -55,32 +55,32 @@ def test_each_part_is_read_once(tmp_path: Path, opened: list[str]) -> None:
     write_failures(failed("d", "it cannot be read (x)"), LOCAL, run)
     keys = Keys(LOCAL, run).refresh()
     assert (len(opened), set(opened) > set(names)) == (3, True)
-    changed = settle(LOCAL, run, keys).parts
+    changed = settle(keys).parts
     (new,) = {*changed} - {*names}
     assert set(opened[3:5]) == set(names)  # were they read from one input
     assert (len(opened), opened[5] in names, opened[6]) == (7, True, new)  # rewritten without a row, then read
     opened.clear()
-    done = committed(LOCAL, run, keys=keys)
+    done = committed(keys)
     assert sorted(done.ids.to_pylist()) == ["a", "b", "c", "d"]
-    assert sorted(lasting(LOCAL, run, done.ids, keys).to_pylist()) == ["a", "b", "c"]
-    join_long_waves(LOCAL, run, keys=keys)
-    assert count(LOCAL, run, 0, keys.refresh())["recordings"] == 3
+    assert sorted(lasting(keys, done.ids).to_pylist()) == ["a", "b", "c"]
+    join_long_waves(keys)
+    assert count(keys.refresh(), 0)["recordings"] == 3
     assert opened == []
 
 
 def test_a_part_of_failures_that_is_written_again_is_read_again(tmp_path: Path) -> None:
     run, keys = str(tmp_path), Keys(LOCAL, str(tmp_path))
     name = write_failures(failed("a", "it cannot be read (x)"), LOCAL, run)
-    done = committed(LOCAL, run, keys=keys).ids
-    assert lasting(LOCAL, run, done, keys).to_pylist() == []
+    done = committed(keys).ids
+    assert lasting(keys, done).to_pylist() == []
     assert write_failures(failed("a", "no such file or folder"), LOCAL, run) == name
-    assert lasting(LOCAL, run, done, keys.refresh()).to_pylist() == ["a"]
+    assert lasting(keys.refresh(), done).to_pylist() == ["a"]
 
 
 def test_ids_stay_in_chunks_of_64_bit_offsets(tmp_path: Path) -> None:
     for ids in ("ab", "cd"):
         write_parts(pa.concat_tables([coded_row(id_, 1920) for id_ in ids]), LOCAL, str(tmp_path))
-    ids = committed(LOCAL, str(tmp_path)).ids
+    ids = committed(Keys(LOCAL, str(tmp_path))).ids
     assert (ids.type, sorted(map(len, ids.chunks))) == (pa.large_string(), [2, 2])
 
 

@@ -18,6 +18,7 @@ import pipeline.run.merge
 from actors.codec import Codec
 from pipeline import merge, open_run
 from pipeline.errors import InputError, OutputError
+from pipeline.run.keys import Keys
 from pipeline.run.layout import WaveKind, wave_kind, wave_path
 from pipeline.run.resume import mark
 from pipeline.run.run_json import read_run_file, save
@@ -43,7 +44,7 @@ def make(location: str | Path, ids: str, **more: Any) -> str:
     for id_ in ids:
         write_whole(fs, wave_path(f"{path}/wav", f"spk/{id_}"), lambda file, id_=id_: file.write(id_.encode()))
     settings = run_record()["settings"] | {"reconstruct": False} | more.pop("settings", {})
-    record = run_record(settings=settings, counts=count(fs, path, 0) | {"passed_over": 2}, **more)
+    record = run_record(settings=settings, counts=count(Keys(fs, path), 0) | {"passed_over": 2}, **more)
     save(fs, path, record | {"parts": checksums(fs, path, {})})
     mark(fs, path, complete=True)
     return str(location)

@@ -24,6 +24,7 @@ from pipeline.cli.show import recording_text, run_text
 from pipeline.errors import InputError, OutputError
 from pipeline.flow import make_waves
 from pipeline.run.committed import committed
+from pipeline.run.keys import Keys
 from pipeline.run.layout import parts
 from pipeline.run.parts import read_part
 from pipeline.run.resume import clear, resume
@@ -154,7 +155,7 @@ def test_a_recording_that_lacks_a_chunk_is_not_shown(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     assert [recording.id for recording in run] == ["a"]
     assert "long" not in run
-    done = committed(LOCAL, str(tmp_path))
+    done = committed(Keys(LOCAL, str(tmp_path)))
     assert (done.ids.to_pylist(), done.partial) == (["a"], {"long": frozenset({0})})
 
 
@@ -164,7 +165,7 @@ def test_settling_moves_a_broken_long_recording_to_failures(run_folder: Path) ->
     write_parts(failed_row("broken", "DeviceOutOfMemory"), LOCAL, str(run_folder))
     write_parts(failed_row("broken", "NotAudio"), LOCAL, str(run_folder))
     before = {Path(path).name for path in parts(LOCAL, str(run_folder), "codes")}
-    changed = settle(LOCAL, str(run_folder)).parts
+    changed = settle(Keys(LOCAL, str(run_folder))).parts
     run = open_run(run_folder)
     assert sorted(recording.id for recording in run) == ["a", "b/c", "long"]
     assert sorted(run.table(["id"])["id"].to_pylist()) == ["a", "b/c", *["long"] * 3]
@@ -172,26 +173,26 @@ def test_settling_moves_a_broken_long_recording_to_failures(run_folder: Path) ->
     gone = before - {Path(path).name for path in parts(LOCAL, str(run_folder), "codes")}
     assert len(gone) == 1
     assert changed == dict.fromkeys(gone)
-    assert settle(LOCAL, str(run_folder)).parts == {}
+    assert settle(Keys(LOCAL, str(run_folder))).parts == {}
 
 
 def test_settling_keeps_one_of_what_is_double_and_whole(run_folder: Path) -> None:
     again = pa.concat_tables([coded_row("a", 1920), coded_row("long", CHUNK, 1, 3, 2), coded_row("new", 9)])
     write_parts(again, LOCAL, str(run_folder))
     write_parts(pa.concat_tables([failed_row("a"), failed_row("long"), failed_row("bad")]), LOCAL, str(run_folder))
-    changed = settle(LOCAL, str(run_folder)).parts
+    changed = settle(Keys(LOCAL, str(run_folder))).parts
     run = open_run(run_folder)
     assert sorted(recording.id for recording in run) == ["a", "b/c", "long", "new"]
     assert len(run.table(["id"])) == 6
     assert run.failures()["id"].to_pylist() == ["bad"]
     assert all(checksums(LOCAL, str(run_folder), {})[name] == sha256 for name, sha256 in changed.items() if sha256)
-    assert settle(LOCAL, str(run_folder)).parts == {}
-    counts = count(LOCAL, str(run_folder), context_samples=1920)
+    assert settle(Keys(LOCAL, str(run_folder))).parts == {}
+    counts = count(Keys(LOCAL, str(run_folder)), context_samples=1920)
     assert (counts["recordings"], counts["chunks"], counts["context_s"]) == (4, 6, 0.16)
 
 
 def test_context_is_counted(run_folder: Path) -> None:
-    assert count(LOCAL, str(run_folder), context_samples=5760)["context_s"] == (3840 + 5760) / 24_000
+    assert count(Keys(LOCAL, str(run_folder)), context_samples=5760)["context_s"] == (3840 + 5760) / 24_000
 
 
 def test_no_run_there(tmp_path: Path) -> None:
@@ -268,8 +269,8 @@ READS: dict[str, Callable[[Path], Any]] = {
 KEYS: dict[str, Callable[[Path], Any]] = {
     "len": lambda run: len(open_run(run)),
     "show": lambda run: run_text(open_run(run)),
-    "committed": lambda run: committed(LOCAL, str(run)),
-    "count": lambda run: count(LOCAL, str(run), 0),
+    "committed": lambda run: committed(Keys(LOCAL, str(run))),
+    "count": lambda run: count(Keys(LOCAL, str(run)), 0),
 }
 """What reads ids, chunks and lengths alone."""
 CODES_ALONE = (a_bit, null_codes, short_codes, other_codes)
@@ -320,7 +321,7 @@ def test_a_damaged_part_of_failures_is_named(run_folder: Path, damage: Callable[
         with pytest.raises(OutputError, match=rf"failures/{name}.*voxmill check RUN --repair"):
             read(open_run(run_folder))
     with pytest.raises(OutputError, match=rf"failures/{name}.*voxmill check RUN --repair"):
-        committed(LOCAL, str(run_folder))
+        committed(Keys(LOCAL, str(run_folder)))
     assert len(open_run(run_folder)) == 3
 
 

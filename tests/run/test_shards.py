@@ -25,6 +25,7 @@ from pipeline.run.committed import committed
 from pipeline.run.drop import drop
 from pipeline.run.join_waves import join_each, join_long_waves
 from pipeline.run.keep_rows import keep_rows
+from pipeline.run.keys import Keys
 from pipeline.run.layout import WaveKind, id_of_key, sample_key
 from pipeline.run.parts import read_part
 from pipeline.run.resume import LACKS_WAVES, resume
@@ -174,7 +175,7 @@ def test_open_run_finds_each_wave(tmp_path: Path, format: str) -> None:
     record(tmp_path, format)
     run = open_run(tmp_path)
     assert run["long.x"].wave is None
-    assert join_long_waves(LOCAL, str(tmp_path), WaveKind("tar", format)) == 1
+    assert join_long_waves(Keys(LOCAL, str(tmp_path)), WaveKind("tar", format)) == 1
     run = open_run(tmp_path)
     expected = {id_: pcm(id_) for id_ in IDS} | {"long.x": np.concatenate(pieces)}
     for recording in run:
@@ -215,8 +216,8 @@ def test_a_write_that_ran_twice_leaves_one_wave(tmp_path: Path) -> None:
     rows = [wave_row(id_, pcm(id_)) for id_ in ("a", "b", "c")]
     assert commit(tmp_path, rows) == commit(tmp_path, rows)
     commit(tmp_path, [rows[1], wave_row("d", pcm("d")), rows[1]])
-    settle(LOCAL, str(tmp_path))
-    join_long_waves(LOCAL, str(tmp_path), TAR)
+    settle(Keys(LOCAL, str(tmp_path)))
+    join_long_waves(Keys(LOCAL, str(tmp_path)), TAR)
     found = everything(tmp_path)
     assert found.keys() == {"a", "b", "c", "d"}
     assert all(np.array_equal(found[id_], pcm(id_)) for id_ in found)
@@ -234,9 +235,9 @@ def test_of_two_versions_neither_stays_and_its_wave_goes(tmp_path: Path) -> None
         row = wave_row("a", np.full(300, value, np.int16))
         at = row.schema.get_field_index("source_version")
         commit(tmp_path, [row.set_column(at, "source_version", pa.array([version])), wave_row(version, pcm(version))])
-    assert settle(LOCAL, str(tmp_path)).mixed
+    assert settle(Keys(LOCAL, str(tmp_path))).mixed
     assert everything(tmp_path).keys() == {"old", "new"}
-    assert sorted(committed(LOCAL, str(tmp_path)).ids.to_pylist()) == ["new", "old"]
+    assert sorted(committed(Keys(LOCAL, str(tmp_path))).ids.to_pylist()) == ["new", "old"]
 
 
 def test_a_shard_without_its_part_is_not_seen_and_goes(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_a_shard_without_its_part_is_not_seen_and_goes(tmp_path: Path) -> None:
     record(tmp_path)
     run = open_run(tmp_path)
     assert np.array_equal(soundfile.read(run["a"].wave, dtype="int16")[0], pcm("a"))
-    join_long_waves(LOCAL, str(tmp_path), TAR)
+    join_long_waves(Keys(LOCAL, str(tmp_path)), TAR)
     assert everything(tmp_path).keys() == {"a"}
 
 
@@ -257,11 +258,11 @@ def test_pieces_of_a_recording_that_lacks_chunks_wait_for_them(tmp_path: Path) -
     commit(tmp_path, [wave_row("failed", pieces["long"][0], 0, 3)])
     commit(tmp_path, [failed_row("failed").append_column("wave", pa.nulls(1, WAVE_TYPE))])
     commit(tmp_path, [wave_row("other", pieces["other"][chunk], chunk, 3) for chunk in range(3)])
-    settle(LOCAL, str(tmp_path))
-    assert join_long_waves(LOCAL, str(tmp_path), TAR) == 1
+    settle(Keys(LOCAL, str(tmp_path)))
+    assert join_long_waves(Keys(LOCAL, str(tmp_path)), TAR) == 1
     assert len([*(tmp_path / "wav" / ".pieces").iterdir()]) == 1
     commit(tmp_path, [wave_row("long", pieces["long"][2], 2, 3)])
-    assert join_long_waves(LOCAL, str(tmp_path), TAR) == 1
+    assert join_long_waves(Keys(LOCAL, str(tmp_path)), TAR) == 1
     assert not (tmp_path / "wav" / ".pieces").exists()
     assert all(np.array_equal(everything(tmp_path)[id_], np.concatenate(pieces[id_])) for id_ in pieces)
 
@@ -273,10 +274,10 @@ def test_dropped_recordings_lose_their_waves(tmp_path: Path) -> None:
     with (tmp_path / "wav" / "decoded-1.tar").open("wb") as file:
         write_shard(file, [(id_, 300, [pcm(id_)]) for id_ in ("e", "f")], "wav")
     commit(tmp_path, [undecoded("e"), undecoded("f")])
-    join_long_waves(LOCAL, str(tmp_path), TAR)
+    join_long_waves(Keys(LOCAL, str(tmp_path)), TAR)
     assert everything(tmp_path).keys() == {"a", "b", "c", "d", "e", "f", "long"}
     gone = {bytes(one) for one in id_hashes(pa.array(["b", "d", "e", "long"]))}
-    drop(LOCAL, str(tmp_path), gone, TAR)
+    drop(Keys(LOCAL, str(tmp_path)), gone, TAR)
     assert everything(tmp_path).keys() == {"a", "c", "f"}
     stems = {path.stem for path in (tmp_path / "codes").iterdir()}
     assert {path.stem for path in (tmp_path / "wav").iterdir()} <= {*stems, "decoded-1"}
@@ -289,7 +290,7 @@ def test_a_shard_of_many_parts_is_rewritten_once(tmp_path: Path) -> None:
     for id_ in ("a", "b", "c"):
         commit(tmp_path, [undecoded(id_)])
     store = Store(tmp_path)
-    drop(store, "", {bytes(one) for one in id_hashes(pa.array(["a", "b"]))}, TAR)
+    drop(Keys(store, ""), {bytes(one) for one in id_hashes(pa.array(["a", "b"]))}, TAR)
     assert everything(tmp_path).keys() == {"c"}
     assert store.count["open_output_stream"] == 1
 
@@ -402,7 +403,7 @@ def test_waves_that_were_decoded_twice_or_lost_their_codes_go_at_the_end(tmp_pat
     for name, ids in (("decoded-1", ["a", "b"]), ("decoded-2", ["c", "b"]), ("decoded-3", ["a", "stranger"])):
         with (tmp_path / "wav" / f"{name}.tar").open("wb") as file:
             write_shard(file, [(id_, 300, [pcm(id_)]) for id_ in ids], "wav")
-    join_long_waves(LOCAL, str(tmp_path), TAR)
+    join_long_waves(Keys(LOCAL, str(tmp_path)), TAR)
     assert everything(tmp_path).keys() == {"a", "b", "c"}
     assert {path.name for path in (tmp_path / "wav").iterdir()} == {"decoded-1.tar", "decoded-2.tar"}
     record(tmp_path)

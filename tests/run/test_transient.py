@@ -10,6 +10,7 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline import tokenize
 from pipeline.run.committed import lasting
+from pipeline.run.keys import Keys
 from pipeline.run.layout import FAILURES, parts
 from pipeline.run.parts import read_part
 from pipeline.run.settle import settle
@@ -37,7 +38,7 @@ def test_which_failures_may_pass(tmp_path: Path) -> None:
     for row in rows:
         write_failures(pa.Table.from_pylist([row], FAILURES_SCHEMA), fs, run)
     done = pa.array([*MESSAGES, "with codes"])
-    assert lasting(fs, run, done).to_pylist() == ["gone", "denied", "text", "with codes"]
+    assert lasting(Keys(fs, run), done).to_pylist() == ["gone", "denied", "text", "with codes"]
 
 
 def test_what_could_not_be_fetched_is_fetched_again(tmp_path: Path, small_model: Path, runs_in_process: None) -> None:
@@ -78,6 +79,6 @@ def test_of_two_failures_the_one_that_lasts_is_kept(tmp_path: Path, order: tuple
         error, message = MESSAGES[name]
         row = {"id": "a", "source": "a", "stage": "read", "error": error, "message": message}
         write_table(pa.Table.from_pylist([row], FAILURES_SCHEMA), fs, f"{run}/failures/part-{number:016x}.parquet")
-    settle(fs, run)
+    settle(Keys(fs, run))
     rows = [read_part(fs, path, FAILURES_SCHEMA) for path in parts(fs, run, FAILURES)]
     assert [row["error"] for table in rows for row in table.to_pylist()] == ["NotAudio"]

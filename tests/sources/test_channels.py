@@ -10,6 +10,7 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline.errors import InputError
 from pipeline.run.committed import committed, lasting
+from pipeline.run.keys import Keys
 from pipeline.run.transient import BROKEN
 from pipeline.run.whole_files import whole_files
 from pipeline.run.write import write_failures, write_parts
@@ -172,19 +173,19 @@ def test_what_is_committed_of_channels(tmp_path: Path) -> None:
         for n in range(2)
     ]
     write_parts(pa.concat_tables([coded("a@ch1", 1, 2), long[0], coded("b@ch1", 1, 1)]), LOCAL, str(tmp_path))
-    done = committed(LOCAL, str(tmp_path))
+    done = committed(Keys(LOCAL, str(tmp_path)))
     assert sorted(done.ids.to_pylist()) == ["a@ch1", "b", "b@ch1"]
     assert done.partial == {"a@ch2": frozenset({0})}
     write_parts(long[1], LOCAL, str(tmp_path))
-    assert "a" in committed(LOCAL, str(tmp_path)).ids.to_pylist()
+    assert "a" in committed(Keys(LOCAL, str(tmp_path))).ids.to_pylist()
 
 
 def test_a_file_is_not_done_where_a_channel_may_be_read_later(tmp_path: Path) -> None:
     write_parts(coded("a@ch1", 1, 2), LOCAL, str(tmp_path))
     write_failures(failed("a@ch2", 2, f"it {BROKEN}timed out)"), LOCAL, str(tmp_path))
-    done = committed(LOCAL, str(tmp_path)).ids
+    done = committed(Keys(LOCAL, str(tmp_path))).ids
     assert "a" in done.to_pylist()
-    assert lasting(LOCAL, str(tmp_path), done).to_pylist() == ["a@ch1"]
+    assert lasting(Keys(LOCAL, str(tmp_path)), done).to_pylist() == ["a@ch1"]
 
 
 @pytest.fixture

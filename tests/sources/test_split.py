@@ -18,6 +18,7 @@ from pyarrow.fs import LocalFileSystem
 from actors.contract import FRAME_SAMPLES
 from pipeline.read import Reading, read_chunks
 from pipeline.run.committed import committed
+from pipeline.run.keys import Keys
 from pipeline.run.settle import settle
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.sources.formats import recordings
@@ -219,9 +220,9 @@ def test_a_sample_that_is_not_finite_fails_its_range_and_the_recording(tmp_path:
         row = failed_row("long.wav", "NonFiniteAudio").select(FAILURES_SCHEMA.names)
         pq.write_table(row, tmp_path / f"run/failures/part-{number}.parquet")
     fs, run = LocalFileSystem(), str(tmp_path / "run")
-    settle(fs, run)
-    assert committed(fs, run).ids.to_pylist() == ["other", "long.wav"]
-    assert committed(fs, run).partial == {}
+    settle(Keys(fs, run))
+    assert committed(Keys(fs, run)).ids.to_pylist() == ["other", "long.wav"]
+    assert committed(Keys(fs, run)).partial == {}
 
 
 @pytest.mark.parametrize("change", ["grown", "shrunk", "gone", "another"])

@@ -10,6 +10,7 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline.errors import InputError
 from pipeline.run.committed import committed, lasting
+from pipeline.run.keys import Keys
 from pipeline.run.settle import settle
 from pipeline.run.transient import BROKEN
 from pipeline.run.write import write_failures, write_parts
@@ -53,7 +54,7 @@ def failed(id_: str, stretches: int | None, channel: int | None = None, message:
 
 
 def done(folder: Path) -> set[str]:
-    return set(committed(LOCAL, str(folder)).ids.to_pylist())
+    return set(committed(Keys(LOCAL, str(folder))).ids.to_pylist())
 
 
 def test_a_file_is_done_with_its_last_stretch(tmp_path: Path) -> None:
@@ -80,9 +81,9 @@ def test_a_silent_channel_does_not_stand_for_the_others(tmp_path: Path) -> None:
 def test_a_file_is_not_done_where_a_stretch_may_be_read_later(tmp_path: Path) -> None:
     write_parts(row("a#1-2@ch1", 2, 1), LOCAL, str(tmp_path))
     write_failures(failed("a#3-4@ch1", 2, 1, f"it {BROKEN}timed out)"), LOCAL, str(tmp_path))
-    ids = committed(LOCAL, str(tmp_path)).ids
+    ids = committed(Keys(LOCAL, str(tmp_path))).ids
     assert "a@ch1" in ids.to_pylist()
-    assert lasting(LOCAL, str(tmp_path), ids).to_pylist() == ["a#1-2@ch1"]
+    assert lasting(Keys(LOCAL, str(tmp_path)), ids).to_pylist() == ["a#1-2@ch1"]
 
 
 @pytest.mark.parametrize("other", ["a#1-2.5", "a#1-2@ch1"])
@@ -127,9 +128,9 @@ def test_a_file_whose_parts_are_all_there_did_not_fail(tmp_path: Path, parts: li
     rows = [row(*one) for one in zip(parts, stretches, channel, strict=True)]  # type: ignore[arg-type]
     write_failures(failed(whole, None, channel[0]), LOCAL, str(tmp_path))
     write_parts(rows[0], LOCAL, str(tmp_path))
-    settle(LOCAL, str(tmp_path))
+    settle(Keys(LOCAL, str(tmp_path)))
     assert whole in done(tmp_path)  # by its failure: the other part is missing
     write_parts(rows[1], LOCAL, str(tmp_path))
-    settle(LOCAL, str(tmp_path))
+    settle(Keys(LOCAL, str(tmp_path)))
     assert not list((tmp_path / "failures").glob("*"))
     assert whole in done(tmp_path)

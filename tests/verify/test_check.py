@@ -29,6 +29,7 @@ from pipeline.job import describe, prepare
 from pipeline.read import read_chunks
 from pipeline.run.committed import committed
 from pipeline.run.join_waves import join_long_waves
+from pipeline.run.keys import Keys
 from pipeline.run.layout import SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.resume import mark
@@ -67,8 +68,8 @@ def commit(run: Path, rows: list[pa.Table]) -> str:
 
 def complete(run: Path) -> None:
     """Complete the run; its run.json is that of a run with three-frame chunks."""
-    settle(LOCAL, str(run))
-    join_long_waves(LOCAL, str(run))
+    settle(Keys(LOCAL, str(run)))
+    join_long_waves(Keys(LOCAL, str(run)))
     sweep(LOCAL, str(run))
     stamp(run, state="complete")
     mark(LOCAL, str(run), complete=True)
@@ -80,7 +81,7 @@ def stamp(run: Path, **more: Any) -> None:
     before = json.loads(path.read_text()) if path.exists() else run_record()
     own: dict[str, Any] = {"parts": checksums(LOCAL, str(run), {})}
     with contextlib.suppress(OutputError):  # rows that cannot be counted
-        own["counts"] = count(LOCAL, str(run), 0)
+        own["counts"] = count(Keys(LOCAL, str(run)), 0)
     save(LOCAL, str(run), before | own | more)
 
 
@@ -97,7 +98,7 @@ def run(tmp_path: Path) -> Path:
 
 def rerun(run: Path) -> None:
     """What a rerun of tokenize does without Ray: what `committed` lacks is written, and the run completed."""
-    done = committed(LOCAL, str(run))
+    done = committed(Keys(LOCAL, str(run)))
     ids = set(done.ids.to_pylist())
     missing = [key for key in LENGTHS if key[0] not in ids and key[1] not in done.partial.get(key[0], ())]
     if missing:
@@ -226,7 +227,7 @@ def test_what_is_broken_is_named_repaired_and_completed(
     run: Path, inputs: list[str], break_it: Callable[[Path], None]
 ) -> None:
     assert check(run, inputs).problems == []
-    before = sorted(committed(LOCAL, str(run)).ids.to_pylist())
+    before = sorted(committed(Keys(LOCAL, str(run))).ids.to_pylist())
     break_it(run)
     problems, says = check(run, inputs).problems, REPAIRED[break_it]
     assert [text for text in says if not any(text in line for line in problems)] == []  # all are named
@@ -238,7 +239,7 @@ def test_what_is_broken_is_named_repaired_and_completed(
     assert bool(left) != (run / SUCCESS_FILE).exists()
     rerun(run)
     assert check(run, inputs).problems == []
-    assert sorted(committed(LOCAL, str(run)).ids.to_pylist()) == before
+    assert sorted(committed(Keys(LOCAL, str(run))).ids.to_pylist()) == before
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_rows_that_cannot_be(run: Path, more: dict[str, Any], says: str) -> None
     assert len(problems) == 1, problems
     assert says in problems[0]
     assert "dropped 1 row of codes" in repair(run)[0]
-    assert "a" not in committed(LOCAL, str(run)).ids.to_pylist()
+    assert "a" not in committed(Keys(LOCAL, str(run))).ids.to_pylist()
     assert not (run / SUCCESS_FILE).exists()
     rerun(run)
     assert check(run).problems == []
@@ -501,7 +502,7 @@ def test_chunks_of_different_versions_are_named_and_repaired(tmp_path: Path) -> 
         write_parts(row, LOCAL, str(tmp_path))
     assert "a: its chunks were read from different versions of its file" in check(tmp_path).problems
     repair(tmp_path)
-    assert committed(LOCAL, str(tmp_path)).partial == {}
+    assert committed(Keys(LOCAL, str(tmp_path))).partial == {}
 
 
 def test_recordings_in_containers(tmp_path: Path, made: Path, small_model: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.run.join_waves import join_long_waves
+from pipeline.run.keys import Keys
 from pipeline.run.layout import WaveKind
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import save
@@ -48,10 +49,10 @@ def made(run: Path, kind: WaveKind) -> Path:
             write_parts_and_shards(rows, LOCAL, str(run), kind.format, 1000)
         else:
             write_parts(write_waves(rows, LOCAL, f"{run}/wav", format=kind.format), LOCAL, str(run))
-    join_long_waves(LOCAL, str(run), kind)
+    join_long_waves(Keys(LOCAL, str(run)), kind)
     before = run_record()
     output = {**before["settings"]["output"], "waves": kind.layout, "wave_format": kind.format}
-    own = {"parts": checksums(LOCAL, str(run), {}), "counts": count(LOCAL, str(run), 0)}
+    own = {"parts": checksums(LOCAL, str(run), {}), "counts": count(Keys(LOCAL, str(run)), 0)}
     save(LOCAL, str(run), {**before, **own, "settings": {**before["settings"], "output": output}})
     mark(LOCAL, str(run), complete=True)
     return run
@@ -155,7 +156,7 @@ def test_a_damaged_member_goes_and_its_neighbours_stay(tmp_path: Path, where: st
     rows = pa.concat_tables([wave_row(id_, noise(500)) for id_ in ("x", "y", "z")])
     write_parts_and_shards(rows, LOCAL, str(run), "wav", 1000)
     before = json.loads((run / "run.json").read_text())
-    own = {"parts": checksums(LOCAL, str(run), {}), "counts": count(LOCAL, str(run), 0)}
+    own = {"parts": checksums(LOCAL, str(run), {}), "counts": count(Keys(LOCAL, str(run)), 0)}
     save(LOCAL, str(run), {**before, **own})
     path = shard_with(run, "y")
     (entry,) = [entry for entry in read_index(LOCAL, str(path)) if entry.id == "y"]

@@ -17,6 +17,7 @@ import pipeline.run.retrying
 from pipeline import merge, open_run, tokenize
 from pipeline.errors import InputError, OutputError
 from pipeline.run.committed import committed
+from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, RETRYING, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
@@ -40,16 +41,16 @@ def test_failures_are_dropped_by_kind(tmp_path: Path) -> None:
     set_aside(LOCAL, run, ["TooLong"])
     assert not (tmp_path / ".retrying").exists()
     set_aside(LOCAL, run, ["TruncatedAudio"])
-    assert sorted(committed(LOCAL, run).ids.to_pylist()) == ["a", "c", "d"]
-    assert put_back(LOCAL, run) == ["b"]
+    assert sorted(committed(Keys(LOCAL, run)).ids.to_pylist()) == ["a", "c", "d"]
+    assert put_back(Keys(LOCAL, run)) == ["b"]
     set_aside(LOCAL, run, [])
-    assert committed(LOCAL, run).ids.to_pylist() == ["c"]
+    assert committed(Keys(LOCAL, run)).ids.to_pylist() == ["c"]
     assert list((tmp_path / "failures").iterdir()) == []
     write_parts(coded_row("d", 1), LOCAL, run)
-    assert put_back(LOCAL, run) == ["a", "b"]
-    assert sorted(committed(LOCAL, run).ids.to_pylist()) == ["a", "b", "c", "d"]
+    assert put_back(Keys(LOCAL, run)) == ["a", "b"]
+    assert sorted(committed(Keys(LOCAL, run)).ids.to_pylist()) == ["a", "b", "c", "d"]
     assert list((tmp_path / ".retrying").iterdir()) == []
-    assert put_back(LOCAL, run) == []
+    assert put_back(Keys(LOCAL, run)) == []
 
 
 @pytest.mark.parametrize("written", ["first", "second", "both"])
@@ -66,7 +67,7 @@ def test_failures_are_never_in_memory_alone(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
         patched.setattr("pipeline.run.retrying.write_table", killed)
         set_aside(LOCAL, run, ["NotAudio"])
-    assert put_back(LOCAL, run) == (["a"] if written == "both" else [])
+    assert put_back(Keys(LOCAL, run)) == (["a"] if written == "both" else [])
     rows = [row for part in parts(LOCAL, run, FAILURES) for row in read_part(LOCAL, part, FAILURES_SCHEMA).to_pylist()]
     assert sorted(row["id"] for row in rows) == ["a", "b"]
 
@@ -193,7 +194,7 @@ def test_a_retry_that_is_interrupted_goes_on(
         patched.setattr(f"pipeline.flow.{where}", stop)
         with pytest.raises(KeyboardInterrupt):
             retry(out, quiet=True)
-    assert sorted(committed(LOCAL, str(out)).ids.to_pylist()) == ["a.wav", "b.wav"]
+    assert sorted(committed(Keys(LOCAL, str(out))).ids.to_pylist()) == ["a.wav", "b.wav"]
     if where == "discover_all":  # before anything was written
         assert (out / "run.json").read_bytes() == before
     assert (out / SUCCESS_FILE).exists() == (where == "discover_all")
@@ -249,7 +250,7 @@ def test_a_retry_killed_within_a_long_recording(tmp_path: Path, small_model: Pat
         sums[part.rpartition("/")[2]] = write_table(kept, LOCAL, part)
     write_table(failed_row("long.wav").select(FAILURES_SCHEMA.names), LOCAL, f"{out}/{RETRYING}/part-0.parquet")
     save(LOCAL, str(out), {**open_run(out).summary(), "state": "running", "parts": sums})
-    assert put_back(LOCAL, str(out)) == []  # not beside its codes
+    assert put_back(Keys(LOCAL, str(out))) == []  # not beside its codes
     if file == "gone":
         (corpus / "long.wav").unlink()
     retry(out, quiet=True)
@@ -357,6 +358,6 @@ def test_failures_of_a_store_are_dropped_side_by_side(tmp_path: Path) -> None:
         _refuse_unknown(store, "run", ["TooLong"])
     assert store.most["open_input_file"] > 1
     set_aside(store, "run", ["NotAudio"])
-    assert sorted(committed(store, "run").ids.to_pylist()) == ["other 1", "other 3", "other 5"]
+    assert sorted(committed(Keys(store, "run")).ids.to_pylist()) == ["other 1", "other 3", "other 5"]
     assert min(store.most["delete_file"], store.most["open_output_stream"]) > 1
-    assert sorted(put_back(store, "run")) == [f"{number}" for number in range(6)]
+    assert sorted(put_back(Keys(store, "run"))) == [f"{number}" for number in range(6)]
