@@ -94,11 +94,7 @@ def dry_run(
     record = {"shard": None if part is None else str(part), "settings": chosen.model_dump(mode="json")}
     if before is not None:
         refuse_other_shard(run, before, record)
-    rules = chosen.input
-    whole = discover_all(
-        paths, rules.column, rules.access, root=rules.root, channel=rules.channel, vad=rules.finds_speech
-    )
-    found = of_shard(whole, part)
+    found = of_shard(discover_all(paths, **chosen.input.finding), part)
     again = other_bounds(before, record)
     keys = Keys(fs, run)
     done = NOTHING if before is None else committed(keys, with_skipped=not again)

@@ -138,13 +138,12 @@ def tokenize(
 
 def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     """Ray, and the lock of the run at `out`, both until `held` is closed."""
-    stages = ("encode", "decode") if settings.reconstruct else ("encode",)
     engine(settings.input.vad)
     model = find_model(settings.model)  # before Ray starts, which takes seconds
     with ThreadPoolExecutor(1) as beside:
         beside.submit(fingerprint_of_weights, model)  # `prepare` asks for it, 0.5 s for 0.7 GB
         held.enter_context(session(settings))
-    job = prepare(settings, model, out, ray.cluster_resources(), stages)
+    job = prepare(settings, model, out, ray.cluster_resources(), settings.stages)
     return dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
 
 
@@ -156,9 +155,7 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     record, rules = describe(job, paths), job.settings.input
     before = None if overwrite else resume(job.fs, job.run, record)
     refuse_inside(paths, rules.schemes, job.fs, job.run)
-    whole = discover_all(
-        paths, rules.column, rules.access, root=rules.root, channel=rules.channel, vad=rules.finds_speech
-    )
+    whole = discover_all(paths, **rules.finding)
     found = of_shard(whole, job.shard)
     for note in () if quiet else found.notes:
         log_line(note)

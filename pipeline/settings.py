@@ -88,6 +88,12 @@ class Input(_Section):
         """How inputs are opened."""
         return Access(self.schemes, self.timeout_s, self.retries)
 
+    @property
+    def finding(self) -> dict[str, Any]:
+        """The arguments of `discover_all`."""
+        own = {"column": self.column, "access": self.access, "root": self.root}
+        return {**own, "channel": self.channel, "vad": self.finds_speech}
+
 
 class Chunk(_Section):
     """How recordings are cut for the wire."""
@@ -148,6 +154,11 @@ class Settings(_Section):
     encode: Pool = Pool()
     decode: Pool = Pool()
     output: Output = Output()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The pools of a run."""
+        return ("encode", "decode") if self.reconstruct else ("encode",)
 
     @pydantic.field_serializer("model", "ray_address", when_used="json")
     def _shown(self, location: str | None) -> str | None:

@@ -21,7 +21,7 @@ def plan(location: str) -> Plan:
     """The read tasks of a run over `location` with one reader. Raises InputError."""
     rules, chunk = Settings().input, Settings().chunk
     return divide(
-        discover_all([location], rules.column, rules.access),
+        discover_all([location], **rules.finding),
         task_bytes=round(rules.task_mb * 2**20),
         chunk_samples=chunk.length_samples,
         max_recording_s=rules.max_recording_s,

@@ -33,7 +33,7 @@ def best_settings(
 ) -> tuple[dict[str, int], Prediction] | None:
     """Settings of the pools that make a run on the CPU faster by WORTH than `settings`, and what they give; None where
     there are none, and on GPUs, where pools are not chosen by cores."""
-    stages = ("encode", "decode") if settings.reconstruct else ("encode",)
+    stages = settings.stages
     now = allot(settings, cluster, stages)
     if now.device != "cpu":
         return None

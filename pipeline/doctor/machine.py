@@ -30,11 +30,6 @@ class Machine:
     gpus: int  # of this machine
 
 
-def stages(settings: Settings) -> tuple[str, ...]:
-    """The pools of a run."""
-    return ("encode", "decode") if settings.reconstruct else ("encode",)
-
-
 def examine(settings: Settings, clips: Path, out: str, hours: float | None) -> Machine:
     """Every check. `clips`: one of each format at least; `out`: where a run would be; `hours`: of audio in it."""
     import torch
@@ -71,6 +66,6 @@ def _plan(settings: Settings, cluster: dict[str, float] | None) -> tuple[list[Fi
     if cluster is None:
         return [], None
     try:
-        return [], allot(settings, cluster, stages(settings))
+        return [], allot(settings, cluster, settings.stages)
     except DeviceError as error:
         return [change("pools", str(error), "pools that fit into what Ray has", "Change these settings.")], None

@@ -87,10 +87,7 @@ def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:
     if run.summary:
         chosen = Input.model_validate({**chosen.model_dump(), **one_way(run.summary, inputs)})
     shard = (run.summary or {}).get("shard")
-    found = discover_all(
-        inputs, chosen.column, chosen.access, root=chosen.root, channel=chosen.channel, vad=chosen.finds_speech
-    )
-    found = of_shard(found, parse_shard(shard) if shard else None)
+    found = of_shard(discover_all(inputs, **chosen.finding), parse_shard(shard) if shard else None)
     bare = [replace(one, units=one.units.select(UNIT_SCHEMA.names)) for one in found.found]  # no columns that travel
     return replace(found, found=bare)
 

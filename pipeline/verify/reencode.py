@@ -91,16 +91,7 @@ def plan_again(evidence: Evidence, rows: np.ndarray, chosen: Sequence[str], inpu
     skipped."""
     ids = pa.chunked_array([*evidence.coded.all_ids().chunks, *evidence.failed.all_ids().chunks], pa.large_string())
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.large_string()))))
-    rules = job.settings.input
-    planned = plan(
-        inputs,
-        done=others,
-        column=rules.column,
-        access=rules.access,
-        root=rules.root,
-        channel=rules.channel,
-        vad=rules.finds_speech,
-    )
+    planned = plan(inputs, done=others, **job.settings.input.finding)
     containers = {source.rpartition("::")[0] for source in _sources(evidence, rows)}
     wanted = {*chosen, *parents(pa.array(chosen, pa.string())).to_pylist()}  # of a channel or a stretch, the file
     return replace(planned, tasks=[_narrow(task, wanted, containers) for task in planned.tasks])
