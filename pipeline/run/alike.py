@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from pipeline.storage.id_set import hashes_among
+
 AT_ONCE = 1 << 18
 """Rows that are looked up together: what is made of them stays in the cache."""
 
@@ -19,13 +21,13 @@ def shared(hashes: Sequence[np.ndarray]) -> np.ndarray:
     del found
     if not len(twice):
         return np.empty(0, np.int64)
-    return np.flatnonzero(np.concatenate([_among(some, twice) for some in _pieces(hashes)]))
+    return np.flatnonzero(np.concatenate([hashes_among(some, twice) for some in _pieces(hashes)]))
 
 
 def absent(hashes: Sequence[np.ndarray], known: np.ndarray) -> np.ndarray:
     """bool, over all arrays of `hashes`: not among `known`, the `beginnings` of others. That one of 50 M others hides
     an absent one has a chance of 3e-12. Takes 1 byte a row."""
-    return np.concatenate([np.empty(0, bool), *(~_among(some, known) for some in _pieces(hashes))])
+    return np.concatenate([np.empty(0, bool), *(~hashes_among(some, known) for some in _pieces(hashes))])
 
 
 def beginnings(hashes: Sequence[np.ndarray]) -> np.ndarray:
@@ -61,18 +63,8 @@ class Numbered:
     def absent(self, known: np.ndarray) -> np.ndarray:
         """The numbers, ascending, of those that are `absent`."""
         pieces = (self.first[begin : begin + AT_ONCE] for begin in range(0, len(self.first), AT_ONCE))
-        lost = np.concatenate([np.empty(0, bool), *(~_among(some, known) for some in pieces)])
+        lost = np.concatenate([np.empty(0, bool), *(~hashes_among(some, known) for some in pieces)])
         return np.sort(self.number[lost])
-
-
-def _among(some: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """bool [n]: which of `some` are in `known`, sorted. A search in order stays in the cache: five times as fast."""
-    found = np.zeros(len(some), bool)
-    if len(known):
-        order = np.argsort(some)
-        at = np.minimum(np.searchsorted(known, some[order]), len(known) - 1)
-        found[order] = known[at] == some[order]
-    return found
 
 
 def _pieces(hashes: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
