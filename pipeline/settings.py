@@ -184,8 +184,8 @@ def load_settings(config: str | Path | None = None, overrides: Mapping[str, Any]
 
 def changed_settings(settings: Mapping[str, Any]) -> list[str]:
     """Those of a run that differ from this version's defaults: "precision=fp32", "chunk.length_s=60", ..."""
-    usual = dict(_flatten(Settings().model_dump(mode="json")))
-    changed = ((key, value) for key, value in _flatten(settings) if usual.get(key) != value)
+    usual = dict(flatten(Settings().model_dump(mode="json")))
+    changed = ((key, value) for key, value in flatten(settings) if usual.get(key) != value)
     return [f"{key}={'null' if value is None else redact(str(value))}" for key, value in changed]
 
 
@@ -234,7 +234,7 @@ def _read_yaml(path: Path) -> list[tuple[str, Any]]:
     try:
         content = yaml.load(path.read_text(), _Loader) or {}
         if isinstance(content, dict):
-            return list(_flatten(content))
+            return list(flatten(content))
     except OSError as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from error
     except _BAD_YAML as error:
@@ -242,16 +242,17 @@ def _read_yaml(path: Path) -> list[tuple[str, Any]]:
     raise SettingsError(f"The settings file {path} holds a {type(content).__name__}; expected `key: value` lines.")
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted key, in order."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
 def _valid_keys() -> list[str]:
-    return [key for key, _ in _flatten(Settings().model_dump())]
+    return [key for key, _ in flatten(Settings().model_dump())]
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

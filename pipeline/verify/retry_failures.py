@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipeline.run.resume import PENDING, mark, pending
 from pipeline.run.retrying import put_back, set_aside
 from pipeline.run.run_json import read_run_file, recorded_inputs, save
 from pipeline.schema import FAILURES_SCHEMA
+from pipeline.settings import flatten
 from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_uri, redact
@@ -86,7 +87,7 @@ def _rules(summary: Mapping[str, Any], given: Sequence[str | Path], settings: Ma
     """By dotted keys, the settings that decide which audio an id of these inputs is: as they were read."""
     by_hand = {key.removeprefix("input.") for key in settings if key.startswith("input.")}
     refuse_unknown(summary, map(str, given), by_hand)
-    return dict(flat_settings({"input": one_way(summary, map(str, given), by_hand)}))
+    return flat_settings({"input": one_way(summary, map(str, given), by_hand)})
 
 
 def _refuse_limited(summary: Mapping[str, Any], given: Sequence[str | Path]) -> None:
@@ -112,14 +113,13 @@ def _refuse_unknown(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
 def recorded_settings(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What a retry takes from run.json, by dotted keys: all settings but `ray_address`, and to do changed sources anew:
     what has codes is not touched."""
-    taken = {key: value for key, value in flat_settings(summary["settings"]) if key != "ray_address"}
-    return {key: value for key, value in taken.items() if (key, value) != ("input.changed", json.dumps("redo"))}
+    taken = flat_settings(summary["settings"])
+    taken.pop("ray_address", None)
+    if taken.get("input.changed") == json.dumps("redo"):
+        del taken["input.changed"]
+    return taken
 
 
-def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in run.json by dotted keys; strings as JSON, because `tokenize` parses them as YAML."""
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from flat_settings(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", json.dumps(value) if isinstance(value, str) else value
+    return {key: json.dumps(value) if isinstance(value, str) else value for key, value in flatten(settings)}

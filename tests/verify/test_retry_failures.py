@@ -82,7 +82,7 @@ def test_failures_are_never_in_memory_alone(tmp_path: Path, monkeypatch: pytest.
 )
 def test_settings_come_back_as_they_were(changes: dict[str, Any]) -> None:
     settings = Settings.model_validate(changes)
-    assert load_settings(None, dict(flat_settings(settings.model_dump(mode="json")))) == settings
+    assert load_settings(None, flat_settings(settings.model_dump(mode="json"))) == settings
 
 
 def test_a_run_does_not_say_which_cluster_is_joined() -> None:
