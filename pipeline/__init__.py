@@ -1,6 +1,7 @@
 """voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `merge` joins some, `open_run` and
 `export_run` read one, `write_report` makes a page of it, `load_audio` reads audio as a run does."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from pipeline.notebook import in_notebook, quiet_imports
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from pipeline.run.reader import open_run
 
 __all__ = ["__version__", "export_run", "load_audio", "merge", "open_run", "tokenize", "write_report"]
+HOMES = {
+    "export_run": "pipeline.export.export_run",
+    "load_audio": "pipeline.loading",
+    "merge": "pipeline.run.merge",
+    "open_run": "pipeline.run.reader",
+    "tokenize": "pipeline.flow",
+    "write_report": "pipeline.report.write",
+}
 
 if in_notebook():
     quiet_imports()  # before anything imports Ray
@@ -22,28 +31,6 @@ if in_notebook():
 
 def __getattr__(name: str) -> object:
     """Import Ray or pyarrow only when they are asked for: `from pipeline import tokenize` in a notebook is instant."""
-    if name == "tokenize":
-        from pipeline.flow import tokenize
-
-        return tokenize
-    if name == "merge":
-        from pipeline.run.merge import merge
-
-        return merge
-    if name == "open_run":
-        from pipeline.run.reader import open_run
-
-        return open_run
-    if name == "load_audio":
-        from pipeline.loading import load_audio
-
-        return load_audio
-    if name == "export_run":
-        from pipeline.export.export_run import export_run
-
-        return export_run
-    if name == "write_report":
-        from pipeline.report.write import write_report
-
-        return write_report
+    if name in HOMES:
+        return getattr(importlib.import_module(HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
