@@ -17,7 +17,7 @@ from pyarrow import ipc
 from pipeline.errors import InputError, RecordingError, UnreadableAudio
 from pipeline.sources.audio_rows import AudioRows
 from pipeline.sources.found import Found, Rules
-from pipeline.sources.members import fail
+from pipeline.sources.members import broken
 from pipeline.sources.parquet_footer import audio_column, travelling
 from pipeline.sources.task import UNIT_SCHEMA, Container, InputRecording, ReadTask, containers
 from pipeline.storage.access import Access
@@ -124,17 +124,7 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
                 read += batch.num_rows
     except (InputError, RecordingError, ValueError) as e:
         if shard.id not in done:
-            error = UnreadableAudio(f"{e} (after {read:,} rows)")
-            name = shard.source.rpartition("/")[2]
-            yield InputRecording(
-                shard.id,
-                shard.source,
-                name,
-                shard.nulls(),
-                partial(fail, error),
-                stamp=shard.stamp,
-                channel=shard.channel,
-            )
+            yield broken(shard, UnreadableAudio(f"{e} (after {read:,} rows)"))
 
 
 def _opened(shard: Container) -> AbstractContextManager[Any]:

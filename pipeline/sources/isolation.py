@@ -13,8 +13,9 @@ from functools import partial
 from actors.pools.isolate import Attempts, given_up
 from pipeline.errors import KillsItsReader
 from pipeline.sources.formats import recordings, together
-from pipeline.sources.members import fail
+from pipeline.sources.members import broken, fail
 from pipeline.sources.task import InputRecording, ReadTask, containers
+from pipeline.storage.stamp import UNKNOWN
 
 ADVICE = "Look at it with other tools, or leave it out; `voxmill retry RUN --error KillsItsReader` reads it again."
 
@@ -92,15 +93,6 @@ def _found(task: ReadTask, name: str, attempts: Attempts) -> Iterator[InputRecor
 def _whole(task: ReadTask, why: str) -> Iterator[InputRecording]:
     """The failure of a container, unless it is committed."""
     for container in containers(task):
-        first = (container.row_groups or [0])[0]
-        own_id = f"{container.id}#row-group-{first}" if first else container.id
-        if own_id not in task.done.to_pylist():
-            error = KillsItsReader(f"{container.source}: {why}. {ADVICE}")
-            yield InputRecording(
-                own_id,
-                container.source,
-                container.id,
-                container.nulls(),
-                partial(fail, error),
-                channel=container.channel,
-            )
+        if container.failure_id not in task.done.to_pylist():
+            failure = broken(container, KillsItsReader(f"{container.source}: {why}. {ADVICE}"))
+            yield replace(failure, stamp=UNKNOWN)  # nobody came to read it

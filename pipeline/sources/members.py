@@ -69,6 +69,19 @@ def fail(error: RecordingError) -> Iterator[BinaryIO]:
     yield  # makes it a context manager
 
 
+def broken(container: Container, error: RecordingError) -> InputRecording:
+    """What comes in the place of recordings that are not found in a container: one whose open raises `error`."""
+    return InputRecording(
+        container.failure_id,
+        container.source,
+        container.id,
+        container.nulls(),
+        partial(fail, error),
+        stamp=container.stamp,
+        channel=container.channel,
+    )
+
+
 class Seen(NamedTuple):
     """The ids of an archive so far, with the offsets of their members, and how often each came again."""
 
@@ -81,7 +94,7 @@ def recordings(archive: Container, members: Iterator[Member], done: frozenset[st
     RecordingError, a last one under the archive's own id fails with it."""
     seen = Seen({}, Counter())
     group: list[Member] = []
-    broken = None
+    why = None
     try:
         for member in members:
             if group and member.key != group[0].key:
@@ -89,18 +102,10 @@ def recordings(archive: Container, members: Iterator[Member], done: frozenset[st
                 group = []
             group.append(member)
     except RecordingError as error:
-        broken = error
+        why = error
     yield from _fresh(group, archive, seen, done)
-    if broken is not None and archive.id not in done:
-        yield InputRecording(
-            archive.id,
-            archive.source,
-            archive.id,
-            archive.nulls(),
-            partial(fail, broken),
-            stamp=archive.stamp,
-            channel=archive.channel,
-        )
+    if why is not None and archive.id not in done:
+        yield broken(archive, why)
 
 
 def _fresh(group: list[Member], archive: Container, seen: Seen, done: frozenset[str]) -> Iterator[InputRecording]:

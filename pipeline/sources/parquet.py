@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, RecordingError, UnreadableAudio
 from pipeline.sources.audio_rows import AudioRows
 from pipeline.sources.found import Found, Rules
-from pipeline.sources.members import fail
+from pipeline.sources.members import broken, fail
 from pipeline.sources.parquet_footer import Footer, read_footer
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, Container, InputRecording, ReadTask, containers
 from pipeline.storage.opening import BUFFER_BYTES, open_ranges
@@ -76,25 +76,13 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
     If a row group breaks, its remaining rows fail, each under its id; if nothing can be read, one item fails under the
     shard's own id.
     """
-    first = (shard.row_groups or [0])[0]
-    own_id = f"{shard.id}#row-group-{first}" if first else shard.id
-    source = shard.source
     try:
         with errors_as(shard.location, UnreadableAudio), open_ranges(shard.location, shard.access) as file:
             parquet = pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
             yield from _Shard(parquet, shard, done).read()
     except (RecordingError, InputError) as e:
-        if own_id in done:  # that it broke is committed
-            return
-        yield InputRecording(
-            own_id,
-            source,
-            source.rpartition("/")[2],
-            shard.nulls(),
-            partial(fail, UnreadableAudio(str(e))),
-            stamp=shard.stamp,
-            channel=shard.channel,
-        )
+        if shard.failure_id not in done:  # else that it broke is committed
+            yield broken(shard, UnreadableAudio(str(e)))
 
 
 class _Shard:

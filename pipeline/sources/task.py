@@ -167,6 +167,12 @@ class Container:
         """The location without credentials."""
         return clean_id(redact(self.location))
 
+    @property
+    def failure_id(self) -> str:
+        """The id under which it fails as a whole: its own; of later row groups with the number of the first."""
+        first = (self.row_groups or [0])[0]
+        return f"{self.id}#row-group-{first}" if first else self.id
+
     def nulls(self) -> dict[str, pa.Scalar]:
         """The carried columns of a recording of which none is known."""
         return {column.name: pa.scalar(None, column.type) for column in self.carried}
