@@ -5,7 +5,6 @@ A part's name is a hash of what is in it, so that a retried write replaces its o
 
 import hashlib
 import itertools
-from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,29 +20,20 @@ GROUP_BYTES = 4 << 20
 """Codes in a row group, which is what reading one recording costs: 145 recordings of 72 s, all 3,400 of 3 s."""
 
 
-@dataclass(frozen=True)
-class Written:
-    """What the driver needs to know of one write."""
-
-    samples: int  # at 24 kHz
-    undecoded: list[str]  # ids of chunks without a reconstruction
-    codes_part: str = ""
-    codes_sha256: str = ""
-
-
 WRITTEN_SCHEMA = pa.schema(
     {
-        "samples": pa.int64(),
-        "undecoded": pa.list_(pa.string()),
-        "codes_part": pa.string(),
+        "samples": pa.int64(),  # at 24 kHz
+        "undecoded": pa.list_(pa.string()),  # ids of chunks without a reconstruction
+        "codes_part": pa.string(),  # its name; "" where all failed
         "codes_sha256": pa.string(),
     }
 )
-"""A row a `Written`."""
+"""What the driver needs to know of one write."""
 
 
 def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> pa.Table:
-    """Commit rows as at most one part of codes, one of failures, one of skipped ones; returns one row: a `Written`.
+    """Commit rows as at most one part of codes, one of failures, one of skipped ones; returns one row of
+    WRITTEN_SCHEMA.
 
     `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures. A
     row that failed in the stage "decode" has its codes, and only those. `before` is called before each commit: the
@@ -64,8 +54,8 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None =
     if len(skipped):
         write_failures(skipped, fs, run, before, SKIPPED)
     samples = pc.sum(codes["num_samples"]).as_py() or 0
-    written = Written(samples, rows["id"].filter(undecoded).to_pylist(), name, sha256)
-    return pa.Table.from_pylist([asdict(written)], WRITTEN_SCHEMA)
+    ids = rows["id"].filter(undecoded).to_pylist()
+    return pa.table([[samples], [ids], [name], [sha256]], schema=WRITTEN_SCHEMA)
 
 
 def gathered(rows: pa.Table) -> pa.Table:
