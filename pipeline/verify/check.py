@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from pyarrow.fs import FileSystem, LocalFileSystem
 
-from actors.checkpoint import codebook_size
 from pipeline.changes import Changes, Comparison
 from pipeline.errors import plural
 from pipeline.run.read_as import one_way
@@ -55,9 +54,7 @@ def check(
     """
     run = look(*locate(str(location)))
     with _reading(ray_address, run.fs) as each:
-        evidence, lines, planned = (
-            _compared(run, inputs, each) if inputs else (gather(run, codebook_size, each), [], [])
-        )
+        evidence, lines, planned = _compared(run, inputs, each) if inputs else (gather(run, each), [], [])
     problems = [line for find in CHECKS for line in bounded(find(evidence))] + lines
     checked = [_counted(evidence), *planned]
     if sample:
@@ -74,7 +71,7 @@ def _compared(run: Listed, inputs: Sequence[str], each: Each) -> tuple[Evidence,
     memory of all: they are gone when this returns."""
     planned = _planned(run, inputs)
     comparison = Comparison(planned, moved=True)
-    evidence = gather(run, codebook_size, each, comparison.add)
+    evidence = gather(run, each, comparison.add)
     lost, number = lost_inputs(evidence, planned, comparison.files, (run.summary or {}).get("limit"))
     changed = comparison.finish(run.fs, run.run) if evidence.sound else Changes()
     problems = [*bounded(unaccounted(lost)), *bounded(other_content(changed))]

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem, FileType
 
-from actors.checkpoint import codebook_size
 from pipeline.errors import InputError, plural
 from pipeline.run.alike import absent, beginnings, first_of
 from pipeline.run.keep_rows import keep_rows
@@ -51,7 +50,7 @@ def repair(location: str | Path) -> list[str]:
     with locked(fs, run) as lock:
         if wrong:
             save(fs, run, summary)
-        evidence = gather(look(fs, run), codebook_size)
+        evidence = gather(look(fs, run))
         complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
         mark(fs, run, complete=False)
         swept = sweep(fs, run)
@@ -61,7 +60,7 @@ def repair(location: str | Path) -> list[str]:
         done += [*_delete_waves(evidence, faults)]
         changes = [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
         done += changes
-        after = gather(look(fs, run), codebook_size) if changes else evidence  # reading it takes hours of a large run
+        after = gather(look(fs, run)) if changes else evidence  # reading it takes hours of a large run
         lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
         done += _mend_record(after, summary, missing, bool(faults))
@@ -144,7 +143,7 @@ def _drop_failures(evidence: Evidence) -> Iterator[str]:
         return
     kept = np.zeros(len(keys), bool)
     kept[first_of(keys)] = True
-    now = gather(look(evidence.fs, evidence.run), codebook_size)
+    now = gather(look(evidence.fs, evidence.run))
     kept &= absent([keys], beginnings([now.whole_keys]))
     dropped = _keep(evidence.fs, evidence.failed.by_part(kept))
     if dropped:

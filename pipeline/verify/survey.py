@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
+from actors.checkpoint import codebook_size
 from pipeline.errors import InputError, OutputError
 from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
 from pipeline.run.run_json import read_run_file
@@ -90,13 +91,10 @@ def look(fs: FileSystem, run: str) -> Listed:
     return Listed(fs, run, summary, damage, paths, failure_paths)
 
 
-def gather(
-    run: Listed, codebook_size: Callable[[str], int], each: Each = in_threads, compare: Compare | None = None
-) -> Evidence:
+def gather(run: Listed, each: Each = in_threads, compare: Compare | None = None) -> Evidence:
     """Read every part of the run completely, several at a time (as `each` does it); keeps what tells rows apart.
 
-    `codebook_size` maps a model to the size of its codebooks. `compare` is called in the order of the parts. Raises
-    InputError if a file system fails.
+    `compare` is called in the order of the parts. Raises InputError if a file system fails.
     """
     chunk_samples = (run.summary or {}).get("chunk", {}).get("samples")
     size, asked = codebook_size((run.summary or {}).get("settings", {}).get("model", "")), compare is not None

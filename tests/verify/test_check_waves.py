@@ -209,7 +209,7 @@ def test_shards_of_a_store_are_read_side_by_side(tmp_path: Path, format: str) ->
     (tmp_path / "store").mkdir()
     shutil.move(run, tmp_path / "store" / "run")
     store = Store(tmp_path / "store")
-    evidence = gather(look(store, "run"), lambda model: 2048)
+    evidence = gather(look(store, "run"))
     store.count.clear()
     store.most.clear()
     assert [*wave_faults(evidence)] == []

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from actors.checkpoint import codebook_size
 from actors.pools.arrow import codes_array
 from pipeline.errors import InputError
 from pipeline.run.row_faults import Fault, row_faults
@@ -28,7 +27,7 @@ def gathered(run: Path, *parts: str) -> Evidence:
     for number, ids in enumerate(parts):
         rows = pa.concat_tables([coded_row(id_, 1920) for id_ in ids])
         pq.write_table(rows.drop_columns(["stage", "error", "message"]), run / "codes" / f"part-{number}.parquet")
-    return gather(look(LOCAL, str(run)), codebook_size)
+    return gather(look(LOCAL, str(run)))
 
 
 def test_a_row_without_faults_takes_17_bytes(tmp_path: Path) -> None:
