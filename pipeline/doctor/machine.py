@@ -11,7 +11,7 @@ from pipeline.doctor.decoders import check_decoders
 from pipeline.doctor.devices import check_device_memory, check_devices, check_half_precision, smi, torch_gpus
 from pipeline.doctor.disk import check_disk
 from pipeline.doctor.finding import Finding, change
-from pipeline.doctor.memory import check_memory, check_open_files, check_shared_memory, host_available, shared_memory
+from pipeline.doctor.memory import check_memory, check_open_files, check_shared_memory, shared_memory
 from pipeline.doctor.model import check_model
 from pipeline.doctor.versions import check_versions
 from pipeline.errors import DeviceError
@@ -34,9 +34,9 @@ def examine(settings: Settings, clips: Path, out: str, hours: float | None) -> M
     """Every check. `clips`: one of each format at least; `out`: where a run would be; `hours`: of audio in it."""
     import torch
 
-    from actors.device import cpu_has_bf16
+    from actors.device import cpu_has_bf16, host_free
 
-    gpus, cores, available, limit = torch_gpus(), usable_cores(), host_available(), memory_limit()
+    gpus, cores, available, limit = torch_gpus(), usable_cores(), host_free(), memory_limit()
     local = {"CPU": float(local_cpus()), "GPU": float(len(gpus))}
     ray, cluster = check_ray(settings.ray_address, local)
     plan, resources = _plan(settings, cluster)

@@ -64,10 +64,3 @@ def check_open_files() -> Finding:
     if effective < OPEN_FILES:
         return change("open files", seen, f"{OPEN_FILES} or more", f"ulimit -n {max(8192, RAISED)} before the run.")
     return ok("open files", seen)
-
-
-def host_available() -> int | None:
-    """Bytes of host memory that are available now; None where the system does not say."""
-    from actors.device import host_free
-
-    return host_free()

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from actors.bench.variants import model_folder
 from actors.checkpoint import DEMO_FOLDER
+from actors.device import host_free
 from pipeline.cluster.resources import Resources
 from pipeline.doctor.advise import best_settings, config_file, plan_text
 from pipeline.doctor.cost import ALONE, Measured
 from pipeline.doctor.finding import Finding, change, ok, warn
 from pipeline.doctor.machine import Machine, examine
-from pipeline.doctor.memory import host_available
 from pipeline.doctor.model import FULL_SIZE, fetch_command
 from pipeline.doctor.predict import Prediction, fleet, predict, speed_of_a_gpu
 from pipeline.doctor.trial import Place, run_trial
@@ -125,7 +125,7 @@ def _concluded(
     runs = [predict(one, measured, resources, cores, machine.cluster.get("GPU", 0.0)) for one in audio_s]
     better: dict[str, int] = {}
     if measured.share_of_cores >= ALONE:
-        found = best_settings(settings, machine.cluster, measured, cores, host_available())
+        found = best_settings(settings, machine.cluster, measured, cores, host_free())
         better = found[0] if found else {}
         findings += [_of_settings(better, found[1].rate / runs[-1].rate)] if found else []
     lines = [*(in_words(one, measured) for one in runs), *on_others]
