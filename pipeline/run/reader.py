@@ -16,8 +16,7 @@ from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError, plural
 from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
-from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, parts
-from pipeline.run.layout import SUCCESS_FILE as SUCCESS_FILE
+from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, SUCCESS_FILE, parts
 from pipeline.run.parts import join, join_schemas, part_schema, read_part, read_rows, stream_parts
 from pipeline.run.plain import plain_value
 from pipeline.run.run_json import read_run_file
@@ -96,15 +95,10 @@ class Run:
     def __init__(self, location: str) -> None:
         self.location = str(location).rstrip("/")
         self.fs, self.path = locate(self.location)
-        self._parts = _find_parts(self.fs, self.path)
+        self.paths = _find_parts(self.fs, self.path)  # of the parts of codes, as "part" of `index` numbers them
         self._index: pa.Table | None = None
         self._rows = np.empty(0, np.int32)  # of each row of the index, its number in its part
         self._waves = Waves(self.fs, self.path)
-
-    @property
-    def paths(self) -> list[str]:
-        """The parts of codes, as "part" of `index` numbers them."""
-        return self._parts
 
     def __repr__(self) -> str:
         return f"Run({redact(self.location)!r}, {plural(len(self), 'recording')})"
@@ -120,7 +114,7 @@ class Run:
         return int(pc.sum(pc.equal(self.index["chunk"], 0)).as_py() or 0)
 
     def __iter__(self) -> Iterator[Recording]:
-        return self._read(self._parts, None)
+        return self._read(self.paths, None)
 
     def some(self, ids: Iterable[str]) -> Iterator[Recording]:
         """The recordings with these ids, as far as the run has them; reads only the parts that hold them.
@@ -131,7 +125,7 @@ class Run:
             raise InputError(f"some() takes a list of ids; {ids!r} is one. Use run[{ids!r}], or some([{ids!r}]).")
         wanted = frozenset(ids)
         rows = self.index.filter(pc.is_in(self.index["id"], pa.array(list(wanted), pa.string())))
-        return self._read([self._parts[part] for part in sorted(set(rows["part"].to_pylist()))], wanted)
+        return self._read([self.paths[part] for part in sorted(set(rows["part"].to_pylist()))], wanted)
 
     def _read(self, paths: list[str], wanted: frozenset[str] | None) -> Iterator[Recording]:
         whole = set(self._whole_long())
@@ -145,7 +139,7 @@ class Run:
                 elif id_ in whole:
                     waiting.setdefault(id_, []).append(rows.slice(row, 1))
                     if len(waiting[id_]) == chunks:
-                        yield self._recording(join(waiting.pop(id_), self._parts), paths[number])
+                        yield self._recording(join(waiting.pop(id_), self.paths), paths[number])
 
     def __contains__(self, id_: object) -> bool:
         return isinstance(id_, str) and bool(pc.any(pc.equal(self.index["id"], id_)).as_py())
@@ -167,7 +161,7 @@ class Run:
         if not len(found):
             raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
         holders, rows = self.index["part"].take(pa.array(found)).to_numpy(), self._rows[found]
-        paths = [self._parts[part] for part in np.unique(holders).tolist()]
+        paths = [self.paths[part] for part in np.unique(holders).tolist()]
         tables = [
             read_rows(self.fs, path, rows[holders == part].tolist())
             for part, path in zip(np.unique(holders).tolist(), paths, strict=True)
@@ -179,7 +173,7 @@ class Run:
         """id, chunk, chunks, num_samples, part of every row of a complete recording; read once."""
         if self._index is None:
             read = functools.partial(read_part, self.fs, schema=CODES_SCHEMA, columns=INDEX)
-            tables = list(at_once(read, self._parts))
+            tables = list(at_once(read, self.paths))
             numbers = (np.full(len(table), number, np.int32) for number, table in enumerate(tables))
             parted = [table.append_column("part", pa.array(part)) for table, part in zip(tables, numbers, strict=True)]
             schema = pa.schema([*(CODES_SCHEMA.field(name) for name in INDEX), ("part", pa.int32())])
@@ -197,10 +191,10 @@ class Run:
         Raises InputError for a column that no part has.
         """
         columns = [columns] if isinstance(columns, str) else list(columns or [])
-        if not self._parts:
+        if not self.paths:
             return CODES_SCHEMA.empty_table().select(columns or CODES_SCHEMA.names)
         read = functools.partial(read_part, self.fs, schema=CODES_SCHEMA, columns=columns or None)
-        table = join(list(on_store(self.fs, read, self._parts)), self._parts)
+        table = join(list(on_store(self.fs, read, self.paths)), self.paths)
         unknown = [name for name in columns if name not in table.column_names]
         if unknown:
             raise InputError(f"{redact(self.location)} has no column {', '.join(map(repr, unknown))}.")
@@ -243,9 +237,9 @@ class Run:
         """RUN/codes as a pyarrow dataset, for runs that are too large for one table. Its rows are not validated."""
         import pyarrow.dataset  # here, for it imports pandas
 
-        schemas = on_store(self.fs, functools.partial(part_schema, self.fs, schema=CODES_SCHEMA), self._parts)
-        schema = join_schemas(schemas, self._parts)
-        return pyarrow.dataset.dataset(self._parts, schema=schema, filesystem=self.fs, format="parquet")
+        schemas = on_store(self.fs, functools.partial(part_schema, self.fs, schema=CODES_SCHEMA), self.paths)
+        schema = join_schemas(schemas, self.paths)
+        return pyarrow.dataset.dataset(self.paths, schema=schema, filesystem=self.fs, format="parquet")
 
     def torch_dataset(
         self,
@@ -280,7 +274,7 @@ class Run:
         recording twice.
         """
         self.refuse_other_parts()
-        return survey(self.fs, self._parts, self.location)
+        return survey(self.fs, self.paths, self.location)
 
     def refuse_other_parts(self) -> None:
         """Raise OutputError where a finished run has other parts than its run.json names: an incomplete copy, or one
@@ -289,7 +283,7 @@ class Run:
         if not summary:
             self.index  # noqa: B018 (raises OutputError for recordings that are there twice)
         if summary.get("state") in FINISHED and "parts" in summary:
-            refuse_other_parts(self._parts, summary["parts"], self.location)
+            refuse_other_parts(self.paths, summary["parts"], self.location)
 
     def failures(self) -> pa.Table:
         """RUN/failures: FAILURES_SCHEMA, among them id, source, stage, error, message."""
@@ -356,8 +350,8 @@ def open_run(location: str | Path) -> Run:
     Raises InputError if there is no run.
     """
     run = Run(str(location))
-    if not run._parts and read_run_file(run.fs, run.path) is None:
+    if not run.paths and read_run_file(run.fs, run.path) is None:
         raise InputError(f"{redact(str(location))} holds no run: expected {RUN_FILE} or {CODES}/part-*.parquet in it.")
-    for part in run._parts[:1]:
+    for part in run.paths[:1]:
         part_schema(run.fs, part, CODES_SCHEMA)
     return run
