@@ -67,20 +67,15 @@ def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves, readin
         view = row["channel"], start_s, end_s
         original = load_audio(sound(), *view, track=reading.track, allow_truncated=reading.allow_truncated)
         decoded = _decoded(row, waves)
-    except VoxmillError:  # gone, changed, or of credentials that are not known here: the sample shrinks
-        return None
+    except (VoxmillError, soundfile.LibsndfileError):
+        return None  # gone, changed, damaged, or of credentials that are not known here: the sample shrinks
     length = len(original) if decoded is None else min(len(original), len(decoded))
     return Heard(row["id"], row["source_rate"], original[:length], None if decoded is None else decoded[:length])
 
 
 def _decoded(row: dict[str, Any], waves: Waves) -> np.ndarray | None:
-    found = waves.find(row["id"], row["part"])
-    if found is None:
+    file = waves.open(row["id"], row["part"])
+    if file is None:
         return None
-    path = found if isinstance(found, str) else found.name
-    file = waves.fs.open_input_file(found) if isinstance(found, str) else found
-    with errors_as(path, VoxmillError), contextlib.closing(file):
-        try:
-            return soundfile.read(file, frames=math.ceil(LONGEST_S * SAMPLE_RATE), dtype="float32")[0]
-        except soundfile.LibsndfileError as error:
-            raise VoxmillError(f"{path}: {error}") from None
+    with errors_as(row["id"], VoxmillError), file:
+        return soundfile.read(file, frames=math.ceil(LONGEST_S * SAMPLE_RATE), dtype="float32")[0]
