@@ -10,7 +10,7 @@ from pipeline.errors import OutputError
 from pipeline.export.reference import FILE as REFERENCE_FILE
 from pipeline.export.shard import Create
 from pipeline.run.layout import LOCK_FILE
-from pipeline.storage.at_once import on_store
+from pipeline.storage.at_once import each_on_store
 from pipeline.storage.atomic import UNFINISHED
 from pipeline.storage.location import redact
 from pipeline.storage.translate import errors_as
@@ -49,8 +49,7 @@ def delete(fs: FileSystem, paths: list[str]) -> None:
         with contextlib.suppress(FileNotFoundError):
             fs.delete_file(path)
 
-    for _ in on_store(fs, delete_one, paths):
-        pass
+    each_on_store(fs, delete_one, paths)
 
 
 def _differing(fs: FileSystem, folder: str, plan: dict[str, Any]) -> list[str]:

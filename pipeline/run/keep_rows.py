@@ -10,7 +10,7 @@ from pyarrow.fs import FileSystem
 from pipeline.run.layout import CODES
 from pipeline.run.shards import delete_shard, follow_part
 from pipeline.run.write import part_name, write_table
-from pipeline.storage.at_once import on_store
+from pipeline.storage.at_once import each_on_store
 
 PARTS_AT_ONCE = 4
 """That are rewritten in a store, each in memory: 4,096 chunks of 72 s are 118 MB."""
@@ -38,10 +38,9 @@ def keep_rows(fs: FileSystem, kept: Mapping[str, np.ndarray], read: Callable[[st
         fs.delete_file(path)
         delete_shard(fs, path)
 
-    for _ in on_store(fs, rewrite, [path for path, mask in kept.items() if mask.any()], PARTS_AT_ONCE):
-        pass  # all new parts are there before an old one goes
-    for _ in on_store(fs, delete, [path for path in kept if changed[_name(path)] is None]):
-        pass  # an old part may have the name of a new one, and is that one now
+    each_on_store(fs, rewrite, [path for path, mask in kept.items() if mask.any()], PARTS_AT_ONCE)
+    # All new parts are there before an old one goes. One may have the name of a new one, and is that one now.
+    each_on_store(fs, delete, [path for path in kept if changed[_name(path)] is None])
     return changed
 
 

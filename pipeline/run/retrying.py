@@ -15,7 +15,7 @@ from pipeline.run.layout import FAILURES, RETRYING, parts
 from pipeline.run.parts import read_part
 from pipeline.run.write import write_table
 from pipeline.schema import FAILURES_SCHEMA
-from pipeline.storage.at_once import on_store
+from pipeline.storage.at_once import each_on_store, on_store
 
 
 def set_aside(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
@@ -33,8 +33,7 @@ def set_aside(fs: FileSystem, run: str, errors: Sequence[str]) -> None:
         elif len(gone):
             fs.delete_file(path)
 
-    for _ in on_store(fs, move, parts(fs, run, FAILURES)):
-        pass
+    each_on_store(fs, move, parts(fs, run, FAILURES))
 
 
 def waiting_ids(fs: FileSystem, run: str) -> list[str]:

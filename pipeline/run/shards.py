@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from pipeline.run.layout import CODES, WAVES, parts, shard_path, shards
 from pipeline.run.shard import Entry, cut_shard, read_index
-from pipeline.storage.at_once import on_store
+from pipeline.storage.at_once import each_on_store
 from pipeline.storage.filesystem import delete_files
 from pipeline.storage.id_set import among, hashes_among, id_set
 from pipeline.storage.text import id_hashes
@@ -81,8 +81,7 @@ def _one_each(fs: FileSystem, paths: Sequence[str], there: np.ndarray | None) ->
 
 
 def _keep(fs: FileSystem, shards: Iterable[Kept]) -> None:
-    for _ in on_store(fs, lambda one: keep_waves(fs, one[0], *one), shards):
-        pass
+    each_on_store(fs, lambda one: keep_waves(fs, one[0], *one), shards)
 
 
 def keep_waves(fs: FileSystem, old: str, new: str, found: list[Entry], kept: list[Entry]) -> None:

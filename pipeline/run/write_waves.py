@@ -12,7 +12,7 @@ from pipeline.audio.wave_file import wave_bytes
 from pipeline.run.layout import FILES, PIECES, WaveKind, long_shard, pieces_path, wave_path
 from pipeline.run.shard import write_shard
 from pipeline.run.shards import lacking
-from pipeline.storage.at_once import on_store
+from pipeline.storage.at_once import each_on_store
 from pipeline.storage.atomic import Check, write_whole
 from pipeline.storage.filesystem import infos, read_blocks
 
@@ -34,8 +34,7 @@ def write_waves(
         content = functools.partial(_write_wave, format=format, num_samples=len(pcm), blocks=[pcm])
         write_whole(fs, wave_path(folder, id_, format), content, before)
 
-    for _ in on_store(fs, write, _short(rows)):
-        pass
+    each_on_store(fs, write, _short(rows))
     _write_pieces(rows, fs, folder, before)
     return rows.drop_columns(["wave"])
 
@@ -75,8 +74,7 @@ def _write_pieces(rows: pa.Table, fs: FileSystem, folder: str, before: Check | N
 
     columns = zip(*(rows[c].to_pylist() for c in ("id", "chunk", "chunks")), strict=True)
     long = ((index, id_, chunk) for index, (id_, chunk, chunks) in enumerate(columns) if chunks != 1)
-    for _ in on_store(fs, write, (one for one in long if waves[one[0]].is_valid), PIECES_AT_ONCE):
-        pass
+    each_on_store(fs, write, (one for one in long if waves[one[0]].is_valid), PIECES_AT_ONCE)
 
 
 def join_pieces(fs: FileSystem, folder: str, id_: str, chunks: int, num_samples: int, kind: WaveKind = FILES) -> bool:
@@ -128,8 +126,7 @@ def remove_waves(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = F
     for first in range(0, len(ids), LOOKED_UP_AT_ONCE):
         some = ids[first : first + LOOKED_UP_AT_ONCE]
         paths = [path for id_ in some for path in (wave_path(folder, id_, kind.format), pieces_path(folder, id_))]
-        for _ in on_store(fs, functools.partial(_remove, fs), infos(fs, paths)):
-            pass
+        each_on_store(fs, functools.partial(_remove, fs), infos(fs, paths))
 
 
 LOOKED_UP_AT_ONCE = 1_000

@@ -53,3 +53,11 @@ def on_store(
 ) -> Iterator[Result]:
     """`at_once` where each is a request to a store; on a local disk one after the other, in this thread."""
     return map(function, items) if isinstance(fs, LocalFileSystem) else at_once(function, items, threads)
+
+
+def each_on_store(
+    fs: FileSystem, function: Callable[[Item], object], items: Iterable[Item], threads: int = THREADS
+) -> None:
+    """`on_store` to its end, for what gives no result."""
+    for _ in on_store(fs, function, items, threads):
+        pass

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import OutputError
-from pipeline.storage.at_once import on_store
+from pipeline.storage.at_once import each_on_store
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import read_blocks
 from pipeline.storage.location import redact
@@ -32,8 +32,7 @@ def copy_files(source: FileSystem, target: FileSystem, pairs: Sequence[Pair]) ->
     """
     copy = _to_disk if isinstance(target, LocalFileSystem) else _to_store
     remote = source if isinstance(target, LocalFileSystem) else target
-    for _ in on_store(remote, partial(copy, source, target), pairs, COPIES_AT_ONCE):
-        pass
+    each_on_store(remote, partial(copy, source, target), pairs, COPIES_AT_ONCE)
 
 
 def _to_disk(source: FileSystem, target: FileSystem, pair: Pair) -> None:

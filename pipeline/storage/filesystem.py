@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import InputError, OutputError
 from pipeline.storage.access import DEFAULT, SCHEMES, Access
-from pipeline.storage.at_once import at_once, on_store
+from pipeline.storage.at_once import at_once, each_on_store
 from pipeline.storage.http import HttpFile, http_client
 from pipeline.storage.location import _split, check_scheme, is_http, local_path, redact
 from pipeline.storage.network_retry import with_retries
@@ -93,8 +93,7 @@ def read_blocks(fs: pafs.FileSystem, path: str) -> Iterator[bytes]:
 
 def delete_files(fs: pafs.FileSystem, paths: Sequence[str]) -> None:
     """`fs.delete_file` of each; of a store, several at once. Raises for the first that cannot be deleted."""
-    for _ in on_store(fs, fs.delete_file, paths):
-        pass
+    each_on_store(fs, fs.delete_file, paths)
 
 
 STAMPS_SCHEMA = pa.schema([("path", pa.large_string()), ("size", pa.int64()), ("version", pa.string())])
