@@ -1,11 +1,12 @@
 """`voxmill bench`: the engine, reading, or the whole way from files to codes, beside what else there is."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from pipeline.log_line import log_line
 
 bench = typer.Typer(invoke_without_command=True)
 
@@ -111,7 +112,7 @@ def files_to_codes(
             precision=precision,
             threads=threads,
             peers=peers or tuple(PEERS),
-            tell=lambda line: print(f"voxmill: {line}", file=sys.stderr, flush=True),
+            tell=log_line,
         )
     _show(result, race_table(result), json_file)
 

@@ -2,13 +2,13 @@
 changed."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.errors import plural
+from pipeline.log_line import log_line
 
 if TYPE_CHECKING:
     from pipeline.doctor.finding import Finding
@@ -73,7 +73,7 @@ def _of_machine(named: dict[str, Any], config: Path | None, assignments: list[st
     overrides = {**parse_assignments(assignments), **chosen}
     settings = load_settings(config, overrides)
     wanted = Wanted(CLIPS, out, seconds, hours, gpus, gpu_speed)
-    return report(settings, wanted, lambda text: print(f"voxmill: {text}", file=sys.stderr, flush=True))
+    return report(settings, wanted, log_line)
 
 
 def _json(value: Any) -> str:

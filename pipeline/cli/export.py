@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import plural
+from pipeline.log_line import log_line
 
 FORMATS_HELP = "qwen3-tts, ms-swift, lhotse, webdataset, hf, npy, mds or megatron."
 Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
@@ -42,7 +43,7 @@ def export(
         instruct=instruct,
         ref_audio=ref_audio,
         shard_recordings=shard_recordings,
-        tell=lambda done, of: print(f"voxmill: shard {done} of {of}", file=sys.stderr),
+        tell=lambda done, of: log_line(f"shard {done} of {of}"),
     )
     there = f", {done.shards - done.written} were there" if done.written < done.shards else ""
     recordings, shards = plural(done.recordings, "recording"), plural(done.shards, "shard")

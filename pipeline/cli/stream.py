@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 import typer
 
 from pipeline.errors import SettingsError
+from pipeline.log_line import log_line
 
 if TYPE_CHECKING:
     from actors.codec import Codec
@@ -70,11 +71,8 @@ def loop(
     """WAV or raw PCM -> codes -> WAV, with its speed on stderr."""
     from pipeline.cli.pipe import loop_stream
 
-    def tell(text: str) -> None:
-        print(f"voxmill: {text}", file=sys.stderr, flush=True)
-
     pipes, raw = _pipes(), _raw(rate, channels, samples)
-    loop_stream(_load(model, device, precision, "all"), *pipes, raw, tell)
+    loop_stream(_load(model, device, precision, "all"), *pipes, raw, log_line)
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
