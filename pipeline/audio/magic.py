@@ -3,13 +3,12 @@
 For sources that cannot seek, where samples without a header are a format too. Files are recognised by FFmpeg.
 """
 
-from pipeline.audio.mpeg import parse
+from pipeline.audio.mpeg import CHAIN, chain, parse
 
 HEAD_BYTES = 12
 """What the names at fixed places take, and a WAV's first header."""
 MPEG_BYTES = 8192
 """Further bytes, where `may_be_mpeg`: they hold the next two frames of every bitrate."""
-_MPEG_FRAMES = 3  # in a row that are no accident
 _MAGIC = {
     b"fLaC": "FLAC",
     b"OggS": "Ogg",
@@ -36,20 +35,9 @@ def container_of(head: bytes) -> str | None:
         return "RIFF that is not WAVE"
     if head[4:8] == b"ftyp":
         return "MP4 or M4A"
-    return "MPEG audio (MP3 or AAC)" if _is_mpeg(head) else None
+    return "MPEG audio (MP3 or AAC)" if chain(head, 0, CHAIN)[0] == CHAIN else None
 
 
 def may_be_mpeg(head: bytes) -> bool:
     """Whether `head` begins with an MPEG frame's header. Quiet raw samples may as well: only frames in a row tell."""
     return parse(head) is not None
-
-
-def _is_mpeg(head: bytes) -> bool:
-    position, kinds = 0, set()
-    for _ in range(_MPEG_FRAMES):
-        frame = parse(head[position : position + 7])
-        if frame is None:
-            return False
-        position += frame.length
-        kinds.add(frame.kind)
-    return len(kinds) == 1

@@ -7,9 +7,10 @@ last frame's length tells that it is cut.
 import math
 from typing import BinaryIO, NamedTuple
 
+CHAIN = 3
+"""Frames in a row that are no accident."""
 _SEARCH = 1 << 16  # bytes after the tags in which the first frame must begin
 _TAILS = (1 << 13, 1 << 17)  # bytes: many frames; many frames before a tag with a picture
-_CHAIN = 3  # frames in a row that are no accident
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # Hz, by version bits
 _LOW_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _KBIT = {  # kbit/s of the bitrate indices 1..14, by (MPEG-1, layer): ISO 11172-3 and 13818-3, table "bitrate_index"
@@ -47,7 +48,7 @@ def parse(head: bytes) -> Frame | None:
     return Frame((72 if layer == 3 and version != 3 else 144) * bits // hz + padding, (version, layer, rate))
 
 
-def _chain(data: bytes, begin: int, most: float = math.inf) -> tuple[int, int]:
+def chain(data: bytes, begin: int, most: float = math.inf) -> tuple[int, int]:
     """(frames in a row from `begin`, at `most` so many; where the last ends: past the end of `data` if it is cut)."""
     count, position, kind = 0, begin, None
     while count < most and (frame := parse(data[position : position + 7])) and kind in (None, frame.kind):
@@ -68,8 +69,8 @@ def first_frame(stream: BinaryIO) -> int | None:
     data = stream.read(_SEARCH)
     at = data.find(b"\xff")
     while at >= 0:
-        count, end = _chain(data, at, _CHAIN)
-        if count >= _CHAIN or (at == 0 and count and len(data) < _SEARCH and end >= len(data)):
+        count, end = chain(data, at, CHAIN)
+        if count >= CHAIN or (at == 0 and count and len(data) < _SEARCH and end >= len(data)):
             return begin + at
         at = data.find(b"\xff", at + 1)
     return None
@@ -83,8 +84,8 @@ def missing_tail(stream: BinaryIO, begin: int, size: int) -> str | None:
         tail = stream.read(length)
         at = tail.find(b"\xff")
         while at >= 0:
-            count, end = _chain(tail, at)
-            if count >= _CHAIN or (at == 0 and count and end >= len(tail)):
+            count, end = chain(tail, at)
+            if count >= CHAIN or (at == 0 and count and end >= len(tail)):
                 return _missing(tail, end)
             at = tail.find(b"\xff", at + 1)
     return None
