@@ -27,41 +27,43 @@ def by_head(head: bytes) -> Callable[[BinaryIO, int], str | None] | None:
     return heads.get(head[:4])
 
 
-def _read(stream: BinaryIO, begin: int, length: int) -> bytes:
+def read_at(stream: BinaryIO, begin: int, length: int) -> bytes:
+    """Up to `length` bytes from `begin` on."""
     stream.seek(begin)
     return stream.read(length)
 
 
-def _fewer(promised: int, size: int) -> str | None:
+def fewer(promised: int, size: int) -> str | None:
+    """That a file has fewer bytes than its header promises, in words; None where it does not."""
     return f"its header promises {promised} bytes, it has {size}" if promised > size else None
 
 
 def _au(stream: BinaryIO, size: int) -> str | None:
-    begin, length = (int.from_bytes(_read(stream, at, 4), "big") for at in (4, 8))
-    return None if length in _UNKNOWN else _fewer(begin + length, size)
+    begin, length = (int.from_bytes(read_at(stream, at, 4), "big") for at in (4, 8))
+    return None if length in _UNKNOWN else fewer(begin + length, size)
 
 
 def _caf(stream: BinaryIO, size: int) -> str | None:
     """Chunks tile the file; the samples' may have no length, and is the last one then."""
     position = 8
     while position < size:
-        length = int.from_bytes(_read(stream, position + 4, 8), "big")
+        length = int.from_bytes(read_at(stream, position + 4, 8), "big")
         if length in _UNKNOWN:
             return None
         position += 12 + length
-    return _fewer(position, size)
+    return fewer(position, size)
 
 
 def _avi(stream: BinaryIO, size: int) -> str | None:
     """One RIFF of a gigabyte after another; only the last may lack its byte of padding."""
     position = 0
-    while position < size and (head := _read(stream, position, 8))[:4] == b"RIFF":
+    while position < size and (head := read_at(stream, position, 8))[:4] == b"RIFF":
         length = int.from_bytes(head[4:], "little")
         if length in _UNKNOWN:
             return None
         position += 8 + length
         if position > size:
-            return _fewer(position, size)
+            return fewer(position, size)
         position += length % 2
     return None
 
@@ -70,18 +72,18 @@ def _asf(stream: BinaryIO, size: int) -> str | None:
     """Objects tile the file: 16 bytes of name, 8 of length, that of the whole object. A live one has no length."""
     position = 0
     while position < size:
-        length = int.from_bytes(_read(stream, position + 16, 8), "little")
+        length = int.from_bytes(read_at(stream, position + 16, 8), "little")
         if length < 24 or length in _UNKNOWN:
             return None
         position += length
-    return _fewer(position, size)
+    return fewer(position, size)
 
 
 def _wavpack(stream: BinaryIO, size: int) -> str | None:
     """Blocks tile the file, and the first one has the number of samples in all of them. Tags may follow."""
     position = end = 0
-    total = int.from_bytes(_read(stream, 12, 4), "little")
-    while (head := _read(stream, position, 32))[:4] == b"wvpk" and len(head) == 32:
+    total = int.from_bytes(read_at(stream, 12, 4), "little")
+    while (head := read_at(stream, position, 32))[:4] == b"wvpk" and len(head) == 32:
         end = int.from_bytes(head[16:20], "little") + int.from_bytes(head[20:24], "little")
         position += 8 + int.from_bytes(head[4:8], "little")
     if position > size or (size - position < 32 and head):
@@ -91,12 +93,12 @@ def _wavpack(stream: BinaryIO, size: int) -> str | None:
 
 def _amr(stream: BinaryIO, size: int) -> str | None:
     """A byte with its type begins each frame."""
-    magic = next((magic for magic in _AMR_BYTES if _read(stream, 0, len(magic)) == magic), None)
+    magic = next((magic for magic in _AMR_BYTES if read_at(stream, 0, len(magic)) == magic), None)
     if magic is None:
         return None
     position, lengths = len(magic), _AMR_BYTES[magic]
     while position < size:
-        block, at = _read(stream, position, 1 << 16), 0
+        block, at = read_at(stream, position, 1 << 16), 0
         while at < len(block):
             at += 1 + lengths[block[at] >> 3 & 15]
         position += at
@@ -105,7 +107,7 @@ def _amr(stream: BinaryIO, size: int) -> str | None:
 
 def _transport_stream(stream: BinaryIO, size: int) -> str | None:
     """Packets of one length, each with 0x47 in front (behind a time code of 4 bytes where they have 192)."""
-    head = _read(stream, 0, 5 * max(_PACKET_BYTES))
+    head = read_at(stream, 0, 5 * max(_PACKET_BYTES))
     for length in _PACKET_BYTES:
         if set(head[4 * (length == 192) :: length][:5]) == {0x47} and size % length:
             return f"its last transport packet has {size % length} of {length} bytes"
@@ -114,7 +116,7 @@ def _transport_stream(stream: BinaryIO, size: int) -> str | None:
 
 def _program_stream(stream: BinaryIO, size: int) -> str | None:
     """The packets from a pack header near the end must come out at the end; zeros may follow."""
-    tail = _read(stream, max(0, size - _TAIL), _TAIL)
+    tail = read_at(stream, max(0, size - _TAIL), _TAIL)
     at = tail.find(_PACK)
     while at >= 0:
         end = at

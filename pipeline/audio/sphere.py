@@ -2,6 +2,7 @@
 
 import re
 
+from pipeline.audio.ends import fewer
 from pipeline.errors import UnsupportedAudio
 
 MAGIC = b"NIST_1A\n"
@@ -28,7 +29,7 @@ def missing_end(start: bytes, size: int) -> str | None:
     values = {name: int(value) for name, value in re.findall(rb"^(\w+) -(?:i|s\d+) (\d{1,15})\s*$", head, re.MULTILINE)}
     frame = values.get(b"sample_n_bytes", 0) * values.get(b"channel_count", 1)
     promised = int(lines[1]) + values.get(b"sample_count", 0) * frame
-    return f"its header promises {promised} bytes, it has {size}" if promised > size else None
+    return fewer(promised, size)
 
 
 def _header(start: bytes) -> bytes:

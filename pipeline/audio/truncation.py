@@ -9,6 +9,7 @@ import zlib
 from typing import BinaryIO, NamedTuple, cast
 
 from pipeline.audio import ends, sphere
+from pipeline.audio.ends import fewer, read_at
 from pipeline.audio.mpeg import first_frame, missing_tail, xing_bytes
 
 _MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # each byte's bits in the other order
@@ -28,7 +29,7 @@ def missing_end(stream: BinaryIO, size: int, container: str) -> Missing | None:
 
     `container`: what FFmpeg took it for, "" if it took it for nothing.
     """
-    head = _read(stream, 0, 12)
+    head = read_at(stream, 0, 12)
     if head[:4] == b"fLaC":  # its frames have numbers
         return None
     buffered = io.BufferedReader(cast(io.RawIOBase, stream))  # what walks over a file reads a few bytes at a time
@@ -48,21 +49,12 @@ def _cut(stream: BinaryIO, size: int, container: str, head: bytes) -> str | None
         return _matroska(stream, size)
     if head[:4] == b"FORM":
         promised = int.from_bytes(head[4:8], "big") + 8
-        return _fewer(promised, size) if size < promised < _STREAMED_AIFF else None
+        return fewer(promised, size) if promised < _STREAMED_AIFF else None
     if head[:8] == sphere.MAGIC:
-        return sphere.missing_end(_read(stream, 0, sphere.HEADER_BYTES), size)
+        return sphere.missing_end(read_at(stream, 0, sphere.HEADER_BYTES), size)
     if (missing := ends.by_head(head) or ends.BY_CONTAINER.get(container)) is not None:
         return missing(stream, size)
     return _mpeg(stream, size) if container in ("mp3", "aac") else None
-
-
-def _read(stream: BinaryIO, begin: int, length: int) -> bytes:
-    stream.seek(begin)
-    return stream.read(length)
-
-
-def _fewer(promised: int, size: int) -> str:
-    return f"its header promises {promised} bytes, it has {size}"
 
 
 def _mpeg(stream: BinaryIO, size: int) -> str | None:
@@ -70,19 +62,19 @@ def _mpeg(stream: BinaryIO, size: int) -> str | None:
     begin = first_frame(stream)
     if begin is None:
         return None
-    promised = begin + xing_bytes(_read(stream, begin, 2048))
-    return _fewer(promised, size) if promised > size else missing_tail(stream, begin, size)
+    promised = begin + xing_bytes(read_at(stream, begin, 2048))
+    return fewer(promised, size) or missing_tail(stream, begin, size)
 
 
 def _ogg(stream: BinaryIO, size: int) -> Missing | None:
     """All pages must be there and sound, the last of each stream flagged. All is read: FFmpeg skips what is damaged."""
     position, following = 0, dict[bytes, int]()  # the next page's number, of each stream that has not ended
     while position < size:
-        head = _read(stream, position, 27 + 255)
+        head = read_at(stream, position, 27 + 255)
         length = 27 + head[26] + sum(head[27 : 27 + head[26]]) if len(head) > 26 else 27
         if head[:4] != b"OggS":
             return Missing(f"it has no Ogg page at byte {position}", at_end=False) if following else None
-        page, serial, number = _read(stream, position, length), head[14:18], int.from_bytes(head[18:22], "little")
+        page, serial, number = read_at(stream, position, length), head[14:18], int.from_bytes(head[18:22], "little")
         if len(page) < length:
             return Missing("its last Ogg page is not whole", at_end=True)
         if _ogg_checksum(page) != int.from_bytes(page[22:26], "little") or following.get(serial, number) != number:
@@ -104,7 +96,7 @@ def _mp4(stream: BinaryIO, size: int) -> str | None:
     """The outermost boxes must tile the file, and one of them is the index."""
     position, seen = 0, set()
     while position + 8 <= size:
-        head = _read(stream, position, 16)
+        head = read_at(stream, position, 16)
         length, name = int.from_bytes(head[:4], "big"), head[4:8]
         length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - position
         seen.add(name)
@@ -120,7 +112,7 @@ def _matroska(stream: BinaryIO, size: int) -> str | None:
     """No element may end after the file. Live recordings write no length: their clusters' blocks are walked then."""
     position = 0
     while position < size:
-        head = _read(stream, position, 12)
+        head = read_at(stream, position, 12)
         name_bytes = _vint_bytes(head[0])
         length_bytes = _vint_bytes(head[name_bytes]) if name_bytes < len(head) else 9
         if name_bytes > 4 or length_bytes > 8 or len(head) < name_bytes + length_bytes:
@@ -133,7 +125,7 @@ def _matroska(stream: BinaryIO, size: int) -> str | None:
                 return None
             continue
         position += length
-    return _fewer(position, size) if position > size else None
+    return fewer(position, size)
 
 
 def _vint_bytes(first: int) -> int:
