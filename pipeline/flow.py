@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -328,52 +328,22 @@ def graph(
 
     from pipeline.recordings import Recordings
 
-    resources, pools = job.resources, job.resources.pools
-    rules = {"how": job.reading, "carried": planned.carried}
-    read = functools.partial(read_chunks, **rules, most_rows=ROWS_OF_A_TABLE)
-    attempts, stall_s = RemoteLedger(kept["ledger"]), job.settings.stall_s
-    meter, census, containers = kept["meter"], kept["census"], kept["containers"]
-    seen = probes(planned.tasks, job.settings.input.access)
-    home = ray.get_runtime_context().get_node_id()
-    chunks = ray.put(partial) if partial else None
-    terms = Terms(job.packages, attempts, stall_s, containers, seen, census, meter, home, chunks)
-    reconstruct = "decode" in pools
+    meter, rows_per_part = kept["meter"], job.resources.rows_per_part
+    reconstruct = "decode" in job.resources.pools
 
     rows = ray.data.read_datasource(
-        Recordings(planned.tasks, functools.partial(read_task, read, terms)),
+        Recordings(planned.tasks, reader(job, planned, partial, kept)),
         concurrency=job.settings.input.readers,
         override_num_blocks=max(1, len(planned.tasks)),  # else Ray may split each block in two
         **elsewhere(avoid),
     )
-    # `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
-    rows = rows.map_batches_internal(
-        EncodeChunks,
-        fn_constructor_kwargs={
-            "load": functools.partial(load_codec, job.codec("encode")),
-            "attempts": attempts,
-            "stall_s": stall_s,
-            "keep_context": reconstruct,
-            "report": functools.partial(tell_finished, meter, census, "encode"),
-        },
-        batch_format="pyarrow",
-        **pools["encode"].arguments(),
-    )
+    rows = through_pool(rows, EncodeChunks, "encode", job, kept, keep_context=reconstruct)
     if reconstruct:
-        rows = rows.map_batches_internal(
-            DecodeCodes,
-            fn_constructor_kwargs={
-                "load": functools.partial(load_codec, job.codec("decode")),
-                "attempts": attempts,
-                "stall_s": stall_s,
-                "report": functools.partial(tell_finished, meter, census, "decode"),
-            },
-            batch_format="pyarrow",
-            **pools["decode"].arguments(),
-        )
+        rows = through_pool(rows, DecodeCodes, "decode", job, kept)
         if job.waves.layout == "tar":  # a block a part: whole parts' worth of waves would not fit in memory
             return rows.map_batches(
                 functools.partial(timed, write_parts_and_shards, meter, "write"),
-                fn_args=(job.fs, job.run, job.waves.format, resources.rows_per_part, job.check_lock),
+                fn_args=(job.fs, job.run, job.waves.format, rows_per_part, job.check_lock),
                 batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=0.5,
@@ -388,12 +358,52 @@ def graph(
     # until they have `batch_size` rows, but calls a function once more for the rest of the last one: that function is
     # `gathered`, and the one behind it, fused with it, gets all of them.
     how: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": 0.25}
-    rows = rows.map_batches(gathered, batch_size=resources.rows_per_part, **how)
+    rows = rows.map_batches(gathered, batch_size=rows_per_part, **how)
     return rows.map_batches(
         functools.partial(timed, write_in_parts, meter, "write"),
-        fn_args=(job.fs, job.run, resources.rows_per_part, job.check_lock),
+        fn_args=(job.fs, job.run, rows_per_part, job.check_lock),
         batch_size=None,
         **how,
+    )
+
+
+def reader(
+    job: Job, planned: Plan, partial: dict[str, frozenset[int]], kept: Mapping[str, Kept]
+) -> Callable[..., Iterator[pa.Table]]:
+    """The read stage: (number of a planned task, the task, ids that it shares with others) -> its chunk rows."""
+    rules: dict[str, Any] = {"how": job.reading, "carried": planned.carried, "most_rows": ROWS_OF_A_TABLE}
+    terms = Terms(
+        packages=job.packages,
+        attempts=RemoteLedger(kept["ledger"]),
+        stall_s=job.settings.stall_s,
+        containers=kept["containers"],
+        probes=probes(planned.tasks, job.settings.input.access),
+        census=kept["census"],
+        meter=kept["meter"],
+        home=ray.get_runtime_context().get_node_id(),
+        partial=ray.put(partial) if partial else None,
+    )
+    return functools.partial(read_task, functools.partial(read_chunks, **rules), terms)
+
+
+def through_pool(
+    rows: "ray.data.Dataset", actor: type, stage: str, job: Job, kept: Mapping[str, Kept], **more: Any
+) -> "ray.data.Dataset":
+    """`rows` through the pool of a stage; an `actor` in each of its processes, with `more` arguments of its own.
+
+    `map_batches` insists on a number of rows for GPUs, and would gather blocks until it has them.
+    """
+    return rows.map_batches_internal(
+        actor,
+        fn_constructor_kwargs={
+            "load": functools.partial(load_codec, job.codec(stage)),
+            "attempts": RemoteLedger(kept["ledger"]),
+            "stall_s": job.settings.stall_s,
+            "report": functools.partial(tell_finished, kept["meter"], kept["census"], stage),
+            **more,
+        },
+        batch_format="pyarrow",
+        **job.resources.pools[stage].arguments(),
     )
 
 
