@@ -103,7 +103,7 @@ def _write(rows: pa.Table, fs: FileSystem, folder: str, kind: WaveKind) -> pa.Ta
     name = None
     if kind.layout == "tar":
         name = f"decoded-{part_name(rows).removeprefix('part-').removesuffix('.parquet')}{SHARD}"
-        rows = write_waves_to_shard(rows, fs, f"{folder}/{name}", format=kind.format)
+        rows = write_waves_to_shard(rows, fs, f"{folder}/{name}", kind.format)
     else:
         rows = write_waves(rows, fs, folder, format=kind.format)
     return rows.append_column("shard", pa.array([name] * len(rows), pa.string()))

@@ -62,7 +62,7 @@ class Source:
 
 
 @contextmanager
-def open_compressed(stream: BinaryIO, block_values: int, track: int | None = None) -> Iterator[Source]:
+def open_compressed(stream: BinaryIO, block_values: int, track: int | None) -> Iterator[Source]:
     """An audio track of a binary stream (see `choose`). Blocks have at most `block_values` samples times channels.
 
     Raises NotAudio, EmptyAudio, UnsupportedAudio, NoSuchTrack; while decoding TruncatedAudio where a decoder breaks.

@@ -10,7 +10,7 @@ PAGE_S = 5.0
 """What a page without a sample takes of any run: imports, pictures, six recordings (CPU seconds, measured)."""
 
 
-def report_at_end(location: str, wall_s: float, wanted: Literal["auto"] | bool = True) -> None:
+def report_at_end(location: str, wall_s: float, wanted: Literal["auto"] | bool) -> None:
     """Write the page of the run at `location`, which took `wall_s`, if it is `wanted`; "auto": if it is that cheap.
 
     matplotlib is imported only here.

@@ -44,16 +44,14 @@ def read_part(fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] |
 
 
 def read_with_schema(
-    fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] | None = None
+    fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] | None
 ) -> tuple[pa.Schema, pa.Table]:
-    """`part_schema` and `read_part`, of a part that is opened once."""
+    """The schema of a part and `read_part`; it is opened once."""
     with _advising(path), open_part(fs, path) as file:
         return _schema(file, schema), _sound(parse(file, schema, columns), path)
 
 
-def read_content(
-    content: pa.Buffer, path: str, schema: pa.Schema, columns: list[str] | None = None
-) -> tuple[pa.Schema, pa.Table]:
+def read_content(content: pa.Buffer, path: str, schema: pa.Schema, columns: list[str]) -> tuple[pa.Schema, pa.Table]:
     """`read_with_schema` of the bytes of the part at `path`."""
     with _advising(path), pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
         return _schema(file, schema), _sound(parse(file, schema, columns), path)
@@ -94,10 +92,10 @@ def join_schemas(schemas: Iterable[pa.Schema], paths: Iterable[str]) -> pa.Schem
     return join([CODES_SCHEMA.empty_table(), *(schema.empty_table() for schema in first)], [*first.values()]).schema
 
 
-def part_schema(fs: FileSystem, path: str, schema: pa.Schema) -> pa.Schema:
-    """The schema of a part, from its footer. Raises OutputError if it lacks columns of `schema`."""
+def part_schema(fs: FileSystem, path: str) -> pa.Schema:
+    """The schema of a part of codes, from its footer. Raises OutputError if it lacks columns of CODES_SCHEMA."""
     with _advising(path), open_part(fs, path) as file:
-        return _schema(file, schema)
+        return _schema(file, CODES_SCHEMA)
 
 
 def _schema(file: pq.ParquetFile, schema: pa.Schema) -> pa.Schema:

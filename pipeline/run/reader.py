@@ -237,7 +237,7 @@ class Run:
         """RUN/codes as a pyarrow dataset, for runs that are too large for one table. Its rows are not validated."""
         import pyarrow.dataset  # here, for it imports pandas
 
-        schemas = on_store(self.fs, functools.partial(part_schema, self.fs, schema=CODES_SCHEMA), self.paths)
+        schemas = on_store(self.fs, functools.partial(part_schema, self.fs), self.paths)
         schema = join_schemas(schemas, self.paths)
         return pyarrow.dataset.dataset(self.paths, schema=schema, filesystem=self.fs, format="parquet")
 
@@ -353,5 +353,5 @@ def open_run(location: str | Path) -> Run:
     if not run.paths and read_run_file(run.fs, run.path) is None:
         raise InputError(f"{redact(str(location))} holds no run: expected {RUN_FILE} or {CODES}/part-*.parquet in it.")
     for part in run.paths[:1]:
-        part_schema(run.fs, part, CODES_SCHEMA)
+        part_schema(run.fs, part)
     return run

@@ -16,7 +16,7 @@ from pyarrow.fs import FileSystem
 from pipeline.audio.wave_file import wave_bytes
 from pipeline.errors import OutputError
 from pipeline.run.layout import sample_key
-from pipeline.storage.atomic import Check, write_whole
+from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import redact
 from pipeline.storage.translate import errors_as
 
@@ -121,7 +121,7 @@ def _damaged(path: str, what: str) -> OutputError:
     )
 
 
-def cut_shard(fs: FileSystem, old: str, new: str, kept: Iterable[Entry], before: Check | None = None) -> None:
+def cut_shard(fs: FileSystem, old: str, new: str, kept: Iterable[Entry]) -> None:
     """Write the shard `new`, or `old` itself anew, with only the waves `kept` of `old`, in the order of `old`."""
 
     def write(file: BinaryIO) -> None:
@@ -137,7 +137,7 @@ def cut_shard(fs: FileSystem, old: str, new: str, kept: Iterable[Entry], before:
                 at = moved[-1].end
         _write_index(file, moved, at)
 
-    write_whole(fs, new, write, before)
+    write_whole(fs, new, write)
 
 
 def _pieces(source: Any, path: str, entry: Entry) -> Iterator[bytes]:

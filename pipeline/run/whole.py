@@ -99,9 +99,9 @@ def recordings(whole: Whole, begin: int = 0) -> Iterator[pa.Table]:
             skip = max(0, skip - len(rows))
 
 
-def part_recordings(whole: Whole, part: int, own: Iterator[pa.Table] | None = None) -> Iterator[pa.Table]:
+def part_recordings(whole: Whole, part: int, own: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The recordings that begin in one part, with `whole.schema`, in an order that only the parts decide. `own`: its
-    rows, where they are streamed already.
+    rows, as `stream_part` gives them.
 
     A recording of several chunks comes when its last one is read: from this part if all are in it, else after it, from
     the others, which are read once more for this.
@@ -112,7 +112,7 @@ def part_recordings(whole: Whole, part: int, own: Iterator[pa.Table] | None = No
     waiting: dict[str, list[pa.Table]] = {id_: [] for id_ in missing}
     others = sorted(set(chunks["part"].to_pylist()) - {part})
     for number in [part, *others]:
-        for rows in own if own and number == part else stream_part(whole.fs, whole.parts[number]):
+        for rows in own if number == part else stream_part(whole.fs, whole.parts[number]):
             short = rows.filter(pc.equal(rows["chunks"], 1)) if number == part else rows.slice(0, 0)
             ready = [short, *_completed(whole, rows, waiting, missing)] if waiting else [short]
             if any(map(len, ready)):

@@ -83,7 +83,7 @@ def write_parts_and_shards(
     for first in range(0, len(rows), most_rows):
         some = rows.slice(first, most_rows)
         name = part_name(some.filter(pc.invert(_failed(some))))
-        some = write_waves_to_shard(some, fs, shard_path(f"{run}/{WAVES}", name), before, format)
+        some = write_waves_to_shard(some, fs, shard_path(f"{run}/{WAVES}", name), format, before)
         written.append(write_parts(some, fs, run, before))
     return pa.concat_tables(written) if written else write_parts(rows.drop_columns(["wave"]), fs, run, before)
 

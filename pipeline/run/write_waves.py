@@ -40,7 +40,7 @@ def write_waves(
 
 
 def write_waves_to_shard(
-    rows: pa.Table, fs: FileSystem, path: str, before: Check | None = None, format: str = FILES.format
+    rows: pa.Table, fs: FileSystem, path: str, format: str, before: Check | None = None
 ) -> pa.Table:
     """As `write_waves`, but all recordings of one chunk go to the shard `path`; there is none if no row is such a one.
 

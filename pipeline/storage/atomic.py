@@ -56,9 +56,7 @@ def write_whole(
             raise
 
 
-def _put_whole(
-    fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], before: Check | None = None
-) -> None:
+def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], before: Check | None) -> None:
     """Upload in a thread: KeyboardInterrupt (Ctrl-C, a cancelled Ray task) is raised in the main thread only, so it
     cannot come between two steps of the upload. It makes the thread give up, and is raised once the thread has."""
     interrupted = threading.Event()

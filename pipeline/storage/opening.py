@@ -104,7 +104,7 @@ def open_stream(location: str, access: Access = DEFAULT) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(ReadAhead(fs.open_input_file(path), BUFFER_BYTES), STREAM_BYTES))
 
 
-def open_ranges(location: str, access: Access = DEFAULT) -> Any:
+def open_ranges(location: str, access: Access) -> Any:
     """What pyarrow.parquet reads from: only the ranges it asks for, where the store gives ranges."""
     fs, path = locate(location, access.schemes)
     if isinstance(fs, pafs.LocalFileSystem | pafs.PyFileSystem):

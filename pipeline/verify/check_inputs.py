@@ -32,9 +32,7 @@ def unaccounted(lost: pa.ChunkedArray) -> Iterator[str]:
         yield f"{row['id']} is an input that is neither in {CODES} nor in {FAILURES}"
 
 
-def lost_inputs(
-    evidence: Evidence, inputs: Discovered, files: Files, limit: int | None = None
-) -> tuple[pa.ChunkedArray, int]:
+def lost_inputs(evidence: Evidence, inputs: Discovered, files: Files, limit: int | None) -> tuple[pa.ChunkedArray, int]:
     """The ids of those of `inputs` (of the first `limit`), whose files are `files`, that are `unaccounted`; and how
     many are planned. A file of which each channel is a recording is one. Opens containers, some at once, but no
     audio; what is packed is read through."""

@@ -9,6 +9,7 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline import open_run
 from pipeline.errors import OutputError
+from pipeline.run.parts import stream_part
 from pipeline.run.whole import part_recordings, recordings
 from pipeline.run.write import write_parts
 from tests.helpers.exported import expected_codes, make_many, make_run
@@ -35,7 +36,8 @@ def test_chunks_are_joined_and_every_recording_comes_once(tmp_path: Path) -> Non
 
 def test_parts_split_the_recordings_between_them(tmp_path: Path) -> None:
     whole = open_run(make_run(tmp_path)).whole()
-    apart = [[id_ for rows in part_recordings(whole, part) for id_ in codes(rows)] for part in range(3)]
+    own = [stream_part(whole.fs, path) for path in whole.parts]
+    apart = [[id_ for rows in part_recordings(whole, part, own[part]) for id_ in codes(rows)] for part in range(3)]
     assert [len(ids) for ids in apart] == whole.counts.tolist()
     assert [id_ for ids in apart for id_ in ids] == [id_ for rows in recordings(whole) for id_ in codes(rows)]
 
