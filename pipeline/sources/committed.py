@@ -21,12 +21,9 @@ PART = r"(@ch\d+|#[0-9.]+-[0-9.]+)$"
 """The end of the id of a channel, or of a stretch of speech."""
 
 
-def fresh(units: pa.Table, done: pa.ChunkedArray) -> tuple[pa.Table, int]:
-    """The units whose ids are not among `done`, and the number of the others."""
-    if not len(done) or not len(units):
-        return units, 0
-    left = kept(units, ~among(units["@id"], id_set(done)))
-    return left, len(units) - len(left)
+def fresh(units: pa.Table, done: pa.ChunkedArray) -> pa.Table:
+    """The units whose ids are not among `done`."""
+    return kept(units, ~among(units["@id"], id_set(done))) if len(done) and len(units) else units
 
 
 def chunked(ids: pa.Array | pa.ChunkedArray | None) -> pa.ChunkedArray:

@@ -41,7 +41,6 @@ class Plan:
     carried: pa.Schema  # as in Discovered
     recordings: int | None  # to read; None where only opening a tar shard, or a file (its channels, its speech), tells
     passed_over: Counter[str]  # as in Discovered
-    skipped: int  # files that are committed already; containers skip theirs while they are read
     cut: bool = False  # a limit left recordings out; of containers, it may have
 
 
@@ -84,9 +83,9 @@ def divide(
     units = {kind: _joined([one for one in found if one.kind == kind], kind, carried) for kind in FORMATS}
     every, chosen = units, first_recordings(units, limit, functools.partial(_count, inputs))
     units, containers = dict(chosen.units), {kind: some for kind, some in chosen.units.items() if kind != "files"}
-    units["files"], skipped = fresh(units["files"], known)
-    units["files"] = by_file(units["files"])
+    units["files"] = by_file(fresh(units["files"], known))
     files = units["files"].num_rows
+    skipped = chosen.units["files"].num_rows - files
     cut = chosen.cut and _left_out(inputs, every, known, before, files)
     if before is not None:
         for kind in containers.keys() - chosen.limits.keys():
@@ -103,7 +102,7 @@ def divide(
         pieces += [(kind, piece) for piece in ([units[kind]] if whole else split(units[kind], target, keep))]
     tasks = [task_of(inputs, kind, piece, chosen.limits.get(kind)) for kind, piece in pieces]
     if all(task.listed for task in tasks):
-        return Plan(tasks, carried, files, inputs.passed_over, skipped, cut)
+        return Plan(tasks, carried, files, inputs.passed_over, cut)
     committed = Committed(known, inputs.prefixed)
     tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
     number = inputs.recordings
@@ -113,7 +112,7 @@ def divide(
     if number is not None:
         skipped_in = sum(len(committed.within(task_of(inputs, kind, some))) for kind, some in containers.items())
         number = max(0, number - skipped - skipped_in)
-    return Plan(tasks, carried, number, inputs.passed_over, skipped, cut)
+    return Plan(tasks, carried, number, inputs.passed_over, cut)
 
 
 def _left_out(
@@ -125,7 +124,7 @@ def _left_out(
 ) -> bool:
     """Whether a limit leaves out more than what is `known`: files besides those `files` that are to be read; members of
     containers, unless all of those were read through `before`."""
-    if len(fresh(every["files"], known)[0]) > files:
+    if len(fresh(every["files"], known)) > files:
         return True
     return any(
         len(some if before is None else before.left(task_of(inputs, kind, some)))
