@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from actors.bench.markdown import cell, rows_of
 from actors.bench.subject import PARTS
 from actors.bench.variants import CLIP_BY_CLIP, IN_LISTS
 
@@ -16,17 +17,6 @@ def table(result: Found) -> str:
         blocks += [f"**{name}** ({result['seconds'][name]:.0f} s)", *WRITERS[name](found)]
         blocks += [f"Left out: {one}: {cell(why)}" for one, why in found.get("left_out", {}).items()]
     return "\n\n".join([*blocks, *[f"Not measured: {name}: {why}" for name, why in result["errors"].items()]])
-
-
-def rows_of(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(cell(text) for text in line) + " |" for line in lines)
-
-
-def cell(text: str) -> str:
-    """The first line of a text, as it can stand in a table."""
-    return text.partition("\n")[0].replace("|", "\\|")
 
 
 def _verdict(gates: Sequence[Found]) -> str:

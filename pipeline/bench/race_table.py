@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.bench.markdown import markdown
+from actors.bench.markdown import rows_of
 
 NAMES = {
     "lists": "upstream, lists of 32 (its recipe)",
@@ -29,7 +29,7 @@ def race_table(result: dict[str, Any]) -> str:
     base = peers.get("clips", {}).get("times_real")
     rows = [_row(name, one, base) for name, one in peers.items()]
     notes = [_note(name, one) for name, one in peers.items()]
-    return "\n\n".join([head, markdown(TITLES, rows), *filter(None, notes)])
+    return "\n\n".join([head, rows_of(TITLES, rows), *filter(None, notes)])
 
 
 def _row(name: str, one: dict[str, Any], base: float | None) -> list[str]:

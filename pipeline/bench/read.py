@@ -17,8 +17,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from actors.bench.markdown import rows_of
 from actors.contract import SAMPLE_RATE
-from pipeline.bench.markdown import markdown
 from pipeline.bench.sound_files import KINDS, Kind, write_sound
 from pipeline.bench.speech import plan, speech, waves
 
@@ -107,7 +107,7 @@ def table(result: dict[str, Any]) -> str:
         rows.append([row["format"], f"{row['clip_s']} s", *cells, *ratios, _apart(row["samples"].get("librosa.load"))])
         notes += [f"{row['format']}: not read by {name} ({why})" for name, why in row["unreadable"].items()]
     head = f"Times real time on one core, speech: {result['speech']}, medians of {result['rounds']}"
-    return "\n\n".join([head, markdown(titles, rows), *dict.fromkeys(notes)])
+    return "\n\n".join([head, rows_of(titles, rows), *dict.fromkeys(notes)])
 
 
 def _apart(found: dict[str, float] | None) -> str:
