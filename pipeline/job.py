@@ -18,11 +18,12 @@ from pipeline.cluster.versions import FOR_SPEECH, ON_WORKERS, installed, version
 from pipeline.read import Reading
 from pipeline.run.keys import Keys
 from pipeline.run.layout import WaveKind
+from pipeline.run.read_as import recorded
 from pipeline.settings import Settings
 from pipeline.sources.shard import Shard
 from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import locate
-from pipeline.storage.location import absolute, redact
+from pipeline.storage.location import redact
 
 
 def no_lock() -> None:
@@ -119,7 +120,7 @@ def describe(job: Job, inputs: list[str]) -> dict[str, Any]:
     """The part of run.json that is known beforehand."""
     settings = job.settings
     return {
-        "inputs": [redact(absolute(name)) for name in inputs],
+        "inputs": [*map(recorded, inputs)],
         "model": {
             "id": redact(job.model),
             "revision": OFFICIAL_REVISION if settings.model == OFFICIAL_MODEL else None,

@@ -76,7 +76,7 @@ MAY_IMPORT = {
         *("pipeline.audio", "pipeline.loading", "pipeline.sources", "pipeline.storage", "pipeline.view"),
     },
     "pipeline.view": {*ENGINE, "pipeline.storage"},
-    "pipeline.export": {*ENGINE, *LEAVES, "pipeline.audio", "pipeline.run", "pipeline.storage"},
+    "pipeline.export": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.run", "pipeline.storage"},
     "pipeline.cluster": {
         *ENGINE,
         *LEAVES,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
+from actors.pools.arrow import to_pcm16
 from pipeline.audio.decode import open_audio
 from pipeline.audio.resample import resample
 from pipeline.audio.wav import wave_header
@@ -38,8 +39,8 @@ def write_reference(location: str, create: Create) -> None:
         raise InputError(f"--ref-audio {redact(location)}: longer than {MAX_S:g} s; some seconds suffice.") from None
     except RecordingError as error:
         raise InputError(f"--ref-audio {error}") from error
-    pcm = np.rint(np.clip(wave, -1.0, 1.0) * 32767.0).astype("<i2")
-    create(FILE, lambda file: file.write(wave_header(len(pcm)) + pcm.tobytes()))
+    content = wave_header(len(wave)) + to_pcm16(wave).astype("<i2").tobytes()
+    create(FILE, lambda file: file.write(content))
 
 
 def check_sources(whole: Whole, track: int | None) -> list[str]:

@@ -105,10 +105,8 @@ def divide(
         return Plan(tasks, carried, files, inputs.passed_over, cut)
     committed = Committed(known, inputs.prefixed)
     tasks = [task if task.listed else replace(task, done=committed.within(task)) for task in tasks]
-    number = inputs.recordings
     counted = inputs.prefixed or not len(known)  # else no id tells whether it is of these containers
-    if not counted or chosen.cut:
-        number = None
+    number = inputs.recordings if counted and not chosen.cut else None
     if number is not None:
         skipped_in = sum(len(committed.within(task_of(inputs, kind, some))) for kind, some in containers.items())
         number = max(0, number - skipped - skipped_in)
