@@ -87,10 +87,10 @@ def _json(value: Any) -> str:
 
 def findings_text(findings: "list[Finding]") -> str:
     """A row each; below one that is not ok, what was expected and what to change."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from pipeline.cli.show import printed
     from pipeline.storage.text import clean_id
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -100,10 +100,7 @@ def findings_text(findings: "list[Finding]") -> str:
             table.add_row("", "", Text(f"expected: {clean_id(one.expected)}"))
         if one.advice:
             table.add_row("", "", Text(f"change: {clean_id(one.advice)}"))
-    console = Console(width=140)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
+    return printed(table, 140)
 
 
 def report_text(report: "Report") -> str:

@@ -196,7 +196,12 @@ def table(rows: list[tuple[str, Any]]) -> str:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows:
         table.add_row(Text(clean_id(name)), Text(clean_id(str(value))))
-    console = Console(width=200)
+    return printed(table, 200)
+
+
+def printed(table: Table, width: int) -> str:
+    """A table as text of `width` columns at most, without blanks at the ends of its lines."""
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
