@@ -25,7 +25,7 @@ SCALES = {"int16": 2.0**-15, "int32": 2.0**-31, "float32": 1.0, "float64": 1.0}
 """Of the samples of an array, by their type: to [-1, 1)."""
 
 
-class Reading(NamedTuple):
+class SourceRules(NamedTuple):
     """Settings of a run that decide what is read of its sources: `input.column`, `track`, `allow_truncated`."""
 
     column: str | None = None
@@ -33,14 +33,14 @@ class Reading(NamedTuple):
     allow_truncated: bool = False
 
 
-AS_IT_IS = Reading()
+AS_IT_IS = SourceRules()
 """By the defaults."""
 
 
-def reading_of(summary: Mapping[str, Any]) -> Reading:
-    """Of a run, by its summary."""
+def source_rules(summary: Mapping[str, Any]) -> SourceRules:
+    """Those of a run, by its summary."""
     given = summary.get("settings", {}).get("input", {})
-    return Reading(**{name: given[name] for name in Reading._fields if name in given})
+    return SourceRules(**{name: given[name] for name in SourceRules._fields if name in given})
 
 
 def load_audio(

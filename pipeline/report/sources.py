@@ -12,7 +12,7 @@ import soundfile
 
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import VoxmillError
-from pipeline.loading import Reading, Sound, load_audio
+from pipeline.loading import Sound, SourceRules, load_audio
 from pipeline.run.find_waves import Waves
 from pipeline.run.listening import refuse_changed
 from pipeline.sources.inside import find, read
@@ -32,7 +32,7 @@ class Heard:
     decoded: np.ndarray | None  # of the same length; None: the run has no reconstruction of it
 
 
-def listen(rows: Sequence[dict[str, Any]], waves: Waves, reading: Reading) -> Iterator[Heard | None]:
+def listen(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> Iterator[Heard | None]:
     """Each row of a sample, those of one container together; None for one that cannot be read any more, and for one
     whose file has another size now."""
     containers: dict[str, list[dict[str, Any]]] = {}
@@ -41,31 +41,33 @@ def listen(rows: Sequence[dict[str, Any]], waves: Waves, reading: Reading) -> It
         if inside:
             containers.setdefault(container, []).append(row)
         else:
-            yield _heard(row, functools.partial(str, row["source"]), waves, reading)
+            yield _heard(row, functools.partial(str, row["source"]), waves, rules)
     for container, members in containers.items():
-        yield from _members(container, members, waves, reading)
+        yield from _members(container, members, waves, rules)
 
 
-def _members(container: str, rows: Sequence[dict[str, Any]], waves: Waves, reading: Reading) -> Iterator[Heard | None]:
+def _members(
+    container: str, rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules
+) -> Iterator[Heard | None]:
     """Those of a tar, a zip or a table; reads no further than the last of them."""
     wanted: dict[str, list[dict[str, Any]]] = {}  # a member may be several recordings, a channel each
     for row in rows:
         wanted.setdefault(row["source"], []).append(row)
     with contextlib.suppress(VoxmillError):  # it is gone, or another one
-        for found in find(container, list(wanted), reading.column):
+        for found in find(container, list(wanted), rules.column):
             for row in wanted.pop(found.source):
-                yield _heard(row, functools.partial(read, found), waves, reading)
+                yield _heard(row, functools.partial(read, found), waves, rules)
     yield from [None] * sum(map(len, wanted.values()))
 
 
-def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves, reading: Reading) -> Heard | None:
+def _heard(row: dict[str, Any], sound: Callable[[], Sound], waves: Waves, rules: SourceRules) -> Heard | None:
     start_s, length_s = row["start_s"], row["num_samples"] / SAMPLE_RATE
     whole = row["chunks"] == 1 and length_s <= LONGEST_S
     end_s = row["end_s"] if whole else (start_s or 0.0) + min(length_s, LONGEST_S)
     try:
         refuse_changed(row["source"], row["source_size"])
         view = row["channel"], start_s, end_s
-        original = load_audio(sound(), *view, track=reading.track, allow_truncated=reading.allow_truncated)
+        original = load_audio(sound(), *view, track=rules.track, allow_truncated=rules.allow_truncated)
         decoded = _decoded(row, waves)
     except (VoxmillError, soundfile.LibsndfileError):
         return None  # gone, changed, damaged, or of credentials that are not known here: the sample shrinks

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.loading import Reading
+from pipeline.loading import SourceRules
 from pipeline.report.players import data_uri
 from pipeline.report.quality import compare
 from pipeline.report.sound import Signal, measure
@@ -58,12 +58,12 @@ class Survey:
     longest_s: float = LONGEST_S  # of each recording at most
 
 
-def survey(rows: pa.Table, waves: Waves, reading: Reading, seconds: float, seed: int = 0) -> Survey:
+def survey(rows: pa.Table, waves: Waves, rules: SourceRules, seconds: float, seed: int = 0) -> Survey:
     """Hear as many of `rows`, a sample of `read_columns`, as `seconds` allow, at least LEAST."""
     begin_s = time.monotonic()
     wanted = rows.to_pylist()
     measured, drawn = [], 0
-    for heard in listen(wanted, waves, reading):
+    for heard in listen(wanted, waves, rules):
         drawn += 1
         if heard is not None:
             measured.append(_measured(heard))
@@ -72,7 +72,7 @@ def survey(rows: pa.Table, waves: Waves, reading: Reading, seconds: float, seed:
     chosen = choose(measured, seed)
     again = [row for row in wanted if row["id"] in {one.id for _, one in chosen}]
     uris: dict[str, tuple[str, str | None]] = {}
-    for heard in listen(again, waves, reading):
+    for heard in listen(again, waves, rules):
         if heard is not None:
             uris[heard.id] = (data_uri(heard.original), None if heard.decoded is None else data_uri(heard.decoded))
         if _over(begin_s, seconds, len(uris)):

@@ -12,7 +12,7 @@ from pyarrow.fs import FileType
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError, SettingsError
-from pipeline.loading import reading_of
+from pipeline.loading import source_rules
 from pipeline.report.codebooks import CodebookUse, read_codes
 from pipeline.report.codes_section import codes_section
 from pipeline.report.columns import MAX_SEED, read_columns
@@ -57,7 +57,7 @@ def write_report(location: str | Path | Run, sample: int = SAMPLE, seconds: floa
     corpus, rows = read_columns(run.fs, run.path, run.paths, sample, seed)
     settings = summary.get("settings", {})
     use = read_codes(run.fs, run.paths, codebook_size(settings.get("model", "")), seed)
-    heard = survey(rows, Waves(run.fs, run.path), reading_of(summary), seconds, seed)
+    heard = survey(rows, Waves(run.fs, run.path), source_rules(summary), seconds, seed)
     sections = [verdict(corpus, summary, complete), where_time(summary), *_contents(corpus, heard, use, summary)]
     written = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
     took_s = time.monotonic() - begin_s

@@ -9,7 +9,7 @@ import soundfile
 
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import OutputError, VoxmillError
-from pipeline.loading import AS_IT_IS, Reading, Sound, load_audio
+from pipeline.loading import AS_IT_IS, Sound, SourceRules, load_audio
 from pipeline.sources.inside import content
 from pipeline.storage.location import is_local, local_path, redact
 from pipeline.storage.stamp import local_stamp
@@ -32,7 +32,7 @@ class Segment:
     start_s: float | None = None
     end_s: float | None = None
     channel: int | None = None  # from 1; None: the mean over all
-    reading: Reading = AS_IT_IS
+    rules: SourceRules = AS_IT_IS
     size: int | None = None  # bytes that the file, or the container, had for the run; None: unknown
 
 
@@ -70,10 +70,10 @@ def read_original(segment: Segment, duration_s: float) -> np.ndarray:
     source, start_s, end_s = segment.source, segment.start_s, segment.end_s
     refuse_changed(source, segment.size)
     if isinstance(source, str) and "::" in source:
-        source = content(source, segment.reading.column)
+        source = content(source, segment.rules.column)
     if duration_s > FIRST_S:
         end_s = (start_s or 0.0) + FIRST_S
-    _, track, truncated = segment.reading
+    _, track, truncated = segment.rules
     wave = load_audio(source, segment.channel, start_s, end_s, track=track, allow_truncated=truncated)
     return wave[: round(FIRST_S * SAMPLE_RATE)]
 

@@ -222,15 +222,15 @@ class Run:
         `original`: where its source is now, as `load_audio` takes it; by default the recorded location. Raises KeyError
         if the run has no codes of `id_`; what cannot be read is said in the result's `problems`.
         """
-        from pipeline.loading import reading_of
+        from pipeline.loading import source_rules
         from pipeline.run.listening import Segment, listen
 
-        found, reading = self[id_], reading_of(self.summary())
+        found, rules = self[id_], source_rules(self.summary())
         size = found.source_size if original is None else None
         source = found.source if original is None else original
         if isinstance(source, tuple):  # an array has no tracks
-            reading = reading._replace(track=None)
-        segment = Segment(source, found.start_s, found.end_s, found.channel, reading, size)
+            rules = rules._replace(track=None)
+        segment = Segment(source, found.start_s, found.end_s, found.channel, rules, size)
         return listen(id_, found.duration_s, segment, found.open_wave)
 
     def dataset(self) -> "pyarrow.dataset.Dataset":
