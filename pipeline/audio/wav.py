@@ -171,9 +171,9 @@ def to_float(raw: np.ndarray, kind: str, channels: int) -> np.ndarray:
     return wave.reshape(-1, channels)
 
 
-def wave_header(num_samples: int, rate: int = SAMPLE_RATE) -> bytes:
-    """The header of a mono PCM 16 WAV of `num_samples`; RF64 (EBU Tech 3306) where 32-bit sizes do not suffice."""
-    size = 2 * num_samples
+def wave_header(num_samples: int) -> bytes:
+    """The header of a mono PCM 16 WAV of `num_samples` at 24 kHz; RF64 (EBU Tech 3306) where 32 bits do not suffice."""
+    size, rate = 2 * num_samples, SAMPLE_RATE
     layout = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
     if size + 36 < 1 << 32:
         return struct.pack("<4sI4s", b"RIFF", size + 36, b"WAVE") + layout + struct.pack("<4sI", b"data", size)

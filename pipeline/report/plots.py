@@ -10,6 +10,8 @@ from pipeline.report.svg import SERIES, SIZE, picture
 
 FEW_BARS = 4
 """Fewer bars are not made thicker than these."""
+BINS = 24
+"""Of the histogram of a sample."""
 SHORT = ticker.EngFormatter(sep="")
 """40k, 1.2M: labels that fit beside the axis."""
 
@@ -43,12 +45,12 @@ def histogram(
     return picture(draw, alt)
 
 
-def spread(values: Sequence[float], label: str, alt: str, bins: int = 24, **marks: float) -> str:
-    """A histogram of `values`, with their median and other `marks`."""
+def spread(values: Sequence[float], label: str, alt: str) -> str:
+    """A histogram of `values`, with their median."""
     low, high = float(min(values)), float(max(values))
     room = 0.5 * (high == low) * max(1.0, abs(high)) * 0.1
-    counts, edges = np.histogram(values, bins=bins, range=(low - room, high + room))
-    return histogram(counts, edges, label, alt, marks={"median": float(np.median(values)), **marks})
+    counts, edges = np.histogram(values, bins=BINS, range=(low - room, high + room))
+    return histogram(counts, edges, label, alt, marks={"median": float(np.median(values))})
 
 
 def bars(

@@ -69,8 +69,8 @@ def _write_pieces(rows: pa.Table, fs: FileSystem, folder: str, before: Check | N
 
     def write(one: tuple[int, str, int]) -> None:
         index, id_, chunk = one
-        piece = functools.partial(_write_bytes, content=waves[index].values.to_numpy().tobytes())
-        write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", piece, before)
+        piece = waves[index].values.to_numpy().tobytes()
+        write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", lambda file: file.write(piece), before)
 
     columns = zip(*(rows[c].to_pylist() for c in ("id", "chunk", "chunks")), strict=True)
     long = ((index, id_, chunk) for index, (id_, chunk, chunks) in enumerate(columns) if chunks != 1)
@@ -137,10 +137,6 @@ def _remove(fs: FileSystem, info: FileInfo) -> None:
         fs.delete_file(info.path)
     elif info.type == FileType.Directory:
         fs.delete_dir(info.path)
-
-
-def _write_bytes(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
 
 
 def _write_wave(file: BinaryIO, format: str, num_samples: int, blocks: Iterable[np.ndarray]) -> None:

@@ -51,7 +51,7 @@ def locate(location: str, schemes: tuple[str, ...] = SCHEMES) -> tuple[pafs.File
         parts = _split(location)
         if not parts.netloc:
             raise InputError(f"{redact(location)}: nothing is named behind {scheme}://; expected {scheme}://NAME/path")
-        path = f"{_host(parts.netloc)}{unquote(parts.path)}".strip("/")
+        path = f"{parts.netloc.rpartition('@')[2]}{unquote(parts.path)}".strip("/")
         root = f"{scheme}://{parts.netloc}" + (f"?{parts.query}" if parts.query else "")
         return (_hub(environment) if scheme == "hf" else _object_store(root, environment)), path
 
@@ -143,10 +143,6 @@ def _listings(fs: pafs.FileSystem, folder: str) -> Iterator[list[pafs.FileInfo]]
 def _hub_stamp(info: Mapping[str, Any]) -> Stamp:
     """The version is git's hash of the content, quoted as an entity tag."""
     return Stamp(info.get("size"), f'"{info["blob_id"]}"' if info.get("blob_id") else None)
-
-
-def _host(netloc: str) -> str:
-    return netloc.rpartition("@")[2]
 
 
 @lru_cache(maxsize=1)
