@@ -124,14 +124,14 @@ def tokenize(
     locate(str(out), chosen.input.schemes)  # a mistake in it is told before Ray starts
     with one_line(quiet), contextlib.ExitStack() as held:
         with phase("start", quiet):
-            job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit)
+            job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit, quiet=quiet)
         with phase("plan", quiet):
-            before, found, done, planned = begin(job, paths, overwrite, quiet)
+            before, found, done, planned = begin(job, paths, overwrite)
         earlier = Earlier(len(done.ids), sum(map(len, job.keys.parts(FAILURES))) if job.keys.read else 0)
-        attempt = execute(job, planned, done.partial, quiet, earlier)
+        attempt = execute(job, planned, done.partial, earlier)
         with phase("finish", quiet):
-            audit(job, found, planned, attempt, quiet)
-            restore(job, attempt, quiet)
+            audit(job, found, planned, attempt)
+            restore(job, attempt)
             finish(job, planned, before, attempt, str(out))
     return open_run(out)
 
@@ -147,7 +147,7 @@ def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     return dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
 
 
-def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dict[str, Any], Discovered, Done, Plan]:
+def begin(job: Job, paths: list[str], overwrite: bool) -> tuple[dict[str, Any], Discovered, Done, Plan]:
     """Find the inputs and compare them with what is committed; until that is done, nothing is written.
 
     Returns run.json, which is written then, what the inputs hold, what is committed, and the plan of the rest.
@@ -157,9 +157,9 @@ def begin(job: Job, paths: list[str], overwrite: bool, quiet: bool) -> tuple[dic
     refuse_inside(paths, rules.schemes, job.fs, job.run)
     whole = discover_all(paths, **rules.finding)
     found = of_shard(whole, job.shard)
-    for note in () if quiet else found.notes:
+    for note in () if job.quiet else found.notes:
         log_line(note)
-    if found.runs and not quiet:
+    if found.runs and not job.quiet:
         log_line(f"passed over, for they are runs: {', '.join(found.runs)}")
     changed = changes(job.keys, found) if before else None  # reads the parts for `committed` too
     done = NOTHING if overwrite else committed(job.keys)
@@ -214,7 +214,6 @@ def execute(
     job: Job,
     planned: Plan,
     partial: dict[str, frozenset[int]],
-    quiet: bool,
     earlier: Earlier | None = None,
     avoid: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
@@ -240,7 +239,7 @@ def execute(
         reports = functools.partial(kept["containers"].ask, "since")
         with (
             data_context(job.resources.block_bytes),
-            watch(lambda: meter.ask("counts"), planned.recordings, quiet),
+            watch(lambda: meter.ask("counts"), planned.recordings, job.quiet),
         ):
             rows = graph(job, planned, partial, kept, avoid)
             for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -265,7 +264,7 @@ def execute(
     return {"started": started, "wall_s": wall_s, **sums, **found, **times}
 
 
-def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], quiet: bool) -> None:
+def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any]) -> None:
     """Compare what was planned with the parts: settle what is double, read again what is missing.
 
     What a store or a network did not give is read again once, by another node where there is one. Where settling takes
@@ -285,7 +284,7 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
         left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        again = execute(job, left, done.partial, quiet, avoid=avoid)  # their failures were counted
+        again = execute(job, left, done.partial, avoid=avoid)  # their failures were counted
         attempt["parts"].update(again["parts"])
         sums = {name: attempt[name] + again[name] for name in ("wall_s", "samples")}
         sums["undecoded"] = attempt["undecoded"] | again["undecoded"]
@@ -300,7 +299,7 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any], q
         attempt["parts"].update(settle(job.keys).parts)
 
 
-def restore(job: Job, attempt: dict[str, Any], quiet: bool) -> None:
+def restore(job: Job, attempt: dict[str, Any]) -> None:
     """Put back the failures that were to be tried again, and whose recordings this command did not come to. What an
     earlier one committed of these goes: nobody will add the rest."""
     if not (waiting := waiting_ids(job.fs, job.run)):
@@ -311,7 +310,7 @@ def restore(job: Job, attempt: dict[str, Any], quiet: bool) -> None:
         hashes = set(id_hashes(pa.array(begun, pa.string())).tolist())
         attempt["parts"].update(drop(job.keys, hashes, job.waves))
     ids = put_back(job.keys)
-    if ids and not quiet:
+    if ids and not job.quiet:
         first = clean_id(ids[0])
         log_line(f"{plural(len(ids), 'failure')} stay: these inputs do not hold their recordings, such as {first}")
 

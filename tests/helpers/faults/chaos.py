@@ -85,7 +85,7 @@ def without_ray(codec: Engine, chaos: Chaos) -> Iterator[None]:
     """Inside, `tokenize` runs in this process."""
     kept = pipeline.flow.session, pipeline.flow.execute, pipeline.flow.ray.cluster_resources
     pipeline.flow.session = lambda settings: contextlib.nullcontext()
-    pipeline.flow.execute = lambda *given, **more: execute(codec, chaos, *given[:4])
+    pipeline.flow.execute = lambda *given, **more: execute(codec, chaos, *given[:3])
     pipeline.flow.ray.cluster_resources = lambda: {"CPU": 2.0}
     try:
         yield
@@ -93,9 +93,7 @@ def without_ray(codec: Engine, chaos: Chaos) -> Iterator[None]:
         pipeline.flow.session, pipeline.flow.execute, pipeline.flow.ray.cluster_resources = kept
 
 
-def execute(
-    codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[str, frozenset[int]], quiet: bool
-) -> dict[str, Any]:
+def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[str, frozenset[int]]) -> dict[str, Any]:
     """As `flow.execute`."""
     encode = EncodeChunks(lambda: codec, Ledger())
     parts: dict[str, str] = {}
