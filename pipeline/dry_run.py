@@ -83,7 +83,7 @@ def dry_run(
     """
     chosen = load_settings(config, settings)
     refuse_limit(limit)
-    part = parse_shard(shard) if shard is not None else None
+    part = parse_shard(shard)
     paths = named(inputs)
     fs, run = locate(str(out), chosen.input.schemes)
     refuse_inside(paths, chosen.input.schemes, fs, run)

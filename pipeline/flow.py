@@ -119,7 +119,7 @@ def tokenize(
     given = {key: value for key, value in overrides.items() if value is not None}
     chosen = load_settings(config, {**(settings or {}), **given})
     paths = named(inputs)
-    part = parse_shard(shard) if shard is not None else None
+    part = parse_shard(shard)
     refuse_limit(limit)
     locate(str(out), chosen.input.schemes)  # a mistake in it is told before Ray starts
     with one_line(quiet), contextlib.ExitStack() as held:

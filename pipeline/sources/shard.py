@@ -27,8 +27,10 @@ class Shard:
         return f"{self.index}/{self.count}"
 
 
-def parse_shard(text: str) -> Shard:
-    """ "3/16" -> the fourth of 16. Raises SettingsError."""
+def parse_shard(text: str | None) -> Shard | None:
+    """ "3/16" -> the fourth of 16; None, which is all, as it is. Raises SettingsError."""
+    if text is None:
+        return None
     found = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text)
     index, count = map(int, found.groups()) if found else (0, 0)
     if not 0 <= index < count <= MAX_SHARDS:

@@ -83,8 +83,7 @@ def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:
     chosen = (run_settings(run.summary) if run.summary else Settings()).input
     if run.summary:
         chosen = Input.model_validate({**chosen.model_dump(), **one_way(run.summary, inputs)})
-    shard = (run.summary or {}).get("shard")
-    found = of_shard(discover_all(inputs, **chosen.finding), parse_shard(shard) if shard else None)
+    found = of_shard(discover_all(inputs, **chosen.finding), parse_shard((run.summary or {}).get("shard")))
     bare = [replace(one, units=one.units.select(UNIT_SCHEMA.names)) for one in found.found]  # no columns that travel
     return replace(found, found=bare)
 
