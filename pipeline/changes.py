@@ -14,9 +14,9 @@ from pipeline.errors import InputError, plural
 from pipeline.run.alike import Numbered
 from pipeline.run.committed import Done
 from pipeline.run.keys import Keys
-from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
+from pipeline.run.layout import CODES, PARTS, parts
 from pipeline.run.parts import read_part
-from pipeline.schema import CODES_SCHEMA, EACH, FAILURES_SCHEMA, FINGERPRINT_SCHEMA, file_ids, spoken_ids
+from pipeline.schema import EACH, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
 from pipeline.sources.rows import taken
@@ -149,8 +149,7 @@ def committed_rows(fs: FileSystem, run: str) -> Iterator[tuple[pa.Table, np.ndar
     def read(part: tuple[str, pa.Schema]) -> pa.Table:
         return read_part(fs, *part, ["id", *FINGERPRINT_SCHEMA.names])
 
-    schemas = {CODES: CODES_SCHEMA, FAILURES: FAILURES_SCHEMA, SKIPPED: FAILURES_SCHEMA}
-    found = [(path, schema) for folder, schema in schemas.items() for path in parts(fs, run, folder)]
+    found = [(path, schema) for folder, schema in PARTS.items() for path in parts(fs, run, folder)]
     return ((rows, id_hashes(rows["id"])) for rows in at_once(read, found))
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
-from pipeline.run.layout import CODES, FAILURES, SKIPPED, part_infos
+from pipeline.run.layout import CODES, PARTS, part_infos
 from pipeline.run.part_keys import PartKeys, coded_keys, failed_keys
 from pipeline.storage.at_once import at_once, on_store
 
-FOLDERS = (CODES, FAILURES, SKIPPED)
 Stamp = tuple[str, int, int]
 """Path, bytes and time of the last change: a part of failures may be written again under its name."""
 
@@ -37,8 +36,8 @@ class Keys:
     def reading(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """`refresh`, step by step: the rows of each part that is read, id and FINGERPRINT_SCHEMA among their columns,
         and the hashes of their ids."""
-        listed = on_store(self.fs, functools.partial(part_infos, self.fs, self.run), FOLDERS)
-        for folder, infos in zip(FOLDERS, listed, strict=True):
+        listed = on_store(self.fs, functools.partial(part_infos, self.fs, self.run), PARTS)
+        for folder, infos in zip(PARTS, listed, strict=True):
             read, before = (coded_keys if folder == CODES else failed_keys), self._parts.get(folder, {})
             there = [(info.path, info.size or 0, info.mtime_ns or 0) for info in infos]
             new = [stamp for stamp in there if stamp not in before]

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
+from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.translate import errors_as
 
 CODES = "codes"
@@ -29,6 +30,11 @@ SUCCESS_FILE = "_SUCCESS"
 """An empty file: the run is complete."""
 LOCK_FILE = ".lock"
 """What the names of all files of the run's lock begin with."""
+
+PARTS = {CODES: CODES_SCHEMA, FAILURES: FAILURES_SCHEMA, SKIPPED: FAILURES_SCHEMA}
+"""The folders of a run's parts, and the schemas of these."""
+FOLDERS = (CONTAINERS, CODES, FAILURES, RETRYING, SKIPPED, WAVES)
+"""All folders of a run: what `clear` deletes, and where `sweep` looks for what killed writers leave."""
 
 SHARD = ".tar"
 """What the names of shards of waves end with."""

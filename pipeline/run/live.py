@@ -9,8 +9,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from actors.contract import SAMPLE_RATE
 from pipeline.run.claims import WATCH_S, Watch, claims, read_claim
-from pipeline.run.keys import FOLDERS
-from pipeline.run.layout import part_infos
+from pipeline.run.layout import PARTS, part_infos
 from pipeline.run.process import Process
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import RUNNING
@@ -95,7 +94,7 @@ def _state(recorded: str, found: tuple[Process, bool] | None) -> str:
 
 def _times(fs: FileSystem, run: str) -> dict[str, float]:
     """When each part was committed, in seconds since 1970."""
-    found = (info for folder in FOLDERS for info in part_infos(fs, run, folder))
+    found = (info for folder in PARTS for info in part_infos(fs, run, folder))
     return {info.path: info.mtime_ns / 1e9 for info in found if info.mtime_ns}
 
 

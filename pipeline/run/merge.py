@@ -18,7 +18,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.errors import InputError, OutputError, plural
 from pipeline.run.containers import notes
-from pipeline.run.layout import CODES, CONTAINERS, FAILURES, LOCK_FILE, PIECES, SKIPPED, SUCCESS_FILE, WAVES, part_infos
+from pipeline.run.layout import CODES, CONTAINERS, LOCK_FILE, PARTS, PIECES, SUCCESS_FILE, WAVES, part_infos
 from pipeline.run.lock import locked
 from pipeline.run.merged_record import merged_record, refuse_missing_shards, refuse_unlike
 from pipeline.run.parts import join_schemas, read_content, read_part
@@ -26,7 +26,6 @@ from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import MERGING, mark
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.whole import refuse_other_parts
-from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.at_once import at_once
 from pipeline.storage.atomic import UNFINISHED
 from pipeline.storage.copy import copy_files
@@ -39,7 +38,6 @@ READ_AT_ONCE = 8
 """Parts: hashing takes most of the time, and does not hold Python's lock."""
 MOST_BYTES = 512 << 20
 """Of parts that are in memory together."""
-FOLDERS = ((CODES, CODES_SCHEMA), (FAILURES, FAILURES_SCHEMA), (SKIPPED, FAILURES_SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _source(location: str) -> Source:
         )
     if record["state"] != "complete" or fs.get_file_info(f"{path}/{SUCCESS_FILE}").type != FileType.File:
         raise InputError(f"{name} is not complete ({record['state']}): finish it with the command that made it.")
-    found = {folder: part_infos(fs, path, folder) for folder, _ in FOLDERS}
+    found = {folder: part_infos(fs, path, folder) for folder in PARTS}
     refuse_other_parts([info.path for info in found[CODES]], record["parts"], location)
     waves = fs.get_file_info(f"{path}/{WAVES}").type == FileType.Directory
     return Source(name, fs, path, record, found, waves)
@@ -135,10 +133,7 @@ class Content:
 def _contents(sources: Sequence[Source]) -> list[Content]:
     """Of every part, which is read once. Raises OutputError for a part that is not as run.json says."""
     parts = [
-        (number, folder, info)
-        for number, one in enumerate(sources)
-        for folder, _ in FOLDERS
-        for info in one.parts[folder]
+        (number, folder, info) for number, one in enumerate(sources) for folder in PARTS for info in one.parts[folder]
     ]
     return list(
         at_once(
@@ -158,7 +153,7 @@ def _content(one: Source, number: int, folder: str, info: FileInfo) -> Content:
         raise OutputError(
             f"{one.name}: {CODES}/{info.base_name} has another sha256 than in run.json. See `voxmill check`."
         )
-    schema, rows = read_content(content, info.path, dict(FOLDERS)[folder], ["id"])
+    schema, rows = read_content(content, info.path, PARTS[folder], ["id"])
     return Content(number, folder, info.path, schema, id_hashes(rows["id"]))
 
 
@@ -179,7 +174,7 @@ def _refuse_doubles(sources: Sequence[Source], contents: Sequence[Content]) -> N
 
 
 def _ids(one: Source) -> Iterator[str]:
-    for folder, schema in FOLDERS:
+    for folder, schema in PARTS.items():
         for info in one.parts[folder]:
             yield from read_part(one.fs, info.path, schema, ["id"])["id"].to_pylist()
 
@@ -191,7 +186,7 @@ def _make_room(fs: FileSystem, run: str, names: list[str]) -> None:
         return
     if (read_run_file(fs, run) or {}).get(MERGING) != names:
         raise OutputError(f"{run} is not empty, and no merge of these runs that was killed. Give --out a new folder.")
-    for folder in (CONTAINERS, *dict(FOLDERS)):
+    for folder in (CONTAINERS, *PARTS):
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")
 

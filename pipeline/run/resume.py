@@ -1,4 +1,4 @@
-"""run.json: what a run was told, what ran it, what came out. Also says whether an output folder may be written to."""
+"""run.json of a run that starts, or that is there and goes on; and whether an output folder may be written to."""
 
 import contextlib
 from collections.abc import Mapping
@@ -9,12 +9,9 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.errors import OutputError
 from pipeline.run.layout import (
-    CODES,
-    CONTAINERS,
-    FAILURES,
+    FOLDERS,
     LOCK_FILE,
     REPORT_FILE,
-    RETRYING,
     RUN_FILE,
     SKIPPED,
     SUCCESS_FILE,
@@ -195,7 +192,7 @@ def clear(fs: FileSystem, run: str) -> None:
     mark(fs, run, complete=False)
     if fs.get_file_info(f"{run}/{REPORT_FILE}").type == FileType.File:
         fs.delete_file(f"{run}/{REPORT_FILE}")
-    for folder in (CONTAINERS, CODES, FAILURES, RETRYING, SKIPPED, WAVES):
+    for folder in FOLDERS:
         if fs.get_file_info(f"{run}/{folder}").type == FileType.Directory:
             fs.delete_dir(f"{run}/{folder}")
     fs.delete_file(f"{run}/{RUN_FILE}")

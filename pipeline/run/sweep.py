@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pyarrow.fs import FileSystem, LocalFileSystem
 
-from pipeline.run.layout import CODES, CONTAINERS, FAILURES, RETRYING, SKIPPED, WAVES
+from pipeline.run.layout import FOLDERS
 from pipeline.storage.atomic import UNFINISHED
 
 
@@ -15,7 +15,7 @@ def unfinished(fs: FileSystem, run: str) -> Iterator[str]:
     is unfinished has no name: its waves are not listed for that, a request for each thousand."""
     if isinstance(fs, LocalFileSystem):
         yield from _files(run, deep=False)
-        for folder in (CONTAINERS, CODES, FAILURES, RETRYING, SKIPPED, WAVES):
+        for folder in FOLDERS:
             yield from _files(f"{run}/{folder}", deep=True)
 
 
