@@ -14,7 +14,7 @@ from pipeline.export.records import Columns, with_text
 from pipeline.export.reference import FILE as REFERENCE_FILE
 from pipeline.export.reference import write_reference
 from pipeline.export.shard import Create, Finished, Format, Shard
-from pipeline.run.layout import SUCCESS_FILE
+from pipeline.run.layout import SUCCESS_FILE, is_marked
 from pipeline.run.whole import Whole, recordings
 from pipeline.storage.filesystem import infos
 
@@ -61,7 +61,7 @@ def write_missing(job: Job, reference: str | None, tell: Tell) -> tuple[int, int
 
 def _is_whole(job: Job) -> bool:
     """Whether DIR holds what a finished export leaves there."""
-    if job.fs.get_file_info(f"{job.path}/{SUCCESS_FILE}").type != FileType.File:
+    if not is_marked(job.fs, job.path):
         return False
     result = [] if job.form.result is None else [f"{job.path}/{job.form.result}"]
     there = infos(job.fs, [*result, *([] if job.form.joined else job.names)])

@@ -27,7 +27,7 @@ from pipeline.report.survey import Survey, survey
 from pipeline.report.verdict import verdict
 from pipeline.report.where_time import where_time
 from pipeline.run.find_waves import Waves
-from pipeline.run.layout import REPORT_FILE, RUN_FILE, SUCCESS_FILE
+from pipeline.run.layout import REPORT_FILE, RUN_FILE, is_marked
 from pipeline.run.reader import Run, open_run
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import locate
@@ -53,7 +53,7 @@ def write_report(location: str | Path | Run, sample: int = SAMPLE, seconds: floa
     _refuse_parts_of_a_run((location.location if isinstance(location, Run) else str(location)).rstrip("/"))
     run = location if isinstance(location, Run) else open_run(location)
     summary = run.summary()
-    complete = run.fs.get_file_info(f"{run.path}/{SUCCESS_FILE}").type == FileType.File
+    complete = is_marked(run.fs, run.path)
     corpus, rows = read_columns(run.fs, run.path, run.paths, sample, seed)
     settings = summary.get("settings", {})
     use = read_codes(run.fs, run.paths, codebook_size(settings.get("model", "")), seed)

@@ -102,6 +102,11 @@ def parts(fs: FileSystem, run: str, folder: str) -> list[str]:
     return [info.path for info in part_infos(fs, run, folder)]
 
 
+def is_marked(fs: FileSystem, run: str) -> bool:
+    """Whether RUN/_SUCCESS is there."""
+    return fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
+
+
 def part_infos(fs: FileSystem, run: str, folder: str) -> list[FileInfo]:
     """`parts`, with what their store tells of them. Raises OutputError if the folder cannot be listed."""
     with errors_as(f"{run}/{folder}", OutputError):

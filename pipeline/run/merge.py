@@ -18,7 +18,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.errors import InputError, OutputError, plural
 from pipeline.run.containers import notes
-from pipeline.run.layout import CODES, CONTAINERS, LOCK_FILE, PARTS, PIECES, SUCCESS_FILE, WAVES, part_infos
+from pipeline.run.layout import CODES, CONTAINERS, LOCK_FILE, PARTS, PIECES, WAVES, is_marked, part_infos
 from pipeline.run.lock import locked
 from pipeline.run.merged_record import merged_record, refuse_missing_shards, refuse_unlike
 from pipeline.run.parts import join_schemas, read_content, read_part
@@ -103,7 +103,7 @@ def _source(location: str) -> Source:
             f"{name} holds only the first {plural(record['limit'], 'recording')} of its inputs: run its command again"
             " without --limit."
         )
-    if record["state"] != "complete" or fs.get_file_info(f"{path}/{SUCCESS_FILE}").type != FileType.File:
+    if record["state"] != "complete" or not is_marked(fs, path):
         raise InputError(f"{name} is not complete ({record['state']}): finish it with the command that made it.")
     found = {folder: part_infos(fs, path, folder) for folder in PARTS}
     refuse_other_parts([info.path for info in found[CODES]], record["parts"], location)

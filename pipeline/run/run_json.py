@@ -5,11 +5,11 @@ import re
 from typing import Any, Literal
 
 import pydantic
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileSystem
 from pydantic_core import from_json
 
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import RUN_FILE, SUCCESS_FILE
+from pipeline.run.layout import RUN_FILE, is_marked
 from pipeline.settings import Settings
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import STDIN, redact
@@ -116,7 +116,7 @@ def salvage(fs: FileSystem, run: str) -> tuple[dict[str, Any] | None, list[str]]
     wrong = [name for name in DERIVED if name in faults]
     if faults.keys() - set(wrong):
         raise _damaged(run, faults)
-    complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
+    complete = is_marked(fs, run)
     state = {"state": "complete"} if "state" in wrong and complete else {}
     return found | {name: DERIVED[name] for name in wrong} | state, wrong
 

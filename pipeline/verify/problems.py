@@ -10,7 +10,7 @@ from pyarrow.fs import FileType
 
 from pipeline.errors import plural
 from pipeline.run.alike import absent, beginnings, first_of, groups
-from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, sample_key
+from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, is_marked, sample_key
 from pipeline.run.sweep import unfinished
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
@@ -28,7 +28,7 @@ def unfinished_run(evidence: Evidence) -> Iterator[str]:
         return
     elif evidence.summary.get("state") != "complete":
         yield f"run.json says {evidence.summary.get('state')!r}, not 'complete': run the same `voxmill tokenize` again"
-    if evidence.fs.get_file_info(f"{evidence.run}/{SUCCESS_FILE}").type != FileType.File:
+    if not is_marked(evidence.fs, evidence.run):
         yield f"{SUCCESS_FILE} is missing: run the same `voxmill tokenize` again"
 
 

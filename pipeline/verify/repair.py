@@ -17,7 +17,7 @@ from pipeline.errors import InputError, plural
 from pipeline.run.alike import absent, beginnings, first_of
 from pipeline.run.keep_rows import keep_rows
 from pipeline.run.keys import Keys
-from pipeline.run.layout import SHARD, SUCCESS_FILE
+from pipeline.run.layout import SHARD, is_marked
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
 from pipeline.run.resume import LACKS_WAVES, mark
@@ -51,7 +51,7 @@ def repair(location: str | Path) -> list[str]:
         if wrong:
             save(fs, run, summary)
         evidence = gather(look(fs, run))
-        complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
+        complete = is_marked(fs, run)
         mark(fs, run, complete=False)
         swept = sweep(fs, run)
         done = [f"repaired {', '.join(wrong)} of run.json"] if wrong else []

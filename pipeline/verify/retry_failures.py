@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileSystem
 
 from pipeline.errors import InputError, OutputError, plural
 from pipeline.flow import tokenize
 from pipeline.run.keys import Keys
-from pipeline.run.layout import FAILURES, SUCCESS_FILE, parts
+from pipeline.run.layout import FAILURES, is_marked, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
 from pipeline.run.read_as import one_way, recorded, refuse_unknown
@@ -55,7 +55,7 @@ def retry(
         _refuse_unknown(fs, run, errors)
         if not parts(fs, run, FAILURES) and summary["state"] != "running":
             return open_run(location)
-        complete = fs.get_file_info(f"{run}/{SUCCESS_FILE}").type == FileType.File
+        complete = is_marked(fs, run)
         mark(fs, run, complete=False)
         begun = {**summary, "state": "running", PENDING: pending(summary)}  # whoever is killed from here on can go on
         save(fs, run, begun)
