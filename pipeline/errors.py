@@ -1,8 +1,10 @@
 """Every error that a user or their data can cause: the engine's own (actors.errors), and the pipeline's.
 
-The message says what was seen, what was expected, what to change; `plural` is for such texts. Errors cross processes by
-pickling: no custom `__init__`, one finished message.
+The message says what was seen, what was expected, what to change; `plural` and `listed` are for such texts. Errors
+cross processes by pickling: no custom `__init__`, one finished message.
 """
+
+from collections.abc import Sequence
 
 from actors.errors import BadCodes as BadCodes
 from actors.errors import DeviceError as DeviceError
@@ -92,3 +94,9 @@ class NotCommitted(RecordingError):
 def plural(count: float, word: str) -> str:
     """ "1 recording", "2 recordings", "0.5 GPUs"."""
     return f"{count:,.12g} {word}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first of `names`, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more

@@ -34,7 +34,7 @@ from pipeline.cluster.meter import Meter
 from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import timed
-from pipeline.errors import NotCommitted, OutputError, plural
+from pipeline.errors import NotCommitted, OutputError, listed, plural
 from pipeline.job import Job, describe, prepare
 from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
@@ -428,8 +428,7 @@ def make_waves(job: Job, out: str, ids: list[str] | None) -> list[str]:
     else:
         ids = sorted(run.holding(ids))  # another chunk may have failed since
     failures = decode_codes(run, ids, job.fs, f"{job.run}/{WAVES}", job.decoding, job.waves).failures if ids else []
-    more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
-    return [f"codes without a WAV: {'; '.join(failures[:3])}{more}"] if failures else []
+    return [f"codes without a WAV: {listed(failures, 3, '; ')}"] if failures else []
 
 
 def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:

@@ -75,7 +75,7 @@ MAY_IMPORT = {
         *LEAVES,
         *("pipeline.audio", "pipeline.loading", "pipeline.sources", "pipeline.storage", "pipeline.view"),
     },
-    "pipeline.view": {*ENGINE, "pipeline.storage"},
+    "pipeline.view": {*ENGINE, "pipeline.errors", "pipeline.storage"},
     "pipeline.export": {*ENGINE, *LEAVES, "actors.pools", "pipeline.audio", "pipeline.run", "pipeline.storage"},
     "pipeline.cluster": {
         *ENGINE,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.errors import ClusterError
+from pipeline.errors import ClusterError, listed
 from pipeline.version import __version__
 
 PACKAGES = (
@@ -70,7 +70,7 @@ def refuse(wanted: Mapping[str, str | None], answers: Mapping[str, Mapping[str, 
     if not others:
         return
     lines = [
-        f"{name} {wanted[name] or 'none'} is wanted, {version} is on {_some(names)}"
+        f"{name} {wanted[name] or 'none'} is wanted, {version} is on {listed(names, 3)}"
         for (name, version), names in others.items()
     ]
     shadowed = any(name == OWN_CODE for name, _ in others)
@@ -81,8 +81,3 @@ def refuse(wanted: Mapping[str, str | None], answers: Mapping[str, Mapping[str, 
         else "Install on every node what is installed here, most simply by one image for all."
     )
     raise ClusterError(f"Not every node would run what this process runs: {'; '.join(lines)}. {advice}")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

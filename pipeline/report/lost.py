@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.errors import listed
 from pipeline.report.corpus import Corpus
-from pipeline.report.words import listed
 
 MOST_NAMES = 3
 

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.contract import SAMPLE_RATE
-from pipeline.errors import plural
+from pipeline.errors import listed, plural
 from pipeline.report.corpus import Corpus
 from pipeline.report.lost import added, lost
 from pipeline.report.section import Fold, Section, Table
 from pipeline.report.timeline import gpus, totals
-from pipeline.report.words import hours, listed, seconds, share
+from pipeline.report.words import hours, seconds, share
 from pipeline.run.resume import RUNNING, UNFINISHED
 from pipeline.settings import changed_settings
 from pipeline.storage.location import redact
 
 MOST_WARNINGS = 20
+MOST_INPUTS = 20
 MOST_COMMANDS = 3
 """The latest ones that differ."""
 
@@ -108,7 +109,7 @@ def _made(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     commands = list(dict.fromkeys(one["command"] for one in begun if one.get("command")))
     return [
         ("command", listed(commands[::-1], MOST_COMMANDS) or "not recorded: an older version made the run"),
-        ("inputs", listed([redact(one) for one in summary["inputs"]])),
+        ("inputs", listed([redact(one) for one in summary["inputs"]], MOST_INPUTS)),
         ("model", f"{redact(model['id'])}{revision}"),
         ("sha256 of its weights", model["sha256"]),
         ("precision, device", f"{summary['precision']} on {summary['device']}"),

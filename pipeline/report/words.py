@@ -1,7 +1,5 @@
 """Numbers and names -> how the page writes them."""
 
-from collections.abc import Sequence
-
 
 def hours(value: float) -> str:
     """ "3.2 s", "12.5 min", "1,234.5 h" of hours."""
@@ -19,9 +17,3 @@ def share(part: float, whole: float) -> str:
     """ "0.52%"; "0%" of nothing. More digits where it is small, so that few are not shown as none."""
     value = 100 * part / whole if whole else 0.0
     return f"{value:.3g}%" if value < 99 or value == 100 else f"{value:.2f}%"
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """The first of `names`, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed
 from pipeline.run.layout import wave_kind
 from pipeline.run.read_as import READ_AS, read_as
 from pipeline.run.resume import BOUNDS, CORPUS, LACKS_WAVES
@@ -74,9 +74,8 @@ def refuse_missing_shards(records: Sequence[Record]) -> None:
             )
         missing = sorted(set(range(count)) - there.keys())
         if missing:
-            more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
-            names = ", ".join(f"{index}/{count}" for index in missing[:3])
-            raise InputError(f"Shards {names}{more} of {', '.join(inputs)} are missing: merge all {count} of them.")
+            names = listed([f"{index}/{count}" for index in missing], 3)
+            raise InputError(f"Shards {names} of {', '.join(inputs)} are missing: merge all {count} of them.")
 
 
 def _inputs(record: dict[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from actors.contract import FRAME_RATE, SAMPLE_RATE
+from pipeline.errors import plural
 from pipeline.storage.location import redact
 from pipeline.view.html import FIRST_S, recording_html, run_html
 
@@ -20,7 +21,7 @@ def show_recording(fields: Mapping[str, Any], wave: np.ndarray | None, missing: 
     its wave, spectrogram and codes."""
     codes, duration_s = fields["codes"], fields["num_samples"] / SAMPLE_RATE
     facts = {
-        "audio": f"{duration_s:.2f} s, {fields['source_rate']:,} Hz, {_number(fields['source_channels'], 'channel')}",
+        "audio": f"{duration_s:.2f} s, {fields['source_rate']:,} Hz, {plural(fields['source_channels'], 'channel')}",
         "codes": f"int16 [{len(codes)}, {codes.shape[1]}]",
         "source": _near(fields["source"]) + _cut_of(fields),
         **fields["carried"],
@@ -96,7 +97,3 @@ def _cut_of(fields: Mapping[str, Any]) -> str:
 
 def _length(seconds: float) -> str:
     return f"{seconds / 3600:,.2f} h" if seconds >= 3600 else f"{seconds:,.1f} s"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import plural
+from pipeline.errors import listed, plural
 from pipeline.report.codebooks import CodebookUse
 from pipeline.report.codes_section import codes_section
 from pipeline.report.corpus import Corpus
@@ -15,7 +15,7 @@ from pipeline.report.quality_section import quality_section
 from pipeline.report.survey import Survey
 from pipeline.report.verdict import verdict
 from pipeline.report.where_time import where_time
-from pipeline.report.words import hours, listed, seconds, share
+from pipeline.report.words import hours, seconds, share
 from pipeline.settings import Settings, changed_settings
 from tests.helpers.rows import run_record
 
