@@ -21,6 +21,7 @@ import torch
 from actors.checkpoint import find_model, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, check_codes, check_wave
 from actors.device import (
+    ON_CPU,
     PRECISIONS,
     choose_device,
     choose_precision,
@@ -117,7 +118,8 @@ class Codec:
             keep_freed(KEPT_BYTES, LARGE_BYTES)
         if threads is not None:
             torch.set_num_threads(threads)
-        with torch.autocast("cpu", enabled=False), torch.autocast(place.type, enabled=False):  # weights are multiplied
+        with torch.autocast("cpu", enabled=False), torch.autocast(place.type, enabled=False), ON_CPU:
+            # weights are multiplied
             return _build(cls, os.fspath(model), (place, precision, attention, parts), options)
 
     def __repr__(self) -> str:

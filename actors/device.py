@@ -65,6 +65,34 @@ _CUDA = threading.RLock()
 """Held during a call on CUDA: graphs replay into fixed memory, and the flags of `exact` are those of the process."""
 
 
+class _InFp32:
+    """While any thread is inside, a CPU rounds fp32 inputs of products and convolutions to no other type.
+
+    `torch.set_float32_matmul_precision("medium")`, which trainers advise for their GPUs, has it round them to bf16.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.Lock(), 0, ("", "")
+
+    def __enter__(self) -> None:
+        products, convolutions = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv  # type: ignore[attr-defined]
+        with self.lock:
+            if not self.inside:
+                self.before = products.fp32_precision, convolutions.fp32_precision
+                products.fp32_precision = convolutions.fp32_precision = "ieee"
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        products, convolutions = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv  # type: ignore[attr-defined]
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                products.fp32_precision, convolutions.fp32_precision = self.before
+
+
+ON_CPU = _InFp32()
+
+
 @contextlib.contextmanager
 def computing(device: torch.device, allow_tf32: bool = False) -> Iterator[None]:
     """While inside, the engine's way to compute: calls of several threads on CUDA one after the other.
@@ -74,6 +102,8 @@ def computing(device: torch.device, allow_tf32: bool = False) -> Iterator[None]:
     with contextlib.ExitStack() as inside:
         inside.enter_context(torch.inference_mode())
         inside.enter_context(torch.autocast(device.type, enabled=False))
+        if device.type == "cpu":
+            inside.enter_context(ON_CPU)
         if device.type == "cuda":
             inside.enter_context(_CUDA)
             inside.enter_context(current(device))

@@ -6,6 +6,7 @@ as its codes are there.
 """
 
 import copy
+import numbers
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -44,7 +45,8 @@ class State:
 
 
 class StreamEncoder:
-    """`feed` audio in pieces of any length, then `flush`. Same codes as one call under attention `window`."""
+    """`feed` audio in pieces of any length, then `flush`: codes of one call under attention `window`, up to rare float
+    ties."""
 
     def __init__(self, weights: Encoder, way: Way, batch: int = 1, rate: int = SAMPLE_RATE) -> None:
         """`weights` under attention `window`, on the device and in the dtype of `way`. See `Codec.stream_encoder`."""
@@ -200,14 +202,16 @@ def _overflow(part: str, way: Way, why: str) -> NonFiniteAudio:
 
 
 def _check_batch(batch: int) -> None:
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+    if isinstance(batch, bool) or not isinstance(batch, numbers.Integral) or batch < 1:
         raise SettingsError(f"batch is {batch!r}; it can be a whole number of streams from 1.")
 
 
 def _as_float(pcm: np.ndarray, batch: int) -> np.ndarray:
-    expected = f"expected int16 or float32 [samples]{'' if batch == 1 else f' of each of {batch} streams'}"
+    expected = (
+        f"expected a NumPy array of int16 or float32 [samples]{'' if batch == 1 else f' of each of {batch} streams'}"
+    )
     if not isinstance(pcm, np.ndarray) or pcm.dtype not in (np.float32, np.int16):
-        raise UnsupportedAudio(f"fed {getattr(pcm, 'dtype', type(pcm).__name__)}; {expected}.")
+        raise UnsupportedAudio(f"fed {_kind(pcm)}; {expected}.")
     wave = pcm[None] if pcm.ndim == 1 else pcm
     if wave.ndim != 2 or wave.shape[0] != batch:
         raise UnsupportedAudio(f"fed an array {list(pcm.shape)}; {expected}.")
@@ -218,10 +222,14 @@ def _as_float(pcm: np.ndarray, batch: int) -> np.ndarray:
     return wave
 
 
+def _kind(given: object) -> str:
+    return f"one of {given.dtype}" if isinstance(given, np.ndarray) else type(given).__name__
+
+
 def _as_codes(codes: np.ndarray, batch: int, size: int) -> np.ndarray:
-    expected = f"expected integers [frames, {NUM_CODEBOOKS}] in 0..{size - 1}"
+    expected = f"expected a NumPy array of integers [frames, {NUM_CODEBOOKS}] in 0..{size - 1}"
     if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu":
-        raise BadCodes(f"fed {getattr(codes, 'dtype', type(codes).__name__)}; {expected}.")
+        raise BadCodes(f"fed {_kind(codes)}; {expected}.")
     given = codes[None] if codes.ndim == 2 else codes
     if given.ndim != 3 or given.shape[0] != batch or given.shape[2] != NUM_CODEBOOKS:
         raise BadCodes(f"fed an array {list(codes.shape)}; {expected}, of {batch} streams.")

@@ -61,7 +61,7 @@ def load_audio(
     [n, channels] of floats in [-1, 1] or of int16 or int32: what NumPy takes for an array, PyTorch's among them. Raises
     RecordingError for what cannot be read, with the message that a run's failure has, and InputError for other types.
     """
-    _check_view(channel, start_s, end_s)
+    _check_view(channel, start_s, end_s, track)
     opened, name = _open(sound)
     view: dict[str, Any] = {"start_s": start_s or 0.0, "end_s": end_s, "channel": channel}
     rules: dict[str, Any] = {"track": track, "allow_truncated": allow_truncated}
@@ -72,13 +72,15 @@ def load_audio(
     return np.concatenate(blocks)
 
 
-def _check_view(channel: object, start_s: object, end_s: object) -> None:
+def _check_view(channel: object, start_s: object, end_s: object, track: object) -> None:
     """Raise InputError for values of other types than `load_audio` says."""
     if channel is not None and not isinstance(channel, numbers.Integral):
         raise InputError(f"channel is {channel!r}; expected a whole number from 1, or None for the mean over all.")
     for name, value in (("start_s", start_s), ("end_s", end_s)):
         if value is not None and not isinstance(value, numbers.Real):
             raise InputError(f"{name} is {value!r}; expected a number of seconds, or None.")
+    if track is not None and not (isinstance(track, numbers.Integral) and track > 0):
+        raise InputError(f"track is {track!r}; expected a whole number from 1, or None for the default one.")
 
 
 def _open(sound: Sound) -> tuple[AbstractContextManager[BinaryIO], str]:
@@ -116,7 +118,7 @@ def _wav(given: Any, rate: int) -> bytes:
             f" {', '.join(SCALES)}. Transpose it if channels come first."
         )
     if rate not in RATES:
-        raise UnsupportedAudio(f"an array at {rate} Hz; expected a whole number in {RATES.start}-{RATES.stop - 1}.")
+        raise UnsupportedAudio(f"an array at {rate!r} Hz; expected a whole number in {RATES.start}-{RATES.stop - 1}.")
     channels, unknown = wave.shape[1], 0xFFFFFFFF
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, channels, int(rate), int(rate) * channels * 4, channels * 4, 32)
     with np.errstate(over="ignore"):  # infinity is told further down

@@ -48,8 +48,9 @@ def band(steps: int, seen: int, window: int | None, device: torch.device) -> Ten
 
 
 def rotary(positions: Tensor, inverse_frequency: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """For `rotate`: cosine and signed sine [S, D] of positions [S]; angles in fp32 as upstream, cast to `dtype`."""
-    angles = positions.float()[:, None] * inverse_frequency
+    """For `rotate`: cosine and signed sine [S, D], cast to `dtype`, of positions [S]: integers, for angles in fp32 as
+    upstream's, or fp64."""
+    angles = positions[:, None] * inverse_frequency
     cosine, sine = angles.cos(), angles.sin()
     return torch.cat((cosine, cosine), 1).to(dtype), torch.cat((-sine, sine), 1).to(dtype)
 

@@ -74,7 +74,8 @@ class Transformer:
 
     def __call__(self, x: Tensor, segment: int = SEGMENT) -> Tensor:
         """x [B, T, D] -> [B, T, D], in place: layer by layer, each in segments."""
-        angles = [part.split(segment) for part in self._angles(0, x.shape[1], x.dtype)]
+        steps = torch.arange(x.shape[1], device=x.device)
+        angles = [part.split(segment) for part in rotary(steps, self.inverse_frequency, x.dtype)]
         for layer in self.layers:
             past = None
             for piece, cosine, sine in zip(x.split(segment, 1), *angles, strict=True):
@@ -93,14 +94,11 @@ class Transformer:
 
     def resume(self, x: Tensor, pasts: list[Past | None], position: int) -> Tensor:
         """The next steps x [B, S, D] of a stream, from `position` on -> [B, S, D]. Updates `pasts`."""
-        angles = self._angles(position, position + x.shape[1], x.dtype)
+        steps = torch.arange(position, position + x.shape[1], dtype=torch.float64, device=x.device)  # for days
+        angles = rotary(steps, self.inverse_frequency, x.dtype)
         for index, layer in enumerate(self.layers):
             x, pasts[index] = layer(x, angles, self.window, pasts[index])
         return x
-
-    def _angles(self, start: int, stop: int, dtype: torch.dtype) -> Angles:
-        positions = torch.arange(start, stop, device=self.inverse_frequency.device)
-        return rotary(positions, self.inverse_frequency, dtype)
 
 
 def mimi_transformer(weights: Weights, config: EncoderConfig, window: int | None) -> Transformer:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
+from av.audio.plane import AudioPlane
 
 from pipeline.audio.mpeg import first_frame, parse
 from pipeline.audio.sphere import HEADER_BYTES, refuse_compressed
@@ -204,10 +205,11 @@ def _cut(frame: av.AudioFrame, samples: int) -> av.AudioFrame:
     """The first `samples` of `frame`."""
     if not 0 < samples < frame.samples:
         return frame
-    values = samples if frame.format.is_planar else samples * frame.layout.nb_channels
-    wave: Any = np.ascontiguousarray(frame.to_ndarray()[:, :values])
-    cut = av.AudioFrame.from_ndarray(wave, format=frame.format.name, layout=frame.layout.name)
-    cut.sample_rate, cut.pts = frame.sample_rate, frame.pts
+    fifo, begin = av.AudioFifo(), frame.pts
+    frame.pts = None  # else the first must begin at 0
+    fifo.write(frame)
+    cut = cast(av.AudioFrame, fifo.read(samples))
+    cut.pts = begin
     return cut
 
 
@@ -312,8 +314,9 @@ def to_float(frame: av.AudioFrame) -> np.ndarray:
     One plane of float32 is not copied: the array keeps the frame.
     """
     kind, channels = np.dtype(_KINDS[frame.format.name.removesuffix("p")]), frame.layout.nb_channels
-    count = frame.samples * channels // len(frame.planes)
-    planes = [np.frombuffer(cast(Any, plane), kind, count) for plane in frame.planes]
+    many = channels if frame.format.is_planar else 1  # `frame.planes` reads on behind the last of 8 and more
+    count = frame.samples * channels // many
+    planes = [np.frombuffer(cast(Any, AudioPlane(frame, number)), kind, count) for number in range(many)]
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is reported as such
         if len(planes) == 1:
             wave = planes[0].reshape(-1, channels).astype(np.float32, copy=False)

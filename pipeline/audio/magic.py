@@ -18,7 +18,7 @@ _MAGIC = {
     b"riff": "Wave64",
     b"caff": "CAF",
     b".snd": "AU",
-    b"wvPk": "WavPack",
+    b"wvpk": "WavPack",
     b"NIST_1A": "NIST SPHERE",
     b"#!AMR": "AMR",
     b"\x1a\x45\xdf\xa3": "Matroska or WebM",

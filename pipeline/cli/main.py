@@ -318,6 +318,8 @@ def _run() -> None:
 
 def main() -> None:
     """Entry point of the command: what it cannot do is one message, and an exit code."""
+    if sys.stderr is None:  # it was closed, and `print` would take stdout for it
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, TextIOWrapper):
             output.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have

@@ -3,13 +3,15 @@
 Audio is WAV (recognized by its header) or raw PCM; codes are JSON lines or raw int16. Every frame is written at once.
 """
 
+import fcntl
 import io
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 import numpy as np
 
@@ -71,33 +73,88 @@ def encode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm | N
 
 def decode_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, as_json: bool, as_wav: bool) -> None:
     """Codes on `source` -> PCM 16 at 24 kHz on `sink`, after a WAV header if `as_wav`."""
-    stream = codec.stream_decoder()
-    _put(sink, wave_header(UNKNOWN_SAMPLES) if as_wav else b"")
-    for codes in _read_lines(source) if as_json else _read_codes(source):
-        _put(sink, to_pcm16(stream.feed(codes)).astype("<i2").tobytes())
+    stream, frames = codec.stream_decoder(), 0
+    with PcmSink(sink, as_wav) as audio:
+        for codes in _read_lines(source) if as_json else _read_codes(source):
+            bad = np.flatnonzero(((codes < 0) | (codes >= codec.codebook_size)).any(1))
+            good = codes[: bad[0]] if len(bad) else codes
+            audio.write(stream.feed(good))
+            frames += len(good)
+            if len(bad):
+                raise BadCodes(
+                    f"Frame {frames + 1} of standard input is {codes[bad[0]].tolist()}; expected codes in "
+                    f"0..{codec.codebook_size - 1}."
+                )
 
 
 def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm | None, tell: Callable[[str], None]) -> None:
     """Audio on `source`, as in `encode_stream` -> codes -> WAV on `sink`. Calls `tell` every second with its speed in
     times real time."""
-    decoder = codec.stream_decoder()
-    _put(sink, wave_header(UNKNOWN_SAMPLES))
-    samples, busy_s, told = 0, 0.0, time.monotonic()
-    codes = _encoded(codec, source, raw)
-    while True:
-        before = time.process_time()  # does not count waiting for a microphone
-        found = next(codes, None)
-        if found is not None:
-            wave = decoder.feed(found)
-            samples += len(wave)
-            _put(sink, to_pcm16(wave).astype("<i2").tobytes())
-        busy_s += time.process_time() - before
-        if found is None or time.monotonic() - told > REPORT_EVERY_S:
-            told = time.monotonic()
-            audio_s = samples / SAMPLE_RATE
-            tell(f"{audio_s:.1f} s, {audio_s / max(busy_s, 1e-9):.2f}x real time")
-        if found is None:
-            return
+    decoder, heard = codec.stream_decoder(), Waited(source)
+    busy_s, told = 0.0, time.monotonic()
+    codes = _encoded(codec, heard, raw)
+    with PcmSink(sink, with_header=True) as audio:
+        while True:
+            before, waited_s = time.perf_counter(), heard.seconds
+            found = next(codes, None)
+            wave = None if found is None else decoder.feed(found)
+            busy_s += time.perf_counter() - before - (heard.seconds - waited_s)
+            if wave is not None:
+                audio.write(wave)
+            if wave is None or time.monotonic() - told > REPORT_EVERY_S:
+                told = time.monotonic()
+                audio_s = audio.samples / SAMPLE_RATE
+                tell(f"{audio_s:.1f} s, {audio_s / max(busy_s, 1e-9):.2f}x real time")
+            if wave is None:
+                return
+
+
+class Waited:
+    """`source`, and for how long it was waited: a microphone is no slower than real time."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self.source, self.seconds = source, 0.0
+
+    def read(self, size: int) -> bytes:
+        """As that of the source."""
+        return self._timed(self.source.read, size)
+
+    def read1(self, size: int) -> bytes:
+        """As that of the source."""
+        return self._timed(self.source.read1, size)  # type: ignore[attr-defined]
+
+    def _timed(self, read: Callable[[int], bytes], size: int) -> bytes:
+        start = time.perf_counter()
+        try:
+            return read(size)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+class PcmSink:
+    """PCM 16 at 24 kHz on `sink`, after the header of a WAV if asked. That says "to the end"; where the sink is a file,
+    it says how long at the end."""
+
+    def __init__(self, sink: BinaryIO, with_header: bool) -> None:
+        self.sink, self.samples = sink, 0
+        self.start = sink.tell() if with_header and _is_file(sink) else None
+        _put(sink, wave_header(UNKNOWN_SAMPLES) if with_header else b"")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, wave: np.ndarray) -> None:
+        """float32 [T]."""
+        _put(self.sink, to_pcm16(wave).astype("<i2").tobytes())
+        self.samples += len(wave)
+
+    def __exit__(self, *error: object) -> None:
+        header = wave_header(self.samples)
+        if self.start is not None and len(header) == len(wave_header(UNKNOWN_SAMPLES)):
+            end = self.sink.tell()
+            self.sink.seek(self.start)
+            _put(self.sink, header)
+            self.sink.seek(end)
 
 
 def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm | None) -> Iterator[np.ndarray]:
@@ -107,13 +164,17 @@ def _encoded(codec: "Codec", source: BinaryIO, raw: Pcm | None) -> Iterator[np.n
     except RecordingError as error:
         raise type(error)(f"Standard input: {error}.") from error
     stream, broken = codec.stream_encoder(rate=pcm.rate), None
-    try:
-        for wave in _waves(source, pcm, first):
-            codes = stream.feed(wave)
-            if len(codes):
-                yield codes
-    except TruncatedAudio as error:  # what came before is audio too
-        broken = error
+    waves = _waves(source, pcm, first)
+    while True:
+        try:
+            wave = next(waves, None)
+        except (TruncatedAudio, NonFiniteAudio) as error:  # what came before is audio too
+            wave, broken = None, error
+        if wave is None:
+            break
+        codes = stream.feed(wave)
+        if len(codes):
+            yield codes
     codes = stream.flush()
     if len(codes):
         yield codes
@@ -169,15 +230,20 @@ def _read_wav_header(head: bytes, source: BinaryIO) -> Pcm:
 
 def _waves(source: BinaryIO, pcm: Pcm, first: bytes) -> Iterator[np.ndarray]:
     """Mono float32 [T] pieces, as they arrive."""
-    size, held = pcm.channels * int(pcm.kind[1]), b""
+    size, held, before = pcm.channels * int(pcm.kind[1]), b"", 0
     for block in chain([first], _blocks(source, pcm.bytes)):
         held += block
         whole = len(held) // size * size
         wave = to_float(np.frombuffer(held[:whole], np.uint8), pcm.kind, pcm.channels)
         held = held[whole:]
-        if not np.isfinite(wave).all():
-            raise NonFiniteAudio("Standard input holds NaN or infinity; every sample must be a finite number.")
-        yield wave.mean(1)
+        bad = np.flatnonzero(~np.isfinite(wave).all(1))
+        yield (wave[: bad[0]] if len(bad) else wave).mean(1)
+        if len(bad):
+            at = (before + bad[0]) / pcm.rate
+            raise NonFiniteAudio(
+                f"Standard input holds NaN or infinity at {at:.3f} s; every sample must be a finite number."
+            )
+        before += len(wave)
     if held and pcm.bytes is None:
         raise TruncatedAudio(
             f"Standard input ends {plural(len(held), 'byte')} into a sample of {size} ({pcm.named()}); if that is not "
@@ -202,20 +268,41 @@ def _lines(codes: np.ndarray) -> bytes:
 
 
 def _read_lines(source: BinaryIO) -> Iterator[np.ndarray]:
-    """JSON lines, one frame each: a list of 16 integers."""
-    for number, line in enumerate(source, 1):
-        try:
-            listed = json.loads(line)
-            if not isinstance(listed, list) or not all(type(code) is int for code in listed):
-                raise TypeError(f"found {line[:60]!r}")
-            codes = np.array(listed, np.int64)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise BadCodes(f"Line {number} of standard input is not a JSON list of integers: {error}") from error
-        if codes.shape != (NUM_CODEBOOKS,):
-            raise BadCodes(
-                f"Line {number} of standard input has shape {list(codes.shape)}; expected [{NUM_CODEBOOKS}]."
-            )
-        yield codes[None]
+    """JSON lines, one frame each: a list of 16 integers. All that are there come at once."""
+    held, number = b"", 0
+    while block := source.read1(READ_BYTES):  # type: ignore[attr-defined]
+        *lines, held = (held + block).split(b"\n")
+        yield from _frames(lines, number)
+        number += len(lines)
+        if len(held) > READ_BYTES:
+            raise BadCodes(f"Line {number + 1} of standard input is no frame: it is longer than {READ_BYTES} bytes.")
+    yield from _frames([held] if held else [], number)
+
+
+def _frames(lines: Sequence[bytes], before: int) -> Iterator[np.ndarray]:
+    """int64 [F, 16], F > 0, of the lines that follow `before` others; those before a bad one come before the error."""
+    frames, broken = list[np.ndarray](), None
+    try:
+        frames.extend(_frame(line, number) for number, line in enumerate(lines, before + 1))
+    except BadCodes as error:
+        broken = error
+    if frames:
+        yield np.stack(frames)
+    if broken is not None:
+        raise broken
+
+
+def _frame(line: bytes, number: int) -> np.ndarray:
+    try:
+        listed = json.loads(line)
+        if not isinstance(listed, list) or not all(type(code) is int for code in listed):
+            raise TypeError(f"found {line[:60]!r}")
+        codes = np.array(listed, np.int64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadCodes(f"Line {number} of standard input is not a JSON list of integers: {error}") from error
+    if codes.shape != (NUM_CODEBOOKS,):
+        raise BadCodes(f"Line {number} of standard input has shape {list(codes.shape)}; expected [{NUM_CODEBOOKS}].")
+    return codes
 
 
 def _read_codes(source: BinaryIO) -> Iterator[np.ndarray]:
@@ -231,9 +318,19 @@ def _read_codes(source: BinaryIO) -> Iterator[np.ndarray]:
         raise BadCodes(f"Standard input ends {len(held)} bytes into a frame; a frame is {FRAME_BYTES} bytes of int16.")
 
 
-def _put(sink: BinaryIO, content: bytes) -> None:
+def _is_file(sink: BinaryIO) -> bool:
+    """Whether what was written can be written over: not in a pipe, and not with the shell's >>."""
     try:
-        sink.write(content)
+        return sink.seekable() and not fcntl.fcntl(sink.fileno(), fcntl.F_GETFL) & os.O_APPEND
+    except io.UnsupportedOperation:  # in memory
+        return False
+
+
+def _put(sink: BinaryIO, content: bytes) -> None:
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[sink.write(left) :]  # unbuffered (PYTHONUNBUFFERED), it may take less
         sink.flush()
     except BrokenPipeError:
         raise

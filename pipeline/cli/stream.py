@@ -1,5 +1,8 @@
 """`voxmill stream`: live audio -> codes -> audio, from stdin to stdout, so that the commands can be piped together."""
 
+import contextlib
+import io
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
@@ -76,10 +79,12 @@ def loop(
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Standard input and output. Raises SettingsError where one is closed: Python has none then."""
+    """Standard input and output, which wait. Raises SettingsError where one is closed: Python has none then."""
     for name, pipe in (("input", sys.stdin), ("output", sys.stdout)):
         if pipe is None:
             raise SettingsError(f"Standard {name} is closed; expected a file or a pipe.")
+        with contextlib.suppress(io.UnsupportedOperation):  # in memory
+            os.set_blocking(pipe.fileno(), True)  # else what is not there yet would be taken for the end
     return sys.stdin.buffer, sys.stdout.buffer
 
 

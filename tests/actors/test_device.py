@@ -3,12 +3,17 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from actors.device import choose_device, choose_precision, exact, memory
+from actors.codec import Codec
+from actors.device import choose_device, choose_precision, cpu_has_bf16, exact, memory
 from pipeline.errors import DeviceError
+from tests.helpers.rows import tone
 
 CPU = torch.device("cpu")
 
@@ -43,8 +48,10 @@ def test_cuda_of_a_number_that_is_not_there() -> None:
 def kept_flags() -> Iterator[None]:
     """What a test sets of PyTorch's global flags is undone."""
     kept = torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    on_cpu = torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.conv.fp32_precision
     yield
     torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision = kept
+    torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.conv.fp32_precision = on_cpu
 
 
 def flags() -> tuple[object, ...]:
@@ -67,6 +74,27 @@ def test_precision_flags_are_as_they_were_afterwards(notebook: str) -> None:
             assert flags() == ("ieee", "ieee", False, False)
         assert flags() == ("tf32", "tf32", False, False)
     assert flags() == before
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU rounds nothing to bf16")
+@pytest.mark.usefixtures("kept_flags")
+def test_a_cpu_computes_in_fp32_whatever_the_process_says(small_model: Path) -> None:
+    wave = [tone(2.0)]
+
+    def run() -> list[np.ndarray]:
+        codec = Codec.load(str(small_model), "cpu", "fp32")
+        codes = codec.encode(wave)
+        return [*codes, *codec.decode(codes)]
+
+    expected = run()
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.mkldnn.conv.fp32_precision = "bf16"
+    left, right = torch.randn(2, 64, 64)
+    assert (left @ right - left.double() @ right.double()).abs().max() > 1e-3
+    with ThreadPoolExecutor() as threads:
+        for found in threads.map(lambda _: run(), range(3)):
+            assert all(map(np.array_equal, found, expected))
+    assert torch.backends.mkldnn.matmul.fp32_precision == torch.backends.mkldnn.conv.fp32_precision == "bf16"
 
 
 def test_memory_grows_with_what_is_held() -> None:

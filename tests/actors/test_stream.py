@@ -184,9 +184,23 @@ def test_the_state_does_not_grow(codec: Codec, codes: np.ndarray) -> None:
     assert max(after) < 4 * 2**20
 
 
+@pytest.mark.parametrize("days", [0, 1, 30])
+def test_a_stream_does_not_drift(codec: Codec, codes: np.ndarray, days: int) -> None:
+    encoder, decoder = codec.stream_encoder(np.int64(1)), codec.stream_decoder()
+    expected = decoder.feed(codes)
+    decoder.reset()
+    encoder.state.frames = decoder.state.frames = days * 24 * 3600 * 25 // 2
+    found = np.concatenate([encoder.feed(WAVE), encoder.flush()])
+    assert np.mean(found == codes) > 0.999
+    error = np.abs(decoder.feed(codes) - expected).max()
+    assert error < 1e-4 * np.abs(expected).max()
+
+
 def test_what_cannot_be_fed(codec: Codec, small_model: Path) -> None:
     with pytest.raises(UnsupportedAudio, match="float64"):
         codec.stream_encoder().feed(np.zeros(5))
+    with pytest.raises(UnsupportedAudio, match="fed Tensor; expected a NumPy array"):
+        codec.stream_encoder().feed(torch.zeros(5))  # type: ignore[arg-type]
     with pytest.raises(UnsupportedAudio, match=r"\[5\]"):
         codec.stream_encoder(2).feed(np.zeros(5, np.float32))
     with pytest.raises(NonFiniteAudio):

@@ -117,6 +117,29 @@ def test_channels(channels: int) -> None:
     np.testing.assert_array_equal(read(io.BytesIO(wav(wave))), wave)
 
 
+@pytest.mark.parametrize("channels", [7, 8, 9, 32, 255])
+def test_planes_of_many_channels(channels: int) -> None:
+    wave = np.random.default_rng(0).uniform(-0.1, 0.1, (4_000, channels)).astype(np.float32)
+    data = with_soundfile(wave, RATE, "OGG", "VORBIS")
+    expected = sf.read(io.BytesIO(data), dtype="float32")[0]
+    found = read(io.BytesIO(data))
+    order = [np.abs(expected - column[:, None]).max(0).argmin() for column in found.T]  # FFmpeg's own in 7.1 and 6.1
+    assert sorted(order) == list(range(channels))
+    np.testing.assert_allclose(found, expected[:, order], atol=1e-5)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("wv", "wavpack"), ("mp4", "aac")])
+def test_surround_sound(container: str, codec: str) -> None:
+    wave = tone(1, 8, 48_000)[:40_001]
+    found = read(io.BytesIO(with_pyav(wave, 48_000, container, codec, {})))
+    assert found.shape == wave.shape
+    if codec == "aac":
+        middle = slice(5_000, 35_000)
+        assert min(np.corrcoef(a[middle], b[middle])[0, 1] for a, b in zip(found.T, wave.T, strict=True)) > 0.9
+    else:
+        np.testing.assert_allclose(found, wave, atol=1.01 / 32_768)
+
+
 def test_content_decides_not_the_suffix(tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(sound("mp3"))
     (tmp_path / "x.mp3").write_bytes(sound("wav"))

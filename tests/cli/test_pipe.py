@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,13 +15,16 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+import pipeline.cli.pipe
 from actors.codec import Codec
 from pipeline.cli.main import app
-from pipeline.cli.pipe import RAW, Pcm, decode_stream, encode_stream, loop_stream
+from pipeline.cli.pipe import RAW, Pcm, _read_lines, decode_stream, encode_stream, loop_stream
 from pipeline.errors import BadCodes, EmptyAudio, NonFiniteAudio, OutputError, TruncatedAudio, UnsupportedAudio
 from tests.helpers.rows import tone
+from tests.helpers.sounds import with_pyav
 
 WAVE = tone(3.0)[:-100]
+HERE = str(Path(__file__).parents[2])
 
 
 class Live(io.RawIOBase):
@@ -107,6 +112,89 @@ def test_loop_tells_its_speed(codec: Codec) -> None:
     assert told[-1].endswith("x real time")
 
 
+def test_waiting_for_the_source_is_not_slowness(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    class Slow(Live):
+        def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+            now[0] += 10
+            return super().readinto(buffer)
+
+    monkeypatch.setattr(pipeline.cli.pipe.time, "perf_counter", lambda: now[0])
+    told: list[str] = []
+    loop_stream(codec, io.BufferedReader(Slow(wav(WAVE))), io.BytesIO(), RAW, told.append)
+    assert now[0] > 1000
+    assert float(told[-1].split()[2].removesuffix("x")) > 1e6  # else it took no time
+
+
+def test_a_file_is_told_its_length(codec: Codec, tmp_path: Path) -> None:
+    codes = encoded(codec, wav(WAVE))
+    path = tmp_path / "out.wav"
+    with path.open("wb") as file:
+        file.write(b"before")
+        decode_stream(codec, live(codes), file, as_json=False, as_wav=True)
+        file.write(b"behind")
+    content = path.read_bytes()
+    assert (content[:6], content[-6:]) == (b"before", b"behind")
+    assert soundfile.info(io.BytesIO(content[6:-6])).frames == 1920 * -(-len(WAVE) // 1920)
+    assert int.from_bytes(content[46:50], "little") == len(content) - 6 - 6 - 44
+    with path.open("ab") as file:  # as the shell's >> does
+        decode_stream(codec, live(codes), file, as_json=False, as_wav=True)
+    assert path.read_bytes()[: len(content)] == content
+
+
+class Narrow(io.RawIOBase):
+    """Takes a few bytes at a time, as an unbuffered stdout may."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: memoryview) -> int:  # type: ignore[override]
+        self.taken += content[:1001]
+        return len(content[:1001])
+
+
+def test_a_sink_that_takes_less_gets_all(codec: Codec) -> None:
+    narrow, wide = Narrow(), io.BytesIO()
+    for sink in (narrow, wide):
+        loop_stream(codec, live(wav(WAVE)), sink, RAW, lambda text: None)
+    assert narrow.taken == wide.getvalue()
+
+
+def test_lines_that_are_there_are_decoded_at_once() -> None:
+    rows = np.arange(16 * 300).reshape(-1, 16).tolist()
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    for content in (lines, lines[:-1]):
+        found = list(_read_lines(io.BufferedReader(io.BytesIO(content))))
+        assert len(found) <= 2
+        assert np.concatenate(found).tolist() == rows
+    read = _read_lines(io.BytesIO(lines + b"[1]\n" + lines))
+    assert next(read).tolist() == rows  # before the error
+    with pytest.raises(BadCodes, match=r"Line 301 .* shape \[1\]"):
+        next(read)
+    with pytest.raises(BadCodes, match=r"Line 1 .* longer than"):
+        list(_read_lines(io.BytesIO(bytes(200_000))))
+
+
+def test_what_comes_before_a_fault_is_not_lost(codec: Codec) -> None:
+    good = codec.encode([WAVE])[0]
+    bad = good.copy()
+    bad[20, 3] = codec.codebook_size
+    sink = io.BytesIO()
+    with pytest.raises(BadCodes, match=rf"^Frame 21 .* in 0\.\.{codec.codebook_size - 1}\.$"):
+        decode_stream(codec, live(bad.astype("<i2").tobytes()), sink, as_json=False, as_wav=False)
+    assert len(sink.getvalue()) == 2 * 1920 * 20
+    spoilt = WAVE.astype("<f4")
+    spoilt[36_000] = np.nan
+    sink = io.BytesIO()
+    with pytest.raises(NonFiniteAudio, match=r"at 1\.500 s"):
+        encode_stream(codec, io.BufferedReader(io.BytesIO(spoilt.tobytes())), sink, Pcm(24_000, 1, "f4"), False)
+    assert np.array_equal(codes_of(sink.getvalue()), codec.encode([WAVE[:36_000]])[0])
+
+
 def test_nothing_in_nothing_out(codec: Codec) -> None:
     assert encoded(codec, b"") == b""
 
@@ -186,6 +274,7 @@ AAC = (b"\xff\xf1\x58\x40\x20\x1f\xfc" + b"\1" * 249) * 3  # three ADTS frames o
         (b"RIFF\x24\1\0\0AVI LIST" + bytes(300), "like RIFF that is not WAVE"),
         (sound(SHORT, format="WAV", endian="BIG"), "like a WAV of big-endian samples"),
         (b"\0\0\0\x20ftypM4A " + bytes(300), "like MP4"),
+        (with_pyav(SHORT[:, None], 24_000, "wv", "wavpack", {}), "like WavPack"),
         (b"\x1a\x45\xdf\xa3" + bytes(300), "like Matroska"),
     ],
 )
@@ -226,7 +315,7 @@ def test_the_options_of_raw_samples_are_seen(small_model: Path) -> None:
         (json.dumps([True, *[1] * 15]).encode(), True, "not a JSON list of integers"),
         (json.dumps(["1", *[1] * 15]).encode(), True, "not a JSON list of integers"),
         (b"\0" * 33, False, "1 bytes into a frame"),
-        (b"\xff" * 32, False, "-1"),
+        (b"\xff" * 32, False, r"Frame 1 .*\[-1, -1, "),
     ],
 )
 def test_bad_codes_are_told(codec: Codec, content: bytes, as_json: bool, says: str) -> None:
@@ -252,6 +341,34 @@ def test_the_commands_pipe_together(tmp_path: Path, small_model: Path, codec: Co
         timeout=120,
     )
     assert (closed.stdout.strip(), closed.stderr) == (b"10", b"")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full", "2> >(head -c 1)"])
+def test_a_log_that_nobody_reads_is_not_in_the_audio(tmp_path: Path, small_model: Path, closed: str) -> None:
+    (tmp_path / "in.wav").write_bytes(wav(np.concatenate([WAVE] * 20)))
+    line = f"{sys.executable} -m pipeline stream loop --model {small_model} --device cpu < in.wav {closed} > out.wav"
+    subprocess.run(["bash", "-c", line], check=True, cwd=tmp_path, timeout=120, env=os.environ | {"PYTHONPATH": HERE})
+    frames = -(-20 * len(WAVE) // 1920)
+    assert (tmp_path / "out.wav").stat().st_size == 44 + 2 * 1920 * frames
+    assert soundfile.info(tmp_path / "out.wav").frames == 1920 * frames
+
+
+@pytest.mark.slow
+def test_a_pipe_that_does_not_wait_is_waited_for(small_model: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "stream", "encode", "--model", str(small_model), "--device", "cpu"]
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    with subprocess.Popen([*command, "--codes", "raw"], stdin=read, stdout=subprocess.PIPE) as one:
+        os.close(read)
+        content = wav(WAVE)
+        for piece in (content[:50_000], content[50_000:]):
+            time.sleep(5)  # what is read before is nothing
+            os.write(write, piece)
+        os.close(write)
+        found, _ = one.communicate(timeout=60)
+    assert one.returncode == 0
+    assert len(codes_of(found)) == -(-len(WAVE) // 1920)
 
 
 def test_a_reader_that_has_enough_is_no_error(small_model: Path) -> None:

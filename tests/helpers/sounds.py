@@ -92,9 +92,9 @@ def with_soundfile(wave: np.ndarray, rate: int, kind: str, subtype: str) -> byte
 
 
 def with_pyav(wave: np.ndarray, rate: int, container: str, codec: str, options: dict[str, str]) -> bytes:
-    """`wave` [n, 1 or 2] as FFmpeg writes it; variable bitrate for mp3."""
+    """`wave` [n, 1, 2 or 8] as FFmpeg writes it; variable bitrate for mp3."""
     file = io.BytesIO()
-    layout = ("mono", "stereo")[wave.shape[1] - 1]
+    layout = {1: "mono", 2: "stereo", 8: "7.1"}[wave.shape[1]]
     with av.open(file, "w", format=container, options=options) as output:
         stream = output.add_stream(codec, rate=rate, layout=layout)
         if codec == "libmp3lame":
@@ -106,8 +106,8 @@ def with_pyav(wave: np.ndarray, rate: int, container: str, codec: str, options: 
             stream.bit_rate = 128_000  # it has no default
         resampler = av.AudioResampler(stream.codec_context.format or "fltp", layout, rate)
         for begin in range(0, len(wave), 960):
-            block = np.ascontiguousarray(wave[begin : begin + 960].T)
-            frame = av.AudioFrame.from_ndarray(block, "fltp", layout)
+            block = wave[begin : begin + 960].reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(block, "flt", layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, begin, Fraction(1, rate)
             for part in resampler.resample(frame):
                 output.mux(stream.encode(part))

@@ -365,6 +365,9 @@ def test_load_audio_says_what_is_wrong(sound_: object, kind: str, text: str) -> 
         ({"channel": "mean"}, "channel is 'mean'; expected a whole number from 1"),
         ({"channel": 1.0}, "channel is 1.0"),
         ({"start_s": "1"}, "start_s is '1'; expected a number of seconds"),
+        ({"track": -1}, "track is -1; expected a whole number from 1"),
+        ({"track": "1"}, "track is '1'; expected"),
+        ({"track": 1.0}, r"track is 1\.0; expected"),
         ({"end_s": [2]}, r"end_s is \[2\]"),
     ],
 )
