@@ -10,11 +10,14 @@ import ray
 from actors.contract import SAMPLE_RATE
 from pipeline.cluster.load import CodecSpec, load_codec
 from pipeline.cluster.resources import PoolPlan
+from pipeline.log_line import log_line
 from pipeline.read import Reading, read_chunks
 from pipeline.sources.committed import without
 from pipeline.sources.plan import Plan
 from pipeline.sources.task import ReadTask
 
+WAIT_S = 600.0
+"""Another run may have taken the devices that the pool gave back. It takes some seconds on one, a minute on a CPU."""
 MAX_TASKS = 32
 """That are sent to the worker that measures: a whole plan may be gigabytes. Seconds of audio are wanted, not hours."""
 
@@ -22,7 +25,8 @@ MAX_TASKS = 32
 def agreement(
     planned: Plan, failed: pa.ChunkedArray, how: Reading, codec: CodecSpec, pool: PoolPlan, seconds: float
 ) -> list[float] | None:
-    """Share of codes equal to fp32's, per codebook, on the first `seconds` of the run's own audio; None for fp32.
+    """Share of codes equal to fp32's, per codebook, on the first `seconds` of the run's own audio; None for fp32, and
+    where no device comes free for it.
 
     `failed`: the ids of failures, which are not read again: one of them may have ended its reader.
     """
@@ -30,7 +34,12 @@ def agreement(
         return None
     measure = ray.remote(_measure).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
     tasks = without(planned.tasks[:MAX_TASKS], failed)
-    return ray.get(measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE)))
+    share = measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE))
+    if not ray.wait([share], timeout=WAIT_S)[0]:
+        ray.cancel(share)
+        log_line(f"agreement with fp32 is not measured: no device had time for it in {WAIT_S:.0f} s")
+        return None
+    return ray.get(share)
 
 
 def _measure(

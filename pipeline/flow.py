@@ -20,12 +20,12 @@ import ray
 
 from actors.checkpoint import find_model
 from actors.checkpoint import fingerprint as fingerprint_of_weights
-from actors.contract import SAMPLE_RATE
 from actors.pools.arrow import failure
 from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
+from pipeline.attempt import Attempt
 from pipeline.audio.speech import engine
 from pipeline.changes import changes, refuse_inside, refuse_other_columns, to_redo
 from pipeline.cluster.keeper import Kept, RemoteLedger, keep
@@ -216,79 +216,75 @@ def execute(
     partial: dict[str, frozenset[int]],
     earlier: Earlier | None = None,
     avoid: frozenset[str] = frozenset(),
-) -> dict[str, Any]:
-    """Run the graph; returns what this attempt committed, what its containers held by the numbers of their tasks, which
-    nodes were `shaky`, and where the time went. Nodes to `avoid` read nothing as long as there are others.
+) -> Attempt:
+    """Read and commit what is planned. Nodes to `avoid` read nothing as long as there are others.
 
     Not exact: a read task whose process dies is done again, and Ray drops as many blocks of it as were delivered. Where
     an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
     TooManyFailures as `refuse_excess` says, if it is told what the run held `earlier`.
     """
-    started, start = now(), time.monotonic()
-    parts: dict[str, str | None] = {}
-    held: dict[int, pa.Array] = {}
-    bad_nodes: frozenset[str] = frozenset()
-    times: dict[str, Any] = {}
-    samples, undecoded = 0, set[str]()
-    asked_s = took_s = 0.0
+    attempt, start = Attempt(now()), time.monotonic()
     if planned.tasks:
-        last = list(job.resources.pools)[-1]
-        kept = keep(meter=functools.partial(Meter, last), census=Census, containers=Held, ledger=Ledger)
-        meter, census = kept["meter"], kept["census"]
-        ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
-        reports = functools.partial(kept["containers"].ask, "since")
-        with (
-            data_context(job.resources.block_bytes),
-            watch(lambda: meter.ask("counts"), planned.recordings, job.quiet),
-        ):
-            rows = graph(job, planned, partial, kept, avoid)
-            for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for written in cast(pa.Table, block).to_pylist():
-                    samples += written["samples"]
-                    undecoded.update(written["undecoded"])
-                    if written["codes_part"]:
-                        parts[written["codes_part"]] = written["codes_sha256"]
-                if earlier is not None and time.monotonic() >= asked_s + CENSUS_SHARE * took_s:
-                    asked_s = time.monotonic()
-                    refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings, earlier)
-                    took_s = time.monotonic() - asked_s
-                ends.note(reports)
-        ends.note(reports, now=True)
-        counts = census.ask("get")
-        if earlier is not None:
-            refuse_excess(counts, job.settings.max_failures, planned.recordings, earlier)
-        held, bad_nodes, times = dict(ends.reports), shaky(counts), meter.ask("record")
-    wall_s = round(time.monotonic() - start, 3)
-    sums = {"samples": samples, "undecoded": undecoded}
-    found = {"parts": parts, "held": held, "shaky": bad_nodes}
-    return {"started": started, "wall_s": wall_s, **sums, **found, **times}
+        meter = functools.partial(Meter, list(job.resources.pools)[-1])
+        with keep(meter=meter, census=Census, containers=Held, ledger=Ledger) as kept:
+            run_graph(job, planned, partial, kept, attempt, earlier, avoid)
+    attempt.wall_s = time.monotonic() - start
+    return attempt
 
 
-def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any]) -> None:
+def run_graph(
+    job: Job,
+    planned: Plan,
+    partial: dict[str, frozenset[int]],
+    kept: Mapping[str, Kept],
+    attempt: Attempt,
+    earlier: Earlier | None,
+    avoid: frozenset[str],
+) -> None:
+    """The graph to its end; `attempt` gets what it writes, and what the workers told."""
+    meter, census = kept["meter"], kept["census"]
+    ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
+    reports = functools.partial(kept["containers"].ask, "since")
+    asked_s = took_s = 0.0
+    with (
+        data_context(job.resources.block_bytes, job.settings.stall_s),
+        watch(lambda: meter.ask("counts"), planned.recordings, job.quiet),
+    ):
+        rows = graph(job, planned, partial, kept, avoid)
+        for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for written in cast(pa.Table, block).to_pylist():
+                attempt.take(written)
+            if earlier is not None and time.monotonic() >= asked_s + CENSUS_SHARE * took_s:
+                asked_s = time.monotonic()
+                refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings, earlier)
+                took_s = time.monotonic() - asked_s
+            ends.note(reports)
+    ends.note(reports, now=True)
+    counts = census.ask("get")
+    if earlier is not None:
+        refuse_excess(counts, job.settings.max_failures, planned.recordings, earlier)
+    attempt.held, attempt.shaky, attempt.times = dict(ends.reports), shaky(counts), meter.ask("record")
+
+
+def audit(job: Job, found: Discovered, planned: Plan, attempt: Attempt) -> None:
     """Compare what was planned with the parts: settle what is double, read again what is missing.
 
     What a store or a network did not give is read again once, by another node where there is one. Where settling takes
     a recording away (an earlier attempt's writer came late with another version of it), all that was found is compared
-    anew. What still misses after AUDIT_ROUNDS is a failure that says so. `attempt` adds up, but for its "stages" and
-    "timeline", which stay those of the first reading.
+    anew. What still misses after AUDIT_ROUNDS is a failure that says so.
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
         job.check_lock()
         settled = settle(job.keys)
-        attempt["parts"].update(settled.parts)
+        attempt.parts.update(settled.parts)
         done = committed(job.keys)
         ids = done.ids if number else lasting(job.keys, done.ids)
-        held, avoid = attempt.pop("held"), attempt.pop("shaky")
         lasts = dataclasses.replace(done, ids=ids)
-        left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, held)
+        left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, attempt.held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        again = execute(job, left, done.partial, avoid=avoid)  # their failures were counted
-        attempt["parts"].update(again["parts"])
-        sums = {name: attempt[name] + again[name] for name in ("wall_s", "samples")}
-        sums["undecoded"] = attempt["undecoded"] | again["undecoded"]
-        attempt |= {"held": again["held"], "shaky": again["shaky"], **sums}
+        attempt.add(execute(job, left, done.partial, avoid=attempt.shaky))  # their failures were counted
     error = NotCommitted(
         f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
         "`voxmill retry RUN --error NotCommitted`"
@@ -296,10 +292,10 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: dict[str, Any]) -
     rows = [one | failure("read", error) for one in unread(left)]
     if rows:
         write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run, job.check_lock)
-        attempt["parts"].update(settle(job.keys).parts)
+        attempt.parts.update(settle(job.keys).parts)
 
 
-def restore(job: Job, attempt: dict[str, Any]) -> None:
+def restore(job: Job, attempt: Attempt) -> None:
     """Put back the failures that were to be tried again, and whose recordings this command did not come to. What an
     earlier one committed of these goes: nobody will add the rest."""
     if not (waiting := waiting_ids(job.fs, job.run)):
@@ -308,7 +304,7 @@ def restore(job: Job, attempt: dict[str, Any]) -> None:
     half = committed(job.keys.refresh()).partial
     if begun := [id_ for id_ in waiting if id_ in half]:
         hashes = set(id_hashes(pa.array(begun, pa.string())).tolist())
-        attempt["parts"].update(drop(job.keys, hashes, job.waves))
+        attempt.parts.update(drop(job.keys, hashes, job.waves))
     ids = put_back(job.keys)
     if ids and not job.quiet:
         first = clean_id(ids[0])
@@ -431,31 +427,23 @@ def make_waves(job: Job, out: str, ids: list[str] | None) -> list[str]:
     return [f"codes without a WAV: {listed(failures, 3, '; ')}"] if failures else []
 
 
-def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, Any], out: str) -> None:
+def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: Attempt, out: str) -> None:
     """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
     job.check_lock()
     join_long_waves(job.keys, job.waves)
     silent = []
-    undecoded = [*attempt.pop("undecoded")]
-    if "decode" in job.resources.pools and (undecoded or before[LACKS_WAVES]):
+    if "decode" in job.resources.pools and (attempt.undecoded or before[LACKS_WAVES]):
         start = time.monotonic()
-        silent = make_waves(job, out, None if before[LACKS_WAVES] else undecoded)
-        attempt["wall_s"] = round(attempt["wall_s"] + time.monotonic() - start, 3)
+        silent = make_waves(job, out, None if before[LACKS_WAVES] else [*attempt.undecoded])
+        attempt.wall_s += time.monotonic() - start
     sweep(job.fs, job.run)
-    parts = {**before.get("parts", {}), **attempt.pop("parts")}
-    audio_s = attempt.pop("samples") / SAMPLE_RATE
     pool, rules = job.resources.pools["encode"], job.settings.output
     shares = before.get("agreement_with_fp32") or agreement(
         planned, job.keys.ids(FAILURES), job.reading, job.codec("encode"), pool, rules.agreement_s
     )
-    attempt |= {
-        "finished": now(),
-        "command": command_line(sys.argv),
-        "audio_s": audio_s,
-        "times_real_time": round(audio_s / max(attempt["wall_s"], 1e-3), 2),
-    }
+    record = attempt.record(now(), command_line(sys.argv))
     counts = count(job.keys.refresh(), job.context_samples)
-    sums = checksums(job.fs, job.run, parts)
+    sums = checksums(job.fs, job.run, {**before.get("parts", {}), **attempt.parts})
     job.check_lock()  # the slow part is over
     there = counts["recordings"] + counts["failures"] + counts["skipped"]
     cut = planned.cut and (job.limit is None or there >= job.limit)  # of containers a plan does not know
@@ -472,10 +460,10 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: dict[str, A
             "agreement_with_fp32": shares,
             "warnings": [*warnings(shares, rules.agreement_min, job.resources.precision), *silent],
             LACKS_WAVES: "decode" not in job.resources.pools,
-            "attempts": [*before["attempts"], attempt],
+            "attempts": [*before["attempts"], record],
             "parts": sums,
         },
     )
     if not cut:  # else only the first recordings are there
         mark(job.fs, job.run, complete=True)
-    at_end.report_at_end(out, attempt["wall_s"], rules.report)
+    at_end.report_at_end(out, attempt.wall_s, rules.report)

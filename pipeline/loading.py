@@ -79,7 +79,7 @@ def _check_view(channel: object, start_s: object, end_s: object, track: object) 
     for name, value in (("start_s", start_s), ("end_s", end_s)):
         if value is not None and not isinstance(value, numbers.Real):
             raise InputError(f"{name} is {value!r}; expected a number of seconds, or None.")
-    if track is not None and not (isinstance(track, numbers.Integral) and track > 0):
+    if track is not None and not (isinstance(track, numbers.Integral) and int(track) > 0):
         raise InputError(f"track is {track!r}; expected a whole number from 1, or None for the default one.")
 
 

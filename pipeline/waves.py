@@ -59,23 +59,8 @@ def decode_codes(
 ) -> Decoded:
     """Decode recordings of `run` (all, or those in `ids`) to waves in `folder` of `fs`, instead of those of these
     recordings that are there. Ray is running."""
-    length, context = how.chunk_samples // FRAME_SAMPLES, how.context_samples // FRAME_SAMPLES
-    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, length, context)))
-    rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[how.codec.device])
-    rows = rows.map_batches_internal(  # as in flow.graph
-        DecodeCodes,
-        fn_constructor_kwargs={
-            "load": functools.partial(load_codec, how.codec),
-            "attempts": RemoteLedger(keep(ledger=Ledger)["ledger"]),
-            "stall_s": how.stall_s,
-        },
-        batch_format="pyarrow",
-        **how.pool.arguments(),
-    )
-    size = ROWS_PER_SHARD if kind.layout == "tar" else None
-    rows = rows.map_batches(_write, fn_args=(fs, folder, kind), batch_size=size, batch_format="pyarrow", num_cpus=0.5)
-    rows = rows.select_columns(["id", "chunk", "chunks", "num_samples", "shard", *_FAILURE])
-    with data_context(how.block_bytes):
+    with keep(ledger=Ledger) as kept, data_context(how.block_bytes, how.stall_s):
+        rows = _graph(run, ids, fs, folder, how, kind, RemoteLedger(kept["ledger"]))
         blocks = [cast(pa.Table, block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow")]
     if not blocks:
         raise InputError(f"{redact(run.location)} has no recordings with codes to decode.")
@@ -96,6 +81,27 @@ def decode_codes(
         audio_s=(pc.sum(good["num_samples_sum"]).as_py() or 0) / SAMPLE_RATE,
         failures=[f"{row['id']}: {row['error']}: {row['message']}" for row in failed.values()],
     )
+
+
+def _graph(
+    run: Run, ids: list[str] | None, fs: FileSystem, folder: str, how: Decoding, kind: WaveKind, attempts: RemoteLedger
+) -> ray.data.Dataset:
+    length, context = how.chunk_samples // FRAME_SAMPLES, how.context_samples // FRAME_SAMPLES
+    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, length, context)))
+    rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[how.codec.device])
+    rows = rows.map_batches_internal(  # as in flow.graph
+        DecodeCodes,
+        fn_constructor_kwargs={
+            "load": functools.partial(load_codec, how.codec),
+            "attempts": attempts,
+            "stall_s": how.stall_s,
+        },
+        batch_format="pyarrow",
+        **how.pool.arguments(),
+    )
+    size = ROWS_PER_SHARD if kind.layout == "tar" else None
+    rows = rows.map_batches(_write, fn_args=(fs, folder, kind), batch_size=size, batch_format="pyarrow", num_cpus=0.5)
+    return rows.select_columns(["id", "chunk", "chunks", "num_samples", "shard", *_FAILURE])
 
 
 def _write(rows: pa.Table, fs: FileSystem, folder: str, kind: WaveKind) -> pa.Table:

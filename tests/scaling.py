@@ -22,7 +22,7 @@ from ray import cloudpickle
 
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, frame_count
 from pipeline import flow, tokenize
-from pipeline.cluster.keeper import keep
+from pipeline.cluster.keeper import Kept, keep
 
 BLOCK_S = 11.0
 """Audio of a block: scheduling costs the same for blocks of any size, and two cores must read for eight GPUs."""
@@ -66,7 +66,13 @@ class SleepingCodec:
 
 def measure(folder: Path, gpus: int, call_s: float, calls: int, settings: dict[str, Any]) -> dict[str, float]:
     """One run over `calls` blocks a GPU."""
-    clock = keep(clock=Clock)["clock"]
+    with keep(clock=Clock) as kept:
+        return _measured(folder, gpus, call_s, calls, settings, kept["clock"])
+
+
+def _measured(
+    folder: Path, gpus: int, call_s: float, calls: int, settings: dict[str, Any], clock: Kept
+) -> dict[str, float]:
     real, flow.load_codec = flow.load_codec, functools.partial(_sleeping, call_s, clock)  # type: ignore[assignment]
     manifest = folder / f"{gpus}-{calls}.jsonl"
     rows = [json.dumps({"id": f"r{number}", "audio": str(folder / "clip.wav")}) for number in range(gpus * calls)]

@@ -115,17 +115,21 @@ def test_what_an_actor_refuses_reaches_the_user(job: Job, small_model: Path, tmp
     gone = shutil.copytree(small_model, tmp_path / "model")
     wrong = replace(job, model=str(gone)) if error is ModelError else replace(job, packages={"soxr": "99.0"})
     shutil.rmtree(gone)
-    rows = ray.data.from_arrow(pa.table({"id": ["a"]})).map_batches(
-        EncodeChunks,
-        fn_constructor_kwargs={
-            "load": functools.partial(load_codec, wrong.codec("encode")),
-            "attempts": RemoteLedger(keep(ledger=Ledger)["ledger"]),
-        },
-        batch_format="pyarrow",
-        **job.resources.pools["encode"].arguments(),
-    )
-    with pytest.raises(error, match=platform.node()) as raised, data_context(1 << 22):
+
+    def run() -> None:
+        rows = ray.data.from_arrow(pa.table({"id": ["a"]})).map_batches(
+            EncodeChunks,
+            fn_constructor_kwargs={
+                "load": functools.partial(load_codec, wrong.codec("encode")),
+                "attempts": RemoteLedger(kept["ledger"]),
+            },
+            batch_format="pyarrow",
+            **job.resources.pools["encode"].arguments(),
+        )
         rows.materialize()
+
+    with keep(ledger=Ledger) as kept, pytest.raises(error, match=platform.node()) as raised, data_context(1 << 22, 0.0):
+        run()
     assert "\n" not in str(raised.value)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def loop_stream(codec: "Codec", source: BinaryIO, sink: BinaryIO, raw: Pcm | Non
     times real time."""
     decoder, heard = codec.stream_decoder(), Waited(source)
     busy_s, told = 0.0, time.monotonic()
-    codes = _encoded(codec, heard, raw)
+    codes = _encoded(codec, cast(BinaryIO, heard), raw)
     with PcmSink(sink, with_header=True) as audio:
         while True:
             before, waited_s = time.perf_counter(), heard.seconds

@@ -62,10 +62,7 @@ def join(address: str | None) -> None:
     if named == "auto":  # as Ray takes it
         named = os.environ.get("RAY_ADDRESS") or "auto"
     if named.startswith("ray://"):
-        raise ClusterError(
-            f"{named} is a Ray Client's address, which voxmill does not use. Submit it with `ray job submit`, or run "
-            "it on a node of the cluster with the address 'auto'."
-        )
+        raise ClusterError(no_client(named))
     try:
         if named == "auto":
             named = canonicalize_bootstrap_address(named) or named
@@ -81,6 +78,14 @@ def join(address: str | None) -> None:
                 ray.init(address, runtime_env=luggage, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
+
+
+def no_client(named: str) -> str:
+    """Why Ray Client is refused."""
+    return (
+        f"{named} is of a Ray Client (ray://...), which voxmill does not use. Submit the run with `ray job submit`, or "
+        "start it on a node of the cluster with the address 'auto'."
+    )
 
 
 @contextlib.contextmanager

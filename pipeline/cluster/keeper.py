@@ -1,6 +1,7 @@
 """Objects in an actor beside the driver, which the workers tell and ask: one actor, for each costs a process."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +38,16 @@ class Kept:
         return ray.get(self.actor.call.remote(self.name, method, *arguments), timeout=timeout_s)
 
 
-def keep(**kinds: Callable[[], Any]) -> dict[str, Kept]:
-    """Name -> an object as its function makes it, in an actor that takes no CPU and stays by the driver."""
+@contextlib.contextmanager
+def keep(**kinds: Callable[[], Any]) -> Iterator[dict[str, Kept]]:
+    """Inside, name -> an object as its function makes it, in an actor that takes no CPU and stays by the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(_Keeper).options(num_cpus=0, scheduling_strategy=here).remote(kinds)
-    return {name: Kept(actor, name) for name in kinds}
+    try:
+        yield {name: Kept(actor, name) for name in kinds}
+    finally:
+        if ray.is_initialized():  # else it ended with Ray; a Ray of the user's would keep its process
+            ray.kill(actor)
 
 
 @dataclass

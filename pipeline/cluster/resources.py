@@ -175,6 +175,11 @@ def _check_fits(pools: list[PoolPlan], cpus: float, gpus: float) -> None:
             f"The pools need {need_gpus:g} GPUs, Ray has {gpus:g}: nothing would ever start. "
             "Lower encode.actors / decode.actors (or min_actors), or the share of a GPU each takes (encode.gpus, ...)."
         )
+    if cpus < 1:
+        raise DeviceError(
+            "Ray has no CPUs to read with. Where its head has none, those of its other nodes come a while after it: "
+            "start the run once `ray status` shows them."
+        )
     need_cpus = sum(pool.actors * pool.cpus for pool in pools)
     if cpus - need_cpus < 1:
         raise DeviceError(

@@ -16,13 +16,20 @@ from ray.util.annotations import RayDeprecationWarning
 
 from actors.terminated import unwinding
 from pipeline import errors
-from pipeline.cluster.connect import clean_start, join, tell_of_lost_head
+from pipeline.cluster.connect import clean_start, join, no_client, tell_of_lost_head
 from pipeline.cluster.nodes import same_everywhere
 from pipeline.cluster.one_node import no_actors, no_processes
 from pipeline.cluster.resources import local_cpus
 from pipeline.errors import ClusterError, DeviceError, VoxmillError
+from pipeline.log_line import log_line
 from pipeline.settings import Settings
 
+STALLS, START_S = 4, 600.0
+"""A recording may end as many processes after `stall_s` of silence before it is given up, and each takes its time to
+start; only then is it Ray where nothing moves. Its own bound of 1,800 s would end the run at the first."""
+GOES_ON = "What is committed stays: the same command goes on from there."
+_ONE = threading.RLock()
+"""Held by the session of a thread: Ray and the context of its datasets are the process's."""
 MAX_INIT_DEATHS = 3
 """Actors in a row that may die while they load the model (a node lost just then) before the run stops."""
 
@@ -31,8 +38,21 @@ MAX_INIT_DEATHS = 3
 def session(settings: Settings) -> Iterator[None]:
     """Inside, Ray runs: the one already connected to, the cluster at `ray_address` or $RAY_ADDRESS, or a local one.
 
-    Raises ClusterError if a node has other code or other packages than this process.
+    Another thread's session waits for its end. Raises ClusterError if a node has other code or other packages than this
+    process.
     """
+    if not _ONE.acquire(blocking=False):
+        log_line("another run of this process comes first")
+        _ONE.acquire()
+    try:
+        with _session(settings):
+            yield
+    finally:
+        _ONE.release()
+
+
+@contextlib.contextmanager
+def _session(settings: Settings) -> Iterator[None]:
     local = settings.ray_address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
     if settings.device.startswith("cuda:") and not local:
         raise DeviceError(
@@ -40,6 +60,8 @@ def session(settings: Settings) -> Iterator[None]:
             " where Ray runs already, use 'cuda'."
         )
     if ray.is_initialized():
+        if ray.util.client.ray.is_connected():
+            raise ClusterError(no_client("This Ray"))
         same_everywhere(other_nodes=True)
         yield
         return
@@ -111,14 +133,21 @@ def _start_local() -> None:
 
 
 @contextlib.contextmanager
-def data_context(block_bytes: int) -> Iterator[None]:
-    """Inside, datasets use blocks of `block_bytes`, and Ray shows no progress bars of its own."""
+def data_context(block_bytes: int, stall_s: float) -> Iterator[None]:
+    """Inside, datasets that are made and run use blocks of `block_bytes`, Ray shows no progress bars of its own, and
+    where nothing moves for several times `stall_s` (0: never) they end.
+
+    Raises what a worker raised, where that is a VoxmillError, and ClusterError where they end so or a process is lost.
+    """
     from ray.data import DataContext  # here, for `session` imports it while Ray starts
+    from ray.data.exceptions import ExecutionTimeoutError
 
     from pipeline.cluster.forget_blocks import ForgetBlocks
 
     context = DataContext.get_current()
+    still_s = STALLS * stall_s + START_S if stall_s else -1
     mine = {
+        "execution_no_progress_timeout_s": still_s,
         "target_max_block_size": block_bytes,
         "enable_progress_bars": False,
         "print_on_execution_start": False,
@@ -140,13 +169,27 @@ def data_context(block_bytes: int) -> Iterator[None]:
             warnings.simplefilter("ignore", RayDeprecationWarning)
             warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)  # a small input
             yield
+    except ExecutionTimeoutError as error:
+        active = "; ".join(line.strip(" -") for line in str(error).splitlines() if line.startswith("  - "))
+        raise ClusterError(
+            f"Nothing moved for {still_s:.0f} s ({active}). An actor may wait for a GPU or a node that does not come: "
+            f"see `ray status`. {GOES_ON}"
+        ) from error
     except ray.exceptions.RayError as error:
-        raise _users_error(error) or error from None
+        raise _users_error(error) or _lost_process(error) or error from None
     finally:
         for name, value in before.items():
             setattr(context, name, value)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
+
+
+def _lost_process(error: ray.exceptions.RayError) -> ClusterError | None:
+    """What to say where an actor died that the run cannot do without; None for other errors."""
+    found = re.search(
+        r"^(?:ray\.exceptions\.ActorDiedError: )?The actor died.*\n\tclass_name: (.+)", str(error), re.MULTILINE
+    )
+    return found and ClusterError(f"A process of the run died, of too little memory perhaps: {found[1]}. {GOES_ON}")
 
 
 def _users_error(error: ray.exceptions.RayError) -> VoxmillError | None:

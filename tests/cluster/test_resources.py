@@ -127,6 +127,7 @@ def test_an_elastic_pool_reserves_no_cpu() -> None:
         ({"encode__max_actors": 3, "encode__cpus": 0.5}, {"CPU": 8.0}, "Set encode.cpus"),
         ({"encode__actors": 2, "encode__cpus": 1}, {"CPU": 2.0}, "leave none to read with"),
         ({}, {"CPU": 1.0}, "leave none to read with"),
+        ({"device": "cuda", "encode__max_actors": 9, "decode__max_actors": 9}, {}, "once `ray status` shows them"),
     ],
 )
 def test_what_would_hang_is_refused(values: dict[str, Any], cluster: dict[str, float], says: str) -> None:

@@ -1,13 +1,20 @@
-"""Which GPUs a Ray that is started here may see."""
+"""Which GPUs a Ray that is started here may see; one run at a time; how runs end that cannot go on."""
 
 import contextlib
 import os
+import threading
+from collections.abc import Iterator
 
+import pyarrow as pa
 import pytest
 import ray
+from ray.data import DataContext
+from ray.data.exceptions import ExecutionTimeoutError
 
-from pipeline.cluster.session import _visible, session
-from pipeline.errors import DeviceError
+import pipeline.cluster.session
+from pipeline.cluster.keeper import keep
+from pipeline.cluster.session import _visible, data_context, session
+from pipeline.errors import ClusterError, DeviceError
 from pipeline.settings import load_settings
 
 NAME = "CUDA_VISIBLE_DEVICES"
@@ -45,3 +52,96 @@ def test_a_ray_that_runs_picks_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     with pytest.raises(DeviceError, match=r"'cuda:1' picks a GPU of this machine.*where Ray runs already, use 'cuda'"):
         session(load_settings(None, {"device": "cuda:1"})).__enter__()
+
+
+def test_a_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray.util.client.ray, "is_connected", lambda: True)
+    with pytest.raises(ClusterError, match=r"of a Ray Client \(ray://.*ray job submit"):
+        session(load_settings()).__enter__()
+
+
+def test_runs_of_two_threads_come_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside, most, entered = [0], [0], threading.Event()
+
+    @contextlib.contextmanager
+    def alone(settings: object) -> Iterator[None]:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        entered.set()
+        yield
+        inside[0] -= 1
+
+    def second() -> None:
+        with session(load_settings()):
+            pass
+
+    monkeypatch.setattr(pipeline.cluster.session, "_session", alone)
+    thread = threading.Thread(target=second)
+    with session(load_settings()):
+        with session(load_settings()):  # of the same thread: no one else's
+            assert most[0] == 2
+        most[0] = 1
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert most[0] == 1
+    assert capsys.readouterr().err == "voxmill: another run of this process comes first\n"
+
+
+@pytest.mark.parametrize(("stall_s", "bound_s"), [(1800.0, 7800.0), (25.0, 700.0), (0.0, -1)])
+def test_ray_gives_up_after_our_own_watch(stall_s: float, bound_s: float) -> None:
+    before = DataContext.get_current().execution_no_progress_timeout_s
+    with data_context(1 << 22, stall_s):
+        assert DataContext.get_current().execution_no_progress_timeout_s == bound_s
+    assert DataContext.get_current().execution_no_progress_timeout_s == before
+
+
+LOST = """UDF failed
+ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.
+\tclass_name: _Keeper
+\tactor_id: 25
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            ExecutionTimeoutError("no progress\nOperators:\n  - Read: 2 active\n  - Map: 0 active\nor"),
+            "Read: 2 active; Map",
+        ),
+        (ray.exceptions.RayError(LOST), "died, of too little memory perhaps: _Keeper"),
+    ],
+)
+def test_what_ends_a_run_says_how_to_go_on(error: Exception, says: str) -> None:
+    with pytest.raises(ClusterError, match=f"{says}.*the same command goes on"), data_context(1 << 22, 1.0):
+        raise error
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_an_actor_that_never_comes_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.cluster.session, "START_S", 3.0)
+
+    class Never:
+        def __call__(self, rows: pa.Table) -> pa.Table:
+            return rows
+
+    with (
+        pytest.raises(ClusterError, match=r"^Nothing moved for 7 s \(.*MapBatches\(Never\)"),
+        data_context(1 << 22, 1.0),
+    ):
+        rows = ray.data.from_arrow(pa.table({"id": ["a"]}))
+        rows.map_batches(Never, concurrency=1, num_gpus=1, batch_size=1, batch_format="pyarrow").materialize()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_keeper_does_not_stay_in_a_ray_of_the_users() -> None:
+    with keep(counts=dict) as kept:
+        assert kept["counts"].ask("get", "a") is None
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        kept["counts"].ask("get", "a", timeout_s=30)

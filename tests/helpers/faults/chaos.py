@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, Engine
 from actors.pools.arrow import codes_arrays, waves_array
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
+from pipeline.attempt import Attempt
 from pipeline.job import Job
 from pipeline.read import read_chunks
 from pipeline.run.containers import Ends
@@ -93,14 +93,12 @@ def without_ray(codec: Engine, chaos: Chaos) -> Iterator[None]:
         pipeline.flow.session, pipeline.flow.execute, pipeline.flow.ray.cluster_resources = kept
 
 
-def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[str, frozenset[int]]) -> dict[str, Any]:
+def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[str, frozenset[int]]) -> Attempt:
     """As `flow.execute`."""
     encode = EncodeChunks(lambda: codec, Ledger())
-    parts: dict[str, str] = {}
-    held = Held()
+    attempt, held = Attempt(now()), Held()
     ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
     waiting: list[pa.Table] = []
-    counts = {"samples": 0, "undecoded": set()}
 
     def commit(rows: pa.Table) -> pa.Table:
         if not job.settings.reconstruct:
@@ -113,9 +111,7 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
 
     def write(rows: pa.Table) -> None:
         for written in commit(rows).to_pylist():
-            counts["samples"] += written["samples"]
-            if written["codes_part"]:
-                parts[written["codes_part"]] = written["codes_sha256"]
+            attempt.take(written)
 
     def flush() -> None:
         while waiting:
@@ -153,8 +149,8 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
             ends.note(held.since, now=chaos.random.random() < 0.5)
     flush()
     ends.note(held.since, now=True)
-    found = {"parts": parts, "held": dict(ends.reports), "shaky": frozenset()}
-    return {"started": now(), "wall_s": 0.0, **counts, **found}
+    attempt.held = dict(ends.reports)
+    return attempt
 
 
 def wave_of(codes: np.ndarray) -> np.ndarray:
