@@ -1,7 +1,7 @@
 """A weight -> the convolution of images with it, by the library that is fastest on the device and right there.
 
-cuDNN raises nothing where one of its kernels is wrong. So each shape of its input is compared once with PyTorch's own
-convolution, which runs from then on where cuDNN's is wrong.
+Libraries raise nothing where one of their kernels is wrong. So cuDNN, and oneDNN in bf16, are compared once for each
+shape of their input with another way, which runs from then on where theirs is wrong.
 """
 
 import logging
@@ -38,11 +38,26 @@ def convolution(
     """
     shape = stride, (0, 0), dilation, groups
     if on_cuda:
-        return checked(_by_cudnn(weight, bias, shape))
+        by_cudnn = _by_cudnn(weight, bias, shape)
+        return checked(by_cudnn, not_by_cudnn(by_cudnn), "cuDNN")
     weight = weight.contiguous(memory_format=torch.channels_last)
     if on_onednn(weight):
         return lambda image: torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, groups)
-    return lambda image: F.conv2d(image, weight, bias, *shape)
+
+    def by_onednn(image: Tensor) -> Tensor:
+        return F.conv2d(image, weight, bias, *shape)
+
+    return checked(by_onednn, _in_fp32(weight, bias, shape), "oneDNN")
+
+
+def _in_fp32(weight: Tensor, bias: Tensor | None, shape: tuple[Steps, Steps, Steps, int]) -> Rows:
+    """With AMX, oneDNN of PyTorch 2.13 gives anything for bf16 images of 16 channels, kernel 8 and stride 4."""
+
+    def run(image: Tensor) -> Tensor:
+        wide = None if bias is None else bias.float()
+        return F.conv2d(image.float(), weight.float(), wide, *shape).to(image.dtype)
+
+    return run
 
 
 def _by_cudnn(weight: Tensor, bias: Tensor | None, shape: tuple[Steps, Steps, Steps, int]) -> Rows:
@@ -62,16 +77,10 @@ def _plainly(image: Tensor) -> Tensor:
     return image.squeeze(1).unsqueeze(1) if image.shape[1] == 1 else image.contiguous()
 
 
-def checked(convolve: Rows) -> Rows:
-    """`convolve` by cuDNN, or without it for shapes of images for which that is wrong. At a new shape it waits for the
-    device. Each thread asks for itself, since PyTorch keeps cuDNN's plans by thread."""
-    wrong = Wrong()
+def not_by_cudnn(convolve: Rows) -> Rows:
+    """`convolve` by PyTorch's own kernels, with the strides of cuDNN's results."""
 
     def run(image: Tensor) -> Tensor:
-        if image.shape not in wrong.shapes:
-            wrong.shapes[image.shape] = is_wrong(convolve, image)
-        if not wrong.shapes[image.shape]:
-            return convolve(image)
         with without_cudnn():
             found = convolve(image)
         return found if image.dtype == torch.float32 else found.contiguous(memory_format=torch.channels_last)
@@ -79,36 +88,52 @@ def checked(convolve: Rows) -> Rows:
     return run
 
 
+def checked(convolve: Rows, instead: Rows, library: str) -> Rows:
+    """`convolve` by a library, or `instead` for shapes of images for which that is wrong. At a new shape it waits for
+    the device. Each thread asks for itself, since PyTorch keeps cuDNN's plans by thread."""
+    wrong = Wrong()
+
+    def run(image: Tensor) -> Tensor:
+        if image.shape not in wrong.shapes:
+            share = difference(convolve, instead, image)
+            if not share <= TOLERANCE and not any(wrong.shapes.values()):
+                _warn(library, image, share)
+            wrong.shapes[image.shape] = not share <= TOLERANCE  # it may be NaN
+        return instead(image) if wrong.shapes[image.shape] else convolve(image)
+
+    return run
+
+
 class Wrong(threading.local):
-    """Shapes of images, and whether cuDNN is wrong for them."""
+    """Shapes of images, and whether the library is wrong for them."""
 
     def __init__(self) -> None:
         self.shapes: dict[torch.Size, bool] = {}
 
 
-def is_wrong(convolve: Rows, image: Tensor) -> bool:
-    """Whether cuDNN's result for noise of the shape and strides of `image` is another one than PyTorch's."""
+def difference(convolve: Rows, instead: Rows, image: Tensor) -> float:
+    """By how much of the largest number of a channel the two differ, at most, for noise of the shape and strides of
+    `image`."""
     noise = torch.empty_like(image).normal_(generator=torch.Generator(image.device).manual_seed(0))
     found, largest, error = convolve(noise), [], []
-    with without_cudnn():
-        for ours, one in zip(found, noise.split(1), strict=True):  # one after the other: it needs little memory
-            expected = convolve(one)[0].float()
-            infinite = ~expected.isfinite()  # large weights in half precision
-            largest.append(expected.masked_fill(infinite, 0).abs().amax((1, 2)))
-            error.append((ours - expected).masked_fill(infinite, 0).abs().amax((1, 2)))
+    for ours, one in zip(found, noise.split(1), strict=True):  # one after the other: it needs little memory
+        expected = instead(one)[0].float()
+        infinite = ~expected.isfinite()  # large weights in half precision
+        largest.append(expected.masked_fill(infinite, 0).abs().amax((1, 2)))
+        error.append((ours - expected).masked_fill(infinite, 0).abs().amax((1, 2)))
     least = torch.finfo(image.dtype).tiny  # of a channel whose weights are 0 or nearly so
-    share = (torch.stack(error).amax(0) / torch.stack(largest).amax(0).clamp_min(least)).max().item()
-    if share <= TOLERANCE:
-        return False
+    return (torch.stack(error).amax(0) / torch.stack(largest).amax(0).clamp_min(least)).max().item()
+
+
+def _warn(library: str, image: Tensor, share: float) -> None:
     log.warning(
-        "cuDNN %s is wrong here in a convolution of %s in %s, by %.0f %% of a channel's largest number. This one runs"
-        " without cuDNN, which is slower.",
-        torch.backends.cudnn.version(),
+        "%s is wrong here in a convolution of %s in %s, by %.0f %% of a channel's largest number. This one runs another"
+        " way, which is slower.",
+        library,
         list(image.shape),
         str(image.dtype).removeprefix("torch."),
         100 * share,
     )
-    return True
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Kept:
 def keep(**kinds: Callable[[], Any]) -> Iterator[dict[str, Kept]]:
     """Inside, name -> an object as its function makes it, in an actor that takes no CPU and stays by the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(_Keeper).options(num_cpus=0, scheduling_strategy=here).remote(kinds)
+    actor: Any = ray.remote(_Keeper).options(num_cpus=0, scheduling_strategy=here).remote(kinds)
     try:
         yield {name: Kept(actor, name) for name in kinds}
     finally:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -131,17 +132,24 @@ def test_an_actor_that_never_comes_ends_the_run(monkeypatch: pytest.MonkeyPatch)
         def __call__(self, rows: pa.Table) -> pa.Table:
             return rows
 
-    with (
-        pytest.raises(ClusterError, match=r"^Nothing moved for 7 s \(.*MapBatches\(Never\)"),
-        data_context(1 << 22, 1.0),
-    ):
+    def run() -> None:
         rows = ray.data.from_arrow(pa.table({"id": ["a"]}))
         rows.map_batches(Never, concurrency=1, num_gpus=1, batch_size=1, batch_format="pyarrow").materialize()
+
+    says = r"^Nothing moved for 7 s \(.*MapBatches\(Never\)"
+    with pytest.raises(ClusterError, match=says), data_context(1 << 22, 1.0):
+        run()
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_a_keeper_does_not_stay_in_a_ray_of_the_users() -> None:
     with keep(counts=dict) as kept:
         assert kept["counts"].ask("get", "a") is None
+
+    def ask() -> None:
+        for _ in range(300):  # it is told to end
+            kept["counts"].ask("get", "a", timeout_s=30)
+            time.sleep(0.1)
+
     with pytest.raises(ray.exceptions.ActorDiedError):
-        kept["counts"].ask("get", "a", timeout_s=30)
+        ask()

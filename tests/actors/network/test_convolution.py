@@ -1,4 +1,4 @@
-"""Convolutions on CUDA are compared with PyTorch's own, once for each shape; run on a CPU."""
+"""Convolutions of libraries are compared with another way, once for each shape; run on a CPU."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actors.network.convolution import checked, convolution, is_wrong, without_cudnn
+from actors.network.convolution import TOLERANCE, checked, convolution, difference, not_by_cudnn, without_cudnn
 from actors.network.rows import Rows
 
 Call = tuple[int, bool]
@@ -41,6 +41,14 @@ def spoilt(calls: list[Call], channel: int | None, by: float = 1.0) -> Rows:
     return convolve
 
 
+def by_cudnn(convolve: Rows) -> Rows:
+    return checked(convolve, not_by_cudnn(convolve), "cuDNN")
+
+
+def cudnn_is_wrong(convolve: Rows, image: Tensor) -> bool:
+    return not difference(convolve, not_by_cudnn(convolve), image) <= TOLERANCE
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("on_cuda", [False, True])
 def test_it_is_pytorchs_convolution(on_cuda: bool, dtype: torch.dtype) -> None:
@@ -51,9 +59,19 @@ def test_it_is_pytorchs_convolution(on_cuda: bool, dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize(("channels", "kernel", "stride"), [(1, 7, 1), (16, 8, 4), (16, 4, 4), (32, 10, 5), (64, 8, 4)])
+def test_bf16_on_a_cpu_is_fp32_rounded(channels: int, kernel: int, stride: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(32, channels, 1, kernel, generator=generator).bfloat16() / (channels * kernel) ** 0.5
+    image = torch.randn(1, 9604, channels, generator=generator).bfloat16().mT.unsqueeze(2)
+    found = convolution(weight, None, False, (1, stride))(image).float()
+    expected = F.conv2d(image.float(), weight.float(), None, (1, stride))
+    assert (found - expected).norm() < 0.01 * expected.norm()
+
+
 def test_every_shape_is_compared_once() -> None:
     calls: list[Call] = []
-    run = checked(spoilt(calls, None))
+    run = by_cudnn(spoilt(calls, None))
     for image in (images(), images(), images(2), images()):
         run(image)
     compared = [(3, True), *[(1, False)] * 3]
@@ -62,11 +80,11 @@ def test_every_shape_is_compared_once() -> None:
 
 @pytest.mark.parametrize(("channel", "by"), [(0, 1.0), (5, 0.05), (2, torch.nan), (3, torch.inf)])
 def test_where_cudnn_is_wrong_it_does_not_run(channel: int, by: float, caplog: pytest.LogCaptureFixture) -> None:
-    run, right = checked(spoilt([], channel, by)), spoilt([], None)
+    run, right = by_cudnn(spoilt([], channel, by)), spoilt([], None)
     with caplog.at_level(logging.WARNING, "voxmill"):
-        for _ in range(2):
-            assert torch.equal(run(images()), right(images()))
-    (record,) = caplog.records
+        for image in (images(), images(), images(2)):
+            assert torch.equal(run(image), right(image))
+    (record,) = caplog.records  # of the first shape
     assert "wrong here in a convolution of [3, 4, 1, 20] in float32, by" in record.message
     assert torch.backends.cudnn.enabled
 
@@ -82,13 +100,13 @@ def test_a_channel_of_small_numbers_counts_as_any_other() -> None:
             result[:, 4] = 0
         return result
 
-    assert is_wrong(convolve, images())
+    assert cudnn_is_wrong(convolve, images())
 
 
 def test_each_thread_asks_for_itself() -> None:
     """PyTorch keeps cuDNN's plans by thread: another one may have been given another kernel."""
     calls: list[Call] = []
-    run = checked(spoilt(calls, None))
+    run = by_cudnn(spoilt(calls, None))
     run(images())
     calls.clear()
     with ThreadPoolExecutor(1) as other:
@@ -106,7 +124,7 @@ def test_without_cudnn_the_next_layer_gets_the_same_strides(dtype: torch.dtype) 
         result = F.conv2d(image, layer()[0].to(dtype))
         return torch.full_like(result, torch.nan) if torch.backends.cudnn.enabled else result.contiguous()
 
-    found = checked(convolve)(images(dtype=dtype))
+    found = by_cudnn(convolve)(images(dtype=dtype))
     assert found.isfinite().all()
     assert found.squeeze(2).mT.is_contiguous()
 
@@ -139,19 +157,19 @@ def test_rounding_is_no_error(dtype: torch.dtype) -> None:
             return F.conv2d(image.float(), *finer).to(dtype)
         return F.conv2d(image, weight, bias)
 
-    assert not is_wrong(convolve, images(8, 400, dtype))
+    assert not cudnn_is_wrong(convolve, images(8, 400, dtype))
 
 
 def test_the_callers_random_numbers_stay_as_they_are() -> None:
     before = torch.get_rng_state()
-    is_wrong(spoilt([], None), images())
+    cudnn_is_wrong(spoilt([], None), images())
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(("scale", "dtype"), [(0, torch.float32), (6e4, torch.float16)])
 def test_weights_of_zero_and_numbers_that_overflow_are_no_error(scale: float, dtype: torch.dtype) -> None:
     weight = scale * layer()[0].clamp(-1, 1).to(dtype)
-    assert not is_wrong(lambda image: F.conv2d(image, weight), images(dtype=dtype))
+    assert not cudnn_is_wrong(lambda image: F.conv2d(image, weight), images(dtype=dtype))
 
 
 def test_cudnn_is_as_it_was_after_an_error() -> None:
