@@ -63,7 +63,7 @@ def check_codes(index: int, codes: np.ndarray, size: int) -> None:
 
 
 class Engine(Protocol):
-    """What the actor pools need of a loaded codec; `actors.codec.Codec` is one."""
+    """A loaded codec, of which the actor pools call `encode` and `decode`; `actors.codec.Codec` is one."""
 
     sample_rate: int  # Hz
     frame_rate: float  # Hz

@@ -25,7 +25,6 @@ from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
-from pipeline.attempt import Attempt
 from pipeline.audio.speech import engine
 from pipeline.changes import changes, refuse_inside, refuse_other_columns, to_redo
 from pipeline.cluster.keeper import Kept, RemoteLedger, keep
@@ -40,6 +39,7 @@ from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
 from pipeline.read_task import Terms, read_task
 from pipeline.report import at_end
+from pipeline.run.attempt import Attempt
 from pipeline.run.bound import Census, Earlier, refuse_excess, refuse_failed, shaky
 from pipeline.run.command_line import command_line
 from pipeline.run.committed import NOTHING, Done, committed, lasting

@@ -15,7 +15,6 @@ from pipeline.errors import KillsItsReader
 from pipeline.sources.formats import recordings, together
 from pipeline.sources.members import broken, fail
 from pipeline.sources.task import InputRecording, ReadTask, containers
-from pipeline.storage.stamp import UNKNOWN
 
 ADVICE = "Look at it with other tools, or leave it out; `voxmill retry RUN --error KillsItsReader` reads it again."
 
@@ -94,5 +93,4 @@ def _whole(task: ReadTask, why: str) -> Iterator[InputRecording]:
     """The failure of a container, unless it is committed."""
     for container in containers(task):
         if container.failure_id not in task.done.to_pylist():
-            failure = broken(container, KillsItsReader(f"{container.source}: {why}. {ADVICE}"))
-            yield replace(failure, stamp=UNKNOWN)  # nobody came to read it
+            yield broken(container, KillsItsReader(f"{container.source}: {why}. {ADVICE}"))

@@ -22,9 +22,9 @@ from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, Engine
 from actors.pools.arrow import codes_arrays, waves_array
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
-from pipeline.attempt import Attempt
 from pipeline.job import Job
 from pipeline.read import read_chunks
+from pipeline.run.attempt import Attempt
 from pipeline.run.containers import Ends
 from pipeline.run.held import Held
 from pipeline.run.resume import now
