@@ -39,7 +39,7 @@ def convolution(
     shape = stride, (0, 0), dilation, groups
     if on_cuda:
         by_cudnn = _by_cudnn(weight, bias, shape)
-        return checked(by_cudnn, not_by_cudnn(by_cudnn), "cuDNN")
+        return checked(by_cudnn, not_by_cudnn(by_cudnn), f"cuDNN {torch.backends.cudnn.version()}")
     weight = weight.contiguous(memory_format=torch.channels_last)
     if on_onednn(weight):
         return lambda image: torch.mkldnn_convolution(image, weight, bias, (0, 0), stride, dilation, groups)

@@ -64,8 +64,10 @@ def test_products_are_in_the_precision_and_only_the_quantizer_in_fp32(launches: 
             assert (quantized > 0, left, found["conv2d", "float32"]) == (True, 0, 0), name
 
 
-def test_nothing_is_in_fp64(launches: dict[str, list[Launch]]) -> None:
-    assert [name for name, path in launches.items() if any(one.kind == "float64" for one in path)] == []
+def test_nothing_is_in_fp64_but_the_angles_of_streams(launches: dict[str, list[Launch]]) -> None:
+    for name, path in launches.items():
+        wide = {one.name.partition(".")[0] for one in path if one.kind == "float64"}
+        assert wide == ({"arange", "mul", "cos", "sin", "neg", "cat"} if name.startswith("stream") else set()), name
 
 
 def test_no_path_launches_more_than_before(launches: dict[str, list[Launch]]) -> None:
