@@ -16,8 +16,8 @@ from pipeline.sources.committed import without
 from pipeline.sources.plan import Plan
 from pipeline.sources.task import ReadTask
 
-WAIT_S = 600.0
-"""Another run may have taken the devices that the pool gave back. It takes some seconds on one, a minute on a CPU."""
+WAIT_S, SLOWEST = 600.0, 10
+"""For a device, which another run may have taken when the pool gave it back; and for each second of audio."""
 MAX_TASKS = 32
 """That are sent to the worker that measures: a whole plan may be gigabytes. Seconds of audio are wanted, not hours."""
 
@@ -35,9 +35,10 @@ def agreement(
     measure = ray.remote(_measure).options(num_cpus=pool.cpus, num_gpus=pool.gpus or None)
     tasks = without(planned.tasks[:MAX_TASKS], failed)
     share = measure.remote(codec, how, tasks, planned.carried, round(seconds * SAMPLE_RATE))
-    if not ray.wait([share], timeout=WAIT_S)[0]:
+    wait_s = WAIT_S + SLOWEST * seconds
+    if not ray.wait([share], timeout=wait_s)[0]:
         ray.cancel(share)
-        log_line(f"agreement with fp32 is not measured: no device had time for it in {WAIT_S:.0f} s")
+        log_line(f"agreement with fp32 is not measured: it had no end after {wait_s:.0f} s; is there a free device?")
         return None
     return ray.get(share)
 

@@ -1,12 +1,12 @@
 """A weight -> the convolution of images with it, by the library that is fastest on the device and right there.
 
 Libraries raise nothing where one of their kernels is wrong. So cuDNN, and oneDNN in bf16, are compared once for each
-shape of their input with another way, which runs from then on where theirs is wrong.
+shape of their input (oneDNN: about) with another way, which runs from then on where theirs is wrong.
 """
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -47,7 +47,9 @@ def convolution(
     def by_onednn(image: Tensor) -> Tensor:
         return F.conv2d(image, weight, bias, *shape)
 
-    return checked(by_onednn, _in_fp32(weight, bias, shape), "oneDNN")
+    if weight.dtype == torch.float32:
+        return by_onednn
+    return checked(by_onednn, _in_fp32(weight, bias, shape), "oneDNN", _about)
 
 
 def _in_fp32(weight: Tensor, bias: Tensor | None, shape: tuple[Steps, Steps, Steps, int]) -> Rows:
@@ -88,18 +90,28 @@ def not_by_cudnn(convolve: Rows) -> Rows:
     return run
 
 
-def checked(convolve: Rows, instead: Rows, library: str) -> Rows:
-    """`convolve` by a library, or `instead` for shapes of images for which that is wrong. At a new shape it waits for
+def _shape(image: Tensor) -> Hashable:
+    return image.shape
+
+
+def _about(image: Tensor) -> Hashable:
+    """A CPU's images have any length, and to compare each would take as long again as a call."""
+    return len(image) > 1, image.shape[3].bit_length()
+
+
+def checked(convolve: Rows, instead: Rows, library: str, shape: Callable[[Tensor], Hashable] = _shape) -> Rows:
+    """`convolve` by a library, or `instead` for images of a `shape` for which that is wrong. At a new one it waits for
     the device. Each thread asks for itself, since PyTorch keeps cuDNN's plans by thread."""
     wrong = Wrong()
 
     def run(image: Tensor) -> Tensor:
-        if image.shape not in wrong.shapes:
+        key = shape(image)
+        if key not in wrong.shapes:
             share = difference(convolve, instead, image)
             if not share <= TOLERANCE and not any(wrong.shapes.values()):
                 _warn(library, image, share)
-            wrong.shapes[image.shape] = not share <= TOLERANCE  # it may be NaN
-        return instead(image) if wrong.shapes[image.shape] else convolve(image)
+            wrong.shapes[key] = not share <= TOLERANCE  # it may be NaN
+        return instead(image) if wrong.shapes[key] else convolve(image)
 
     return run
 
@@ -108,7 +120,7 @@ class Wrong(threading.local):
     """Shapes of images, and whether the library is wrong for them."""
 
     def __init__(self) -> None:
-        self.shapes: dict[torch.Size, bool] = {}
+        self.shapes: dict[Hashable, bool] = {}
 
 
 def difference(convolve: Rows, instead: Rows, image: Tensor) -> float:

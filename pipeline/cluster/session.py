@@ -28,8 +28,9 @@ STALLS, START_S = 4, 600.0
 """A recording may end as many processes after `stall_s` of silence before it is given up, and each takes its time to
 start; only then is it Ray where nothing moves. Its own bound of 1,800 s would end the run at the first."""
 GOES_ON = "What is committed stays: the same command goes on from there."
-_ONE = threading.RLock()
-"""Held by the session of a thread: Ray and the context of its datasets are the process's."""
+_ONE, PATIENCE_S = threading.RLock(), 10.0
+"""Held by the session of a thread: Ray and the context of its datasets are the process's. While Ray starts, for some
+seconds, nothing that is said of it is seen."""
 MAX_INIT_DEATHS = 3
 """Actors in a row that may die while they load the model (a node lost just then) before the run stops."""
 
@@ -41,7 +42,7 @@ def session(settings: Settings) -> Iterator[None]:
     Another thread's session waits for its end. Raises ClusterError if a node has other code or other packages than this
     process.
     """
-    if not _ONE.acquire(blocking=False):
+    if not _ONE.acquire(timeout=PATIENCE_S):
         log_line("another run of this process comes first")
         _ONE.acquire()
     try:

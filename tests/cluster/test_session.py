@@ -80,6 +80,7 @@ def test_runs_of_two_threads_come_one_after_the_other(
             pass
 
     monkeypatch.setattr(pipeline.cluster.session, "_session", alone)
+    monkeypatch.setattr(pipeline.cluster.session, "PATIENCE_S", 0.1)
     thread = threading.Thread(target=second)
     with session(load_settings()):
         with session(load_settings()):  # of the same thread: no one else's
