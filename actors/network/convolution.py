@@ -49,7 +49,7 @@ def convolution(
 
     if weight.dtype == torch.float32:
         return by_onednn
-    return checked(by_onednn, _in_fp32(weight, bias, shape), "oneDNN", _about)
+    return checked(by_onednn, _in_fp32(weight, bias, shape), "oneDNN", _about, logging.INFO)  # no one's GPU waits
 
 
 def _in_fp32(weight: Tensor, bias: Tensor | None, shape: tuple[Steps, Steps, Steps, int]) -> Rows:
@@ -99,9 +99,15 @@ def _about(image: Tensor) -> Hashable:
     return len(image) > 1, image.shape[3].bit_length()
 
 
-def checked(convolve: Rows, instead: Rows, library: str, shape: Callable[[Tensor], Hashable] = _shape) -> Rows:
-    """`convolve` by a library, or `instead` for images of a `shape` for which that is wrong. At a new one it waits for
-    the device. Each thread asks for itself, since PyTorch keeps cuDNN's plans by thread."""
+def checked(
+    convolve: Rows,
+    instead: Rows,
+    library: str,
+    shape: Callable[[Tensor], Hashable] = _shape,
+    level: int = logging.WARNING,
+) -> Rows:
+    """`convolve` by a library, or `instead` for images of a `shape` where that is wrong; the log says so at `level`.
+    At a new one it waits for the device. Each thread asks for itself: PyTorch keeps cuDNN's plans by thread."""
     wrong = Wrong()
 
     def run(image: Tensor) -> Tensor:
@@ -109,7 +115,7 @@ def checked(convolve: Rows, instead: Rows, library: str, shape: Callable[[Tensor
         if key not in wrong.shapes:
             share = difference(convolve, instead, image)
             if not share <= TOLERANCE and not any(wrong.shapes.values()):
-                _warn(library, image, share)
+                _tell(level, library, image, share)
             wrong.shapes[key] = not share <= TOLERANCE  # it may be NaN
         return instead(image) if wrong.shapes[key] else convolve(image)
 
@@ -137,8 +143,9 @@ def difference(convolve: Rows, instead: Rows, image: Tensor) -> float:
     return (torch.stack(error).amax(0) / torch.stack(largest).amax(0).clamp_min(least)).max().item()
 
 
-def _warn(library: str, image: Tensor, share: float) -> None:
-    log.warning(
+def _tell(level: int, library: str, image: Tensor, share: float) -> None:
+    log.log(
+        level,
         "%s is wrong here in a convolution of %s in %s, by %.0f %% of a channel's largest number. This one runs another"
         " way, which is slower.",
         library,
