@@ -27,6 +27,10 @@ class ClusterError(VoxmillError):
     """A Ray cluster that does not answer, or whose nodes would run other code or other packages than the driver."""
 
 
+class LostActors(ClusterError):
+    """GPUs went away in the middle, and what their actors had in hand keeps the others from work."""
+
+
 class TooManyFailures(VoxmillError):
     """More recordings failed than `max_failures`, more than can be chance without a cause, or nearly all of a node."""
 

@@ -33,7 +33,7 @@ from pipeline.cluster.meter import Meter
 from pipeline.cluster.progress import one_line, phase, watch
 from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import timed
-from pipeline.errors import NotCommitted, OutputError, listed, plural
+from pipeline.errors import LostActors, NotCommitted, OutputError, listed, plural
 from pipeline.job import Job, describe, prepare
 from pipeline.log_line import log_line
 from pipeline.read import ROWS_OF_A_TABLE, read_chunks
@@ -127,10 +127,9 @@ def tokenize(
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit, quiet=quiet)
         with phase("plan", quiet):
             before, found, done, planned = begin(job, paths, overwrite)
-        earlier = Earlier(len(done.ids), sum(map(len, job.keys.parts(FAILURES))) if job.keys.read else 0)
-        attempt = execute(job, planned, done.partial, earlier)
+        left, attempt = read(job, found, planned, done)
         with phase("finish", quiet):
-            audit(job, found, planned, attempt)
+            audit(job, found, left, attempt)
             restore(job, attempt)
             finish(job, planned, before, attempt, str(out))
     return open_run(out)
@@ -210,6 +209,25 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
     )
 
 
+def read(job: Job, found: Discovered, planned: Plan, done: Done) -> tuple[Plan, Attempt]:
+    """Read and commit what is planned; where GPUs go away in the middle, what is missing then, on those that are left.
+
+    Returns the plan of the latest reading, and what was done in all.
+    """
+
+    def earlier() -> Earlier:
+        return Earlier(len(done.ids), sum(map(len, job.keys.parts(FAILURES))) if job.keys.read else 0)
+
+    attempt = execute(job, planned, done.partial, earlier())
+    while attempt.lost:
+        job.check_lock()
+        attempt.parts.update(settle(job.keys).parts)
+        done = committed(job.keys)
+        planned = missing(job, found, done)
+        attempt.add(execute(job, planned, done.partial, earlier()))
+    return planned, attempt
+
+
 def execute(
     job: Job,
     planned: Plan,
@@ -251,14 +269,18 @@ def run_graph(
         watch(lambda: meter.ask("counts"), planned.recordings, job.quiet),
     ):
         rows = graph(job, planned, partial, kept, avoid)
-        for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for written in cast(pa.Table, block).to_pylist():
-                attempt.take(written)
-            if earlier is not None and time.monotonic() >= asked_s + CENSUS_SHARE * took_s:
-                asked_s = time.monotonic()
-                refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings, earlier)
-                took_s = time.monotonic() - asked_s
-            ends.note(reports)
+        try:
+            for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for written in cast(pa.Table, block).to_pylist():
+                    attempt.take(written)
+                if earlier is not None and time.monotonic() >= asked_s + CENSUS_SHARE * took_s:
+                    asked_s = time.monotonic()
+                    refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings, earlier)
+                    took_s = time.monotonic() - asked_s
+                ends.note(reports)
+        except LostActors as error:
+            log_line(f"{error} What they had in hand is read again, on those that are left")
+            attempt.lost = True
     ends.note(reports, now=True)
     counts = census.ask("get")
     if earlier is not None:

@@ -31,7 +31,7 @@ from tests.helpers.faults.isolation import (
     sticky_device_error,
 )
 from tests.helpers.faults.locks import two_takeovers_at_once
-from tests.helpers.faults.nodes import node_added, node_drained, node_killed
+from tests.helpers.faults.nodes import gpu_node_lost, node_added, node_drained, node_killed
 from tests.helpers.faults.processes import ray_folder
 from tests.helpers.faults.puts import put_interrupted
 from tests.helpers.faults.random_runs import random_faults
@@ -53,6 +53,7 @@ FAULTS: dict[Fault, int] = {
     dead_server: 5,
     disk_full: 6,
     node_killed: 5,
+    gpu_node_lost: 3,
     node_without_the_mount: 3,
     node_that_cannot_read: 3,
     node_added: 5,

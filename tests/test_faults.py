@@ -19,7 +19,7 @@ from tests.helpers.faults.isolation import (
     sticky_device_error,
 )
 from tests.helpers.faults.locks import two_takeovers_at_once
-from tests.helpers.faults.nodes import cluster, disturbed, join, preempt, switch_off
+from tests.helpers.faults.nodes import cluster, disturbed, gpu_node_lost, join, preempt, switch_off
 from tests.helpers.faults.puts import put_interrupted
 from tests.helpers.faults.readers import reader_killed_files_come_back, reader_killed_files_go
 from tests.helpers.faults.workers import actor_killed, bad_files, dead_server, out_of_memory, poison
@@ -92,6 +92,10 @@ def test_a_node_that_cannot_read(corpus: Corpus, tmp_path: Path) -> None:
     if not can_mount(tmp_path):
         pytest.skip("a tmpfs can be mounted neither by this user nor in a user name space")
     survive(node_that_cannot_read, corpus, tmp_path)
+
+
+def test_a_node_with_a_gpu_goes_away_for_good(corpus: Corpus, tmp_path: Path) -> None:
+    survive(gpu_node_lost, corpus, tmp_path)
 
 
 def test_nodes_die_join_and_are_drained(corpus: Corpus, tmp_path: Path) -> None:

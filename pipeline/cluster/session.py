@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import logging
+import math
 import os
 import re
 import threading
@@ -138,15 +139,18 @@ def data_context(block_bytes: int, stall_s: float) -> Iterator[None]:
     """Inside, datasets that are made and run use blocks of `block_bytes`, Ray shows no progress bars of its own, and
     where nothing moves for several times `stall_s` (0: never) they end.
 
-    Raises what a worker raised, where that is a VoxmillError, and ClusterError where they end so or a process is lost.
+    Raises what a worker raised, where that is a VoxmillError, ClusterError where they end so or a process is lost, and
+    LostActors.
     """
     from ray.data import DataContext  # here, for `session` imports it while Ray starts
     from ray.data.exceptions import ExecutionTimeoutError
 
     from pipeline.cluster.forget_blocks import ForgetBlocks
+    from pipeline.cluster.lost_actors import NoticeLostActors
 
     context = DataContext.get_current()
-    still_s = STALLS * stall_s + START_S if stall_s else -1
+    theirs = context.custom_execution_callback_classes
+    still_s = STALLS * stall_s + START_S if stall_s else math.inf
     mine = {
         "execution_no_progress_timeout_s": still_s,
         "target_max_block_size": block_bytes,
@@ -154,7 +158,7 @@ def data_context(block_bytes: int, stall_s: float) -> Iterator[None]:
         "print_on_execution_start": False,
         "max_errored_blocks": 0,
         "max_consecutive_actor_init_deaths": MAX_INIT_DEATHS,
-        "custom_execution_callback_classes": [*context.custom_execution_callback_classes, ForgetBlocks],
+        "custom_execution_callback_classes": [*theirs, ForgetBlocks, NoticeLostActors],
         "autoscaling_config": dataclasses.replace(  # pools do not shrink while readers are slow: loading takes longer
             context.autoscaling_config, actor_pool_util_downscaling_threshold=-1.0
         ),

@@ -11,13 +11,14 @@ from actors.contract import SAMPLE_RATE
 
 @dataclass
 class Attempt:
-    """`held` and `shaky` are of the latest reading, `times` of the first; all else adds up."""
+    """`lost`, `held` and `shaky` are of the latest reading, `times` of the first; all else adds up."""
 
     started: str
     parts: dict[str, str | None] = field(default_factory=dict)  # sha256 of parts by their names; None: it is gone
     samples: int = 0  # committed, at 24 kHz
     undecoded: set[str] = field(default_factory=set)  # ids of chunks without a reconstruction
     wall_s: float = 0.0
+    lost: bool = False  # it ended early, for GPUs went away: what is missing is to be read on those that are left
     held: dict[int, pa.Array] = field(default_factory=dict)  # ids that containers held, by the numbers of their tasks
     shaky: frozenset[str] = frozenset()  # ids of nodes that did not get what another attempt may get
     times: dict[str, Any] = field(default_factory=dict)  # "stages", "timeline"
@@ -35,7 +36,7 @@ class Attempt:
         self.samples += again.samples
         self.undecoded |= again.undecoded
         self.wall_s += again.wall_s
-        self.held, self.shaky = again.held, again.shaky
+        self.lost, self.held, self.shaky = again.lost, again.held, again.shaky
 
     def record(self, finished: str, command: str) -> dict[str, Any]:
         """As one of run.json's "attempts"."""

@@ -22,6 +22,7 @@ from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, Engine
 from actors.pools.arrow import codes_arrays, waves_array
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
+from pipeline.errors import LostActors
 from pipeline.job import Job
 from pipeline.read import read_chunks
 from pipeline.run.attempt import Attempt
@@ -51,6 +52,7 @@ class Chaos:
     files: list[Path] = field(default_factory=list)  # that may go away and come back
     reader_dies: float = 0.0  # after each block
     driver_dies: float = 0.0  # before each write
+    gpus_go: float = 0.0  # before each write
     written_again: float = 0.0  # of each write
     late: list[Callable[[], object]] = field(default_factory=list)  # writes of a killed driver's workers
     gone: set[str] = field(default_factory=set)  # names of files that were away at some time
@@ -117,9 +119,10 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
         while waiting:
             count = int(chaos.random.integers(1, 4))
             rows = pa.concat_tables(waiting[:count])
-            if chaos.happens(chaos.driver_dies):
-                chaos.late += [functools.partial(commit, rows)] if chaos.random.random() < 0.5 else []
-                raise DriverKilled
+            for fault, probability in ((DriverKilled, chaos.driver_dies), (LostActors, chaos.gpus_go)):
+                if chaos.happens(probability):
+                    chaos.late += [functools.partial(commit, rows)] if chaos.random.random() < 0.5 else []
+                    raise fault
             write(rows)
             del waiting[:count]
             if chaos.happens(chaos.written_again):
@@ -128,7 +131,7 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
             if chaos.late and chaos.random.random() < 0.3:
                 chaos.late.pop()()
 
-    for number in chaos.random.permutation(len(planned.tasks)).tolist():
+    def read(number: int) -> None:
         task, delivered = planned.tasks[number], 0
         while number not in dict(held.reports):
             ids: dict[str, None] = {}
@@ -147,7 +150,13 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
             if chaos.random.random() < 0.5:
                 flush()
             ends.note(held.since, now=chaos.random.random() < 0.5)
-    flush()
+
+    try:
+        for number in chaos.random.permutation(len(planned.tasks)).tolist():
+            read(number)
+        flush()
+    except LostActors:
+        attempt.lost = True
     ends.note(held.since, now=True)
     attempt.held = dict(ends.reports)
     return attempt

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from ray._private.node import Node
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
-from tests.helpers.faults.corpus import OPTIONS, Corpus, Trial, judge
+from actors.contract import SAMPLE_RATE
+from tests.helpers.faults import on_gpus
+from tests.helpers.faults.corpus import OPTIONS, Corpus, Trial, committed, judge
 from tests.helpers.faults.drivers import share_done
 from tests.helpers.faults.processes import below, driver, encoders, kill, ray_folder, until
 from tests.helpers.faults.workers import next_part, over, recovered, served
 from tests.helpers.flaky import Behave
+from tests.helpers.rows import tone
 
 DRAIN_S = 5.0
 """What a cloud gives of a warning, made short: they say 30 s to 2 minutes."""
@@ -33,12 +37,14 @@ take none. With 0.5 each, three of them on the last node of 2 CPUs left no reade
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(**head: Any) -> Iterator[Cluster]:
     """A head with 2 CPUs. Nothing of it, or of the nodes that are added, outlives the `with`."""
     before = set(below(os.getpid()))
     with ray_folder():
         nodes = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False}, shutdown_at_exit=False
+            initialize_head=True,
+            head_node_args={"num_cpus": 2, "include_dashboard": False, **head},
+            shutdown_at_exit=False,
         )
         try:
             yield nodes
@@ -149,3 +155,50 @@ def preempt(nodes: Cluster, node: Node | None, run: Path) -> float:
     time.sleep(DRAIN_S)
     kill_node(nodes, node)
     return next_part(run)
+
+
+LOST_S = 5.0
+"""In place of two minutes."""
+RECORDINGS, LONG_S = 7, 600.0
+BEFORE = 6
+"""Parts that are there when the node is lost: both actors have all the blocks in hand that they may have."""
+MEMORY: dict[str, Any] = {"object_store_memory": 100 << 20}
+BLOCKS: dict[str, Any] = {
+    "reconstruct": False,
+    "device": "cuda",
+    "chunk.length_s": 150,
+    "chunk.context_s": 30,
+    "chunk.block_mb": 16,
+    "output.rows_per_part": 2,
+    "output.agreement_s": 0,
+}
+"""With blocks as large as memory allows, as on GPUs, those in the hands of a lost actor leave none to the readers."""
+
+
+def gpu_node_lost(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
+    """One of two nodes with a GPU goes away for good: what its actor had in hand is read again, for the other one."""
+    folder, wave, trials = place / "long", tone(LONG_S, seed=int(random.integers(1 << 30))), []
+    folder.mkdir()
+    soundfile.write(folder / "0.wav", wave, SAMPLE_RATE, subtype="FLOAT")
+    for number in range(1, RECORDINGS):
+        (folder / f"{number}.wav").hardlink_to(folder / "0.wav")
+    codes = dict.fromkeys((f"{number}.wav" for number in range(RECORDINGS)), on_gpus.codes_of(wave))
+    expected = Corpus(folder, corpus.model, codes, {}, 4 * RECORDINGS)
+    for number in range(times):
+        run = place / f"run{number}"
+        with cluster(**MEMORY) as nodes:
+            trials.append(_without_one(nodes, expected, run) + judge(expected, run))
+    return trials
+
+
+def _without_one(nodes: Cluster, corpus: Corpus, run: Path) -> Trial:
+    """A run on a head and two nodes with a GPU each; seconds from the loss of one until parts are committed again."""
+    _, lost = (nodes.add_node(num_cpus=0, num_gpus=1, **MEMORY) for _ in range(2))
+    options, module = {**BLOCKS, "ray_address": nodes.address}, (on_gpus.__name__, str(LOST_S))
+    with driver(corpus.folder, run, corpus.model, options, module=module) as one:
+        one.wait_for(lambda: len(committed(run)) >= BEFORE and encoders(raylet(lost), busy=True))
+        kill_node(nodes, lost)
+        again_s = until(lambda: "lost their GPUs" in one.said.read_text() or one.over, "another reading")
+        recover_s = None if one.over else again_s + next_part(run)
+        problems = one.ends_well()
+    return Trial(recover_s, problems=problems + ([] if recover_s else ["the GPU that was left did not wait"]))

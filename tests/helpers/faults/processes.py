@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,14 +80,19 @@ def in_session(command: list[str], env: Mapping[str, str]) -> Iterator[Driver]:
 
 
 def driver(
-    inputs: Path, run: Path, model: Path, options: Mapping[str, Any], env: Mapping[str, str] | None = None
+    inputs: Path,
+    run: Path,
+    model: Path,
+    options: Mapping[str, Any],
+    env: Mapping[str, str] | None = None,
+    module: Sequence[str] = ("pipeline",),
 ) -> contextlib.AbstractContextManager[Driver]:
-    """`voxmill tokenize`, `in_session`."""
+    """`voxmill tokenize`, `in_session`; `module` with its first arguments is the command."""
     arguments = ["tokenize", str(inputs), "--out", str(run), "--model", str(model)]
     arguments += ["--set", "output.report=false"]  # it takes seconds, and nothing here reads it
     for key, value in options.items():
         arguments += ["--set", f"{key}={value}"]
-    return in_session([sys.executable, "-m", "pipeline", *arguments], env or {})
+    return in_session([sys.executable, "-m", *module, *arguments], env or {})
 
 
 def end(one: Driver) -> None:

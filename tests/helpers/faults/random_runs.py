@@ -50,7 +50,7 @@ def disturbed(seed: int, place: Path, model: Path, codec: Codec, more: Mapping[s
     chaos = Chaos(random, [path for path in corpus.iterdir() if path.suffix in (".wav", ".flac")])
     changed: set[str] = set()
     for _ in range(ATTEMPTS):
-        chaos.reader_dies, chaos.driver_dies, chaos.written_again = random.uniform(0, 0.3, 3)
+        chaos.reader_dies, chaos.driver_dies, chaos.written_again, chaos.gpus_go = random.uniform(0, 0.3, 4)
         try:
             attempt(corpus, place / "run", options, codec, chaos)
         except DriverKilled:

@@ -1,0 +1,58 @@
+"""When a graph counts as waiting for GPUs that are gone."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from pipeline.cluster.lost_actors import LOST_S, NoticeLostActors
+from pipeline.errors import LostActors
+
+
+def graph(still_s: float, *pools: tuple[int, int, float | None]) -> SimpleNamespace:
+    """An executor where nothing moved for `still_s`, with pools: actors, those of them that restart, GPUs of each."""
+    operators = [
+        SimpleNamespace(
+            num_running_actors=lambda actors=actors: actors,
+            num_restarting_actors=lambda lost=lost: lost,
+            per_actor_resource_usage=lambda gpus=gpus: SimpleNamespace(gpu=gpus),
+        )
+        for actors, lost, gpus in pools
+    ]
+    return SimpleNamespace(
+        _no_progress_guard=SimpleNamespace(_last_progress_time=time.monotonic() - still_s),
+        _topology=[SimpleNamespace(get_autoscaling_actor_pools=lambda one=one: [one]) for one in operators],
+    )
+
+
+LONG = LOST_S + 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "still_s", "pools", "says"),
+    [
+        (1.0, LONG, [(2, 1, 1.0)], "1 of 2 actors"),
+        (7.0, LONG, [(8, 1, 0.5), (8, 1, 0.5)], "2 of 16 actors"),
+        (7.0, LOST_S - 5, [(8, 1, 0.5), (8, 1, 0.5)], None),  # another node may come
+        (7.0, LONG, [(8, 0, 0.5), (8, 0, 0.5)], None),  # what is slow is something else
+        (8.0, LONG, [(8, 1, 0.5), (8, 1, 0.5)], None),  # one has come, and the actor loads its model
+        (0.0, LONG, [(2, 2, 1.0)], None),  # nothing is left to go on with
+        (1.0, LONG, [(2, 1, 1.0), (2, 1, 1.0)], None),  # not enough for one of each pool
+        (0.0, LONG, [(2, 1, None)], None),  # on CPUs an actor fits anywhere
+    ],
+)
+def test_actors_without_gpus(
+    gpus: float,
+    still_s: float,
+    pools: list[tuple[int, int, float | None]],
+    says: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    executor = graph(still_s, *pools)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": gpus})
+    if says is None:
+        NoticeLostActors().on_execution_step(executor)
+    else:
+        with pytest.raises(LostActors, match=f"^{says} lost their GPUs, and nothing moved for 120 s"):
+            NoticeLostActors().on_execution_step(executor)
