@@ -127,7 +127,7 @@ def tokenize(
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit, quiet=quiet)
         with phase("plan", quiet):
             before, found, done, planned = begin(job, paths, overwrite)
-        left, attempt = read(job, found, planned, done)
+        left, attempt = read(job, found, planned, done, so_far(job, done))
         with phase("finish", quiet):
             audit(job, found, left, attempt)
             restore(job, attempt)
@@ -209,22 +209,30 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
     )
 
 
-def read(job: Job, found: Discovered, planned: Plan, done: Done) -> tuple[Plan, Attempt]:
-    """Read and commit what is planned; where GPUs go away in the middle, what is missing then, on those that are left.
+def so_far(job: Job, done: Done) -> Earlier:
+    """What the run holds, as `execute` is told."""
+    return Earlier(len(done.ids), sum(map(len, job.keys.parts(FAILURES))) if job.keys.read else 0)
+
+
+def read(
+    job: Job,
+    found: Discovered,
+    planned: Plan,
+    done: Done,
+    earlier: Earlier | None = None,
+    avoid: frozenset[str] = frozenset(),
+) -> tuple[Plan, Attempt]:
+    """`execute`; where GPUs go away in the middle, again, with what is missing then, on those that are left.
 
     Returns the plan of the latest reading, and what was done in all.
     """
-
-    def earlier() -> Earlier:
-        return Earlier(len(done.ids), sum(map(len, job.keys.parts(FAILURES))) if job.keys.read else 0)
-
-    attempt = execute(job, planned, done.partial, earlier())
+    attempt = execute(job, planned, done.partial, earlier, avoid)
     while attempt.lost:
         job.check_lock()
         attempt.parts.update(settle(job.keys).parts)
         done = committed(job.keys)
         planned = missing(job, found, done)
-        attempt.add(execute(job, planned, done.partial, earlier()))
+        attempt.add(execute(job, planned, done.partial, earlier and so_far(job, done), avoid))
     return planned, attempt
 
 
@@ -232,8 +240,8 @@ def execute(
     job: Job,
     planned: Plan,
     partial: dict[str, frozenset[int]],
-    earlier: Earlier | None = None,
-    avoid: frozenset[str] = frozenset(),
+    earlier: Earlier | None,
+    avoid: frozenset[str],
 ) -> Attempt:
     """Read and commit what is planned. Nodes to `avoid` read nothing as long as there are others.
 
@@ -306,7 +314,8 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: Attempt) -> None:
         left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, attempt.held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        attempt.add(execute(job, left, done.partial, avoid=attempt.shaky))  # their failures were counted
+        left, again = read(job, found, left, done, avoid=attempt.shaky)  # their failures were counted
+        attempt.add(again)
     error = NotCommitted(
         f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
         "`voxmill retry RUN --error NotCommitted`"

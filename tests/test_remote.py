@@ -41,6 +41,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_s3_in_and_out(s3: tuple[str, str], small_model: Path, local: Run, caplog: pytest.LogCaptureFixture) -> None:
     bucket, query = s3

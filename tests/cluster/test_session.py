@@ -128,7 +128,7 @@ def test_what_ends_a_run_says_how_to_go_on(error: Exception, says: str) -> None:
 
 @pytest.mark.usefixtures("local_ray")
 def test_an_actor_that_never_comes_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline.cluster.session, "START_S", 3.0)
+    monkeypatch.setattr(pipeline.cluster.session, "START_S", 2.0)
 
     class Never:
         def __call__(self, rows: pa.Table) -> pa.Table:
@@ -138,8 +138,8 @@ def test_an_actor_that_never_comes_ends_the_run(monkeypatch: pytest.MonkeyPatch)
         rows = ray.data.from_arrow(pa.table({"id": ["a"]}))
         rows.map_batches(Never, concurrency=1, num_gpus=1, batch_size=1, batch_format="pyarrow").materialize()
 
-    says = r"^Nothing moved for 7 s \(.*MapBatches\(Never\)"
-    with pytest.raises(ClusterError, match=says), data_context(1 << 22, 1.0):
+    says = r"^Nothing moved for 3 s \(.*MapBatches\(Never\)"
+    with pytest.raises(ClusterError, match=says), data_context(1 << 22, 0.25):
         run()
 
 

@@ -280,7 +280,9 @@ def test_an_odd_error_fails_what_is_left_and_ends_nothing(tmp_path: Path, monkey
     assert [row["error"] for row in rows if row["chunk"] in (None, 0)] == [None, *["UnexpectedError"] * 2, None]
 
 
-@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "opus", "m4a"])
+@pytest.mark.parametrize(
+    "name", ["flac", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("wav", "mp3", "opus", "m4a"))]
+)
 def test_segments_over_s3_fetch_a_file_once(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = sound(name, 60.0)
     monkeypatch.setattr(opening, "SMALL_BYTES", 50_000)

@@ -113,7 +113,7 @@ def test_graphs_of_one_shape_share_inputs_and_results() -> None:
 
 
 @pytest.mark.parametrize("attention", ["full", "window"])
-@pytest.mark.parametrize("block", [16, 128, 512])
+@pytest.mark.parametrize("block", [16, *(pytest.param(frames, marks=pytest.mark.slow) for frames in (128, 512))])
 def test_results_do_not_depend_on_graphs(
     small_model: Path, attention: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

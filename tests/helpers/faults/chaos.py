@@ -10,9 +10,10 @@ shards of waves, each wave shows the codes that it is of.
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,7 @@ class Chaos:
     driver_dies: float = 0.0  # before each write
     gpus_go: float = 0.0  # before each write
     written_again: float = 0.0  # of each write
-    late: list[Callable[[], object]] = field(default_factory=list)  # writes of a killed driver's workers
+    late: list[functools.partial[Any]] = field(default_factory=list)  # writes of workers that were given up
     gone: set[str] = field(default_factory=set)  # names of files that were away at some time
     faults: int = 0
 
@@ -73,6 +74,10 @@ class Chaos:
             elif path.exists() and not back:
                 path.rename(away)
                 self.gone.add(path.name)
+
+    def forget(self, names: set[str]) -> None:
+        """No writer comes late with recordings of these names."""
+        self.late = [one for one in self.late if names.isdisjoint(one.args[0]["id"].to_pylist())]
 
     def all_files_come_back(self) -> None:
         """Nothing is away any more."""
