@@ -11,7 +11,7 @@ from actors.contract import SAMPLE_RATE
 
 @dataclass
 class Attempt:
-    """`lost`, `held` and `shaky` are of the latest reading, `times` of the first; all else adds up."""
+    """`lost`, `held` and `shaky` are of the latest reading, `times` of the one with most audio; all else adds up."""
 
     started: str
     parts: dict[str, str | None] = field(default_factory=dict)  # sha256 of parts by their names; None: it is gone
@@ -32,6 +32,7 @@ class Attempt:
 
     def add(self, again: "Attempt") -> None:
         """Another reading, of what was missing."""
+        self.times = max(self, again, key=lambda one: one.samples).times
         self.parts |= again.parts
         self.samples += again.samples
         self.undecoded |= again.undecoded
