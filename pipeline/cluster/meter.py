@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.cluster.metrics import Metrics
-from pipeline.cluster.progress import Counts
+from pipeline.cluster.progress import Finished
 from pipeline.cluster.spent import Spent, Worker
 from pipeline.schema import STAGES
 
@@ -46,10 +46,10 @@ class Meter:
         self._spread(stage, max(0.0, now - spent.busy_s), now)
         self.metrics.add(stage, spent, self.workers, self.queued())
 
-    def counts(self) -> Counts:
+    def counts(self) -> Finished:
         """What the last pool has finished so far."""
         done = self.spent.get(self.last, Spent())
-        return Counts(done.recordings, done.samples, done.failed)
+        return Finished(done.recordings, done.samples, done.failed)
 
     def record(self) -> dict[str, Any]:
         """ "stages" and "timeline" of an attempt in run.json."""

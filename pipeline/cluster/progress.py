@@ -24,7 +24,7 @@ _LINE: ContextVar[Line | None] = ContextVar("line", default=None)
 
 
 @dataclass(frozen=True)
-class Counts:
+class Finished:
     """What the last pool has finished so far. A retried block counts twice here; only the parts are exact."""
 
     recordings: int = 0
@@ -63,7 +63,7 @@ def phase(name: str, quiet: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def watch(ask: Callable[[], Counts], total: int | None, quiet: bool = False) -> Iterator[None]:
+def watch(ask: Callable[[], Finished], total: int | None, quiet: bool = False) -> Iterator[None]:
     """While inside, show the counts that `ask` returns; `total`: the number of recordings, None if it is unknown."""
     if quiet:
         yield
@@ -118,7 +118,7 @@ def _move(line: Line, state: Callable[[], tuple[str, float | None]], keep: bool,
     line.show(*state(), keep=keep)
 
 
-def _show_bar(ask: Callable[[], Counts], total: int | None, stop: threading.Event) -> None:
+def _show_bar(ask: Callable[[], Finished], total: int | None, stop: threading.Event) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -134,7 +134,7 @@ def _show_bar(ask: Callable[[], Counts], total: int | None, stop: threading.Even
         progress.update(bar, completed=counts.recordings + counts.failures, rest=_describe(counts, start))
 
 
-def _describe(counts: Counts, start: float) -> str:
+def _describe(counts: Finished, start: float) -> str:
     audio_s = counts.samples / SAMPLE_RATE
     speed = audio_s / max(time.monotonic() - start, 1e-9)
     length = f"{audio_s / 3600:.2f} h" if audio_s >= 3600 else f"{audio_s:.0f} s"

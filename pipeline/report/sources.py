@@ -32,7 +32,7 @@ class Heard:
     decoded: np.ndarray | None  # of the same length; None: the run has no reconstruction of it
 
 
-def listen(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> Iterator[Heard | None]:
+def hear(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> Iterator[Heard | None]:
     """Each row of a sample, those of one container together; None for one that cannot be read any more, and for one
     whose file has another size now."""
     containers: dict[str, list[dict[str, Any]]] = {}

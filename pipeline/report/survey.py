@@ -11,7 +11,7 @@ from pipeline.loading import SourceRules
 from pipeline.report.players import data_uri
 from pipeline.report.quality import compare
 from pipeline.report.sound import Signal, measure
-from pipeline.report.sources import LONGEST_S, Heard, listen
+from pipeline.report.sources import LONGEST_S, Heard, hear
 from pipeline.run.find_waves import Waves
 
 LEAST = 6
@@ -63,7 +63,7 @@ def survey(rows: pa.Table, waves: Waves, rules: SourceRules, seconds: float, see
     begin_s = time.monotonic()
     wanted = rows.to_pylist()
     measured, drawn = [], 0
-    for heard in listen(wanted, waves, rules):
+    for heard in hear(wanted, waves, rules):
         drawn += 1
         if heard is not None:
             measured.append(_measured(heard))
@@ -72,7 +72,7 @@ def survey(rows: pa.Table, waves: Waves, rules: SourceRules, seconds: float, see
     chosen = choose(measured, seed)
     again = [row for row in wanted if row["id"] in {one.id for _, one in chosen}]
     uris: dict[str, tuple[str, str | None]] = {}
-    for heard in listen(again, waves, rules):
+    for heard in hear(again, waves, rules):
         if heard is not None:
             uris[heard.id] = (data_uri(heard.original), None if heard.decoded is None else data_uri(heard.decoded))
         if _over(begin_s, seconds, len(uris)):

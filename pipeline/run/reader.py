@@ -20,7 +20,7 @@ from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED,
 from pipeline.run.parts import join, join_schemas, part_schema, read_part, read_rows, stream_parts
 from pipeline.run.plain import plain_value
 from pipeline.run.run_json import read_run_file
-from pipeline.run.whole import Whole, refuse_other_parts, survey
+from pipeline.run.whole import Whole, find_whole, refuse_other_parts
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.filesystem import locate
@@ -274,7 +274,7 @@ class Run:
         recording twice.
         """
         self.refuse_other_parts()
-        return survey(self.fs, self.paths, self.location)
+        return find_whole(self.fs, self.paths, self.location)
 
     def refuse_other_parts(self) -> None:
         """Raise OutputError where a finished run has other parts than its run.json names: an incomplete copy, or one

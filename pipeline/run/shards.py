@@ -35,7 +35,7 @@ def is_part(path: str) -> bool:
     return path.rpartition("/")[2].startswith("part-")
 
 
-def lacking(fs: FileSystem, folder: str, ids: list[str]) -> list[str]:
+def not_in_shards(fs: FileSystem, folder: str, ids: list[str]) -> list[str]:
     """Those of `ids` that no shard in `folder` holds."""
     held = [id_hashes(pa.array([entry.id for entry in found])) for _, found in indexes(fs, shards(fs, folder))]
     there = np.isin(id_hashes(pa.array(ids, pa.string())), np.concatenate([np.empty(0, "S16"), *held]))

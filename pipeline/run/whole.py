@@ -60,7 +60,7 @@ def refuse_other_parts(parts: list[str], named: Collection[str], location: str) 
         )
 
 
-def survey(fs: FileSystem, parts: list[str], location: str) -> Whole:
+def find_whole(fs: FileSystem, parts: list[str], location: str) -> Whole:
     """Look at every part's footer, and at its ids if it has long recordings.
 
     Raises OutputError for damaged parts, for chunks that are there twice, and for carried columns of types that cannot

@@ -11,7 +11,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 from pipeline.audio.wave_file import wave_bytes
 from pipeline.run.layout import FILES, PIECES, WaveKind, long_shard, pieces_path, wave_path
 from pipeline.run.shard import write_shard
-from pipeline.run.shards import lacking
+from pipeline.run.shards import not_in_shards
 from pipeline.storage.at_once import each_on_store
 from pipeline.storage.atomic import Check, write_whole
 from pipeline.storage.filesystem import infos, read_blocks
@@ -115,7 +115,7 @@ def remove_pieces(fs: FileSystem, folder: str, staying: Collection[str] = ()) ->
 def without_wave(fs: FileSystem, folder: str, ids: list[str], kind: WaveKind = FILES) -> list[str]:
     """Those of the recordings `ids` that have no wave below `folder`, which is listed once."""
     if kind.layout == "tar":
-        return lacking(fs, folder, ids)
+        return not_in_shards(fs, folder, ids)
     found = fs.get_file_info(FileSelector(folder, allow_not_found=True, recursive=True))
     there = {info.path for info in found if info.type == FileType.File}
     return [id_ for id_ in ids if wave_path(folder, id_, kind.format) not in there]

@@ -22,8 +22,8 @@ from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.text import clean_id
 from pipeline.verify.check_inputs import lost_inputs, other_content, unaccounted
+from pipeline.verify.evidence import Each, Evidence, Listed, gather, in_threads, look
 from pipeline.verify.problems import CHECKS
-from pipeline.verify.survey import Each, Evidence, Listed, gather, in_threads, look
 
 MAX_LINES = 10
 """Lines for one kind of problem; the rest is counted."""

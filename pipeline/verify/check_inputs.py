@@ -15,8 +15,8 @@ from pipeline.sources.plan import divide
 from pipeline.sources.rows import taken
 from pipeline.storage.at_once import at_once
 from pipeline.storage.text import id_hashes
+from pipeline.verify.evidence import Evidence
 from pipeline.verify.problems import by_few
-from pipeline.verify.survey import Evidence
 
 
 def other_content(changed: Changes) -> Iterator[str]:

@@ -20,7 +20,7 @@ from pipeline.storage.at_once import on_store
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.opening import Window
 from pipeline.storage.text import id_hashes
-from pipeline.verify.survey import Evidence
+from pipeline.verify.evidence import Evidence
 
 WAVE_BATCH = 1000
 """Recordings whose ids are text at a time."""

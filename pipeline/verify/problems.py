@@ -15,8 +15,8 @@ from pipeline.run.sweep import unfinished
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
 from pipeline.verify.check_waves import wave_faults
+from pipeline.verify.evidence import Evidence
 from pipeline.verify.recordings import of_rows, of_several_versions
-from pipeline.verify.survey import Evidence
 
 
 def unfinished_run(evidence: Evidence) -> Iterator[str]:

@@ -28,7 +28,7 @@ from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
 from pipeline.storage.location import redact
 from pipeline.storage.text import clean_id
-from pipeline.verify.survey import Evidence
+from pipeline.verify.evidence import Evidence
 
 
 @dataclass(frozen=True)

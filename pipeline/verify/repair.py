@@ -29,8 +29,8 @@ from pipeline.storage.filesystem import locate
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
 from pipeline.verify.check_waves import Fault, wave_faults
+from pipeline.verify.evidence import Evidence, gather, look
 from pipeline.verify.recordings import first_sound, of_several_versions
-from pipeline.verify.survey import Evidence, gather, look
 
 
 def repair(location: str | Path) -> list[str]:

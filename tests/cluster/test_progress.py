@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.cluster import progress
-from pipeline.cluster.progress import Counts, one_line, phase, watch
+from pipeline.cluster.progress import Finished, one_line, phase, watch
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def test_a_phase_says_that_it_lives(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_counts_are_said_again_though_they_stand_still(capsys: pytest.CaptureFixture[str]) -> None:
-    with watch(lambda: Counts(3, 24_000, 1), 10):
+    with watch(lambda: Finished(3, 24_000, 1), 10):
         time.sleep(0.35)
     first, *rest = capsys.readouterr().err.splitlines()
     assert first == "voxmill: read"
@@ -36,7 +36,7 @@ def test_counts_are_said_again_though_they_stand_still(capsys: pytest.CaptureFix
 
 
 def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    with phase("plan", quiet=True), watch(Counts, 10, quiet=True):
+    with phase("plan", quiet=True), watch(Finished, 10, quiet=True):
         time.sleep(0.15)
     assert capsys.readouterr() == ("", "")
 
@@ -56,11 +56,11 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
 
 
 def test_a_notebook_has_one_line_that_moves(cell: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    done = iter([Counts(1, 24_000, 0), Counts(2, 48_000, 0)])
+    done = iter([Finished(1, 24_000, 0), Finished(2, 48_000, 0)])
     with one_line():
         with phase("start"):
             time.sleep(0.1)
-        with watch(lambda: next(done, Counts(3, 72_000, 1)), 4):
+        with watch(lambda: next(done, Finished(3, 72_000, 1)), 4):
             time.sleep(0.2)
         with phase("finish"):
             time.sleep(0.05)
@@ -84,7 +84,7 @@ def test_a_notebook_where_nothing_is_left_to_do(cell: list[dict[str, Any]]) -> N
 
 
 def test_a_quiet_notebook(cell: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    with one_line(quiet=True), phase("plan", quiet=True), watch(Counts, 10, quiet=True):
+    with one_line(quiet=True), phase("plan", quiet=True), watch(Finished, 10, quiet=True):
         time.sleep(0.1)
     assert cell == []
     assert capsys.readouterr() == ("", "")

@@ -13,7 +13,7 @@ from pyarrow.fs import LocalFileSystem
 from actors.contract import SAMPLE_RATE
 from pipeline.loading import AS_IT_IS
 from pipeline.report.sound import Signal
-from pipeline.report.sources import LONGEST_S, listen
+from pipeline.report.sources import LONGEST_S, hear
 from pipeline.report.survey import LEAST, PLAYERS, Measured, choose, survey
 from pipeline.run.find_waves import Waves
 from tests.helpers.reported import finished, recording, tar_of
@@ -46,7 +46,7 @@ def test_sources_are_read_again_wherever_they_lie(tmp_path: Path) -> None:
         row("no archive", "/nowhere.tar::x.wav"),
         row("no member", f"{archive}::c.wav"),
     ]
-    found = {one.id: one for one in listen(rows, Waves(LocalFileSystem(), str(run)), AS_IT_IS) if one}
+    found = {one.id: one for one in hear(rows, Waves(LocalFileSystem(), str(run)), AS_IT_IS) if one}
     assert set(found) == {"plain", "piece", "tar", "tar channel 1", "table"}
     for id_ in ("plain", "tar", "tar channel 1", "table"):
         assert np.abs(found[id_].original - wave).max() < 1e-4
@@ -55,7 +55,7 @@ def test_sources_are_read_again_wherever_they_lie(tmp_path: Path) -> None:
     assert decoded is not None
     assert decoded.shape == wave.shape
     assert found["tar"].decoded is None
-    assert len(list(listen(rows, Waves(LocalFileSystem(), str(run)), AS_IT_IS))) == len(rows)
+    assert len(list(hear(rows, Waves(LocalFileSystem(), str(run)), AS_IT_IS))) == len(rows)
 
 
 def test_of_a_long_recording_the_beginning_is_heard(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_of_a_long_recording_the_beginning_is_heard(tmp_path: Path) -> None:
     waves = Waves(LocalFileSystem(), str(finished(tmp_path / "run")))
     path = tmp_path / "long.wav"
     rows = [row("long", path, 3 * len(wave)), row("cut", path, 2 * SAMPLE_RATE, chunks=11)]
-    long, cut = listen(rows, waves, AS_IT_IS)
+    long, cut = hear(rows, waves, AS_IT_IS)
     assert long is not None
     assert cut is not None
     assert len(long.original) == LONGEST_S * SAMPLE_RATE

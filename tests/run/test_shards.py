@@ -32,7 +32,7 @@ from pipeline.run.resume import LACKS_WAVES, resume
 from pipeline.run.run_json import save
 from pipeline.run.settle import settle
 from pipeline.run.shard import read_index, write_shard
-from pipeline.run.shards import delete_orphans, drop_waves, keep_one_each, lacking
+from pipeline.run.shards import delete_orphans, drop_waves, keep_one_each, not_in_shards
 from pipeline.run.write import write_parts_and_shards
 from pipeline.run.write_waves import without_wave
 from pipeline.schema import CODES_SCHEMA
@@ -346,8 +346,8 @@ def test_an_index_of_nonsense_is_an_error(tmp_path: Path, index: str) -> None:
 
 
 def test_lacking_of_nothing(tmp_path: Path) -> None:
-    assert lacking(LOCAL, str(tmp_path / "no"), ["a"]) == ["a"]
-    assert lacking(LOCAL, str(tmp_path / "no"), []) == []
+    assert not_in_shards(LOCAL, str(tmp_path / "no"), ["a"]) == ["a"]
+    assert not_in_shards(LOCAL, str(tmp_path / "no"), []) == []
 
 
 @pytest.mark.parametrize(("key", "value"), [("waves", "files"), ("wave_format", "flac")])

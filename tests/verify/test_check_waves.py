@@ -22,8 +22,8 @@ from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.run.write_waves import write_waves
 from pipeline.verify.check import check
 from pipeline.verify.check_waves import wave_faults
+from pipeline.verify.evidence import gather, look
 from pipeline.verify.repair import repair
-from pipeline.verify.survey import gather, look
 from tests.helpers.damage import part_of
 from tests.helpers.rows import run_record, wave_row
 from tests.helpers.store import Store

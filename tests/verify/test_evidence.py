@@ -15,7 +15,7 @@ from pipeline.run.write import write_failures, write_table
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.verify import examine
 from pipeline.verify import rows as rows_module
-from pipeline.verify.survey import Evidence, gather, look
+from pipeline.verify.evidence import Evidence, gather, look
 from tests.helpers.rows import coded_row
 
 LOCAL = LocalFileSystem()
