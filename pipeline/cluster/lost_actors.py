@@ -20,22 +20,35 @@ class NoticeLostActors(ExecutionCallback):
     are left wait with them.
     """
 
-    def on_execution_step(self, executor: Any) -> None:
-        """Called by the driver's thread that schedules.
+    def __init__(self) -> None:
+        self.told_of: float | None = None  # since when nothing moved, where a line has said so
 
-        Raises LostActors where nothing moved for LOST_S, actors wait to be restarted, and the cluster has fewer GPUs
-        than they and the others need, but enough for one actor of each pool.
+    def on_execution_step(self, executor: Any) -> None:
+        """Called by the driver's thread that schedules; says once where nothing moved for LOST_S, and why.
+
+        Raises LostActors where these are actors to be restarted, and the cluster has fewer GPUs than they and the
+        others need, but enough for one actor of each pool.
         """
-        if time.monotonic() - executor._no_progress_guard._last_progress_time < LOST_S:
+        since = executor._no_progress_guard._last_progress_time
+        if time.monotonic() - since < LOST_S:
             return
+        from pipeline.errors import LostActors, plural
+        from pipeline.log_line import log_line
+
         pools = [pool for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
-        lost = sum(pool.num_restarting_actors() for pool in pools)
-        if not lost:
-            return
-        actors = [pool.num_running_actors() for pool in pools]  # with those that wait
+        lost = [pool.num_restarting_actors() for pool in pools]
+        actors = [pool.num_running_actors() for pool in pools]  # with those that restart
         each = [pool.per_actor_resource_usage().gpu or 0.0 for pool in pools]
         needed = sum(count * gpus for count, gpus in zip(actors, each, strict=True))
-        if sum(each) <= ray.cluster_resources().get("GPU", 0.0) < needed:
-            from pipeline.errors import LostActors
-
-            raise LostActors(f"{lost} of {sum(actors)} actors lost their GPUs, and nothing moved for {LOST_S:.0f} s.")
+        if any(lost) and sum(each) <= ray.cluster_resources().get("GPU", 0.0) < needed:
+            raise LostActors(
+                f"{sum(lost)} of {sum(actors)} actors lost their GPUs, and nothing moved for {LOST_S:.0f} s."
+            )
+        waiting = sum(lost) + sum(pool.num_pending_actors() for pool in pools)
+        without_any = any(count == gone for count, gone in zip(actors, lost, strict=True))
+        if waiting and without_any and self.told_of != since:
+            self.told_of = since
+            log_line(
+                f"nothing moved for {LOST_S:.0f} s, and {plural(waiting, 'actor')} did not start: there is no GPU or "
+                "node for them (see `ray status`), or the model loads slowly"
+            )

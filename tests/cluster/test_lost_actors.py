@@ -10,12 +10,14 @@ from pipeline.cluster.lost_actors import LOST_S, NoticeLostActors
 from pipeline.errors import LostActors
 
 
-def graph(still_s: float, *pools: tuple[int, int, float | None]) -> SimpleNamespace:
-    """An executor where nothing moved for `still_s`, with pools: actors, those of them that restart, GPUs of each."""
+def graph(still_s: float, *pools: tuple[int, int, float | None], pending: int = 0) -> SimpleNamespace:
+    """An executor where nothing moved for `still_s`, with pools: actors, those of them that restart, GPUs of each.
+    `pending` others of each have not started yet."""
     operators = [
         SimpleNamespace(
             num_running_actors=lambda actors=actors: actors,
             num_restarting_actors=lambda lost=lost: lost,
+            num_pending_actors=lambda pending=pending: pending,
             per_actor_resource_usage=lambda gpus=gpus: SimpleNamespace(gpu=gpus),
         )
         for actors, lost, gpus in pools
@@ -56,3 +58,32 @@ def test_actors_without_gpus(
     else:
         with pytest.raises(LostActors, match=f"^{says} lost their GPUs, and nothing moved for 120 s"):
             NoticeLostActors().on_execution_step(executor)
+
+
+@pytest.mark.parametrize(
+    ("actors", "lost", "pending", "waiting"),
+    [(0, 0, 2, 2), (2, 2, 1, 3), (2, 0, 2, None), (2, 0, 0, None)],  # of the last two, those that are there are slow
+)
+def test_a_run_that_stands_still_says_so_once(
+    actors: int,
+    lost: int,
+    pending: int,
+    waiting: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    notice = NoticeLostActors()
+    notice.on_execution_step(graph(LOST_S - 5, (actors, lost, 1.0), pending=pending))
+    assert capsys.readouterr().err == ""
+    executor = graph(LONG, (actors, lost, 1.0), pending=pending)
+    for _ in range(3):
+        notice.on_execution_step(executor)
+    said = capsys.readouterr().err
+    if waiting is None:
+        assert said == ""
+    else:
+        assert said.startswith(f"voxmill: nothing moved for 120 s, and {waiting} actors did not start: there is no GPU")
+        assert said.count("\n") == 1
+    notice.on_execution_step(graph(2 * LONG, (2, 2, 1.0), pending=pending))  # it moved, and stands still again
+    assert capsys.readouterr().err.count("nothing moved") == 1
