@@ -1,11 +1,12 @@
-"""`voxmill` on nodes whose GPUs exist for Ray alone, with an engine that takes its time and computes next to nothing.
+"""`voxmill` on nodes whose GPUs exist for Ray alone, with an engine that waits for a file and computes next to nothing.
 
-python -m tests.helpers.faults.on_gpus LOST_S tokenize ...
+python -m tests.helpers.faults.on_gpus LOST_S FILE tokenize ...
 """
 
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,18 +14,18 @@ import pipeline.cluster.lost_actors
 import pipeline.flow
 from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS
 from pipeline.cli.main import main
-from pipeline.cluster.load import CodecSpec
-
-CALL_S = 1.0
-"""Readers are faster: each actor has all the blocks in hand that it may have."""
 
 
 class Samples:
     """Codes are every FRAME_SAMPLES-th sample."""
 
+    def __init__(self, start: Path) -> None:
+        self.start = start
+
     def encode(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """As the codec's own, CALL_S later."""
-        time.sleep(CALL_S)
+        """As the codec's own, once there is the file."""
+        while not self.start.exists():
+            time.sleep(0.1)
         return [codes_of(wave) for wave in waves]
 
 
@@ -34,13 +35,8 @@ def codes_of(wave: np.ndarray) -> np.ndarray:
     return np.repeat(codes[:, None], NUM_CODEBOOKS, axis=1)
 
 
-def load(spec: CodecSpec) -> Samples:
-    """In place of `load_codec`."""
-    assert spec.device == "cuda"
-    return Samples()
-
-
 if __name__ == "__main__":
     pipeline.cluster.lost_actors.LOST_S = float(sys.argv.pop(1))
-    pipeline.flow.load_codec = load
+    start = Path(sys.argv.pop(1))
+    pipeline.flow.load_codec = lambda spec: Samples(start)
     sys.exit(main())
