@@ -31,6 +31,7 @@ from pipeline.cluster.keeper import Kept, RemoteLedger, keep
 from pipeline.cluster.load import load_codec
 from pipeline.cluster.meter import Meter
 from pipeline.cluster.progress import one_line, phase, watch
+from pipeline.cluster.resources import fitted
 from pipeline.cluster.session import data_context, session
 from pipeline.cluster.spent import timed
 from pipeline.errors import LostActors, NotCommitted, OutputError, listed, plural
@@ -127,7 +128,7 @@ def tokenize(
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit, quiet=quiet)
         with phase("plan", quiet):
             before, found, done, planned = begin(job, paths, overwrite)
-        left, attempt = read(job, found, planned, done, so_far(job, done))
+        job, left, attempt = read(job, found, planned, done, so_far(job, done.ids))
         with phase("finish", quiet):
             audit(job, found, left, attempt)
             restore(job, attempt)
@@ -209,9 +210,9 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
     )
 
 
-def so_far(job: Job, done: Done) -> Earlier:
-    """What the run holds, as `execute` is told."""
-    return Earlier(len(done.ids), sum(map(len, job.keys.parts(FAILURES))) if job.keys.read else 0)
+def so_far(job: Job, ids: pa.ChunkedArray, again: int = 0) -> Earlier:
+    """What the run holds, as `execute` is told: the recordings `ids`, without failures that are read `again`."""
+    return Earlier(len(ids), sum(map(len, job.keys.parts(FAILURES))) - again if job.keys.read else 0)
 
 
 def read(
@@ -221,19 +222,24 @@ def read(
     done: Done,
     earlier: Earlier | None = None,
     avoid: frozenset[str] = frozenset(),
-) -> tuple[Plan, Attempt]:
+) -> tuple[Job, Plan, Attempt]:
     """`execute`; where GPUs go away in the middle, again, with what is missing then, on those that are left.
 
-    Returns the plan of the latest reading, and what was done in all.
+    Returns the job with the pools and the plan of the latest reading, and what was done in all.
     """
     attempt = execute(job, planned, done.partial, earlier, avoid)
     while attempt.lost:
         job.check_lock()
-        attempt.parts.update(settle(job.keys).parts)
+        settled = settle(job.keys)
+        attempt.parts.update(settled.parts)
         done = committed(job.keys)
-        planned = missing(job, found, done)
-        attempt.add(execute(job, planned, done.partial, earlier and so_far(job, done), avoid))
-    return planned, attempt
+        ids = lasting(job.keys, done.ids)
+        lasts = dataclasses.replace(done, ids=ids)
+        planned = missing(job, found, lasts) if settled.mixed else remaining(planned, ids, attempt.held)
+        job = dataclasses.replace(job, resources=fitted(job.resources, ray.cluster_resources().get("GPU", 0.0)))
+        earlier = earlier and so_far(job, ids, len(done.ids) - len(ids))
+        attempt.add(execute(job, planned, done.partial, earlier, avoid))
+    return job, planned, attempt
 
 
 def execute(
@@ -278,7 +284,7 @@ def run_graph(
     ):
         rows = graph(job, planned, partial, kept, avoid)
         try:
-            for block in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for block in rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for written in cast(pa.Table, block).to_pylist():
                     attempt.take(written)
                 if earlier is not None and time.monotonic() >= asked_s + CENSUS_SHARE * took_s:
@@ -288,7 +294,7 @@ def run_graph(
                 ends.note(reports)
         except LostActors as error:
             log_line(f"{error} What they had in hand is read again, on those that are left")
-            attempt.lost = True
+            attempt.lost = attempt.unheard = True
     ends.note(reports, now=True)
     counts = census.ask("get")
     if earlier is not None:
@@ -314,7 +320,7 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: Attempt) -> None:
         left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, attempt.held)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        left, again = read(job, found, left, done, avoid=attempt.shaky)  # their failures were counted
+        job, left, again = read(job, found, left, done, avoid=attempt.shaky)  # their failures were counted
         attempt.add(again)
     error = NotCommitted(
         f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
@@ -463,9 +469,10 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: Attempt, ou
     job.check_lock()
     join_long_waves(job.keys, job.waves)
     silent = []
-    if "decode" in job.resources.pools and (attempt.undecoded or before[LACKS_WAVES]):
+    unknown = attempt.unheard or before[LACKS_WAVES]  # which recordings have no wave
+    if "decode" in job.resources.pools and (attempt.undecoded or unknown):
         start = time.monotonic()
-        silent = make_waves(job, out, None if before[LACKS_WAVES] else [*attempt.undecoded])
+        silent = make_waves(job, out, None if unknown else [*attempt.undecoded])
         attempt.wall_s += time.monotonic() - start
     sweep(job.fs, job.run)
     pool, rules = job.resources.pools["encode"], job.settings.output

@@ -21,6 +21,7 @@ class NoticeLostActors(ExecutionCallback):
     """
 
     def __init__(self) -> None:
+        self.lost_since: float | None = None  # actors are to be restarted
         self.told_of: float | None = None  # since when nothing moved, where a line has said so
 
     def on_execution_step(self, executor: Any) -> None:
@@ -29,14 +30,15 @@ class NoticeLostActors(ExecutionCallback):
         Raises LostActors where these are actors to be restarted, and the cluster has fewer GPUs than they and the
         others need, but enough for one actor of each pool.
         """
-        since = executor._no_progress_guard._last_progress_time
-        if time.monotonic() - since < LOST_S:
+        now, since = time.monotonic(), executor._no_progress_guard._last_progress_time
+        pools = [pool for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
+        lost = [pool.num_restarting_actors() for pool in pools]
+        self.lost_since = (self.lost_since or now) if any(lost) else None
+        if now - max(since, self.lost_since or since) < LOST_S:
             return
         from pipeline.errors import LostActors, plural
         from pipeline.log_line import log_line
 
-        pools = [pool for operator in executor._topology for pool in operator.get_autoscaling_actor_pools()]
-        lost = [pool.num_restarting_actors() for pool in pools]
         actors = [pool.num_running_actors() for pool in pools]  # with those that restart
         each = [pool.per_actor_resource_usage().gpu or 0.0 for pool in pools]
         needed = sum(count * gpus for count, gpus in zip(actors, each, strict=True))

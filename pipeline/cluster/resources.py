@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import DeviceError
@@ -134,6 +134,16 @@ def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]
         readers=readers,
         pools=pools,
     )
+
+
+def fitted(resources: Resources, gpus: float) -> Resources:
+    """With as many fewer actors as GPUs are left, of the larger pool first, but one of each; they may grow again."""
+    pools = dict(resources.pools)
+    while sum(pool.actors * pool.gpus for pool in pools.values()) > gpus and any(p.actors > 1 for p in pools.values()):
+        name = max(pools, key=lambda name: pools[name].actors)
+        fewer = pools[name].actors - 1
+        pools[name] = replace(pools[name], actors=fewer, least=min(pools[name].least, fewer))
+    return replace(resources, pools=pools)
 
 
 def _gpu_block_mb(cluster: dict[str, float], readers: int, pools: list[PoolPlan]) -> float:

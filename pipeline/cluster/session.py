@@ -139,8 +139,8 @@ def data_context(block_bytes: int, stall_s: float) -> Iterator[None]:
     """Inside, datasets that are made and run use blocks of `block_bytes`, Ray shows no progress bars of its own, and
     where nothing moves for several times `stall_s` (0: never) they end.
 
-    Raises what a worker raised, where that is a VoxmillError, ClusterError where they end so or a process is lost, and
-    LostActors.
+    Raises what a worker raised, where that is a VoxmillError, and ClusterError where they end so, a process is lost, or
+    GPUs are, as LostActors says: who goes on without these catches that inside.
     """
     from ray.data import DataContext  # here, for `session` imports it while Ray starts
     from ray.data.exceptions import ExecutionTimeoutError
@@ -180,6 +180,8 @@ def data_context(block_bytes: int, stall_s: float) -> Iterator[None]:
             f"Nothing moved for {still_s:.0f} s ({active}). An actor may wait for a GPU or a node that does not come: "
             f"see `ray status`. {GOES_ON}"
         ) from error
+    except errors.LostActors as error:
+        raise ClusterError(f"{error} {GOES_ON}") from error
     except ray.exceptions.RayError as error:
         raise _users_error(error) or _lost_process(error) or error from None
     finally:

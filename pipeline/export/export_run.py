@@ -64,9 +64,9 @@ def export_run(
     form = _check_options(to, reference, shard_recordings, str(out))
     _refuse_unfinished(opened)
     whole = opened.whole()
-    check_columns(columns, whole.schema, needs_text=form.needs_text)
     if not len(whole):
         raise InputError(f"{redact(opened.location)} has no recordings with codes to export.")
+    check_columns(columns, whole.schema, needs_text=form.needs_text)
     refuse_empty(columns, whole, needs_text=form.needs_text)
     gone: list[str] = []
     if form.shares_reference and reference is None:

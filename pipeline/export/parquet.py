@@ -11,6 +11,8 @@ from pipeline.export.shard import Shard
 
 ROW_GROUP_ROWS = 256
 """About 1 MB of codes of ten-second recordings: what `datasets` reads at a time when it streams."""
+ROW_GROUP_BYTES = 16 << 20
+"""Of codes and columns in memory, at most but for the last table: recordings may be hours long."""
 
 
 def write_parquet(shard: Shard, name: str, schema: pa.Schema, table_of: Callable[[pa.Table], pa.Table]) -> None:
@@ -25,7 +27,7 @@ def write_parquet(shard: Shard, name: str, schema: pa.Schema, table_of: Callable
 
 
 def _groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, ROW_GROUP_ROWS at a time."""
+    """The same rows, ROW_GROUP_ROWS at a time, fewer where they are large."""
     waiting: list[pa.Table] = []
     for rows in tables:
         waiting.append(rows)
@@ -33,6 +35,9 @@ def _groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
             joined = pa.concat_tables(waiting)
             yield joined.slice(0, ROW_GROUP_ROWS)
             waiting = [joined.slice(ROW_GROUP_ROWS)]
+        if sum(table.nbytes for table in waiting) >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting = []
     if any(map(len, waiting)):
         yield pa.concat_tables(waiting)
 

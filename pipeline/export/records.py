@@ -149,4 +149,7 @@ def _of_json(text: str | None, field: str, where: str) -> str | None:
     except ValueError as error:
         raise InputError(f"{where}: {text[:80] if text else text!r} is not JSON ({error}).") from None
     found = value.get(field) if isinstance(value, dict) else None
-    return found if found is None or isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    if found is None:
+        return None
+    told = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    return told.encode(errors="replace").decode()  # JSON may hold half of a surrogate pair, and no text can

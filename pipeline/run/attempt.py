@@ -19,6 +19,7 @@ class Attempt:
     undecoded: set[str] = field(default_factory=set)  # ids of chunks without a reconstruction
     wall_s: float = 0.0
     lost: bool = False  # it ended early, for GPUs went away: what is missing is to be read on those that are left
+    unheard: bool = False  # one did, and parts that it committed may be told nowhere above
     held: dict[int, pa.Array] = field(default_factory=dict)  # ids that containers held, by the numbers of their tasks
     shaky: frozenset[str] = frozenset()  # ids of nodes that did not get what another attempt may get
     times: dict[str, Any] = field(default_factory=dict)  # "stages", "timeline"
@@ -36,6 +37,7 @@ class Attempt:
         self.parts |= again.parts
         self.samples += again.samples
         self.undecoded |= again.undecoded
+        self.unheard |= again.unheard
         self.wall_s += again.wall_s
         self.lost, self.held, self.shaky = again.lost, again.held, again.shaky
 

@@ -18,7 +18,7 @@ from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, SUCCESS_FILE, parts
 from pipeline.run.parts import join, join_schemas, part_schema, read_part, read_rows, stream_parts
-from pipeline.run.plain import plain_value
+from pipeline.run.plain import plain_rows, plain_value
 from pipeline.run.run_json import read_run_file
 from pipeline.run.whole import Whole, find_whole, refuse_other_parts
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
@@ -129,13 +129,18 @@ class Run:
 
     def _read(self, paths: list[str], wanted: frozenset[str] | None) -> Iterator[Recording]:
         whole = set(self._whole_long())
+        asked = None if wanted is None else pa.array(list(wanted), pa.string())
         waiting: dict[str, list[pa.Table]] = {}
         for number, rows in stream_parts(self.fs, paths):
-            for row, (id_, chunks) in enumerate(zip(rows["id"].to_pylist(), rows["chunks"].to_pylist(), strict=True)):
-                if wanted is not None and id_ not in wanted:
-                    continue
+            if asked is not None:
+                rows = rows.filter(pc.is_in(rows["id"], asked))
+            codes = rows["codes"].combine_chunks()
+            values = plain_rows(rows.drop_columns(["codes"]))
+            for row, first in enumerate(values):
+                id_, chunks = first["id"], first["chunks"]
                 if chunks == 1:
-                    yield self._recording(rows.slice(row, 1), paths[number])
+                    frames = codes[row].values.flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
+                    yield self._of(first, frames, first["num_samples"], paths[number])
                 elif id_ in whole:
                     waiting.setdefault(id_, []).append(rows.slice(row, 1))
                     if len(waiting[id_]) == chunks:
@@ -191,10 +196,9 @@ class Run:
         Raises InputError for a column that no part has.
         """
         columns = [columns] if isinstance(columns, str) else list(columns or [])
-        if not self.paths:
-            return CODES_SCHEMA.empty_table().select(columns or CODES_SCHEMA.names)
         read = functools.partial(read_part, self.fs, schema=CODES_SCHEMA, columns=columns or None)
-        table = join(list(on_store(self.fs, read, self.paths)), self.paths)
+        tables = list(on_store(self.fs, read, self.paths))
+        table = join(tables, self.paths) if tables else CODES_SCHEMA.empty_table()
         unknown = [name for name in columns if name not in table.column_names]
         if unknown:
             raise InputError(f"{redact(self.location)} has no column {', '.join(map(repr, unknown))}.")
@@ -314,6 +318,10 @@ class Run:
         first = {
             name: plain_value(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"
         }
+        return self._of(first, codes, pc.sum(rows["num_samples"]).as_py(), part)
+
+    def _of(self, first: dict[str, Any], codes: np.ndarray, num_samples: int, part: str) -> Recording:
+        """`first`: the row of its first chunk."""
         return Recording(
             id=first["id"],
             codes=codes,
@@ -321,7 +329,7 @@ class Run:
             start_s=first["start_s"],
             end_s=first["end_s"],
             channel=first["channel"],
-            num_samples=pc.sum(rows["num_samples"]).as_py(),
+            num_samples=num_samples,
             source_rate=first["source_rate"],
             source_channels=first["source_channels"],
             source_size=first["source_size"],

@@ -23,11 +23,11 @@ Place = tuple[int, int]
 
 
 class RecordingsDataset(IterableDataset):
-    """Yields {"id": str, "codes": int64 tensor in `layout`, and the asked-for columns}, in flat memory.
+    """Yields {"id": str, "codes": int64 tensor in `layout`, and the asked-for columns}, in flat memory but for `buffer`
+    recordings.
 
-    The parts of the run are dealt out to all workers of all ranks; if there are fewer parts than workers, several
-    workers read a part and each keeps its share. Ranks may get different numbers of recordings: where every step needs
-    all of them, stop at the shortest, or use torch's `Join`. For a run in an object store, give the DataLoader
+    All ranks get as many recordings, or one more; a rank's workers share them in the same way. Each reads the parts, in
+    the order of the epoch, that hold its own. For a run in an object store, give the DataLoader
     multiprocessing_context="spawn": pyarrow does not promise that its clients survive a fork. `place` None: that of the
     process.
     """
@@ -62,8 +62,9 @@ class RecordingsDataset(IterableDataset):
         self.sent_from: Place | None = None
 
     def __len__(self) -> int:
-        """Recordings of all workers and ranks together."""
-        return len(self.whole)
+        """Recordings of this rank, its workers together: what a DataLoader takes it for."""
+        begin, end = self._of_rank()
+        return end - begin
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker that is started afresh (spawn) has no process group: it is told its rank."""
@@ -75,45 +76,57 @@ class RecordingsDataset(IterableDataset):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         order = np.random.default_rng([self.seed, int(self.epoch)])
-        consumer, consumers = self._consumer()
-        pieces = -(-consumers // max(1, len(self.whole.parts)))
-        shares = [(part, piece) for part in range(len(self.whole.parts)) for piece in range(pieces)]
+        parts = np.arange(len(self.whole.parts))
         if self.shuffle:
-            order.shuffle(shares)
-        found = self._shares(shares[consumer::consumers], pieces)
-        own = np.random.default_rng([self.seed, int(self.epoch), consumer])
-        return _shuffled(found, self.buffer, own) if self.shuffle else found
+            order.shuffle(parts)
+        begin, end = self._of_rank()
+        if (worker := get_worker_info()) is not None:
+            begin, end = _share(begin, end, worker.id, worker.num_workers)
+        found = self._between(parts, begin, end)
+        own = np.random.default_rng([self.seed, int(self.epoch), begin])
+        return map(self._arranged, _shuffled(found, self.buffer, own) if self.shuffle else found)
 
-    def _consumer(self) -> tuple[int, int]:
-        """Number of this worker of all, and how many there are. Ranks are next to each other: what is left over where
-        parts do not divide evenly goes to one worker of each, not to all workers of the first."""
-        worker = get_worker_info()
-        place = self.place or (self.sent_from if worker is not None else None) or place_of_process()
+    def _of_rank(self) -> tuple[int, int]:
+        """The first recording of this rank, and that behind its last."""
+        place = self.place or (self.sent_from if get_worker_info() is not None else None) or place_of_process()
         if place is None:
             raise InputError(
                 f"WORLD_SIZE is {os.environ['WORLD_SIZE']} and there is no RANK: set it, or call"
                 " torch_dataset(rank=..., world=...)."
             )
-        rank, world = place
-        return (rank, world) if worker is None else (worker.id * world + rank, world * worker.num_workers)
+        return _share(0, len(self.whole), *place)
 
-    def _shares(self, shares: list[tuple[int, int]], pieces: int) -> Iterator[dict[str, Any]]:
-        """Every `pieces`-th recording of each part, from number piece on, of (part, piece)."""
-        stream = stream_parts(self.whole.fs, [self.whole.parts[part] for part, _ in shares])
+    def _between(self, parts: np.ndarray, begin: int, end: int) -> Iterator[dict[str, Any]]:
+        """Recordings number `begin` to `end` of these parts, one part after the other."""
+        ends = np.cumsum(self.whole.counts[parts])
+        held = np.flatnonzero((ends > begin) & (ends - self.whole.counts[parts] < end))
+        stream = stream_parts(self.whole.fs, [self.whole.parts[part] for part in parts[held]])
         for number, own in groupby(stream, key=itemgetter(0)):  # parts without rows are left out
-            (part, piece), position = shares[number], 0
+            part = int(parts[held[number]])
+            position = int(ends[held[number]] - self.whole.counts[part])
             for rows in part_recordings(self.whole, part, (rows for _, rows in own)):
-                kept = np.flatnonzero((np.arange(len(rows)) + position) % pieces == piece)
+                first, last = max(0, begin - position), min(len(rows), end - position)
+                if first < last:
+                    yield from self._items(rows.slice(first, last - first))
                 position += len(rows)
-                yield from self._items(rows.take(kept) if len(kept) < len(rows) else rows)
+                if position >= end:
+                    return
 
     def _items(self, rows: pa.Table) -> Iterator[dict[str, Any]]:
-        arrange = layout_of(self.layout)
+        """With codes int16 [F, 16]: a buffer of them is a quarter of one of int64."""
         codes = rows["codes"].combine_chunks()
         values = plain_rows(rows.select(dict.fromkeys(["id", *self.columns])))
         for row, value in enumerate(values):
             frames = codes[row].values.flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
-            yield {**value, "codes": torch.from_numpy(arrange(frames).astype(np.int64))}
+            yield {**value, "codes": frames.copy()}  # a view would keep all rows
+
+    def _arranged(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {**item, "codes": torch.from_numpy(layout_of(self.layout)(item["codes"]).astype(np.int64))}
+
+
+def _share(begin: int, end: int, number: int, shares: int) -> tuple[int, int]:
+    """From `begin` to `end`, the bounds of one of so many shares that differ by one at most."""
+    return begin + (end - begin) * number // shares, begin + (end - begin) * (number + 1) // shares
 
 
 def place_of_process() -> Place | None:

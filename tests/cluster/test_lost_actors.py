@@ -51,13 +51,16 @@ def test_actors_without_gpus(
     says: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    executor = graph(still_s, *pools)
+    executor, notice = graph(still_s, *pools), NoticeLostActors()
+    notice.on_execution_step(executor)  # the loss is new, whenever something moved last
+    if notice.lost_since:
+        notice.lost_since -= LONG
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": gpus})
     if says is None:
-        NoticeLostActors().on_execution_step(executor)
+        notice.on_execution_step(executor)
     else:
         with pytest.raises(LostActors, match=f"^{says} lost their GPUs, and nothing moved for 120 s"):
-            NoticeLostActors().on_execution_step(executor)
+            notice.on_execution_step(executor)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,7 @@ def test_a_run_that_stands_still_says_so_once(
     assert capsys.readouterr().err == ""
     executor = graph(LONG, (actors, lost, 1.0), pending=pending)
     for _ in range(3):
+        notice.lost_since = notice.lost_since and notice.lost_since - LONG
         notice.on_execution_step(executor)
     said = capsys.readouterr().err
     if waiting is None:
@@ -85,5 +89,6 @@ def test_a_run_that_stands_still_says_so_once(
     else:
         assert said.startswith(f"voxmill: nothing moved for 120 s, and {waiting} actors did not start: there is no GPU")
         assert said.count("\n") == 1
+    notice.lost_since = time.monotonic() - LONG
     notice.on_execution_step(graph(2 * LONG, (2, 2, 1.0), pending=pending))  # it moved, and stands still again
     assert capsys.readouterr().err.count("nothing moved") == 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.resources import allot
+from pipeline.cluster.resources import allot, fitted
 from pipeline.errors import DeviceError
 from pipeline.settings import load_settings
 
@@ -133,3 +133,30 @@ def test_an_elastic_pool_reserves_no_cpu() -> None:
 def test_what_would_hang_is_refused(values: dict[str, Any], cluster: dict[str, float], says: str) -> None:
     with pytest.raises(DeviceError, match=says):
         allot(settings(**values), cluster, BOTH)
+
+
+@pytest.mark.parametrize(
+    ("values", "gpus", "left", "expected"),
+    [
+        ({}, 2, 1, {"encode": (1, 1, 2), "decode": (1, 1, 2)}),  # not two decoders and no encoder
+        ({}, 8, 7, {"encode": (7, 7, 8), "decode": (7, 7, 8)}),
+        ({}, 8, 8, {"encode": (8, 8, 8), "decode": (8, 8, 8)}),
+        ({"reconstruct": False}, 4, 1, {"encode": (1, 1, 4)}),
+        (
+            {"encode.actors": 1, "decode.actors": 6, "encode.gpus": 1, "decode.gpus": 1},
+            7,
+            3,
+            {"encode": (1, 1, 1), "decode": (2, 2, 6)},
+        ),
+        ({"encode.max_actors": 9, "decode.max_actors": 9}, 2, 1, {"encode": (1, 1, 9), "decode": (1, 1, 9)}),
+        ({}, 2, 0, {"encode": (1, 1, 2), "decode": (1, 1, 2)}),  # those that come
+    ],
+)
+def test_pools_on_the_gpus_that_are_left(
+    values: dict[str, Any], gpus: int, left: int, expected: dict[str, tuple[int, int, int]]
+) -> None:
+    chosen = settings(device="cuda", **values)
+    before = allot(chosen, {"CPU": 16.0, "GPU": float(gpus)}, chosen.stages)
+    after = fitted(before, float(left))
+    assert {name: (pool.actors, pool.least, pool.most) for name, pool in after.pools.items()} == expected
+    assert after.block_bytes == before.block_bytes

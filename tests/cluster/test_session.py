@@ -16,7 +16,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 import pipeline.cluster.session
 from pipeline.cluster.keeper import keep
 from pipeline.cluster.session import _visible, data_context, session
-from pipeline.errors import ClusterError, DeviceError
+from pipeline.errors import ClusterError, DeviceError, LostActors
 from pipeline.settings import load_settings
 
 NAME = "CUDA_VISIBLE_DEVICES"
@@ -118,6 +118,7 @@ ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this
             ExecutionTimeoutError("no progress\nOperators:\n  - Read: 2 active\n  - Map: 0 active\nor"),
             "Read: 2 active; Map",
         ),
+        (LostActors("1 of 2 actors lost their GPUs."), "lost their GPUs"),
         (ray.exceptions.RayError(LOST), "died, of too little memory perhaps: _Keeper"),
     ],
 )

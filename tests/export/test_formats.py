@@ -16,9 +16,10 @@ import pytest
 import webdataset
 from pyarrow.fs import LocalFileSystem
 
-from pipeline import export_run
+from pipeline import export_run, open_run
 from pipeline.errors import InputError
 from pipeline.export import mds
+from pipeline.export.records import text_column
 from pipeline.run.token_layouts import deinterleave
 from pipeline.run.write import write_parts
 from tests.helpers.exported import TEXTS, expected_codes, make_many, make_run
@@ -113,6 +114,30 @@ def test_features_are_declared_and_row_groups_small(tmp_path: Path) -> None:
     assert declared == datasets.Features.from_arrow_schema(schema.remove_metadata())
     metadata = pq.read_metadata(part)
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [256, 256, 88]
+
+
+def test_row_groups_of_long_recordings_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_many(tmp_path / "run", 60, 7)
+    monkeypatch.setattr("pipeline.export.parquet.ROW_GROUP_BYTES", 1)
+    export_run(tmp_path / "run", "hf", tmp_path / "out")
+    (part,) = (tmp_path / "out" / "data").glob("*.parquet")
+    metadata = pq.read_metadata(part)
+    assert max(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)) <= 7
+    assert pq.read_table(part)["id"].to_pylist() == [one.id for one in open_run(tmp_path / "run")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"t": "half \\ud83d"}', "half ?"),
+        ('{"t": "\\ud83d\\ude00"}', "\U0001f600"),
+        ('{"t": ["\\ud83d"]}', '["?"]'),
+        ("{}", None),
+    ],
+)
+def test_json_that_holds_what_no_text_can(text: str, expected: str | None) -> None:
+    rows = pa.table({"id": ["a"], "json": [text]})
+    assert text_column(rows, "json.t").to_pylist() == [expected]
 
 
 ODD = [

@@ -132,20 +132,22 @@ def test_a_rank_that_is_given_counts(tmp_path: Path, monkeypatch: pytest.MonkeyP
             run.torch_dataset(rank=rank, world=world)
 
 
-@pytest.mark.parametrize(("parts", "world", "workers"), [(12, 2, 4), (10, 4, 3), (7, 2, 2)])
-def test_ranks_get_parts_evenly(
+@pytest.mark.parametrize(("parts", "world", "workers"), [(12, 2, 4), (10, 4, 3), (7, 2, 2), (6, 4, 1), (3, 5, 2)])
+def test_ranks_get_as_many_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: int, world: int, workers: int
 ) -> None:
     make_many(tmp_path, 2 * parts, 2)
-    dataset, found = open_run(tmp_path).torch_dataset(), []
+    dataset, found, lengths = open_run(tmp_path).torch_dataset(), [], []
     for rank in range(world):
         dataset.place, found = (rank, world), [*found, 0]
+        lengths.append(len(dataset))
         for worker in range(workers):
             info = SimpleNamespace(id=worker, num_workers=workers)
             monkeypatch.setattr("pipeline.run.torch_dataset.get_worker_info", lambda info=info: info)
             found[-1] += len(list(dataset))
     assert sum(found) == 2 * parts
-    assert max(found) - min(found) <= 2
+    assert max(found) - min(found) <= 1
+    assert lengths == found
 
 
 OF_A_GROUP = """

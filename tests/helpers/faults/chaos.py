@@ -161,7 +161,7 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
             read(number)
         flush()
     except LostActors:
-        attempt.lost = True
+        attempt.lost = attempt.unheard = True
     ends.note(held.since, now=True)
     attempt.held = dict(ends.reports)
     return attempt
