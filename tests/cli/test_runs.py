@@ -1,5 +1,6 @@
 """`voxmill tokenize` of a part of a corpus: the first recordings, a shard, recordings of some lengths."""
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -7,13 +8,19 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import pyarrow as pa
 import pytest
 
 import pipeline.flow
 from actors.codec import Codec
+from actors.pools.arrow import failure
 from pipeline import open_run
 from pipeline.cli.show import skipped_text
+from pipeline.errors import UnreadableAudio
+from pipeline.run.write import write_failures
+from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import load_settings
+from pipeline.sources.plan import remaining, unread
 from pipeline.verify.check import check
 from tests.helpers.commands import in_process, speak, voxmill
 from tests.helpers.shards import write_tar
@@ -88,6 +95,34 @@ def test_run_json_keeps_the_attempts_that_did_not_finish(
     assert voxmill(*command) == 0
     assert summary(tmp_path / "run")["unfinished"] == [began]
     assert len(summary(tmp_path / "run")["attempts"]) == 2
+
+
+def test_a_reading_that_lost_its_gpus_is_followed_by_another(
+    command: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is missing, and what could not be fetched before; then all recordings are asked for their waves."""
+    execute, seen, waves = pipeline.flow.execute, [], Mock(return_value=[])
+
+    def losing(job: Any, planned: Any, *more: Any) -> Any:
+        seen.append(sorted(id_ for task in planned.tasks for id_ in task.units["@id"].to_pylist()))
+        if len(seen) > 1:
+            return execute(job, planned, *more)
+        files = dataclasses.replace(planned, tasks=[task for task in planned.tasks if task.kind == "files"])
+        attempt = execute(job, remaining(files, pa.array(["3.wav"]), {}), *more)
+        attempt.held, attempt.lost, attempt.unheard = {}, True, True
+        error = UnreadableAudio("3.wav: cannot be read (a stale mount)")
+        rows = [row | failure("read", error) for row in unread(files) if row["id"] == "3.wav"]
+        write_failures(pa.Table.from_pylist(rows, FAILURES_SCHEMA), job.fs, job.run)
+        return attempt
+
+    monkeypatch.setattr(pipeline.flow, "execute", losing)
+    monkeypatch.setattr(pipeline.flow, "make_waves", waves)
+    assert voxmill(*(one for one in command if one != "--no-reconstruct"), "--set", "output.waves=tar") == 0
+    assert seen == [[*FILES, "s.tar"], ["3.wav", "s.tar"]]
+    assert ids(tmp_path / "run") == [*FILES, *MEMBERS]
+    assert not len(open_run(tmp_path / "run").failures())
+    assert [call.args[2] for call in waves.call_args_list] == [None]
+    assert len(summary(tmp_path / "run")["attempts"]) == 1
 
 
 def test_a_limit_that_leaves_nothing_out(command: list[object], tmp_path: Path) -> None:

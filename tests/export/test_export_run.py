@@ -277,6 +277,15 @@ def test_every_command_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert "5 recordings of the run, 1 shard (1 written)" in result.output
 
 
+def test_a_run_without_codes_says_so_first(tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    for part in (tmp_path / "run" / "codes").iterdir():
+        part.unlink()
+    save(pafs.LocalFileSystem(), str(tmp_path / "run"), run_record(state="complete"))
+    with pytest.raises(InputError, match="has no recordings with codes to export"):
+        export_run(tmp_path / "run", "qwen3-tts", tmp_path / "out", text="text")
+
+
 def test_the_code_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "run")

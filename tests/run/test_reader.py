@@ -150,6 +150,15 @@ def test_a_single_column(run_folder: Path) -> None:
         run.table("text")
 
 
+def test_a_column_of_a_run_without_codes(tmp_path: Path) -> None:
+    write_parts(failed_row("bad"), LOCAL, str(tmp_path))
+    save(LOCAL, str(tmp_path), run_record())
+    run = open_run(tmp_path)
+    assert run.table(["id", "codes"]).num_rows == 0
+    with pytest.raises(InputError, match="has no column 'text'"):
+        run.table("text")
+
+
 def test_a_recording_that_lacks_a_chunk_is_not_shown(tmp_path: Path) -> None:
     write_parts(pa.concat_tables([coded_row("a", 1), coded_row("long", CHUNK, 0, 2)]), LOCAL, str(tmp_path))
     run = open_run(tmp_path)
