@@ -5,9 +5,13 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.helpers.faults.corpus import Corpus
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # machines that tests share stall
 hypothesis.settings.load_profile("no deadline")
@@ -15,7 +19,14 @@ os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray would write a token unde
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")  # two workers, two cores
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
-LONGEST = ("test_faults.py", "test_notebooks.py", "test_flow.py", "test_readme.py")
+LONGEST = (
+    "test_faults_of_nodes.py",
+    "test_faults.py",
+    "test_notebooks.py",
+    "test_faults_of_drivers.py",
+    "test_flow.py",
+    "test_readme.py",
+)
 """Files that take minutes with `-m slow`. A file runs in one worker: what comes last must be short."""
 
 
@@ -57,6 +68,15 @@ def local_ray() -> Iterator[None]:
         with no_actors():
             yield
         ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def fault_corpus(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: None) -> "Corpus":
+    """Some 20 files, and the codes of a run that nothing disturbed: what faults are tried on."""
+    from tests.helpers.faults.corpus import make_corpus, undisturbed
+
+    place = tmp_path_factory.mktemp("faults")
+    return undisturbed(make_corpus(place / "corpus", 10), place / "run", small_model)
 
 
 @pytest.fixture

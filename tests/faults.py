@@ -111,6 +111,13 @@ def tried(fault: Fault, corpus: Corpus, place: Path, times: int, seed: int) -> l
     return trials
 
 
+def survive(fault: Fault, corpus: Corpus, place: Path, times: int = 1) -> None:
+    """Inject the fault, in a test; nothing is lost, duplicated, torn or left behind."""
+    trials = fault(corpus, place, times, np.random.default_rng(0))
+    assert len(trials) == times
+    assert [trial for trial in trials if trial.bad] == []
+
+
 def small(place: Path) -> Path:
     """A seeded random checkpoint of about 1 M parameters."""
     from actors.random_model import save_random_checkpoint, small_config

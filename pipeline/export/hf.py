@@ -21,7 +21,7 @@ def _write(shard: Shard) -> None:
         named = [text_column(rows, column) for column in texts.values()]
         return pa.Table.from_arrays([*(rows[field.name] for field in fields), *named], schema.names)
 
-    write_parquet(shard, _name(shard.number, shard.shards), schema, table_of)
+    write_parquet(shard, schema, table_of)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -45,8 +45,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     return pa.binary() if types.is_fixed_size_binary(kind) else kind
 
 
-def _name(number: int, shards: int) -> str:
-    return f"data/train-{number:05d}-of-{shards:05d}.parquet"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"data/train-{number:05d}-of-{shards:05d}.parquet"]
 
 
-FORMAT = Format(_write, _name)
+FORMAT = Format(_write, _files)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import BinaryIO, cast
 
 import pyarrow as pa
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileInfo, FileSystem
 
 from pipeline.export.folder import delete
 from pipeline.export.records import Columns, with_text
@@ -40,9 +40,19 @@ class Job:
         return [min(self.size, len(self.whole) - begin) for begin in range(0, len(self.whole), self.size)]
 
     @cached_property
-    def names(self) -> list[str]:
-        """Of each shard, the path of the file that comes last."""
-        return [f"{self.path}/{self.form.last(number, len(self.counts))}" for number in range(len(self.counts))]
+    def files(self) -> list[list[str]]:
+        """Of each shard, its files below DIR."""
+        return [self.form.files(number, len(self.counts)) for number in range(len(self.counts))]
+
+    def missing(self) -> set[int]:
+        """The shards of which a file is not there."""
+        shard_of = {name: number for number, names in enumerate(self.files) for name in names}
+        there = self.stat(list(shard_of))
+        return {number for number, info in zip(shard_of.values(), there, strict=True) if not info.is_file}
+
+    def stat(self, names: list[str]) -> list[FileInfo]:
+        """Of files below DIR."""
+        return infos(self.fs, [f"{self.path}/{name}" for name in names])
 
 
 def write_missing(job: Job, reference: str | None, tell: Tell) -> tuple[int, int]:
@@ -55,7 +65,7 @@ def write_missing(job: Job, reference: str | None, tell: Tell) -> tuple[int, int
         written, without_text = _write_shards(job, place, tell)
         _finish(job)
     if job.form.joined:
-        delete(job.fs, job.names)
+        delete(job.fs, [f"{job.path}/{name}" for names in job.files for name in names])
     return written, without_text
 
 
@@ -63,14 +73,12 @@ def _is_whole(job: Job) -> bool:
     """Whether DIR holds what a finished export leaves there."""
     if not is_marked(job.fs, job.path):
         return False
-    result = [] if job.form.result is None else [f"{job.path}/{job.form.result}"]
-    there = infos(job.fs, [*result, *([] if job.form.joined else job.names)])
-    return all(info.type == FileType.File for info in there)
+    result = [] if job.form.result is None else [job.form.result]
+    return all(info.is_file for info in job.stat(result)) and (job.form.joined or not job.missing())
 
 
 def _write_shards(job: Job, reference: str | None, tell: Tell) -> tuple[int, int]:
-    there = infos(job.fs, job.names)
-    missing = {number for number, info in enumerate(there) if info.type != FileType.File}
+    missing = job.missing()
     without_text = 0
 
     def kept(tables: Iterator[tuple[int, pa.Table]]) -> Iterator[pa.Table]:
@@ -80,13 +88,11 @@ def _write_shards(job: Job, reference: str | None, tell: Tell) -> tuple[int, int
             without_text += len(rows) - len(wanted)
             yield wanted
 
-    stream = itertools.groupby(_numbered(job, min(missing, default=len(there))), key=lambda found: found[0])
+    stream = itertools.groupby(_numbered(job, min(missing, default=len(job.counts))), key=lambda found: found[0])
     for number, tables in stream:
         if number in missing:
             count, schema = job.counts[number], job.whole.schema
-            job.form.write(
-                Shard(number, len(job.counts), count, schema, kept(tables), job.columns, reference, job.create)
-            )
+            job.form.write(Shard(job.files[number], count, schema, kept(tables), job.columns, reference, job.create))
         if tell:
             tell(number + 1, len(job.counts))
     return len(missing), without_text
@@ -105,11 +111,11 @@ def _numbered(job: Job, first: int) -> Iterator[tuple[int, pa.Table]]:
 
 def _finish(job: Job) -> None:
     if job.form.finish:
-        names = [job.form.last(number, len(job.counts)) for number in range(len(job.counts))]
-        sizes = [int(info.size) for info in infos(job.fs, job.names)]
+        last = [names[-1] for names in job.files]
+        sizes = [int(info.size) for info in job.stat(last)]
 
         def read(name: str) -> BinaryIO:
             return cast(BinaryIO, job.fs.open_input_stream(f"{job.path}/{name}", compression=None))
 
-        job.form.finish(Finished(names, sizes, job.counts, job.columns, read, job.create))
+        job.form.finish(Finished(last, sizes, job.counts, job.columns, read, job.create))
     job.create(SUCCESS_FILE, lambda file: None)

@@ -31,13 +31,14 @@ def _write(shard: Shard) -> None:
                 add_member(tar, f"{record.key}.json", json.dumps(_placeholder(record)).encode() + b"\n")
                 lines.append(json_line(_cut(record)) + "\n")
 
-    shard.create(f"{FOLDER}/target_codes.{shard.number:06d}.tar", fill)
+    arrays, cuts = shard.files
+    shard.create(arrays, fill)
     content = gzip.compress("".join(lines).encode(), mtime=0)
-    shard.create(_name(shard.number, shard.shards), lambda file: file.write(content))
+    shard.create(cuts, lambda file: file.write(content))
 
 
-def _name(number: int, shards: int) -> str:
-    return f"{FOLDER}/cuts.{number:06d}.jsonl.gz"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"{FOLDER}/target_codes.{number:06d}.tar", f"{FOLDER}/cuts.{number:06d}.jsonl.gz"]
 
 
 def _placeholder(record: Record) -> dict[str, Any]:
@@ -62,4 +63,4 @@ def _is_manifest(value: Any) -> bool:
     return isinstance(value, dict) and not MANIFEST_KEYS.isdisjoint(value)
 
 
-FORMAT = Format(_write, _name)
+FORMAT = Format(_write, _files)

@@ -53,7 +53,7 @@ def _write(shard: Shard) -> None:
         file.seek(0)
         file.write(np.uint32(shard.recordings).tobytes() + _offsets(begins).tobytes() + description)
 
-    shard.create(_name(shard.number, shard.shards), fill)
+    shard.create(shard.files[0], fill)
 
 
 def _offsets(begins: np.ndarray) -> np.ndarray:
@@ -92,8 +92,8 @@ def _finish(finished: Finished) -> None:
     finished.create(FILE, lambda file: file.write(content))
 
 
-def _name(number: int, shards: int) -> str:
-    return f"shard.{number:05d}.mds"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"shard.{number:05d}.mds"]
 
 
-FORMAT = Format(_write, _name, finish=_finish, result=FILE)
+FORMAT = Format(_write, _files, finish=_finish, result=FILE)

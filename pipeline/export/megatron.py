@@ -22,16 +22,17 @@ def _write(shard: Shard) -> None:
 
     def fill(file: BinaryIO) -> None:
         for record in shard.records():
-            tokens = interleave(record.codes).astype("<u2")
-            file.write(tokens.tobytes())
-            lengths.append(len(tokens))
+            document = interleave(record.codes).astype("<u2")
+            file.write(document.tobytes())
+            lengths.append(len(document))
 
-    shard.create(f"codes-{shard.number:06d}.bin", fill)
-    shard.create(_name(shard.number, shard.shards), lambda file: file.write(_index(lengths)))
+    tokens, index = shard.files
+    shard.create(tokens, fill)
+    shard.create(index, lambda file: file.write(_index(lengths)))
 
 
-def _name(number: int, shards: int) -> str:
-    return f"codes-{number:06d}.idx"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"codes-{number:06d}.bin", f"codes-{number:06d}.idx"]
 
 
 def _index(lengths: list[int]) -> bytes:
@@ -41,4 +42,4 @@ def _index(lengths: list[int]) -> bytes:
     return head + sizes.tobytes() + begins.astype("<i8").tobytes() + np.arange(len(sizes) + 1, dtype="<i8").tobytes()
 
 
-FORMAT = Format(_write, _name)
+FORMAT = Format(_write, _files)

@@ -38,7 +38,7 @@ def _write(shard: Shard) -> None:
         ]
         return pa.Table.from_arrays(columns, SCHEMA.names)
 
-    write_parquet(shard, _name(shard.number, shard.shards), SCHEMA, table_of)
+    write_parquet(shard, SCHEMA, table_of)
 
 
 def _lists_of_one(values: pa.Array) -> pa.ListArray:
@@ -53,8 +53,8 @@ def _lists_of_lists(codes: pa.ListArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(ends), pa.ListArray.from_arrays(frames, flat))
 
 
-def _name(number: int, shards: int) -> str:
-    return f"train-{number:05d}-of-{shards:05d}.parquet"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"train-{number:05d}-of-{shards:05d}.parquet"]
 
 
-FORMAT = Format(_write, _name, needs_text=True, shares_reference=True)
+FORMAT = Format(_write, _files, needs_text=True, shares_reference=True)

@@ -22,11 +22,11 @@ def _write(shard: Shard) -> None:
     with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
         for rows in shard.tables:
             lines += threads.map(put, records(rows, shard.columns))
-    shard.create(_name(shard.number, shard.shards), lambda file: file.write("".join(lines).encode()))
+    shard.create(shard.files[0], lambda file: file.write("".join(lines).encode()))
 
 
-def _name(number: int, shards: int) -> str:
-    return f"manifest-{number:06d}.jsonl"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"manifest-{number:06d}.jsonl"]
 
 
-FORMAT = Format(_write, _name)
+FORMAT = Format(_write, _files)

@@ -15,15 +15,15 @@ ROW_GROUP_BYTES = 16 << 20
 """Of codes and columns in memory, at most but for the last table: recordings may be hours long."""
 
 
-def write_parquet(shard: Shard, name: str, schema: pa.Schema, table_of: Callable[[pa.Table], pa.Table]) -> None:
-    """Create the Parquet file `name` of the shard's tables; `table_of` makes each one have `schema`."""
+def write_parquet(shard: Shard, schema: pa.Schema, table_of: Callable[[pa.Table], pa.Table]) -> None:
+    """Create the Parquet file of the shard's tables; `table_of` makes each one have `schema`."""
 
     def fill(file: BinaryIO) -> None:
         with pq.ParquetWriter(file, declared(schema), compression="zstd", write_page_index=True) as writer:
             for rows in _groups(shard.tables):
                 writer.write_table(table_of(rows).cast(schema))
 
-    shard.create(name, fill)
+    shard.create(shard.files[0], fill)
 
 
 def _groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

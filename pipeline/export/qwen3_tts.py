@@ -23,7 +23,7 @@ def _write(shard: Shard) -> None:
         for record in shard.records():
             file.write((_line(record, shard.reference) + "\n").encode())
 
-    shard.create(_name(shard.number, shard.shards), fill)
+    shard.create(shard.files[0], fill)
 
 
 def _line(record: Record, reference: str | None) -> str:
@@ -44,8 +44,8 @@ def _finish(finished: Finished) -> None:
     finished.create(FILE, fill)
 
 
-def _name(number: int, shards: int) -> str:
-    return f"train-{number:06d}.jsonl"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"train-{number:06d}.jsonl"]
 
 
-FORMAT = Format(_write, _name, finish=_finish, result=FILE, joined=True, needs_text=True, shares_reference=True)
+FORMAT = Format(_write, _files, finish=_finish, result=FILE, joined=True, needs_text=True, shares_reference=True)

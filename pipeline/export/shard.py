@@ -14,10 +14,9 @@ Create = Callable[[str, Callable[[BinaryIO], object]], None]
 
 @dataclass(frozen=True)
 class Shard:
-    """Recordings number * size and on, of a run in the order of `pipeline.run.whole`."""
+    """Consecutive recordings of a run, in the order of `pipeline.run.whole`."""
 
-    number: int  # from 0
-    shards: int
+    files: list[str]  # what `Format.files` says of it
     recordings: int  # of this shard, before those without text are taken out
     schema: pa.Schema  # of the rows: CODES_SCHEMA, then the carried columns
     tables: Iterator[pa.Table]  # the rows, a few at a time; must be read to the end
@@ -35,7 +34,7 @@ class Shard:
 class Finished:
     """All shards are written: what is left to do for a format."""
 
-    names: list[str]  # what `Format.last` says of each shard, in order
+    names: list[str]  # the last one of `Format.files` of each shard, in order
     sizes: list[int]  # bytes of those files
     recordings: list[int]  # of each shard
     columns: Columns
@@ -48,9 +47,10 @@ class Format:
     """A kind of output."""
 
     write: Callable[[Shard], None]
-    """Creates the files of a shard; the one that `last` names comes last, so that a shard with it is whole."""
-    last: Callable[[int, int], str]
-    """(number of a shard, number of shards) -> that file, below DIR."""
+    """Creates the files of a shard."""
+    files: Callable[[int, int], list[str]]
+    """(number of a shard, number of shards) -> these files, below DIR, in the order in which they are created: a shard
+    with all of them is whole. What is written before the first of them (a file a recording) need not be named."""
     finish: Callable[[Finished], None] | None = None
     """Creates `result` from all shards."""
     result: str | None = None

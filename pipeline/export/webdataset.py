@@ -43,11 +43,11 @@ def _write(shard: Shard) -> None:
                 add_member(tar, f"{key(record)}.npy", npy_bytes(record.codes))
                 add_member(tar, f"{key(record)}.json", json_line({**record.row, **record.texts}).encode())
 
-    shard.create(_name(shard.number, shard.shards), fill)
+    shard.create(shard.files[0], fill)
 
 
-def _name(number: int, shards: int) -> str:
-    return f"shard-{number:06d}.tar"
+def _files(number: int, shards: int) -> list[str]:
+    return [f"shard-{number:06d}.tar"]
 
 
-FORMAT = Format(_write, _name)
+FORMAT = Format(_write, _files)

@@ -103,6 +103,6 @@ def _wait_for_turn(lock: Lock) -> None:
 
 def _refused(other: Claim) -> OutputError:
     return OutputError(
-        f"Another voxmill ({other.process}) is writing this run. Wait for it, stop it, or give --out another folder. "
-        f"If you are sure that it is gone, delete {redact(other.path)}."
+        f"Another voxmill ({other.process}) is writing to this folder. Wait for it, stop it, or give --out another "
+        f"one. If you are sure that it is gone, delete {redact(other.path)}."
     )

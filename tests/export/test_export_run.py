@@ -86,6 +86,19 @@ def test_finished_shards_are_not_written_again(tmp_path: Path, to: str) -> None:
     assert contents(out) == contents(whole)
 
 
+@pytest.mark.parametrize(
+    ("to", "lost"),
+    [("megatron", "codes-000001.bin"), ("megatron", "codes-000001.idx"), ("lhotse", "shar/target_codes.000001.tar")],
+)
+def test_a_shard_that_lost_one_of_its_files_is_written_again(tmp_path: Path, to: str, lost: str) -> None:
+    make_many(tmp_path / "run", 20, 6)
+    export_run(tmp_path / "run", to, tmp_path / "out", shard_recordings=4)
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / lost).unlink()
+    assert export_run(tmp_path / "run", to, tmp_path / "out", shard_recordings=4).written == 1
+    assert contents(tmp_path / "out") == before
+
+
 @pytest.mark.parametrize("to", ["lhotse", "megatron", "hf"])
 def test_a_killed_export_leaves_no_torn_file(tmp_path: Path, to: str) -> None:
     make_many(tmp_path / "run", 60, 20)

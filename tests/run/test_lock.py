@@ -238,7 +238,7 @@ def test_two_that_wait_for_each_other_do_not_wait_for_ever(tmp_path: Path) -> No
     claim_of(place, this_process(), ".lock." + "f" * 32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lock, "WATCH_S", 0.1)
-        with pytest.raises(OutputError, match="is writing this run"), locked(*place):
+        with pytest.raises(OutputError, match="is writing to this folder"), locked(*place):
             pass
 
 

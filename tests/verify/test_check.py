@@ -374,7 +374,7 @@ def test_run_json_that_nothing_can_tell_again(run: Path, content: str) -> None:
 
 def test_repair_waits_for_nobody(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     doubled(run)
-    with locked(LOCAL, str(run)), pytest.raises(OutputError, match="is writing this run"):
+    with locked(LOCAL, str(run)), pytest.raises(OutputError, match="is writing to this folder"):
         repair(run)
     assert (run / SUCCESS_FILE).exists()
 

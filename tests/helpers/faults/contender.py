@@ -25,7 +25,7 @@ def main() -> None:
                 sys.stdin.readline()
             print("left", flush=True)
         except OutputError as error:
-            print(REFUSED if "is writing this run" in str(error) else f"{error}\n", end="", flush=True)
+            print(REFUSED if "is writing to this folder" in str(error) else f"{error}\n", end="", flush=True)
 
 
 if __name__ == "__main__":
