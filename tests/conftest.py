@@ -71,12 +71,15 @@ def local_ray() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def fault_corpus(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: None) -> "Corpus":
+def fault_corpus(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> "Corpus":
     """Some 20 files, and the codes of a run that nothing disturbed: what faults are tried on."""
+    from actors.codec import Codec
+    from tests.helpers.commands import in_process
     from tests.helpers.faults.corpus import make_corpus, undisturbed
 
     place = tmp_path_factory.mktemp("faults")
-    return undisturbed(make_corpus(place / "corpus", 10), place / "run", small_model)
+    with in_process(Codec.load(str(small_model), device="cpu", precision="fp32")):
+        return undisturbed(make_corpus(place / "corpus", 10), place / "run", small_model)
 
 
 @pytest.fixture

@@ -15,6 +15,12 @@ from tests.helpers.faults.nodes import cluster, disturbed, gpu_node_lost, join, 
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def soon_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray asks its nodes more often than by default whether they live: a lost one is missed in 2 s, not in 15."""
+    monkeypatch.setenv("RAY_health_check_period_ms", "300")
+
+
 def test_a_node_without_the_mount(fault_corpus: Corpus, tmp_path: Path) -> None:
     if not can_mount(tmp_path):
         pytest.skip("a tmpfs can be mounted neither by this user nor in a user name space")

@@ -180,7 +180,7 @@ def test_a_rerun_does_only_what_is_missing(tmp_path: Path, small_model: Path) ->
         tokenize(corpus, tmp_path / "run", settings={"input.track": 2}, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("runs_in_process")
 def test_tar_parquet_and_manifest_give_the_same_codes(tmp_path: Path, small_model: Path, run: Run) -> None:
     paths = sorted(path for path in CLIPS.rglob("*.*") if path.name != "broken.flac")
     ids = [str(path.relative_to(CLIPS)) for path in paths]
@@ -205,7 +205,7 @@ def test_tar_parquet_and_manifest_give_the_same_codes(tmp_path: Path, small_mode
     assert runs["list.jsonl"][ids[2]].carried == {"text": ids[2].upper(), "n": 2}
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("runs_in_process")
 def test_inputs_that_changed_between_two_commands(tmp_path: Path, small_model: Path) -> None:
     corpus, run = tmp_path / "corpus", tmp_path / "run"
     corpus.mkdir()
@@ -273,7 +273,7 @@ def test_a_long_recording_in_chunks_equals_one_call(tmp_path: Path, small_model:
     assert sorted(os.listdir(tmp_path / "run" / "wav")) == ["long.flac.wav"]
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("runs_in_process")
 def test_a_long_recording_goes_on_where_it_stopped(tmp_path: Path, small_model: Path) -> None:
     """First read by one task, then by several that share it: the codes are the same."""
     soundfile.write(tmp_path / "long.wav", tone(9.0), 44_100)

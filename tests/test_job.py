@@ -109,8 +109,9 @@ def test_a_reader_refuses_other_packages(job: Job) -> None:
         next(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("error", [ModelError, pytest.param(ClusterError, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("error", [ModelError, ClusterError])
 def test_what_an_actor_refuses_reaches_the_user(job: Job, small_model: Path, tmp_path: Path, error: type) -> None:
     gone = shutil.copytree(small_model, tmp_path / "model")
     wrong = replace(job, model=str(gone)) if error is ModelError else replace(job, packages={"soxr": "99.0"})
