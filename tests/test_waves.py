@@ -89,12 +89,14 @@ def test_shards_hold_what_files_hold(tmp_path: Path, small_model: Path, corpus: 
     assert check(out).problems == []
 
 
+@pytest.mark.usefixtures("runs_in_process")
 def test_waves_in_shards_have_names(files: Run, tmp_path: Path, small_model: Path, corpus: Path) -> None:
     run = tokenize(corpus, tmp_path / "run", model=str(small_model), settings=TAR)
     assert recording_json(run, "long.wav")["wave"].partition("::")[2] == "long%2Ewav.wav"
     assert recording_json(files, "long.wav")["wave"] == files["long.wav"].wave
 
 
+@pytest.mark.usefixtures("runs_in_process")
 def test_a_run_without_codes_has_nothing_to_decode(tmp_path: Path, small_model: Path) -> None:
     (tmp_path / "bad.wav").write_text("no audio")
     tokenize(tmp_path / "bad.wav", tmp_path / "run", model=str(small_model))

@@ -88,7 +88,7 @@ def first_after(run: Path, one: Driver) -> float | None:
 
 def clock_jumps(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
     """Clocks of the driver and of every worker jump by a day; killed midway; then finished by a clock a day behind."""
-    rows = corpus.chunks + len(corpus.errors)
+    rows, options = corpus.chunks + len(corpus.errors), {**OPTIONS, "reconstruct": False}
     trials = []
     for number in range(times):
         run = place / f"run{number}"
@@ -97,12 +97,12 @@ def clock_jumps(corpus: Corpus, place: Path, times: int, random: np.random.Gener
             "PYTHONPATH": os.pathsep.join([str(CLOCK), os.environ.get("PYTHONPATH", "")]),
             "CLOCK_OFFSETS_S": f"0,{DAY_S},{-DAY_S}",
         }
-        with driver(corpus.folder, run, corpus.model, OPTIONS, jumping) as one:
+        with driver(corpus.folder, run, corpus.model, options, jumping) as one:
             one.wait_for(functools.partial(share_done, run, rows, share))
             problems = one.ends_well() if one.over else []
             end(one)
         trial = judge_unfinished(corpus, run) + Trial(problems=problems)
-        with driver(corpus.folder, run, corpus.model, OPTIONS, jumping | {"CLOCK_OFFSETS_S": str(-DAY_S)}) as one:
+        with driver(corpus.folder, run, corpus.model, options, jumping | {"CLOCK_OFFSETS_S": str(-DAY_S)}) as one:
             trial.problems += one.ends_well()
             trial.recover_s = first_after(run, one)
         trials.append(trial + judge(corpus, run))
