@@ -17,7 +17,7 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # machines t
 hypothesis.settings.load_profile("no deadline")
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a local Ray would write a token under the home directory
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")  # two workers, two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores: more threads would wait for each other
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
 LONGEST = (
     "test_faults_of_nodes.py",
