@@ -1,6 +1,6 @@
 """The dataflow: inputs -> read, decode, resample, cut -> encode pool -> (decode pool -> WAVs) -> parts -> a `Run`.
 
-Reads from top to bottom as the data flows. The one place that knows Ray and both packages.
+Reads from top to bottom as the data flows.
 """
 
 import contextlib
@@ -212,7 +212,7 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
 
 def so_far(job: Job, ids: pa.ChunkedArray, again: int = 0) -> Earlier:
     """What the run holds, as `execute` is told: the recordings `ids`, without failures that are read `again`."""
-    return Earlier(len(ids), sum(map(len, job.keys.parts(FAILURES))) - again if job.keys.read else 0)
+    return Earlier(len(ids), sum(map(len, job.keys.parts(FAILURES))) - again)
 
 
 def read(
@@ -229,17 +229,26 @@ def read(
     """
     attempt = execute(job, planned, done.partial, earlier, avoid)
     while attempt.lost:
-        job.check_lock()
-        settled = settle(job.keys)
-        attempt.parts.update(settled.parts)
-        done = committed(job.keys)
-        ids = lasting(job.keys, done.ids)
-        lasts = dataclasses.replace(done, ids=ids)
-        planned = missing(job, found, lasts) if settled.mixed else remaining(planned, ids, attempt.held)
+        done, ids, planned = settled(job, found, planned, attempt)
         job = dataclasses.replace(job, resources=fitted(job.resources, ray.cluster_resources().get("GPU", 0.0)))
         earlier = earlier and so_far(job, ids, len(done.ids) - len(ids))
         attempt.add(execute(job, planned, done.partial, earlier, avoid))
     return job, planned, attempt
+
+
+def settled(
+    job: Job, found: Discovered, planned: Plan, attempt: Attempt, again: bool = False
+) -> tuple[Done, pa.ChunkedArray, Plan]:
+    """Settle what is double. Returns what is committed, the ids of it that need no reading, and what of the plan is
+    left: without failures that may pass, unless they were tried `again`."""
+    job.check_lock()
+    changed = settle(job.keys)
+    attempt.parts.update(changed.parts)
+    done = committed(job.keys)
+    ids = done.ids if again else lasting(job.keys, done.ids)
+    if changed.mixed:
+        return done, ids, missing(job, found, dataclasses.replace(done, ids=ids))
+    return done, ids, remaining(planned, ids, attempt.held)
 
 
 def execute(
@@ -311,13 +320,7 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: Attempt) -> None:
     """
     left = planned
     for number in range(AUDIT_ROUNDS + 1):
-        job.check_lock()
-        settled = settle(job.keys)
-        attempt.parts.update(settled.parts)
-        done = committed(job.keys)
-        ids = done.ids if number else lasting(job.keys, done.ids)
-        lasts = dataclasses.replace(done, ids=ids)
-        left = missing(job, found, lasts) if settled.mixed else remaining(left, ids, attempt.held)
+        done, _, left = settled(job, found, left, attempt, again=number > 0)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
         job, left, again = read(job, found, left, done, avoid=attempt.shaky)  # their failures were counted

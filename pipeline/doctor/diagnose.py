@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.doctor.finding import Finding, Level, change, ok, warn
 from pipeline.errors import plural
-from pipeline.run.stage_times import SHORT_S, active_s, before_first, busy_shares, main_attempt
+from pipeline.run.stage_times import SHORT_S, active_s, before_first, busy_shares, gpus, main_attempt
 from pipeline.schema import STAGES
 
 BUSY = 0.8
@@ -48,17 +48,9 @@ def _speed(record: dict[str, Any], attempt: Mapping[str, Any]) -> Finding:
     return ok("speed", f"{seen}: {attempt['times_real_time']:,.1f}x real time on {record['device']}")
 
 
-def _gpus(record: dict[str, Any], stages: dict[str, Any]) -> float:
-    """GPUs that the pools reserved together."""
-    pools = [stage for stage in ("encode", "decode") if stage in stages]
-    return sum(
-        stages[stage]["workers"] * (record["settings"].get(stage, {}).get("gpus") or 1 / len(pools)) for stage in pools
-    )
-
-
 def _device(record: dict[str, Any], stages: dict[str, Any], attempt: Mapping[str, Any], gpus_here: int) -> Finding:
     """Is my GPU really used?"""
-    if record["device"] != "cuda":
+    if "cuda" not in record["device"]:  # a merged run may name both
         if gpus_here:
             seen = f"no: the run used the CPU, and this machine has {gpus_here}"
             return change("GPU used", seen, "device cuda", "--device cuda, once `voxmill doctor` finds the device ok.")
@@ -66,11 +58,11 @@ def _device(record: dict[str, Any], stages: dict[str, Any], attempt: Mapping[str
     if "encode" not in stages:
         return warn("GPU used", "not recorded", "times of the stages", "Run it with this version of voxmill.")
     pools = [stages[stage] for stage in ("encode", "decode") if stage in stages]
-    gpus = _gpus(record, stages)
-    share = sum(pool["busy_s"] for pool in pools) / max(gpus * active_s(attempt), 1e-9)
+    reserved = gpus(record["settings"], stages)
+    share = sum(pool["busy_s"] for pool in pools) / max(reserved * active_s(attempt), 1e-9)
     peaks = [pool["peak_device_mb"] for pool in pools if pool.get("peak_device_mb")]
     memory = f"; at most {max(peaks):,.0f} MB of its memory in a process" if peaks else ""
-    seen = f"{share:.0%} of the time of {plural(gpus, 'GPU')} was inside calls of the pools{memory}"
+    seen = f"{share:.0%} of the time of {plural(reserved, 'GPU')} was inside calls of the pools{memory}"
     if share >= BUSY:
         return ok("GPU used", seen)
     make = change if share < IDLE else warn

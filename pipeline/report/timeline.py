@@ -72,10 +72,3 @@ def totals(summary: Mapping[str, Any]) -> dict[str, float]:
     wall_s = sum(attempt["wall_s"] for attempt in attempts)
     audio_s = sum(attempt.get("audio_s", attempt["times_real_time"] * attempt["wall_s"]) for attempt in attempts)
     return {"wall_s": wall_s, "audio_s": audio_s, "times_real_time": audio_s / wall_s if wall_s else 0.0}
-
-
-def gpus(summary: Mapping[str, Any]) -> float:
-    """GPUs that the encode pool had, by its recorded workers and the share of one that each reserved; 0: not known."""
-    workers = stage_sums(summary.get("attempts", [])).get("encode", {}).get("workers", 0)
-    on_gpu = str(summary.get("device", "")).startswith("cuda")
-    return workers * (summary["settings"].get("encode", {}).get("gpus") or 1.0) if on_gpu else 0.0

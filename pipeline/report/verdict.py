@@ -8,9 +8,10 @@ from pipeline.errors import listed, plural
 from pipeline.report.corpus import Corpus
 from pipeline.report.lost import added, lost
 from pipeline.report.section import Fold, Section, Table
-from pipeline.report.timeline import gpus, totals
+from pipeline.report.timeline import stage_sums, totals
 from pipeline.report.words import hours, seconds, share
 from pipeline.run.resume import RUNNING, UNFINISHED
+from pipeline.run.stage_times import gpus
 from pipeline.settings import changed_settings
 from pipeline.storage.location import redact
 
@@ -91,7 +92,8 @@ def _tiles(corpus: Corpus, summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if total["wall_s"]:
         tiles += [(f"{total['times_real_time']:,.1f}x", "real time"), (seconds(total["wall_s"]), "of processing")]
-    devices = gpus(summary)
+    on_gpus = str(summary.get("device", "")).startswith("cuda")  # of a merged run perhaps not all of it
+    devices = gpus(summary["settings"], stage_sums(summary.get("attempts", []))) if on_gpus else 0
     if devices and total["wall_s"]:
         tiles.append((hours(total["audio_s"] / 3600 / (total["wall_s"] / 3600 * devices)), "of audio per GPU hour"))
     return tiles

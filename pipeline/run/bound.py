@@ -85,15 +85,12 @@ class Census:
 class Earlier(NamedTuple):
     """What a run held before a command: recordings, and failures among them."""
 
-    finished: int = 0
-    failures: int = 0
-
-
-NOTHING_BEFORE = Earlier()
+    finished: int
+    failures: int
 
 
 def refuse_excess(
-    counts: Mapping[Place, Counts], limit: int | str | None, planned: int | None, earlier: Earlier = NOTHING_BEFORE
+    counts: Mapping[Place, Counts], limit: int | str | None, planned: int | None, earlier: Earlier
 ) -> None:
     """Raise TooManyFailures where the run has more than `limit` (a number, or a share such as "5%") with the `earlier`
     ones, too many that nobody foresaw, or where one node fails and the others do not.

@@ -47,11 +47,6 @@ class Keys:
                 yield rows, keys.hashes
             self._parts[folder] = {stamp: found[stamp] for stamp in there}
 
-    @property
-    def read(self) -> bool:
-        """Whether there was a `refresh`."""
-        return bool(self._parts)
-
     def parts(self, *folders: str) -> list[PartKeys]:
         """The keys of the parts in `folders`, in order of the folders and of the names of parts."""
         return [keys for folder in folders for keys in self._known()[folder].values()]

@@ -29,6 +29,12 @@ def busy_shares(attempt: Mapping[str, Any]) -> dict[str, float]:
     return {name: stages[name]["busy_s"] / seconds for name, seconds in whole.items()}
 
 
+def gpus(settings: Mapping[str, Any], stages: Mapping[str, Any]) -> float:
+    """GPUs that the pools of a run on GPUs reserved together, by their recorded workers and the share of each."""
+    pools = [stage for stage in ("encode", "decode") if stage in stages]
+    return sum(stages[stage]["workers"] * (settings.get(stage, {}).get("gpus") or 1 / len(pools)) for stage in pools)
+
+
 def active_s(attempt: Mapping[str, Any], stage: str = "encode") -> float:
     """Seconds of an attempt from the first work of `stage` on, as far as that is known."""
     return attempt["wall_s"] - (before_first(attempt.get("timeline"), "busy_s", stage) or 0.0)

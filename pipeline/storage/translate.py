@@ -15,8 +15,6 @@ def errors_as(location: str, error: type[VoxmillError]) -> Iterator[None]:
     """Inside, errors of file systems are raised as `error`: one line with the location, without credentials."""
     try:
         yield
-    except VoxmillError:
-        raise
     except FileNotFoundError as e:
         cause = e.__cause__  # of fsspec: the server's answer
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):

@@ -58,9 +58,11 @@ def repair(location: str | Path) -> list[str]:
         done += [f"deleted {plural(swept, 'unfinished file')}"] if swept else []
         faults = [*wave_faults(evidence)] if evidence.with_waves else []
         done += [*_delete_waves(evidence, faults)]
-        changes = [*_delete_parts(evidence), *_drop_rows(evidence), *_drop_failures(evidence)]
-        done += changes
+        changes = [*_delete_parts(evidence), *_drop_rows(evidence)]
         after = gather(look(fs, run)) if changes else evidence  # reading it takes hours of a large run
+        dropped = [*_drop_failures(evidence, after)]
+        after = gather(look(fs, run)) if dropped else after
+        done += [*changes, *dropped]
         lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
         done += _mend_record(after, summary, missing, bool(faults))
@@ -136,14 +138,13 @@ def _drop_rows(evidence: Evidence) -> Iterator[str]:
         yield f"dropped {rows} of codes: duplicate, impossible, or contradicting others of their recording"
 
 
-def _drop_failures(evidence: Evidence) -> Iterator[str]:
-    """Drop second failures of a recording, and failures of recordings that have all their codes."""
+def _drop_failures(evidence: Evidence, now: Evidence) -> Iterator[str]:
+    """Drop second failures of a recording, and failures of recordings that have all their codes now."""
     keys = evidence.failed.keys
     if not len(keys):
         return
     kept = np.zeros(len(keys), bool)
     kept[first_of(keys)] = True
-    now = gather(look(evidence.fs, evidence.run))
     kept &= absent([keys], beginnings([now.whole_keys]))
     dropped = _keep(evidence.fs, evidence.failed.by_part(kept))
     if dropped:

@@ -319,8 +319,9 @@ def test_shards_of_a_store_are_looked_up_and_deleted_side_by_side(tmp_path: Path
     assert created == ["index.json", "_SUCCESS"]
     assert store.count["get_file_info"] == 1 + 2 * 5
     assert store.most["get_file_info"] > 1
-    delete(store, [*job.names, "out/absent"])
-    assert not [path for path in job.names if (tmp_path / path).exists()]
+    shards = [f"out/{name}" for names in job.files for name in names]
+    delete(store, [*shards, "out/absent"])
+    assert not [path for path in shards if (tmp_path / path).exists()]
     assert store.most["delete_file"] > 1
 
 

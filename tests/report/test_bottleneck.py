@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.report.bottleneck import bottleneck
-from pipeline.report.timeline import course, gpus, stage_sums, totals
-from pipeline.run.stage_times import busy_shares
+from pipeline.report.timeline import course, stage_sums, totals
+from pipeline.run.stage_times import busy_shares, gpus
 from tests.helpers.rows import run_record
 
 
@@ -53,10 +53,17 @@ def test_attempts_add_up_and_peaks_do_not() -> None:
     assert list(sums) == ["read", "encode"]
     assert sums["encode"] == {**stage(15, 5, workers=3), "calls": 6, "audio_s": 120.0, "peak_memory_mb": 5.0}
     assert sums["read"]["resample_s"] == 1.5
-    assert gpus({**run_record(device="cuda (H100)"), "attempts": [first]}) == 2
-    assert gpus({**run_record(device="cpu"), "attempts": [first]}) == 0
     assert totals(run_record()) == {"wall_s": 1.0, "audio_s": 1.0, "times_real_time": 1.0}
     assert totals({}) == {"wall_s": 0, "audio_s": 0, "times_real_time": 0.0}
+
+
+def test_gpus_are_those_of_both_pools() -> None:
+    half = {"encode": {"gpus": 0.5}, "decode": {"gpus": 0.5}}
+    both = {"encode": stage(1, 0, workers=4), "decode": stage(1, 0, workers=4), "read": stage(1, 0, workers=9)}
+    assert gpus(half, both) == gpus({}, both) == 4
+    assert gpus({}, {"encode": stage(1, 0, workers=4)}) == 4
+    assert gpus({"encode": {"gpus": 0.25}}, {"encode": stage(1, 0, workers=4)}) == 1
+    assert gpus({}, {"read": stage(1, 0)}) == 0
 
 
 def test_the_course_of_the_longest_attempt() -> None:

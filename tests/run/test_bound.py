@@ -77,10 +77,10 @@ def test_nodes_that_could_not_fetch_what_another_attempt_may() -> None:
 def test_max_failures(limit: int | str | None, planned: int | None, failures: int, stops: bool) -> None:
     counts = counted(a=(LEAST // 2, failures), b=(1, 0))
     if not stops:
-        refuse_excess(counts, limit, planned)
+        refuse_excess(counts, limit, planned, Earlier(0, 0))
         return
     with pytest.raises(TooManyFailures) as raised:
-        refuse_excess(counts, limit, planned)
+        refuse_excess(counts, limit, planned, Earlier(0, 0))
     assert f"max_failures is {limit}: {failures} of them in stage read on node a, the first: a0: Not" in str(
         raised.value
     )
@@ -88,7 +88,7 @@ def test_max_failures(limit: int | str | None, planned: int | None, failures: in
 
 def test_a_share_of_failures_is_of_the_run() -> None:
     """One of the last two recordings of eight; a retry of one."""
-    counts, earlier = counted(a=(2, 1)), Earlier(finished=6)
+    counts, earlier = counted(a=(2, 1)), Earlier(6, 0)
     refuse_excess(counts, "20%", 2, earlier)
     refuse_excess(counts, "20%", None, earlier)
     with pytest.raises(TooManyFailures, match="max_failures is 10%"):
@@ -101,10 +101,10 @@ def test_a_share_of_failures_is_of_the_run() -> None:
 
 
 def test_errors_that_nobody_foresaw_stop_a_run_by_themselves() -> None:
-    refuse_excess({A: Counts(LEAST, 5, 5, reasons=["x"])}, None, None)
-    refuse_excess({A: Counts(LEAST - 1, 50, 50, reasons=["x"])}, None, None)
+    refuse_excess({A: Counts(LEAST, 5, 5, reasons=["x"])}, None, None, Earlier(0, 0))
+    refuse_excess({A: Counts(LEAST - 1, 50, 50, reasons=["x"])}, None, None, Earlier(0, 0))
     with pytest.raises(TooManyFailures, match=r"foresaw: 6 of 100 .*, 6 of them in stage read on node a, .*: x\."):
-        refuse_excess({A: Counts(LEAST, 6, 6, reasons=["x"])}, None, None)
+        refuse_excess({A: Counts(LEAST, 6, 6, reasons=["x"])}, None, None, Earlier(0, 0))
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_errors_that_nobody_foresaw_stop_a_run_by_themselves() -> None:
     ],
 )
 def test_many_failures_that_no_single_node_explains(counts: dict[Place, Counts]) -> None:
-    refuse_excess(counts, None, None)
+    refuse_excess(counts, None, None, Earlier(0, 0))
 
 
 def test_a_node_that_fails_alone_stops_the_run() -> None:
     with pytest.raises(TooManyFailures, match=r"501 of 1000 .*, but 9 of 150 on the others; in stage read on node a"):
-        refuse_excess(counted(a=(1000, 501), b=(100, 9), c=(50, 0)), None, None)
+        refuse_excess(counted(a=(1000, 501), b=(100, 9), c=(50, 0)), None, None, Earlier(0, 0))
 
 
 @pytest.mark.slow
