@@ -42,7 +42,7 @@ class Changes:
     other_channels: bool = False  # whether of some of them other channels are asked for than were read
 
     def add(self, hash_: bytes, id_: str, before: str, now: str) -> None:
-        """`before` and `now`: what `told` says."""
+        """`before` and `now`: what `told_bounds` says."""
         if hash_ not in self.hashes and len(self.examples) < SHOWN:
             self.examples.append(f"{id_!r} was read from {before}; now it is {now}")
         self.hashes.add(hash_)

@@ -1,8 +1,8 @@
 """The command `voxmill`: tokenize, retry, check, merge, decode, show, report, doctor, export, demo, bench, stream.
 
 Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
-could be tokenized, or check or doctor found problems; 2 a user's mistake, one message; 3 failures under --strict, or
-more than the run bears; 130 stopped by Ctrl-C, 143 by SIGTERM.
+could be tokenized or decoded, or check, doctor or bench found problems; 2 what ended the command, in one message;
+3 failures under --strict, or more than the run bears; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import errno
@@ -53,7 +53,7 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Attention = Annotated[str | None, typer.Option(help="full (what upstream computes) or window (bounded memory).")]
 RayAddress = Annotated[
-    str | None, typer.Option(help="A running Ray cluster; a local Ray by default.", metavar="ADDRESS")
+    str | None, typer.Option(help="A running Ray cluster; else that at $RAY_ADDRESS, or a local Ray.", metavar="ADDRESS")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts; logs go to stderr.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as key=value.", metavar="KEY=VALUE")]
@@ -72,7 +72,7 @@ def tokenize(
     ray_address: RayAddress = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Exit with 3 if a recording failed.")] = None,
     max_failures: Annotated[
-        str | None, typer.Option(help="Stop when more recordings fail; a share is of the planned.", metavar="N|P%")
+        str | None, typer.Option(help="Stop when more recordings fail; a share is of the run's.", metavar="N|P%")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the existing run, start again.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first N recordings.", metavar="N")] = None,

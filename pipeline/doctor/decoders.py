@@ -24,6 +24,6 @@ def check_decoders(clips: Path) -> list[Finding]:
         try:
             decoded.append(f"{suffix[1:]} ({len(load_audio(path)) / 24_000:.1f} s)")
         except RecordingError as error:
-            advice = "Install soundfile and av again: pip install --force-reinstall soundfile av"
+            advice = "Install av again: pip install --force-reinstall av"
             failed.append(change(f"decoder of {suffix}", str(error), "a decoded clip", advice))
     return failed or [ok("decoders", ", ".join(decoded))]

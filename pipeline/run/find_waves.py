@@ -1,4 +1,4 @@
-"""The id of a recording -> its reconstruction: a path, or an open member of a shard. Needs only pyarrow."""
+"""The id of a recording -> its reconstruction: a path, or an open member of a shard. Needs neither Ray nor PyTorch."""
 
 import io
 from typing import Any, BinaryIO, TypeAlias, cast

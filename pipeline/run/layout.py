@@ -16,7 +16,7 @@ from pipeline.storage.translate import errors_as
 CODES = "codes"
 FAILURES = "failures"
 SKIPPED = "skipped"
-"""Parts like those of FAILURES: recordings that `input.min_s` and `input.max_s` leave out."""
+"""Parts like those of FAILURES: recordings that `input.min_s`, `input.max_s` and `input.vad` leave out."""
 CONTAINERS = ".containers"
 """What containers held that were read to their end: see containers.py."""
 RETRYING = ".retrying"

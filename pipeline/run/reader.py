@@ -1,4 +1,4 @@
-"""A run on disk -> complete recordings, tables, failures, a summary. Needs only pyarrow."""
+"""A run on disk -> complete recordings, tables, failures, a summary. Needs neither Ray nor PyTorch."""
 
 import functools
 import itertools
@@ -294,7 +294,7 @@ class Run:
         return self._rows_of(FAILURES)
 
     def skipped(self) -> pa.Table:
-        """RUN/skipped: recordings that `input.min_s` and `input.max_s` left out; FAILURES_SCHEMA."""
+        """RUN/skipped: recordings that `input.min_s`, `input.max_s` and `input.vad` left out; FAILURES_SCHEMA."""
         return self._rows_of(SKIPPED)
 
     def _rows_of(self, folder: str) -> pa.Table:

@@ -1,4 +1,4 @@
-"""A run with failures -> their rows dropped, and the run's own command again, which then processes only them."""
+"""A run with failures -> their rows set aside, and the run's own command again, which then processes only them."""
 
 import contextlib
 import functools
