@@ -53,7 +53,7 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Attention = Annotated[str | None, typer.Option(help="full (what upstream computes) or window (bounded memory).")]
 RayAddress = Annotated[
-    str | None, typer.Option(help="A running Ray cluster; else that at $RAY_ADDRESS, or a local Ray.", metavar="ADDRESS")
+    str | None, typer.Option(help="A running Ray cluster; else $RAY_ADDRESS, or a local Ray.", metavar="ADDRESS")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for scripts; logs go to stderr.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as key=value.", metavar="KEY=VALUE")]
