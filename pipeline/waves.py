@@ -29,7 +29,7 @@ from pipeline.run.write import part_name
 from pipeline.run.write_waves import remove_pieces, waiting, write_waves, write_waves_to_shard
 from pipeline.schema import CODES_SCHEMA
 from pipeline.storage.id_set import id_set
-from pipeline.storage.location import redact
+from pipeline.storage.location import absolute, redact
 
 ROWS_PER_CALL = {"cpu": 4, "cuda": 8}
 """Chunks that one call decodes; with the longest chunks of 300 s that is 230 MB of float32 waves on a GPU."""
@@ -87,7 +87,8 @@ def _graph(
     run: Run, ids: list[str] | None, fs: FileSystem, folder: str, how: Decoding, kind: WaveKind, attempts: RemoteLedger
 ) -> ray.data.Dataset:
     length, context = how.chunk_samples // FRAME_SAMPLES, how.context_samples // FRAME_SAMPLES
-    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, run.location, ids, length, context)))
+    location = absolute(run.location)  # workers may have another working directory
+    rows = ray.data.read_datasource(Codes(functools.partial(_chunks, location, ids, length, context)))
     rows = rows.repartition(target_num_rows_per_block=ROWS_PER_CALL[how.codec.device])
     rows = rows.map_batches_internal(  # as in flow.graph
         DecodeCodes,
