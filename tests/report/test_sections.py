@@ -108,6 +108,23 @@ def test_settings_that_differ_are_shown_without_credentials() -> None:
     assert "secret" not in str(verdict(Corpus(), inputs, complete=True))
 
 
+@pytest.mark.parametrize(("device", "shown"), [("cuda", ["30.0 min"]), ("cpu", []), ("cpu, cuda", [])])
+def test_audio_per_gpu_hour_is_of_both_pools(device: str, shown: list[str]) -> None:
+    """An hour of audio in an hour on two GPUs, half of each for each pool; of a merged run, not all was on GPUs."""
+    pool = {"workers": 2, "calls": 1, "audio_s": 3600.0, "busy_s": 1.0, "waited_s": 0.0}
+    stages = {"encode": pool, "decode": pool}
+    attempt = {
+        **run_record()["attempts"][0],
+        "wall_s": 3600.0,
+        "audio_s": 3600.0,
+        "times_real_time": 1.0,
+        "stages": stages,
+    }
+    half = {"encode": {"gpus": 0.5}, "decode": {"gpus": 0.5}}
+    found = verdict(Corpus(), run_record(device=device, settings=half, attempts=[attempt]), complete=True)
+    assert [value for value, name in found.tiles if "GPU hour" in name] == shown
+
+
 @pytest.mark.parametrize(
     ("attention", "needed", "said"),
     [
