@@ -102,6 +102,9 @@ def _raw(rate: int | None, channels: int | None, samples: str | None) -> "Pcm | 
 
 
 def _load(model: str | None, device: str, precision: str, parts: str) -> "Codec":
+    from pipeline.cluster.load import brief_waits
+
+    os.environ |= brief_waits(os.environ)  # `encode | decode` has the threads of two processes on the same cores
     from actors.codec import Codec
     from actors.contract import OFFICIAL_MODEL
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 BRIEF_WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}
-"""Threads of a CPU actor that wait for each other spin for some microseconds, then sleep. OpenMP's default is to spin a
-hundred times as long, which takes the cores from the other pool and the readers: with others at work (load 11 on 2
-cores), two threads then took 20 times the CPU time of one, and sleeping ones 1.1 times. Sleeping at once costs a tenth
-of the speed where nobody else wants the cores. It is read when PyTorch is imported."""
+"""Threads of a CPU actor, or of `voxmill stream`, that wait for each other spin for some microseconds, then sleep.
+OpenMP's default is to spin a hundred times as long, which takes the cores from the other pool and the readers: with
+others at work (load 11 on 2 cores), two threads then took 20 times the CPU time of one, and sleeping ones 1.1 times.
+Sleeping at once costs a tenth of the speed where nobody else wants the cores. It is read when PyTorch is imported."""
 
 
 @dataclass(frozen=True)
