@@ -17,7 +17,7 @@ from pyarrow import ipc
 from pipeline.errors import InputError, RecordingError, UnreadableAudio
 from pipeline.sources.audio_rows import AudioRows
 from pipeline.sources.found import Found, Rules
-from pipeline.sources.members import broken
+from pipeline.sources.members import broken, unexpected
 from pipeline.sources.parquet_footer import audio_column, travelling
 from pipeline.sources.task import UNIT_SCHEMA, Container, InputRecording, ReadTask, containers
 from pipeline.storage.access import Access
@@ -125,6 +125,9 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
     except (InputError, RecordingError, ValueError) as e:
         if shard.id not in done:
             yield broken(shard, UnreadableAudio(f"{e} (after {read:,} rows)"))
+    except Exception as e:
+        if shard.id not in done:
+            yield broken(shard, unexpected(shard, e))
 
 
 def _opened(shard: Container) -> AbstractContextManager[Any]:

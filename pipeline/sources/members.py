@@ -13,9 +13,10 @@ from typing import BinaryIO, NamedTuple
 import pyarrow as pa
 
 from pipeline.audio.suffixes import AUDIO_SUFFIXES
-from pipeline.errors import DuplicateId, RecordingError, UnsupportedAudio
+from pipeline.errors import DuplicateId, RecordingError, UnexpectedError, UnsupportedAudio
 from pipeline.sources.task import Container, InputRecording
 from pipeline.storage.text import is_hidden
+from pipeline.storage.translate import reason
 
 TEXT_SUFFIXES = ("json", "txt")
 CARRIED = pa.schema([(suffix, pa.string()) for suffix in TEXT_SUFFIXES])
@@ -82,6 +83,11 @@ def broken(container: Container, error: RecordingError) -> InputRecording:
     )
 
 
+def unexpected(container: Container, error: Exception) -> UnexpectedError:
+    """What reading `container` raised and nobody thought of: one odd container must not end a run of millions."""
+    return UnexpectedError(f"{container.source}: {reason(error)}; please report it with the file")
+
+
 class Seen(NamedTuple):
     """The ids of an archive so far, with the offsets of their members, and how often each came again."""
 
@@ -90,11 +96,11 @@ class Seen(NamedTuple):
 
 
 def recordings(archive: Container, members: Iterator[Member], done: frozenset[str]) -> Iterator[InputRecording]:
-    """Every recording that is not in `done`; siblings lie beside each other. Where `members` breaks with a
-    RecordingError, a last one under the archive's own id fails with it."""
+    """Every recording that is not in `done`; siblings lie beside each other. Where `members` breaks, a last one under
+    the archive's own id fails with it."""
     seen = Seen({}, Counter())
     group: list[Member] = []
-    why = None
+    why: RecordingError | None = None
     try:
         for member in members:
             if group and member.key != group[0].key:
@@ -103,6 +109,8 @@ def recordings(archive: Container, members: Iterator[Member], done: frozenset[st
             group.append(member)
     except RecordingError as error:
         why = error
+    except Exception as error:
+        why = unexpected(archive, error)
     yield from _fresh(group, archive, seen, done)
     if why is not None and archive.id not in done:
         yield broken(archive, why)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import InputError, RecordingError, UnreadableAudio
 from pipeline.sources.audio_rows import AudioRows
 from pipeline.sources.found import Found, Rules
-from pipeline.sources.members import broken, fail
+from pipeline.sources.members import broken, fail, unexpected
 from pipeline.sources.parquet_footer import Footer, read_footer
 from pipeline.sources.task import MAX_WEIGHT, UNIT_SCHEMA, Container, InputRecording, ReadTask, containers
 from pipeline.storage.opening import BUFFER_BYTES, open_ranges
@@ -83,6 +83,9 @@ def rows(shard: Container, done: frozenset[str]) -> Iterator[InputRecording]:
     except (RecordingError, InputError) as e:
         if shard.failure_id not in done:  # else that it broke is committed
             yield broken(shard, UnreadableAudio(str(e)))
+    except Exception as e:
+        if shard.failure_id not in done:
+            yield broken(shard, unexpected(shard, e))
 
 
 class _Shard:

@@ -33,6 +33,9 @@ SUFFIXES = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MAX_HEADER_BYTES = 16 << 20
 """The most that one header (a long name, extended attributes) may take: tarfile would read any size into memory."""
 
+ODD = (ValueError, IndexError, OverflowError, RecursionError)
+"""What tarfile raises, beside its own errors, for headers that nobody writes: thousands of names of one member."""
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -81,7 +84,7 @@ def read_members(archive: Archive) -> Iterator[Member]:
                     member = _member(archive, info, file)
                     if member is not None:
                         yield member
-            except (tarfile.TarError, EOFError, ValueError) as e:
+            except (tarfile.TarError, EOFError, *ODD) as e:
                 raise TruncatedAudio(f"{shown}: breaks after {last} ({reason(e)}); make the shard again") from None
             if file.last != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
                 what = f"a damaged header at byte {file.position - len(file.last)}" if file.last else "no end mark"
@@ -101,6 +104,8 @@ def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str
     if info.issparse() or not info.isreg():
         kind = "sparse file" if info.issparse() else "link or device"
         return partial(fail, UnsupportedAudio(f"{name} is a {kind} in its tar; archive the plain file itself"))
+    if info.size < 0:
+        raise tarfile.ReadError(f"{name} has {info.size} bytes")
     if archive.in_place:
         file.require(info.offset_data + info.size)
         return partial(_open_window, archive, info.offset_data, info.size)

@@ -22,6 +22,9 @@ from pipeline.storage.translate import errors_as, reason
 SUFFIXES = (".zip",)
 ENCRYPTED = 0x1
 """Bit 0 of the general purpose flags (APPNOTE 4.4.4)."""
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Methods that zipfile unpacks piece by piece. Of the others it unpacks at once all that some kilobytes hold, which may
+be gigabytes, and only then keeps what the header declares."""
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError)
 """What zipfile raises for archives that are cut, changed or malformed."""
 
@@ -55,7 +58,7 @@ def read_members(archive: Container) -> Iterator[Member]:
     keys: dict[str, list[Member]] = {}
     for info in opened.infolist():
         name = clean_id(info.filename.removeprefix("./"))
-        if not info.is_dir() and is_wanted(name):
+        if not name.endswith("/") and is_wanted(name):
             member = member_of(name, info.header_offset, _opener(opened, info, name))
             keys.setdefault(member.key, []).append(member)
     for members in keys.values():
@@ -74,6 +77,9 @@ def _refuse_overlap(archive: Container, file: BinaryIO, opened: zipfile.ZipFile)
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Opener:
     if info.flag_bits & ENCRYPTED:
         return partial(fail, UnsupportedAudio(f"{name} is encrypted in its zip; archive it without a password"))
+    if info.compress_type not in BOUNDED:
+        method = zipfile.compressor_names.get(info.compress_type, info.compress_type)  # type: ignore[attr-defined]
+        return partial(fail, UnsupportedAudio(f"{name} is packed by {method}; archive it with deflate, or stored"))
     if info.file_size > MAX_SPOOL_BYTES:
         limit = MAX_SPOOL_BYTES >> 30
         return partial(fail, UnsupportedAudio(f"{name} unpacks to {info.file_size} bytes; the limit is {limit} GiB"))

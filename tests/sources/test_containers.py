@@ -7,6 +7,7 @@ import os
 import tarfile
 import tempfile
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -261,6 +262,75 @@ def test_what_is_no_tar(tmp_path: Path, raw: bytes) -> None:
     found = contents(plan([str(tmp_path / "s.tar")]))
     assert list(found) == ["s.tar"]
     assert "TruncatedAudio" in broken(found["s.tar"])
+
+
+def pax(size: bytes) -> bytes:
+    """A member whose extended header says that it has `size` bytes."""
+    record = b"%d size=%b\n"
+    line = next(text for n in range(99) if len(text := record % (n, size)) == n)
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, len(line)
+    return header.tobuf(tarfile.USTAR_FORMAT) + line.ljust(512, b"\0") + tarfile.TarInfo("n.wav").tobuf()
+
+
+def long_names(count: int) -> bytes:
+    """Header after header of one member's name."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2
+    return (header.tobuf(tarfile.GNU_FORMAT) + b"n\0".ljust(512, b"\0")) * count
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+@pytest.mark.parametrize(
+    "odd", [pax(b"9" * 26), pax(b"-1"), pax(b"-700"), long_names(2_000)], ids=["huge", "-1", "negative", "names"]
+)
+def test_headers_that_nobody_writes_fail_the_shard_alone(tmp_path: Path, odd: bytes, suffix: str) -> None:
+    path = write_tar(tmp_path / "s.tar", [("a.wav", b"A")])
+    whole = path.read_bytes()[:1024] + odd + bytes(1024)
+    path.unlink()
+    path = tmp_path / f"s.{suffix}"
+    path.write_bytes(whole if suffix == "tar" else gzip.compress(whole))
+    found = contents(plan([str(path)]))
+    assert found["a.wav"] == b"A"
+    assert found[path.name].startswith(f"TruncatedAudio: {path}: breaks after ")
+
+
+def write_any(path: Path) -> Path:
+    """A container of one recording, of the kind that its name says."""
+    table = pa.table({"audio": pa.array([{"bytes": b"A", "path": "a.wav"}], AUDIO)})
+    if path.suffix == ".tar":
+        return write_tar(path, [("a.wav", b"A")])
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.wav", b"A")
+    elif path.suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_stream(str(path), table.schema) as stream:
+            stream.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("s.tar", "tar.tarfile.TarFile.next"),
+        ("s.zip", "zip._opener"),
+        ("s.parquet", "parquet._Shard.read"),
+        ("s.arrow", "arrow_dataset._batches"),
+    ],
+)
+def test_what_nobody_thought_of_fails_one_container(
+    tmp_path: Path, name: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_any(tmp_path / name)
+    planned = plan([str(path)])
+
+    def odd(*given: object) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr(f"pipeline.sources.{where}", odd)
+    assert contents(planned) == {name: f"UnexpectedError: {path}: KeyError: 'odd'; please report it with the file"}
 
 
 def test_an_empty_tar_holds_nothing(tmp_path: Path) -> None:
