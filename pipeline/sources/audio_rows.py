@@ -13,11 +13,11 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import UnreadableAudio
+from pipeline.errors import InputError, UnreadableAudio
 from pipeline.sources.members import Opener, fail
 from pipeline.sources.parquet_footer import audio_column, is_text, travelling
 from pipeline.sources.task import Container, InputRecording
-from pipeline.storage.location import around, folder_of, is_uri, quoted
+from pipeline.storage.location import around, folder_of, is_uri, quoted, refuse_query
 from pipeline.storage.opening import open_recording
 from pipeline.storage.text import clean_ids, mend_text, plain_type
 
@@ -70,6 +70,10 @@ class AudioRows:
             return lambda: nullcontext(io.BytesIO(buffer))
         if path:
             before, after = around(folder_of(self.shard.location))
+            try:
+                refuse_query(path)
+            except InputError as e:
+                return partial(fail, UnreadableAudio(f"{self.shard.source}::row {number}: {e}"))
             location = (
                 path
                 if is_uri(path) or path.startswith("/")

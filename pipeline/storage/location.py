@@ -33,14 +33,26 @@ def redact(text: str) -> str:
     """`text` (a location, or a message with locations in it) without user:password and query strings in its URIs.
 
     A secret with a "/" in it (it should be %2F) is removed too, unless the part before the "/" looks like a port. Paths
-    may hold blanks and quotes: what looks like a query ("?name=value") is removed anywhere behind a URI.
+    may hold blanks and quotes: what looks like a query ("?name=value") is removed anywhere behind a URI. So is that of
+    a path alone where urllib3 says "with url: /path?query".
     """
+    if "with url: " in text:
+        text = re.sub(r"(with url: [^?\s]*)[?]\S*", r"\1", text)
     if "://" not in text:  # as nearly all paths: a run looks at one for each recording
         return text
     text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\":@]*:(?!\d+/)[^\s'\"]*@", r"\1", text)
     text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\"]*@", r"\1", text)
     text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"?]*)[?][^\s'\"]*", r"\1", text)
     return re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^?\n]*)[?][^\s'\"]*=[^\s'\"]*", r"\1", text)
+
+
+def refuse_query(uri: str) -> None:
+    """Raise InputError for a store's URI with a query, where data holds it: what the user types may have one."""
+    if uri[:5].lower() in ("s3://", "gs://") and "?" in uri:
+        raise InputError(
+            f"{redact(uri)} has a query: it could name any server, which would be sent the credentials of this machine."
+            " Set AWS_ENDPOINT_URL, or write relative paths and give input.root with the query; ? in a key is %3F"
+        )
 
 
 def check_scheme(location: str, schemes: tuple[str, ...] = SCHEMES) -> str:

@@ -7,6 +7,7 @@ import pickle
 import re
 import resource
 import shutil
+import socket
 import struct
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from pipeline.storage.access import Access
 from pipeline.storage.text import plain_type
 from tests.helpers.cells import TYPES, VALUES, cells
 from tests.helpers.rows import coded_row, wave_row
-from tests.helpers.shards import AUDIO, contents, read, write_files, write_tar
+from tests.helpers.shards import AUDIO, contents, read, write_files, write_parquet, write_tar
 
 LOCAL = LocalFileSystem()
 ONCE = Access(timeout_s=2, retries=0)
@@ -241,6 +242,23 @@ def test_credentials_are_never_written(tmp_path: Path, job: Job) -> None:
         with pytest.raises(InputError) as caught:
             plan([path.replace(".wav", ".jsonl")], access=ONCE)
         assert secret not in str(caught.value)
+
+
+def test_data_does_not_choose_who_gets_the_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client sends its credentials to the endpoint that a URI's query names."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        path = f"S3://speech/a.wav?endpoint_override=127.0.0.1:{stranger.getsockname()[1]}&scheme=http"
+        (tmp_path / "m.jsonl").write_text(json.dumps({"path": path}))
+        with pytest.raises(InputError, match=r"S3://speech/a\.wav has a query"):
+            plan([str(tmp_path / "m.jsonl")], access=ONCE)
+        write_parquet(tmp_path / "p.parquet", [{"bytes": None, "path": path}])
+        (told,) = contents(plan([str(tmp_path / "p.parquet")], access=ONCE)).values()
+        assert "::row 0: S3://speech/a.wav has a query" in str(told)
+        stranger.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            stranger.accept()
 
 
 # ---- schemes

@@ -135,6 +135,10 @@ def test_look_up(tmp_path: Path) -> None:
         ("http://host:8080/a@b.wav", "http://host:8080/a@b.wav"),
         ("s3://k:s@b/it's a.wav?endpoint_override=x&secret=y", "s3://b/it's a.wav"),
         ("s3://b/a b.wav?key=x: cannot be read", "s3://b/a b.wav cannot be read"),
+        (
+            "HTTPSConnectionPool(host='h', port=443): Max retries exceeded with url: /x/blob?X-Amz-Signature=s (Caused",
+            "HTTPSConnectionPool(host='h', port=443): Max retries exceeded with url: /x/blob (Caused",
+        ),
     ],
 )
 def test_redact(text: str, shown: str) -> None:

@@ -16,6 +16,7 @@ from pipeline.storage.location import (
     local_location,
     local_path,
     redact,
+    refuse_query,
 )
 from pipeline.storage.text import replaced
 
@@ -55,6 +56,8 @@ def locations(paths: pa.ChunkedArray, manifest: str, schemes: tuple[str, ...], r
         for chunk in found.chunks:
             for scheme in chunk.field("scheme").unique().to_pylist():
                 check_scheme(f"{scheme}://... in {redact(manifest)}", schemes)
+        for uri in paths.filter(pc.and_(uris, pc.match_substring(paths, "?"))).to_pylist():
+            refuse_query(uri)
     as_is = pc.or_(uris, pc.or_(pc.starts_with(paths, "/"), pc.equal(paths, "")))
     if pc.all(as_is).as_py():
         return paths
