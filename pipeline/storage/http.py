@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import time
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,10 +11,14 @@ from urllib.parse import urlsplit
 from actors.watchdog import beat
 from pipeline.storage.access import Access
 from pipeline.storage.location import check_scheme
-from pipeline.storage.network_retry import Retries, client_errors
+from pipeline.storage.network_retry import Retries, TooSlow, client_errors
 
 READ_BYTES = 1 << 20
 """Bytes per read of a response when the caller gives no size."""
+
+SLOW_S, SLOW_BYTES = 60.0, 60_000
+"""A server that gives fewer bytes in so many seconds of waiting for it counts as silent: a recording of an hour would
+take a day. Each byte alone keeps a time-out of silence from ending."""
 
 MAX_REDIRECTS = 10
 """Of one request; aiohttp's own limit."""
@@ -40,6 +45,7 @@ class HttpFile(io.RawIOBase):
         self._response: Any = None
         self._to_skip = 0  # bytes of the response before `position`, not read yet
         self._response_end: float = 0  # position where the response ends
+        self._waited_s, self._came = 0.0, 0  # seconds of waiting for bytes, and their number, at most SLOW_S of them
         self._retries = Retries(urlsplit(url).netloc.rpartition("@")[2], access)
         self._with_retries(0)
 
@@ -108,13 +114,14 @@ class HttpFile(io.RawIOBase):
         from fsspec.asyn import sync
 
         self._close_response()
+        self._waited_s, self._came = 0.0, 0
         headers = {"Accept-Encoding": "identity"}  # byte ranges must refer to the uncompressed content
         if self.ranges and (self.position or self.in_pieces):
             end = self.position + wanted - 1 if self.in_pieces and wanted else ""
             headers["Range"] = f"bytes={self.position}-{end}"
         silence_s = self._retries.timeout_s
         timeout = aiohttp.ClientTimeout(total=None, connect=silence_s, sock_connect=silence_s, sock_read=silence_s)
-        url = self._client.encode_url(self.url)
+        url = asked = self._client.encode_url(self.url)
         session = sync(self._client.loop, self._client.set_session)
         get = partial(session.get, headers=headers, timeout=timeout, allow_redirects=False)
         for _ in range(MAX_REDIRECTS):
@@ -123,6 +130,8 @@ class HttpFile(io.RawIOBase):
             if self._response.status not in (301, 302, 303, 307, 308) or target is None:
                 break
             url = self._response.url.join(self._client.encode_url(target))
+            if url.origin() == asked.origin() and url.user is None:  # as browsers and curl do; never to another host
+                url = url.with_user(asked.user).with_password(asked.password)
             check_scheme(str(url), self._schemes)  # before it is asked for
             if self._response.url.scheme == "https" and url.scheme == "http":
                 raise OSError(f"redirected from https to http ({url.host}): what comes could be anybody's")
@@ -161,17 +170,28 @@ class HttpFile(io.RawIOBase):
 
     def _read_response(self, wanted: int) -> bytes:
         """At most `wanted` bytes of the response. Raises ConnectionError if it ends before the file does."""
-        from fsspec.asyn import sync
-
         while self._to_skip:
-            skipped = sync(self._client.loop, _read, self._response.content, min(self._to_skip, READ_BYTES))
+            skipped = self._next(min(self._to_skip, READ_BYTES))
             if not skipped:
                 break
             self._to_skip -= len(skipped)
-        data = b"" if self._to_skip else sync(self._client.loop, _read, self._response.content, wanted)
+        data = b"" if self._to_skip else self._next(wanted)
         if not data and (self._to_skip or self.position < (self.size or 0)):
             raise ConnectionError(f"the body ended before byte {self.position} of {self.size or '?'}")
         return data
+
+    def _next(self, wanted: int) -> bytes:
+        """At most `wanted` bytes that come next. Raises TooSlow where fewer than SLOW_BYTES came in SLOW_S."""
+        from fsspec.asyn import sync
+
+        begun = time.monotonic()
+        data = sync(self._client.loop, _read, self._response.content, wanted)
+        self._waited_s, self._came = self._waited_s + time.monotonic() - begun, self._came + len(data)
+        if self._waited_s > SLOW_S:
+            if self._came < SLOW_BYTES:
+                raise TooSlow(f"{self._came} bytes in {self._waited_s:.0f} s")
+            self._waited_s, self._came = 0.0, 0
+        return bytes(data)
 
     def _close_response(self) -> None:
         if self._response is not None:

@@ -36,6 +36,10 @@ class Unreachable(OSError):
     """All tries failed; the message states their number and the last error."""
 
 
+class TooSlow(TimeoutError):
+    """A server that gives bytes, but hardly any. The message states how many."""
+
+
 class Health:
     """Consecutive failures of a server, as seen by this process."""
 
@@ -89,7 +93,7 @@ class Retries:
 
     def _story(self, error: Exception) -> str:
         last = f"{type(error).__name__}: {error}".rstrip(": ")
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and not isinstance(error, TooSlow):
             last = f"silent for {self.timeout_s:g} s"
         elif _status(error) is not None:
             last = f"HTTP {_status(error)} {getattr(error, 'message', '')}".rstrip()

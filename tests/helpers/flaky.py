@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 Behave = Callable[[str, int], str]
 """The path and the number of times that it was asked for before -> what happens:
 
-"ok"; "hang": no answer; "stall": half of the body, then silence; "cut": half, then the connection ends; "drop": the
-connection ends at once; "changed": other bytes under another ETag; or a status such as "503", "429:7" (Retry-After: 7).
+"ok"; "hang": no answer; "stall": half of the body, then silence; "drip": half, then a byte every 20 ms; "cut": half,
+then the connection ends; "drop": the connection ends at once; "changed": other bytes under another ETag; or a status
+such as "503", "429:7" (Retry-After: 7).
 """
 
 
@@ -66,10 +67,15 @@ def flaky(content: Mapping[str, bytes], behave: Behave, *, ranges: bool = True, 
             self.end_headers()
             if self.command == "HEAD":
                 return
-            half = what in ("stall", "cut")
+            half = what in ("stall", "drip", "cut")
             self.wfile.write(data[begin : begin + (end - begin) // 2] if half else data[begin:end])
             if what == "stall":
                 over.wait()
+            if what == "drip":
+                for at in range(begin + (end - begin) // 2, end):
+                    if over.wait(0.02):
+                        break
+                    self.wfile.write(data[at : at + 1])
             if half:
                 self.cut()
 

@@ -17,7 +17,7 @@ from actors.codec import Codec
 from pipeline import tokenize
 from pipeline.errors import InputError, UnreadableAudio
 from pipeline.sources.plan import plan
-from pipeline.storage import network_retry, opening
+from pipeline.storage import http, network_retry, opening
 from pipeline.storage.access import Access
 from pipeline.storage.filesystem import locate, look_up
 from pipeline.storage.network_retry import health, is_transient, pause_s
@@ -141,6 +141,19 @@ def test_tries_are_bounded(what: str, told: str) -> None:
     ):
         pass
     assert server.count("/a.wav") <= 3
+
+
+def test_a_server_that_hardly_gives_anything_counts_as_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte ends a silence; an endless drip of them would hold a reader, and its run, for days."""
+    monkeypatch.setattr(http, "SLOW_S", 0.3)
+    with (
+        flaky({"/a.wav": b"x" * 100_000}, always("drip")) as server,
+        pytest.raises(UnreadableAudio, match=r"Unreachable: 3 tries in \d s, the last one: TooSlow: \d+ bytes in \d s"),
+        open_recording(f"{server.address}/a.wav", PATIENT),
+    ):
+        pass
+    with flaky({"/a.wav": BODY}, first("drip")) as server:
+        assert read_recording(f"{server.address}/a.wav") == BODY
 
 
 @pytest.mark.parametrize("status", ["400", "401", "403", "404", "410", "501"])

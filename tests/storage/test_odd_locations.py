@@ -1,5 +1,6 @@
 """Locations that no client can make sense of, and redirects: one error, never a traceback."""
 
+import base64
 import datetime
 import http.server
 import ipaddress
@@ -50,13 +51,17 @@ def test_an_odd_location_is_one_message(location: str, tmp_path: Path, monkeypat
 
 
 class Redirect(http.server.BaseHTTPRequestHandler):
-    """/hop -> /file; /other -> another scheme; /loop -> itself; /to/HOST/file -> http://HOST/file."""
+    """/hop -> /file; /in -> /private, which is for me:pw alone; /other -> another scheme; /loop -> itself;
+    /to/HOST/file -> http://HOST/file."""
 
     def do_GET(self) -> None:
-        target = {"/hop": "/file", "/other": "https://127.0.0.1:1/file", "/loop": "/loop"}.get(self.path)
+        target = {"/hop": "/file", "/in": "/private", "/other": "https://127.0.0.1:1/file", "/loop": "/loop"}.get(
+            self.path
+        )
         if self.path.startswith("/to/"):
             target = f"http:/{self.path.removeprefix('/to')}"
-        self.send_response(302 if target else 200)
+        known = self.headers.get("Authorization") == f"Basic {base64.b64encode(b'me:pw').decode()}"
+        self.send_response(302 if target else 401 if self.path == "/private" and not known else 200)
         self.send_header(*(("Location", target) if target else ("Content-Length", "4")))
         self.end_headers()
         self.wfile.write(b"" if target else b"DATA")
@@ -81,6 +86,18 @@ def test_schemes_hold_for_the_target_of_a_redirect(server: str) -> None:
         pass
     with pytest.raises(InputError, match="redirects"):
         look_up(f"{server}/loop", access)
+
+
+def test_credentials_go_with_a_redirect_on_their_own_server_alone(server: str) -> None:
+    host = server.partition("://")[2]
+    with open_recording(f"http://me:pw@{host}/in", ONCE) as file:
+        assert file.read() == b"DATA"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://me:pw@127.0.0.1:{other.server_port}/to/{host}/private"
+        with pytest.raises(UnreadableAudio, match="401"), open_recording(url, ONCE):
+            pass
+        other.shutdown()
 
 
 def certificate(folder: Path) -> Path:
