@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+from pipeline.log_line import log_line
+
 CODE = """
 import sys
 from pipeline.log_line import log_line
@@ -22,3 +26,8 @@ def test_a_log_without_a_reader_ends_nothing() -> None:
         started.stderr = None
         said, _ = started.communicate("")
     assert (started.returncode, said) == (0, "done\n")
+
+
+def test_what_a_terminal_obeys_is_shown_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    log_line("column '\x1b]0;title\x07é\x9b31m':\n\tone")
+    assert capsys.readouterr().err == "voxmill: column '\\x1b]0;title\\x07é\\x9b31m':\n\tone\n"

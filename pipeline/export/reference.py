@@ -33,7 +33,7 @@ _VIEW = ("start_s", "end_s", "channel")
 def write_reference(location: str, create: Create) -> None:
     """Create `FILE`. Raises InputError for what is no audio, and for more than `MAX_S`."""
     try:
-        with open_recording(location) as file, open_audio(file, location, max_recording_s=MAX_S) as audio:
+        with open_recording(location) as file, open_audio(file, redact(location), max_recording_s=MAX_S) as audio:
             wave = np.concatenate(list(resample(audio.blocks, audio.rate)))
     except TooLong:
         raise InputError(f"--ref-audio {redact(location)}: longer than {MAX_S:g} s; some seconds suffice.") from None

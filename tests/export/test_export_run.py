@@ -32,6 +32,7 @@ from pipeline.run.run_json import save
 from pipeline.run.whole import recordings
 from pipeline.run.write import write_parts
 from tests.helpers.exported import TEXTS, expected_codes, make_many, make_run
+from tests.helpers.flaky import always, flaky
 from tests.helpers.rooms import ROOT
 from tests.helpers.rows import coded_row, run_record
 from tests.helpers.s3 import s3_server
@@ -138,7 +139,7 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
         export_run(run, "npy", out, speaker="who")
     with pytest.raises(InputError, match="info has no field 'size'"):
         export_run(run, "npy", out, speaker="info.size")
-    with pytest.raises(InputError, match=r"text\.name of .+: .* is not JSON"):
+    with pytest.raises(InputError, match=r"--speaker text\.name: not one of the 5 recordings has it"):
         export_run(run, "webdataset", tmp_path / "other", speaker="text.name")
     assert export_run(run, "webdataset", tmp_path / "other").written == 1  # nothing is there: other options may follow
     with pytest.raises(InputError, match="0 recordings a shard"):
@@ -258,6 +259,15 @@ def test_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: st
         assert export_run(run, to, location, **options).written == 0
         with pytest.raises(InputError, match="trainers open it as a local file"):
             export_run(run, "qwen3-tts", location, text="text", ref_audio="ref.wav")
+
+
+def test_a_reference_that_is_no_audio_is_named_without_its_credentials(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    with flaky({"/ref.wav": b"no audio"}, always("ok")) as server:
+        location = f"http://me:hunter2@{server.address.partition('://')[2]}/ref.wav?sig=hunter2"
+        with pytest.raises(InputError, match=r"--ref-audio http://127\.0\.0\.1:\d+/ref\.wav: ") as caught:
+            export_run(run, "qwen3-tts", tmp_path / "out", text="text", ref_audio=location)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -133,7 +133,11 @@ def test_row_groups_of_long_recordings_are_small(tmp_path: Path, monkeypatch: py
         ('{"t": "\\ud83d\\ude00"}', "\U0001f600"),
         ('{"t": ["\\ud83d"]}', '["?"]'),
         ("{}", None),
+        ("not JSON", None),
+        ("[" * 200_000, None),
+        ("9" * 5_000, None),
     ],
+    ids=["half a pair", "a pair", "a list", "nothing", "no JSON", "deep", "long"],
 )
 def test_json_that_holds_what_no_text_can(text: str, expected: str | None) -> None:
     rows = pa.table({"id": ["a"], "json": [text]})
