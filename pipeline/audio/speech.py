@@ -47,7 +47,9 @@ def engine(vad: str) -> str | None:
     found = importlib.util.find_spec("silero_vad")
     folders = (found.submodule_search_locations or []) if found else []
     if not any((Path(folder) / "data" / WEIGHTS).is_file() for folder in folders) or not _has("onnxruntime"):
-        raise SettingsError(f"input.vad={vad} needs silero-vad with its {WEIGHTS}: pip install -e '.[vad]'")
+        raise SettingsError(
+            f"input.vad={vad} needs silero-vad with its {WEIGHTS}: pip install 'silero-vad>=6.2.3,<7' onnxruntime"
+        )
     return f"silero-vad {importlib.metadata.version('silero-vad')}"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 stream = typer.Typer(help="Live: audio to codes and back, from stdin to stdout. No Ray.", no_args_is_help=True)
 
 Model = Annotated[
-    str | None, typer.Option(help="Hub id or folder; the official codec by default.", metavar="ID_OR_DIR")
+    str | None, typer.Option(help="Hub id, folder or demo; the official codec by default.", metavar="ID_OR_DIR")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]

@@ -58,7 +58,7 @@ class Discovered:
 
 def named(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[str]:
     """One input or many, as text. Raises InputError for what is neither a path nor a URI."""
-    given = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
+    given = [inputs] if isinstance(inputs, str | PathLike) or not isinstance(inputs, Iterable) else list(inputs)
     for one in given:
         if not isinstance(one, str | PathLike):
             kind = type(one).__name__

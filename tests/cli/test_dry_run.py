@@ -157,6 +157,8 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_inputs_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="An input is a ndarray; expected paths and URIs"):
         dry_run([np.zeros(24_000)], tmp_path / "run")  # type: ignore[list-item]
+    with pytest.raises(InputError, match="An input is a NoneType; expected paths and URIs"):
+        dry_run(None, tmp_path / "run")  # type: ignore[arg-type]
     speak(tmp_path, {"clip.wav": 0.1})
     assert dry_run((path for path in tmp_path.iterdir()), tmp_path / "run").files == 1
 

@@ -53,17 +53,17 @@ SUFFIXES = tuple(
 
 def read_manifest(location: str, column: str | None, access: Access) -> Parsed:
     """The rows of a manifest, text in UTF-8. Raises InputError where it cannot be parsed, or has no rows."""
-    source = given(location, column, access)
+    source, lines = given(location, column, access), file_name(location).lower().removesuffix(".gz").endswith(JSON)
     try:
         with errors_as(location, InputError):
             parsed = parser(location, source)(source)
     except ValueError as e:
-        raise InputError(f"{redact(location)}: {e}; expected one object a line") from None
+        raise InputError(f"{redact(location)}: {e}{'; expected one object a line' if lines else ''}") from None
     if not parsed.table.num_rows:
         raise InputError(f"{redact(location)}: a manifest without rows")
     names, columns = parsed.table.column_names, [mend_text(column) for column in parsed.table.columns]
     mended = [_mended(*one) for one in zip(names, parsed.table.columns, columns, strict=True)]
-    rounded = map(_rounded, names, columns) if file_name(location).lower().removesuffix(".gz").endswith(JSON) else ()
+    rounded = map(_rounded, names, columns) if lines else ()
     notes = tuple(f"{source.name}: {text}" for text in (*mended, *rounded) if text)
     return Parsed(pa.table(columns, names=names), parsed.path, (*parsed.notes, *notes))
 
