@@ -191,7 +191,7 @@ def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, lacks: s
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == lacks else real(name))
     assert engine("none") is None
-    with pytest.raises(SettingsError, match=r"pip install -e '.\[vad\]'"):
+    with pytest.raises(SettingsError, match=r"pip install 'silero-vad"):
         engine("silero")
 
 
