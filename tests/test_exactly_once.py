@@ -16,11 +16,11 @@ def codec(small_model: Path) -> Codec:
     return Codec.load(str(small_model), device="cpu", precision="fp32", threads=1)
 
 
-@pytest.mark.parametrize("seed", [*range(4), 78326180, 352375418, 149954618, 78891367])  # the last four once failed
+@pytest.mark.parametrize("seed", [*range(4), 149954618, 78891367])  # the last two once failed
 def test_a_run_with_faults(seed: int, tmp_path: Path, small_model: Path, codec: Codec) -> None:
-    disturbed(seed, tmp_path, small_model, codec)
+    assert disturbed(seed, tmp_path, small_model, codec) > 0
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_that_skips_with_faults(seed: int, tmp_path: Path, small_model: Path, codec: Codec) -> None:
-    disturbed(seed, tmp_path, small_model, codec, {"input.min_s": 0.15, "input.max_s": 1.2})
+    assert disturbed(seed, tmp_path, small_model, codec, {"input.min_s": 0.15, "input.max_s": 1.2}) > 0

@@ -33,6 +33,7 @@ from pipeline.run.claims import BEAT
 from pipeline.run.lock import locked
 from pipeline.run.reader import Run
 from pipeline.verify.check import check
+from tests.helpers.commands import voxmill
 from tests.helpers.rows import tone
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -292,6 +293,7 @@ def test_a_long_recording_goes_on_where_it_stopped(tmp_path: Path, small_model: 
     }.items() > kept.items()
 
 
+@pytest.mark.usefixtures("runs_in_process")
 def test_bad_recordings_are_failures_with_reasons(tmp_path: Path, small_model: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
@@ -301,7 +303,7 @@ def test_bad_recordings_are_failures_with_reasons(tmp_path: Path, small_model: P
     (corpus / "text.wav").write_text("not audio at all")
     (corpus / "cut.wav").write_bytes((corpus / "good.wav").read_bytes()[:-1000])
     (corpus / "notes.md").write_text("passed over")
-    run = tokenize(corpus, tmp_path / "run", model=str(small_model), quiet=True)
+    run = tokenize(corpus, tmp_path / "run", model=str(small_model), reconstruct=False, quiet=True)
     errors = dict(zip(run.failures()["id"].to_pylist(), run.failures()["error"].to_pylist(), strict=True))
     assert errors == {
         "empty.wav": "EmptyAudio",
@@ -316,8 +318,8 @@ def test_bad_recordings_are_failures_with_reasons(tmp_path: Path, small_model: P
 
 
 def test_decode_gives_the_waves_of_the_run(tmp_path: Path, run: Run) -> None:
-    decoded = decode(run.location, tmp_path / "waves", ids=["en/frames.wav", "fr/parole.ogg"])
-    assert (decoded.waves, decoded.failures) == (2, [])
+    ids = ("--id", "en/frames.wav", "--id", "fr/parole.ogg")
+    assert voxmill("decode", run.location, "--out", tmp_path / "waves", *ids) == 0
     for id_ in ("en/frames.wav", "fr/parole.ogg"):
         again, _ = soundfile.read(tmp_path / "waves" / f"{id_}.wav", dtype="int16")
         first, _ = soundfile.read(str(run[id_].wave), dtype="int16")

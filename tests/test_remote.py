@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.codec import Codec
 from pipeline import open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.run.reader import Run
 from pipeline.sources.plan import plan
+from tests.helpers.commands import in_process
 from tests.helpers.flaky import always, flaky
 from tests.helpers.s3 import s3_server
 from tests.helpers.shards import write_tar
@@ -34,11 +36,11 @@ def s3() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, small_model: Path, local_ray: None) -> Run:
-    inputs = [CLIPS / "en", CLIPS / "fr"]
-    return tokenize(
-        inputs, tmp_path_factory.mktemp("local") / "run", model=str(small_model), reconstruct=False, quiet=True
-    )
+def local(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Run:
+    """From files, in this process."""
+    out, codec = tmp_path_factory.mktemp("local") / "run", Codec.load(str(small_model), "cpu", "fp32", threads=1)
+    with in_process(codec):
+        return tokenize([CLIPS / "en", CLIPS / "fr"], out, model=str(small_model), reconstruct=False, quiet=True)
 
 
 @pytest.mark.slow

@@ -454,7 +454,7 @@ def test_other_inputs_do_not_complete_what_was_begun(again: Callable[..., dict[s
     three = folder(tmp_path / "three", 0.2)
     assert again([three])["recordings"] == 5  # what is complete need not be given again
     assert "pending" not in open_run(tmp_path / "run").summary()
-    check(tmp_path / "run", [str(one), str(two), str(three)])
+    assert check(tmp_path / "run", [str(one), str(two), str(three)]).problems == []
 
 
 def test_a_corpus_that_has_moved_goes_on(again: Callable[..., dict[str, int]], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,19 +13,37 @@ from pipeline.settings import Settings, load_settings, parse_assignments
 
 CONFIGS = [Path(__file__).parent.parent / "configs" / f"{name}.yaml" for name in ("laptop", "one_gpu", "cluster")]
 
+POOLS = {"encode.cpus", "decode.cpus", "output.rows_per_part", "device", "precision"}
+SET = {
+    "laptop": POOLS | {"encode.actors", "decode.actors", "chunk.block_mb", "input.task_mb", "input.readers"},
+    "one_gpu": POOLS | {"encode.gpus", "decode.gpus"},
+    "cluster": POOLS
+    | {"reconstruct", "ray_address", "input.task_mb"}
+    | {f"{pool}.{name}_actors" for pool in ("encode", "decode") for name in ("min", "max")},
+}
+"""The settings in which each differs from the defaults."""
+
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_config_names_every_setting_once(config: Path) -> None:
     import yaml
 
-    assert set(_keys(yaml.safe_load(config.read_text()))) == set(_keys(Settings().model_dump()))
+    assert _flat(yaml.safe_load(config.read_text())).keys() == _flat(Settings().model_dump()).keys()
     load_settings(config)
 
 
-def _keys(values: dict, prefix: str = "") -> list[str]:
-    keys = []
+def test_what_the_configs_set() -> None:
+    """All else are the defaults, which somebody who starts from such a file should have too."""
+    default = _flat(Settings().model_dump())
+    for config in CONFIGS:
+        changed = {key for key, value in _flat(load_settings(config).model_dump()).items() if value != default[key]}
+        assert changed == SET[config.stem], config
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    keys = {}
     for key, value in values.items():
-        keys += _keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+        keys |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return keys
 
 

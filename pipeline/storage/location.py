@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 from pipeline.errors import InputError
 from pipeline.storage.access import SCHEMES
 
-CONTROLS = "[\x00-\x1f\x7f]"
+CONTROLS = "[\x00-\x1f\x7f-\x9f]"
 """As a regular expression: escaped in ids and locations, which are printed and become file names: no NUL, no line
-breaks, no terminal escapes."""
+breaks, no terminal escapes, which begin with U+001B, or with U+009B alone."""
 
 STDIN = "-"
 """The location of standard input, as an input."""

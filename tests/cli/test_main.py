@@ -123,8 +123,8 @@ def test_what_ctrl_c_says(
     assert capsys.readouterr().err == f"voxmill: stopped{goes_on if kept else ''}\n"
 
 
-@pytest.mark.usefixtures("local_ray")
-def test_tokenize_show_decode(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("runs_in_process")
+def test_tokenize_and_show(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = tmp_path / "corpus"
     shutil.copytree(CLIPS / "pt", corpus)
     shutil.copy(CLIPS / "it" / "broken.flac", corpus)
@@ -146,9 +146,6 @@ def test_tokenize_show_decode(tmp_path: Path, small_model: Path, capsys: pytest.
     assert "set input.allow_truncated" in capsys.readouterr().out
     assert voxmill("show", out, "--id", "nobody") == 2
 
-    assert voxmill("decode", out, "--out", tmp_path / "waves") == 0
-    assert (tmp_path / "waves" / "telefone.wav.wav").stat().st_size == 44 + 2 * 63663
-
 
 @pytest.mark.usefixtures("runs_in_process")
 def test_nothing_could_be_tokenized(tmp_path: Path, small_model: Path) -> None:
@@ -156,7 +153,7 @@ def test_nothing_could_be_tokenized(tmp_path: Path, small_model: Path) -> None:
     assert voxmill("tokenize", CLIPS / "it", "--out", tmp_path / "run", *nothing) == 1
 
 
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("runs_in_process")
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -181,7 +178,7 @@ def test_a_mistake_is_one_message(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("local_ray")
+@pytest.mark.usefixtures("runs_in_process")
 def test_inputs_and_outputs_that_cannot_be(
     tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,8 +202,9 @@ def test_inputs_and_outputs_that_cannot_be(
     assert voxmill("show", tmp_path / "empty") == 2
 
 
+@pytest.mark.usefixtures("runs_in_process")
 def test_a_model_folder_that_is_not_the_codec(
-    tmp_path: Path, small_model: Path, local_ray: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "model"
     other.mkdir()

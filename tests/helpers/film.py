@@ -25,8 +25,9 @@ def film(container: str, codec: str, default: int | None = None, picture: str = 
             noise = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
             output.mux(video.encode(av.VideoFrame.from_ndarray(noise, "rgb24")))
         for track, level in zip(tracks, (0, 1), strict=True):
+            whole = level * tone(2.0, 1, rate)
             for begin in range(0, 2 * rate, 1_152):
-                wave = level * tone(2.0, 1, rate)[begin : begin + 1_152]
+                wave = whole[begin : begin + 1_152]
                 sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.T), "fltp", "mono")
                 sound.sample_rate, sound.pts, sound.time_base = rate, begin, Fraction(1, rate)
                 for part in av.AudioResampler(track.codec_context.format, "mono", rate).resample(sound):

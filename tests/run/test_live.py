@@ -124,8 +124,8 @@ def test_a_run_whose_writer_was_killed(run: str, capsys: pytest.CaptureFixture[s
 
 
 def test_a_writer_on_another_machine(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "WATCH_S", 3.0)
-    monkeypatch.setattr(claims, "WATCH_S", 3.0)
+    monkeypatch.setattr(live, "WATCH_S", 1.5)
+    monkeypatch.setattr(claims, "WATCH_S", 1.5)
     path = f"{run}/.lock.0123"
     elsewhere = this_process().json() | {"boot": "another", "host": "far"}
     Path(path).write_text(json.dumps(elsewhere))
@@ -133,7 +133,7 @@ def test_a_writer_on_another_machine(run: str, monkeypatch: pytest.MonkeyPatch) 
 
     def beat() -> None:
         number = 0
-        while not over.wait(0.3):
+        while not over.wait(0.05):
             Path(path + claims.BEAT).write_text(json.dumps({"beat": (number := number + 1), "writes": True}))
 
     thread = threading.Thread(target=beat)

@@ -124,6 +124,12 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         ({"attention": "window"}, r"attention is 'full' in .*one and 'window' in .*two"),
         ({"precision": "bf16"}, "precision is 'fp32' in .*'bf16'"),
         ({"resampler": "soxr 0.3 HQ"}, "resampler is 'soxr HQ' in .*'soxr 0.3 HQ'"),
+        ({"track": 2}, "track is .* in .*one and 2 in"),
+        ({"chunk": {"samples": 1920, "context_samples": 0}}, "chunk is .* in .*one and .*1920"),
+        (
+            {"settings": run_record()["settings"] | {"input": run_record()["settings"]["input"] | {"max_s": 9.0}}},
+            r"settings\.input\.max_s is None in .*one and 9\.0",
+        ),
         ({"vad": "silero-vad 6.2.3"}, "vad is None in .*'silero-vad 6.2.3'"),
         (
             {"model": {"id": "demo", "revision": None, "sha256": "1" * 64}},

@@ -30,9 +30,6 @@ from tests.helpers.commands import speak
 from tests.helpers.rows import coded_row, run_record, wave_row
 from tests.helpers.s3 import s3_server
 
-Uri = str
-"""Of a folder of an S3 endpoint."""
-
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:

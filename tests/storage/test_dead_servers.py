@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -121,7 +122,7 @@ def test_nobody_there_is_an_error_that_counts_the_tries() -> None:
     url = f"http://me:secret@127.0.0.1:{closed_port()}/a.wav?key=secret"
     with (
         pytest.raises(
-            UnreadableAudio, match=r"a.wav: cannot be read \(Unreachable: 3 tries in 0 s, .*refuse|Connect"
+            UnreadableAudio, match=r"a.wav: cannot be read \(Unreachable: 3 tries in \d s, .*(?:refuse|Connect)"
         ) as e,
         open_recording(url, QUICK),
     ):
@@ -223,7 +224,7 @@ def test_a_dead_server_does_not_cost_every_recording_all_tries() -> None:
             said.append(str(e.value))
         assert [server.count(url) for url in urls[:6]] == [3, 3, 3, 1, 1, 1]
         assert ["asked once" in text for text in said] == [False] * 3 + [True] * 3
-        assert "1 try in 0 s" in said[3]
+        assert re.search(r"1 try in \d s", said[3])
         assert "failed the 3 files before too" in said[3]
         alive.set()
         assert read_recording(server.address + urls[6]) == BODY

@@ -222,7 +222,7 @@ def test_http_says_what_the_server_answered(serve: Callable[..., str]) -> None:
     base = serve(Refuses)
     with pytest.raises(
         InputError,
-        match=r"a.wav: cannot be read \(Unreachable: 6 tries in 0 s, the last one: HTTP 503 Service Unavailable\)",
+        match=r"a.wav: cannot be read \(Unreachable: 6 tries in \d s, the last one: HTTP 503 Service Unavailable\)",
     ):
         look_up(f"{base}/a.wav?key=secret")
     with pytest.raises(UnreadableAudio, match="503") as e, open_recording(f"{base}/a.wav?key=secret"):
