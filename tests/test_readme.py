@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import pytest
 import soundfile
 import typer
@@ -113,6 +115,24 @@ def test_commands_of_a_section_run(section: str, world: Path, codec: Codec, capf
     if section == "Your corpus":
         assert len(open_run("run")) == 3
         assert (world / "run" / "report.html").exists()
+
+
+def test_python_of_the_first_sections_runs(world: Path, codec: Codec) -> None:
+    """In one session: a run, the engine alone, a run's files as others read them, streams."""
+    soundfile.write("call.flac", np.stack([tone(2.0)] * 2, 1), 24_000)
+    text = (ROOT / "README.md").read_text()
+    session: dict[str, Any] = {"pcm": tone(0.5)}
+    with in_process(codec):
+        for section in ("From Python", "What a run holds", "Live streams"):
+            block = re.findall(r"```python\n(.*?)```", text.partition(f"\n## {section}\n")[2], re.S)[0]
+            block = block.replace("Qwen/Qwen3-TTS-Tokenizer-12Hz", "demo").replace(
+                "tokenize(", "tokenize(model='demo', inputs="
+            )
+            exec(block, session)
+    assert session["run"]["spk1/utt7.flac"].codes.shape == (13, 16)
+    assert session["waves"][0].shape == (7 * 1920,)
+    assert session["rows"].num_rows == 3
+    assert session["wave"].dtype == np.float32
 
 
 def run(line: str) -> int:
