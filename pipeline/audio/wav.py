@@ -149,11 +149,8 @@ def _mapped(stream: BinaryIO, begin: int, length: int, wav: Wav) -> np.ndarray:
         window = mmap.mmap(stream.fileno(), lead + length, access=mmap.ACCESS_READ, offset=begin - lead)
     except ValueError as error:  # the only one with these arguments: longer than the file
         raise TruncatedAudio(f"it shrank below {begin + length} bytes while it was read") from error
-    with window:
-        raw = np.frombuffer(window, np.uint8, length, lead)
-        wave = to_float(raw, wav.kind, wav.channels)
-        del raw  # a map with a view on it cannot be closed
-    return wave
+    # the map goes with its last view; closed here, one that garbage still holds would be an error
+    return to_float(np.frombuffer(window, np.uint8, length, lead), wav.kind, wav.channels)
 
 
 def to_float(raw: np.ndarray, kind: str, channels: int) -> np.ndarray:

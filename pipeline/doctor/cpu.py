@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.doctor.finding import Finding, change, ok, warn
 
 FEATURES = {"AVX2": "avx2", "AVX-512": "avx512f", "bf16": "avx512_bf16", "AMX": "amx_tile"}
-"""What PyTorch's CPU kernels use, by the flag in /proc/cpuinfo."""
+"""What PyTorch's CPU kernels use on x86, by the flag in /proc/cpuinfo. Elsewhere nothing has these flags."""
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -17,8 +17,8 @@ def check_features(capability: str, cpuinfo: Path = CPUINFO) -> Finding:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     flags, name = values.get("flags", "").split(), values.get("model name", platform.processor() or "a CPU")
-    there = ", ".join(f"{title} {'yes' if flag in flags else 'no'}" for title, flag in FEATURES.items())
-    seen = f"{name}: {there}; PyTorch uses {capability}"
+    there = [f"{title} {'yes' if flag in flags else 'no'}" for title, flag in FEATURES.items()] if flags else []
+    seen = f"{': '.join([name, ', '.join(there)] if there else [name])}; PyTorch uses {capability}"
     if flags and "avx2" not in flags:
         return warn("CPU features", seen, "AVX2", "The codec's CPU pools are slow here: use a GPU or a newer CPU.")
     if "avx2" in flags and capability in ("DEFAULT", "NO AVX"):

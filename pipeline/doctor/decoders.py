@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pipeline.audio.suffixes import AUDIO_SUFFIXES
 from pipeline.doctor.finding import Finding, change, ok
-from pipeline.errors import RecordingError
 from pipeline.loading import load_audio
+from pipeline.storage.translate import reason
 
 
 def one_of_each(clips: Path, broken: str = "broken") -> dict[str, Path]:
@@ -23,7 +23,7 @@ def check_decoders(clips: Path) -> list[Finding]:
     for suffix, path in one_of_each(clips).items():
         try:
             decoded.append(f"{suffix[1:]} ({len(load_audio(path)) / 24_000:.1f} s)")
-        except RecordingError as error:
-            advice = "Install av again: pip install --force-reinstall av"
-            failed.append(change(f"decoder of {suffix}", str(error), "a decoded clip", advice))
+        except Exception as error:  # of another version of av: anything
+            advice = "Install voxmill again, which brings an av that it works with: pip install -e ."
+            failed.append(change(f"decoder of {suffix}", reason(error), "a decoded clip", advice))
     return failed or [ok("decoders", ", ".join(decoded))]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from pipeline.cluster.resources import Resources, allot, local_cpus
 from pipeline.doctor.cgroup import memory_limit, usable_cores
 from pipeline.doctor.cluster import check_ray
@@ -34,9 +36,9 @@ def examine(settings: Settings, clips: Path, out: str, hours: float | None) -> M
     """Every check. `clips`: one of each format at least; `out`: where a run would be; `hours`: of audio in it."""
     import torch
 
-    from actors.device import cpu_has_bf16, host_free
+    from actors.device import cpu_has_bf16
 
-    gpus, cores, available, limit = torch_gpus(), usable_cores(), host_free(), memory_limit()
+    gpus, cores, available, limit = torch_gpus(), usable_cores(), psutil.virtual_memory().available, memory_limit()
     local = {"CPU": float(local_cpus()), "GPU": float(len(gpus))}
     ray, cluster = check_ray(settings.ray_address, local)
     plan, resources = _plan(settings, cluster)

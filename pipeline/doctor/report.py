@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from actors.bench.variants import model_folder
 from actors.checkpoint import DEMO_FOLDER
-from actors.device import host_free
 from pipeline.cluster.resources import Resources
 from pipeline.doctor.advise import best_settings, config_file, plan_text
 from pipeline.doctor.cost import ALONE, Measured
@@ -125,7 +126,7 @@ def _concluded(
     runs = [predict(one, measured, resources, cores, machine.cluster.get("GPU", 0.0)) for one in audio_s]
     better: dict[str, int] = {}
     if measured.share_of_cores >= ALONE:
-        found = best_settings(settings, machine.cluster, measured, cores, host_free())
+        found = best_settings(settings, machine.cluster, measured, cores, psutil.virtual_memory().available)
         better = found[0] if found else {}
         findings += [_of_settings(better, found[1].rate / runs[-1].rate)] if found else []
     lines = [*(in_words(one, measured) for one in runs), *on_others]

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.errors import OutputError
+from pipeline.log_line import log_line
 from pipeline.run.claims import WATCH_S, Claim, Heart, Watch, claims, put_claim, read_claim, remove_claim
 from pipeline.run.layout import LOCK_FILE
 from pipeline.storage.location import redact
@@ -85,7 +86,7 @@ def locked(fs: FileSystem, run: str) -> Iterator[Lock]:
 
 def _wait_for_turn(lock: Lock) -> None:
     """Until no other claim is there. Raises OutputError where another process goes first."""
-    watch, deadline_s = Watch(), time.monotonic() + 3 * WATCH_S
+    watch, deadline_s, told = Watch(), time.monotonic() + 3 * WATCH_S, False
     while (paths := claims(lock.fs, lock.run)) != [lock.path]:
         if lock.path not in paths:
             lock.check()
@@ -96,6 +97,9 @@ def _wait_for_turn(lock: Lock) -> None:
             alive = watch.lives(other)
             if alive is False:
                 remove_claim(lock.fs, path)
+            elif alive is None and not told:
+                log_line(f"{other.process} was the last to write here; watching for {WATCH_S:g} s whether it lives")
+                told = True
             elif alive and (other.writes or path < lock.path or time.monotonic() > deadline_s):
                 raise _refused(other)
         time.sleep(POLL_S)

@@ -125,7 +125,10 @@ def test_recordings_of_one_length_run_together_as_if_each_were_alone(codec: Code
     for wave, found in zip(waves, codes, strict=True):
         assert np.array_equal(found, codec.encode([wave])[0])
     for one, wave in zip(codes, codec.decode(codes), strict=True):
-        assert np.array_equal(wave, codec.decode([one])[0])
+        if torch.backends.mkldnn.is_available():
+            assert np.array_equal(wave, codec.decode([one])[0])
+        else:
+            np.testing.assert_allclose(wave, codec.decode([one])[0], atol=1e-5)
 
 
 def test_batch_mates_and_order_change_nothing(codec: Codec, batching: Codec) -> None:

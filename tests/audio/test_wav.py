@@ -10,7 +10,7 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio.wav import UNKNOWN_SAMPLES, Wav, read_header, wav_blocks, wave_header
+from pipeline.audio.wav import UNKNOWN_SAMPLES, Wav, read_header, to_float, wav_blocks, wave_header
 from pipeline.errors import NotAudio, TruncatedAudio
 from tests.helpers.sounds import RATE, pcm, riff, tone, with_soundfile
 
@@ -47,6 +47,23 @@ def test_floats_equal_soundfiles(tmp_path: Path, subtype: str, kind: str, channe
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
     np.testing.assert_array_equal(later, expected[4_321:])
     assert (wav.rate, wav.channels, wav.samples, wav.promised) == (RATE, channels, len(expected), wav.present)
+
+
+def test_garbage_may_still_hold_a_view_of_a_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Python 3.13 a frame that waits for its collection does; the map could not be closed then."""
+    path, held = tmp_path / "x.wav", []
+
+    def keeps(raw: np.ndarray, kind: str, channels: int) -> np.ndarray:
+        held.append(raw)
+        return to_float(raw, kind, channels)
+
+    monkeypatch.setattr("pipeline.audio.wav.to_float", keeps)
+    path.write_bytes(with_soundfile(tone(0.3), RATE, "WAV", "PCM_16"))
+    with path.open("rb") as stream:
+        wav = read_header(stream, path.stat().st_size)
+        assert wav is not None
+        blocks = list(wav_blocks(stream, wav, 0, 1_000, mapped=True))
+    np.testing.assert_array_equal(np.concatenate(blocks), sf.read(path, dtype="float32", always_2d=True)[0])
 
 
 @settings(max_examples=50, deadline=None)

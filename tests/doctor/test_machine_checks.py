@@ -114,6 +114,10 @@ def test_cpu_features(tmp_path: Path) -> None:
     assert check_features("DEFAULT", info).level == "change"
     info.write_text("model name\t: Old\nflags\t\t: fpu avx\n")
     assert check_features("DEFAULT", info).level == "warn"
+    info.write_text("processor\t: 0\nFeatures\t: fp asimd sve2 bf16 i8mm\n")  # on Arm
+    found = check_features("SVE256", info)
+    assert (found.level, "AVX" in found.seen) == ("ok", False)
+    assert found.seen.endswith("; PyTorch uses SVE256")
 
 
 def test_fewer_cores_than_ray_counts() -> None:

@@ -312,7 +312,7 @@ def test_a_run_without_codes_says_so_first(tmp_path: Path) -> None:
 def test_the_code_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "run")
-    scope = {"open_run": open_run}
+    scope = {"open_run": open_run, "__name__": "__main__"}
     exec(readme("python").replace("num_workers=4", "num_workers=1"), scope)
     longest = max(map(len, expected_codes().values()))
     assert scope["codes"].shape == (len(TEXTS), longest + 15, 16)

@@ -289,8 +289,8 @@ def test_segments_over_s3_fetch_a_file_once(tmp_path: Path, name: str, monkeypat
     monkeypatch.setattr(opening, "BUFFER_BYTES", 20_000)
     bounds = [{"start_s": second, "end_s": second + 2} for second in range(58)]
     with s3_server("speech", {f"a.{name}": data}) as server, counted(server) as proxy:
-        uri = f"s3://k:s@speech/a.{name}?endpoint_override={proxy.address}&scheme=http"
-        remote = read(plan([manifest(tmp_path, *[{"path": uri, **bound} for bound in bounds])]))
+        root = f"s3://k:s@speech?endpoint_override={proxy.address}&scheme=http"
+        remote = read(plan([manifest(tmp_path, *[{"path": f"a.{name}", **bound} for bound in bounds])], root=root))
     assert proxy.sent < 1.1 * len(data) + 1_000_000  # its head, index and tail are looked at first, 256 kB each time
     write_files(tmp_path, {"a": data})
     local = read(plan([manifest(tmp_path, *[{"path": "a", **bound} for bound in bounds])]))

@@ -232,6 +232,19 @@ def test_workers_of_a_writer_that_is_over_commit_nothing(place: Place) -> None:
     assert left(place) == before
 
 
+def test_a_wait_for_another_machine_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a process there only its silence tells that it is gone."""
+    place = LOCAL, str(tmp_path)
+    claim_of(place, Process("far", 7, "another boot", "s", "1"), ".lock." + "0" * 32)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (lock, claims):
+            patch.setattr(module, "WATCH_S", 0.3)
+        with locked(*place):
+            pass
+    said = "voxmill: process 7 on far was the last to write here; watching for 0.3 s whether it lives\n"
+    assert capsys.readouterr().err == said
+
+
 def test_two_that_wait_for_each_other_do_not_wait_for_ever(tmp_path: Path) -> None:
     """A living process that only wants the run, and is stopped: as it has the higher nonce, it should give up."""
     place = LOCAL, str(tmp_path)

@@ -21,6 +21,7 @@ def test_a_product_is_the_linear_function(inputs: int, outputs: int, dtype: torc
         )
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch has no oneDNN here")
 @pytest.mark.parametrize(("inputs", "outputs"), [(64, 96), (2048, 512)])
 def test_rows_do_not_depend_on_their_company(inputs: int, outputs: int) -> None:
     torch.manual_seed(0)
