@@ -278,7 +278,7 @@ def test_what_is_not_installed_is_said_before_anything_starts(
 ) -> None:
     monkeypatch.setattr(speech, "WEIGHTS", "absent.onnx")
     monkeypatch.setattr("pipeline.flow.session", lambda settings: pytest.fail("Ray starts"))
-    with pytest.raises(SettingsError, match=r"input.vad=silero needs .* pip install -e '.\[vad\]'"):
+    with pytest.raises(SettingsError, match=r"input.vad=silero needs .* pip install 'silero-vad"):
         make(corpus, tmp_path / "run", small_model)
 
 
