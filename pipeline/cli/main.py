@@ -340,9 +340,8 @@ def main() -> None:
                 signal.signal(number, signal.SIG_IGN)
             goes_on = sys.argv[1:2] in ([one] for one in ("tokenize", "retry", "demo", "export"))
             goes_on = goes_on and "--dry-run" not in sys.argv
-            log_line(
-                "stopped; committed parts are kept, the same command continues from there" if goes_on else "stopped"
-            )
+            again = "the same command without --overwrite" if "--overwrite" in sys.argv else "the same command"
+            log_line(f"stopped; committed parts are kept, {again} continues from there" if goes_on else "stopped")
         raise
     finally:
         gc.freeze()  # else Python looks through all objects once more before it ends: 0.3 s

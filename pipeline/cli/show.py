@@ -109,8 +109,8 @@ def _live_rows(live: Live) -> list[tuple[str, Any]]:
     """What a run that is not complete has so far."""
     who = {
         "running": f"running: {live.writer} writes it",
-        "crashed": f"crashed: {live.writer}, which wrote it, is gone; the same command goes on",
-        "stopped": "stopped: nobody writes it, and it is not complete; the same command goes on",
+        "crashed": f"crashed: {live.writer}, which wrote it, is gone; the same command (without --overwrite) goes on",
+        "stopped": "stopped: nobody writes it, and it is not complete; the same command (without --overwrite) goes on",
     }
     done = live.recordings + live.failures + live.skipped
     of = f" of {live.of:,}" if live.of is not None else ""

@@ -28,7 +28,9 @@ from pipeline.settings import Settings
 STALLS, START_S = 4, 600.0
 """A recording may end as many processes after `stall_s` of silence before it is given up, and each takes its time to
 start; only then is it Ray where nothing moves. Its own bound of 1,800 s would end the run at the first."""
-GOES_ON = "What is committed stays: the same command goes on from there."
+GOES_ON = (
+    "What a run has committed stays: the same command (without --overwrite) goes on from there; `decode` begins anew."
+)
 _ONE, PATIENCE_S = threading.RLock(), 10.0
 """Held by the session of a thread: Ray and the context of its datasets are the process's. While Ray starts, for some
 seconds, nothing that is said of it is seen."""

@@ -42,7 +42,7 @@ def _headline(corpus: Corpus, summary: Mapping[str, Any], complete: bool) -> str
     if not summary:
         return "No run.json: whether all is there is not known"
     if not _ended(summary, complete):
-        return "Not complete: the same command goes on"
+        return "Not complete: the same command (without --overwrite) goes on"
     if lost(corpus, summary):
         return "Parts are missing: run voxmill check"
     if added(corpus, summary):

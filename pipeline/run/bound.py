@@ -105,7 +105,7 @@ def refuse_excess(
         place = max(counts, key=lambda place: counts[place].failures)
         before = f" ({earlier.failures} of them before)" if earlier.failures else ""
         bound = f"max_failures is {limit}: {counts[place].failures} of them"
-        _stop(f"{plural(failed, 'recording')} failed{before}, and {bound}", place, counts)
+        _stop(f"{plural(failed, 'recording')} failed{before}, and {bound}", place, counts, _RAISE)
     if read >= LEAST and total.unexpected > UNEXPECTED_SHARE * read:
         place = max(counts, key=lambda place: counts[place].unexpected)
         here = counts[place].unexpected
@@ -137,10 +137,14 @@ def _fails(counts: Counts, share: float) -> bool:
     return counts.finished >= LEAST and counts.failures > share * counts.finished
 
 
-def _stop(what: str, place: Place, counts: Mapping[Place, Counts]) -> NoReturn:
+_RAISE = "raise max_failures to go on; `voxmill retry RUN --set max_failures=null` tries again what failed"
+_AGAIN = "the same command (without --overwrite) goes on from there, and `voxmill retry RUN` tries again what failed"
+
+
+def _stop(what: str, place: Place, counts: Mapping[Place, Counts], advice: str = _AGAIN) -> NoReturn:
     raise TooManyFailures(
         f"{what} in stage {place.stage} on node {place.node}, the first: {' | '.join(counts[place].reasons)}. What is"
-        " committed stays: the same command goes on from there, and `voxmill retry RUN` tries again what failed."
+        f" committed stays: {advice}."
     )
 
 

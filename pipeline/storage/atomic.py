@@ -93,7 +93,7 @@ def _upload(
     out.close()
 
 
-_DISK_FULL = "Free some space there and run the same command again: it continues from the committed parts."
+_DISK_FULL = "Free some space there and run the same command again; without --overwrite, it keeps what is committed."
 
 
 @contextmanager
@@ -101,5 +101,5 @@ def _writing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        advice = _DISK_FULL if e.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a writable folder for --out."
+        advice = _DISK_FULL if e.errno in (errno.ENOSPC, errno.EDQUOT) else "Its folder must be writable."
         raise OutputError(f"{redact(path)}: cannot be written ({reason(e)}). {advice}") from e

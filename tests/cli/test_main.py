@@ -98,18 +98,19 @@ def test_a_signal_stops_a_run(tmp_path: Path, small_model: Path, number: signal.
 
 
 @pytest.mark.parametrize(
-    ("words", "kept"),
+    ("words", "again"),
     [
-        (["tokenize", "x", "--out", "y"], True),
-        (["tokenize", "x", "--out", "y", "--dry-run"], False),
-        (["retry", "y"], True),
-        (["export", "y", "--to", "npy", "--out", "z"], True),
-        (["check", "y"], False),
-        (["stream", "encode"], False),
+        (["tokenize", "x", "--out", "y"], "the same command"),
+        (["tokenize", "x", "--out", "y", "--overwrite"], "the same command without --overwrite"),
+        (["tokenize", "x", "--out", "y", "--dry-run"], None),
+        (["retry", "y"], "the same command"),
+        (["export", "y", "--to", "npy", "--out", "z"], "the same command"),
+        (["check", "y"], None),
+        (["stream", "encode"], None),
     ],
 )
 def test_what_ctrl_c_says(
-    words: list[str], kept: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], again: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped() -> None:
         raise SystemExit(130)
@@ -119,8 +120,8 @@ def test_what_ctrl_c_says(
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit):
         pipeline.cli.main.main()
-    goes_on = "; committed parts are kept, the same command continues from there"
-    assert capsys.readouterr().err == f"voxmill: stopped{goes_on if kept else ''}\n"
+    goes_on = f"; committed parts are kept, {again} continues from there" if again else ""
+    assert capsys.readouterr().err == f"voxmill: stopped{goes_on}\n"
 
 
 @pytest.mark.usefixtures("runs_in_process")

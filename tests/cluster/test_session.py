@@ -123,7 +123,7 @@ ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this
     ],
 )
 def test_what_ends_a_run_says_how_to_go_on(error: Exception, says: str) -> None:
-    with pytest.raises(ClusterError, match=f"{says}.*the same command goes on"), data_context(1 << 22, 1.0):
+    with pytest.raises(ClusterError, match=f"{says}.*the same command .*goes on"), data_context(1 << 22, 1.0):
         raise error
 
 

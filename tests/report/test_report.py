@@ -98,7 +98,7 @@ def test_a_run_without_codes_and_one_that_is_not_complete(tmp_path: Path) -> Non
     run = finished(tmp_path / "run", attempts=[])
     assert "Complete, and no recording has codes" in Page(Path(write_report(run))).text
     (run / "_SUCCESS").unlink()
-    assert "Not complete: the same command goes on" in Page(Path(write_report(run))).text
+    assert "Not complete: the same command (without --overwrite) goes on" in Page(Path(write_report(run))).text
 
 
 def test_a_run_that_lost_parts_is_not_certified(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_max_failures(limit: int | str | None, planned: int | None, failures: in
     assert f"max_failures is {limit}: {failures} of them in stage read on node a, the first: a0: Not" in str(
         raised.value
     )
+    assert "raise max_failures to go on; `voxmill retry RUN --set max_failures=null`" in str(raised.value)
+    assert "the same command" not in str(raised.value)
 
 
 def test_a_share_of_failures_is_of_the_run() -> None:

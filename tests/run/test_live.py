@@ -120,7 +120,7 @@ def test_a_run_whose_writer_was_killed(run: str, capsys: pytest.CaptureFixture[s
         assert found["state"] == "crashed"
         assert f"process {process.pid}" in found["writer"]
         assert voxmill("show", run) == 0
-        assert "is gone; the same command goes on" in capsys.readouterr().out
+        assert "is gone; the same command (without --overwrite) goes on" in capsys.readouterr().out
 
 
 def test_a_writer_on_another_machine(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
