@@ -52,18 +52,27 @@ def _folder(model: str) -> Path | None:
 def _fetch(model: str, fetch: bool) -> Path:
     """Download (or only find in the hub's cache) the files of a hub id; safetensors only, no code."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     revision = OFFICIAL_REVISION if model == OFFICIAL_MODEL else None
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES), local_files_only=not fetch))
     except HFValidationError as error:
         raise ModelError(f"{model!r} is neither a folder nor a hub id: {error}") from error
+    except RepositoryNotFoundError as error:  # a gated one too
+        raise ModelError(
+            f"The hub has no {model!r}, or gives it only with HF_TOKEN; and there is no such folder here."
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"The model {model!r} is not in the hub's local cache, and the hub could not be reached "
-            f"({type(error).__name__}). Two ways out: --model FOLDER with a copy of its files ({', '.join(FILES)}), "
-            "or `voxmill demo`, which brings a small model of its own."
+            f"({type(error).__name__}). Two ways out: as the model a folder with a copy of its files "
+            f"({', '.join(FILES)}), or `voxmill demo`, which brings a small model of its own."
         ) from error
 
 

@@ -161,6 +161,15 @@ def test_auto_is_the_address_in_the_environment(monkeypatch: pytest.MonkeyPatch)
             join(address)
 
 
+def test_auto_where_no_ray_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(address: str) -> str:
+        raise ConnectionError("set `--address`")
+
+    monkeypatch.setattr("pipeline.cluster.connect.canonicalize_bootstrap_address", found)
+    with pytest.raises(ClusterError, match=r"^No Ray runs on this machine: .*--ray-address HOST:6379"):
+        join("auto")
+
+
 def test_a_head_that_is_lost_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"

@@ -65,7 +65,7 @@ def join(address: str | None) -> None:
         raise ClusterError(no_client(named))
     try:
         if named == "auto":
-            named = canonicalize_bootstrap_address(named) or named
+            named = _on_this_machine()
         host, _, port = named.rpartition(":")
         if port.isdigit():
             socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
@@ -78,6 +78,16 @@ def join(address: str | None) -> None:
                 ray.init(address, runtime_env=luggage, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
+
+
+def _on_this_machine() -> str:
+    """The address of the Ray that runs here. Raises ClusterError where there is none."""
+    try:
+        return canonicalize_bootstrap_address("auto") or "auto"
+    except ConnectionError as error:
+        raise ClusterError(
+            "No Ray runs on this machine: start one, or give --ray-address HOST:6379, or leave it out for a local Ray."
+        ) from error
 
 
 def no_client(named: str) -> str:
@@ -102,7 +112,7 @@ def tell_of_lost_head(address: str, every_s: float = 5.0) -> Iterator[None]:
             except OSError as error:
                 log_line(
                     f"the cluster's head at {address} does not answer ({error}). If it stays away, Ray ends this "
-                    "process within a minute or two; the same command continues on a cluster that answers"
+                    "process within a minute or two; then run the same command (without --overwrite) on another"
                 )
                 return
 

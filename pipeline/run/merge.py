@@ -18,7 +18,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from pipeline.errors import InputError, OutputError, plural
 from pipeline.run.containers import notes
-from pipeline.run.layout import CODES, CONTAINERS, LOCK_FILE, PARTS, PIECES, WAVES, is_marked, part_infos
+from pipeline.run.layout import CODES, CONTAINERS, LOCK_FILE, PARTS, PIECES, SUCCESS_FILE, WAVES, is_marked, part_infos
 from pipeline.run.lock import locked
 from pipeline.run.merged_record import merged_record, refuse_missing_shards, refuse_unlike
 from pipeline.run.parts import join_schemas, read_content, read_part
@@ -104,7 +104,8 @@ def _source(location: str) -> Source:
             " without --limit."
         )
     if record["state"] != "complete" or not is_marked(fs, path):
-        raise InputError(f"{name} is not complete ({record['state']}): finish it with the command that made it.")
+        lacks = f"is not complete ({record['state']})" if record["state"] != "complete" else f"has no {SUCCESS_FILE}"
+        raise InputError(f"{name} {lacks}: finish it with the command that made it.")
     found = {folder: part_infos(fs, path, folder) for folder in PARTS}
     refuse_other_parts([info.path for info in found[CODES]], record["parts"], location)
     waves = fs.get_file_info(f"{path}/{WAVES}").type == FileType.Directory
@@ -168,8 +169,8 @@ def _refuse_doubles(sources: Sequence[Source], contents: Sequence[Content]) -> N
         owners = [one for one, held in zip(sources, hashes, strict=True) if np.isin(twice[0], held)]
         id_ = next(id_ for id_ in _ids(owners[0]) if id_hashes(pa.array([id_]))[0] == twice[0])
         raise InputError(
-            f"{len(twice):,} recordings are in several runs, first {id_!r}: in {owners[0].name} and {owners[1].name}."
-            " Runs of shards (--shard), or of corpora without common ids, can be merged."
+            f"Several runs hold {plural(len(twice), 'common id')}, first {id_!r}: in {owners[0].name} and "
+            f"{owners[1].name}. Runs of shards (--shard), or of corpora without common ids, can be merged."
         )
 
 

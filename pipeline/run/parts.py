@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, plural
+from pipeline.run.layout import FOLDERS
 from pipeline.run.part_file import open_part
 from pipeline.run.row_faults import row_faults
 from pipeline.schema import CODES_SCHEMA, MAY_LACK
@@ -29,6 +30,7 @@ ROWS_A_BYTE = 8
 rows would fill the memory."""
 OPENED_AHEAD = 8
 """Parts of a store that are opened before the one that is read is over."""
+_FOREIGN = "Expected a run, or whole Parquet files with its columns (id, codes, ...)"
 _ADVICE = (
     "It is torn, changed, or not a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
     "made the run makes its recordings again. If the run was made anew since it was opened, open it again"
@@ -200,7 +202,7 @@ def _sound(table: pa.Table, path: str) -> pa.Table:
         if where.any():
             row = int(np.flatnonzero(where)[0])
             id_ = table["id"][row].as_py() if "id" in table.column_names else None
-            raise OutputError(f"{redact(path)}: {int(where.sum())} impossible rows, first {id_!r}: {text}")
+            raise OutputError(f"{redact(path)}: {plural(int(where.sum()), 'impossible row')}, first {id_!r}: {text}")
     return table
 
 
@@ -210,5 +212,6 @@ def _advising(path: str) -> Iterator[None]:
         with errors_as(path, OutputError):
             yield
     except OutputError as error:
-        advice = "" if isinstance(error.__context__, PermissionError) else f". {_ADVICE}."
+        advice = _ADVICE if path.rpartition("/")[0].rpartition("/")[2] in FOLDERS else _FOREIGN
+        advice = "" if isinstance(error.__context__, PermissionError) else f". {advice}."
         raise OutputError(f"{clean_id(str(error))}{advice}") from None  # Arrow quotes bytes of the file

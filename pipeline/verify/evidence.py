@@ -14,7 +14,7 @@ from pyarrow.fs import FileSystem
 
 from actors.checkpoint import codebook_size
 from pipeline.errors import InputError, OutputError
-from pipeline.run.layout import CODES, FAILURES, SKIPPED, parts
+from pipeline.run.layout import CODES, FAILURES, RETRYING, SKIPPED, parts
 from pipeline.run.run_json import read_run_file
 from pipeline.storage.at_once import at_once
 from pipeline.verify.examine import IN_FILE_SCHEMA, ODD_SCHEMA, ROW, Examined, examine_codes, examine_failures
@@ -56,7 +56,7 @@ class Evidence(Listed):
     coded: Rows
     failed: Rows  # skipped ones too
     sha256s: dict[str, str]  # of every part of codes, by name
-    torn: dict[str, str]  # path of a part of either kind -> why it cannot be read
+    torn: dict[str, str]  # path of a part of any kind -> why it cannot be read
     odd: pa.Table  # `examine.ODD_SCHEMA`, of `coded`
     recordings: Recordings  # in `coded`
     frames: int  # in all rows of `coded`
@@ -102,12 +102,14 @@ def gather(run: Listed, each: Each = in_threads, compare: Compare | None = None)
     coded = _gathered(run, run.parts, each(codes, run.parts), compare)
     failures = functools.partial(examine_failures, run.fs, asked)
     failed = _gathered(run, run.failure_parts, each(failures, run.failure_parts), compare)
+    waiting = parts(run.fs, run.run, RETRYING)  # of a retry that was killed: the next command reads them
+    unread = _gathered(run, waiting, each(failures, waiting), None).torn
     return Evidence(
         **vars(run),
         coded=coded.rows,
         failed=failed.rows,
         sha256s=coded.sha256s,
-        torn=coded.torn | failed.torn,
+        torn=coded.torn | failed.torn | unread,
         odd=coded.odd,
         recordings=recordings(coded.rows.keys, coded.odd, coded.samples),
         frames=coded.sums["frames"],

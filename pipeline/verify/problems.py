@@ -11,6 +11,7 @@ from pyarrow.fs import FileType
 from pipeline.errors import plural
 from pipeline.run.alike import absent, beginnings, first_of, groups
 from pipeline.run.layout import CODES, FAILURES, PIECES, SHARD, SUCCESS_FILE, WAVES, is_marked, sample_key
+from pipeline.run.resume import MERGING
 from pipeline.run.sweep import unfinished
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
@@ -21,15 +22,17 @@ from pipeline.verify.recordings import of_rows, of_several_versions
 
 def unfinished_run(evidence: Evidence) -> Iterator[str]:
     """A run that is not complete, or has no valid run.json."""
+    command = "merge" if MERGING in (evidence.summary or {}) else "tokenize"
     if evidence.summary is None:
         yield evidence.damage or "run.json is missing: settings, checksums and counts cannot be checked"
     elif evidence.summary.get("state") == "limited":
-        yield f"only the first {evidence.summary.get('limit')} recordings were asked for: run it without --limit"
+        first = plural(evidence.summary.get("limit") or 0, "recording")
+        yield f"--limit asked for the first {first} alone: run it without --limit"
         return
     elif evidence.summary.get("state") != "complete":
-        yield f"run.json says {evidence.summary.get('state')!r}, not 'complete': run the same `voxmill tokenize` again"
+        yield f"run.json says {evidence.summary.get('state')!r}, not 'complete': run the same `voxmill {command}` again"
     if not is_marked(evidence.fs, evidence.run):
-        yield f"{SUCCESS_FILE} is missing: run the same `voxmill tokenize` again"
+        yield f"{SUCCESS_FILE} is missing: run the same `voxmill {command}` again"
 
 
 def torn_parts(evidence: Evidence) -> Iterator[str]:

@@ -16,7 +16,7 @@ from actors.pools.arrow import codes_arrays
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.cluster.load import load_codec
-from pipeline.errors import VoxmillError
+from pipeline.errors import InputError, VoxmillError
 from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
 from pipeline.run.parts import read_part
@@ -53,7 +53,8 @@ def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[st
         job = job_again(evidence, location)
         planned = plan_again(evidence, rows, chosen, list(inputs or recorded_inputs(evidence.summary)), job)
     except VoxmillError as error:
-        return Reencoded([f"the sample cannot be encoded again: {error} (--inputs says where the inputs are now)"], [])
+        hint = " (--inputs says where the inputs are now)" if isinstance(error, InputError) else ""
+        return Reencoded([f"the sample cannot be encoded again: {error}{hint}"], [])
     try:
         run = open_run(location)
         stored = {id_: run[id_].codes for id_ in chosen}

@@ -66,7 +66,7 @@ def test_a_limit_and_then_the_rest(command: list[object], tmp_path: Path, capsys
     assert ids(run) == FILES[:4]
     assert not (run / "_SUCCESS").exists()
     assert check(run, [str(tmp_path / "corpus")]).problems == [
-        "only the first 4 recordings were asked for: run it without --limit"
+        "--limit asked for the first 4 recordings alone: run it without --limit"
     ]
     parts = {path: path.stat().st_mtime_ns for path in run.glob("codes/*")}
     assert voxmill(*command, "--limit", 4) == 0  # the same recordings: nothing is left to do

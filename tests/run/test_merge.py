@@ -163,9 +163,9 @@ def test_a_run_without_waves_keeps_them_in_no_way(tmp_path: Path, order: int) ->
 
 
 def test_an_id_in_two_runs_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"1 recordings are in several runs, first 'b': in .*one and .*two"):
+    with pytest.raises(InputError, match=r"Several runs hold 1 common id, first 'b': in .*one and .*two"):
         merge([make(tmp_path / "one", "ab"), make(tmp_path / "two", "cb")], tmp_path / "all")
-    with pytest.raises(InputError, match="several runs"):
+    with pytest.raises(InputError, match="Several runs"):
         merge([tmp_path / "one", tmp_path / "one"], tmp_path / "all")
     write_parts(failed_row("b"), LOCAL, str(tmp_path / "three"))
     make(tmp_path / "three", "x")
@@ -219,7 +219,7 @@ def unsuccessful(run: Path) -> None:
         (damaged, "two: codes/part-.* has another sha256 than in run.json"),
         (lost, "two lacks 1 part of codes that its run.json names"),
         (unlisted, "two holds 1 part of codes that its run.json does not name"),
-        (unsuccessful, "two is not complete"),
+        (unsuccessful, "two has no _SUCCESS"),
     ],
 )
 def test_a_damaged_run(tmp_path: Path, damage: Callable[[Path], None], says: str) -> None:
@@ -272,6 +272,7 @@ def test_a_merge_that_was_killed_is_done_again(tmp_path: Path, after: int, monke
         assert record is not None
         with pytest.raises(OutputError, match="merge that was killed"):
             pipeline.run.resume.resume(LOCAL, str(tmp_path / "all"), record)
+        assert "run the same `voxmill merge` again" in check(tmp_path / "all").problems[0]
         with pytest.raises(OutputError, match="no merge of these runs"):
             merge([*runs, make(tmp_path / "three", "ef")], tmp_path / "all")
     monkeypatch.undo()

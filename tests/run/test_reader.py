@@ -300,6 +300,13 @@ def test_a_damaged_part_is_named(run_folder: Path, damage: Callable[[Path], None
     assert np.array_equal(open_run(run_folder)["b/c"].codes, whole)
 
 
+def test_parquet_that_is_no_run(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a table of somebody's"]}), tmp_path / "table.parquet")
+    for place in (tmp_path, tmp_path / "table.parquet"):
+        with pytest.raises(OutputError, match=r"'id' is missing\)\. Expected a run, or whole Parquet files with its"):
+            open_run(place)
+
+
 def test_a_copied_part_is_told(run_folder: Path) -> None:
     shutil.copy(part_of(run_folder, "a"), run_folder / "codes" / "part-copy.parquet")
     for name in ("iterate", "one", "show id", "decode", "len", "show"):

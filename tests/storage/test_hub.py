@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import fsspec
 import pyarrow as pa
@@ -10,7 +11,8 @@ import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.registry import _registry
 
-from pipeline.errors import InputError
+from actors.checkpoint import find_model
+from pipeline.errors import InputError, ModelError
 from pipeline.sources.plan import plan
 from pipeline.storage import filesystem
 from pipeline.storage.access import Access
@@ -143,3 +145,10 @@ def test_hf_is_what_fsspec_knows_by_that_name(monkeypatch: pytest.MonkeyPatch) -
     assert contents(plan([f"{ROOT}/data/**/train-*.parquet"], access=ONCE)) == TRAIN
     memory.rm("/hub", recursive=True)
     filesystem._hub.cache_clear()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_model_that_the_hub_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match=r"The hub has no 'nobody/nothing', or gives it only with HF_TOKEN"):
+        find_model("nobody/nothing")

@@ -30,7 +30,7 @@ from pipeline.read import read_chunks
 from pipeline.run.committed import committed
 from pipeline.run.join_waves import join_long_waves
 from pipeline.run.keys import Keys
-from pipeline.run.layout import SUCCESS_FILE
+from pipeline.run.layout import RETRYING, SUCCESS_FILE
 from pipeline.run.lock import locked
 from pipeline.run.resume import mark
 from pipeline.run.run_json import save
@@ -133,6 +133,11 @@ def written_anew(run: Path) -> None:
     pq.write_table(rows.set_column(rows.column_names.index("codes"), "codes", rows["codes"].combine_chunks()), path)
 
 
+def torn_while_retried(run: Path) -> None:
+    (run / "failures").rename(run / RETRYING)
+    next((run / RETRYING).iterdir()).write_bytes(b"PAR1")
+
+
 def unlisted(run: Path) -> None:
     path = run / "run.json"
     record_ = json.loads(path.read_text())
@@ -201,6 +206,7 @@ REPAIRED = {
     damage.a_folder_of_failures: ["a folder, expected a file", "the parts hold 0", "bad is an input"],
     damage.failures_without_error: ["without id, stage or error", "the parts hold 0", "bad is an input"],
     damage.failures_of_other_types: ["'stage' is list", "the parts hold 0", "bad is an input"],
+    torn_while_retried: [".retrying/part-", "counts 1 failures, the parts hold 0", "bad is an input"],
     copied: ["a, chunk 0: 2 rows in codes", "long, chunk 2: 2 rows in codes", "is not listed", "counts"],
     written_anew: ["another sha256"],
     unlisted: ["is not listed in run.json"],
