@@ -11,7 +11,8 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def read_clips(folder: Path, count: int) -> list[np.ndarray]:
-    """At most `count` audio files under a folder, the first ones by name. Raises InputError where there is none."""
+    """At most `count` audio files under a folder, the first ones by name. Raises InputError where there is none, or
+    one that cannot be read."""
     import soundfile
     import soxr
 
@@ -20,7 +21,10 @@ def read_clips(folder: Path, count: int) -> list[np.ndarray]:
         raise InputError(f"No audio under {folder}. The benchmark takes a folder of {', '.join(SUFFIXES)} files.")
     clips = []
     for path in paths:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        try:
+            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise InputError(f"{path} cannot be read ({error.error_string}) Take it out of the folder.") from error
         clips.append(soxr.resample(samples.mean(1), rate, SAMPLE_RATE).astype(np.float32))
     return clips
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-PASSED, FAILED, NOT_ASKED = "passed", "failed", "not asked on a CPU"
+PASSED, FAILED, NOT_ASKED, NOT_RUN = "passed", "failed", "not asked on a CPU", "not run"
 
 Found = dict[str, Any]
 """Results of one step."""
@@ -77,7 +77,7 @@ def _verdict(gate: Gate, steps: dict[str, Found], errors: dict[str, str], on_gpu
     if gate.needs_gpu and not on_gpu:
         return row | {"verdict": NOT_ASKED}
     if gate.step not in steps:
-        return row | {"verdict": FAILED, "why": errors.get(gate.step, f"the step {gate.step} was not asked for")}
+        return row | ({"verdict": FAILED, "why": errors[gate.step]} if gate.step in errors else {"verdict": NOT_RUN})
     try:
         measured = gate.figure(steps[gate.step])
     except KeyError as missing:  # a part of the step that could not run: the step says why

@@ -135,7 +135,7 @@ def free(device: torch.device) -> None:
 
 
 def passed(result: dict[str, Any]) -> bool:
-    """Whether no gate failed; gates that were not asked do not count."""
+    """Whether no gate failed; gates that were not asked, or whose step was not, do not count."""
     return all(row["verdict"] != "failed" for row in result["gates"])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from actors.bench.run import machine
 from actors.bench.variants import model_folder
 from actors.contract import FRAME_RATE
-from actors.device import choose_device
+from actors.device import PRECISIONS, choose_device
 from pipeline.bench.codes import Codes, equal_share, read_codes
 from pipeline.bench.corpus import LONGEST_S, Corpus, build
 from pipeline.bench.peers import PEERS
@@ -50,6 +50,8 @@ def bench_pipeline(
     """
     if unknown := [peer for peer in peers if peer not in PEERS]:
         raise InputError(f"--peer {unknown[0]}; it can be {', '.join(PEERS)}.")
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision {precision}; it can be {', '.join(PRECISIONS)}.")
     cores = threads or os.cpu_count() or 1
     place = choose_device(device)
     with tempfile.TemporaryDirectory(prefix="vx") as name, model_folder(model) as weights:

@@ -1,6 +1,7 @@
 """`voxmill bench`: the engine, reading, or the whole way from files to codes, beside what else there is."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,19 +11,40 @@ from pipeline.log_line import log_line
 
 bench = typer.Typer(invoke_without_command=True)
 
+
+def _writable(json_file: Path | None) -> Path | None:
+    """Raise SettingsError where the figures could not be written at the end, which takes minutes to come."""
+    from pipeline.errors import SettingsError
+
+    if json_file is None:
+        return None
+    place = json_file if json_file.exists() else json_file.parent
+    if json_file.is_dir() or not os.access(place, os.W_OK):
+        raise SettingsError(f"--json {json_file}: expected a file in a folder that is there and can be written.")
+    return json_file
+
+
 Speech = Annotated[
     str | None, typer.Option(help="What recordings are made from: any input; bundled clips.", metavar="FOLDER")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.", metavar="FILE")]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Also write the figures to this file.", metavar="FILE", callback=_writable),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
 @bench.callback()
 def engine(
     context: typer.Context,
-    model: Annotated[str, typer.Option(help="A folder, a hub id, or full-size.", metavar="DIR")] = "full-size",
+    model: Annotated[
+        str, typer.Option(help="full-size (random weights), demo, a folder or a hub id.", metavar="MODEL")
+    ] = "full-size",
     device: Device = "auto",
-    precisions: Annotated[list[str] | None, typer.Option("--precision", help="May be repeated.")] = None,
+    precisions: Annotated[
+        list[str] | None,
+        typer.Option("--precision", help="fp32, fp16 or bf16, also as fp16/graphs; may be repeated."),
+    ] = None,
     audio: Annotated[
         str | None, typer.Option(help="A folder of clips; synthetic signals by default.", metavar="DIR")
     ] = None,

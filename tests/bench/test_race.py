@@ -181,6 +181,19 @@ def test_unknown_peers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--peer nobody; it can be lists, clips, threads, ray, voxmill" in capsys.readouterr().err
 
 
+def test_a_precision_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert voxmill("bench", "pipeline", "--precision", "fp64") == 2
+    assert "--precision fp64; it can be fp32, fp16, bf16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [(), ("read",), ("pipeline",)])
+def test_figures_that_could_not_be_written_are_refused_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    assert voxmill("bench", *command, "--json", tmp_path / "nowhere" / "x.json") == 2
+    assert "x.json: expected a file in a folder that is there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("option", "command"), [(("--model", "demo"), "read"), (("--step", "speed"), "pipeline")])
 def test_options_before_a_subcommand_are_refused(
     capsys: pytest.CaptureFixture[str], option: tuple[str, str], command: str

@@ -24,6 +24,12 @@ def test_a_folder_without_audio(tmp_path: Path) -> None:
         read_clips(tmp_path, 1)
 
 
+def test_a_file_that_is_no_audio(clips: Path) -> None:
+    (clips / "empty.wav").write_bytes(b"")
+    with pytest.raises(InputError, match=r"empty\.wav cannot be read \(.*Take it out of the folder"):
+        read_clips(clips, 9)
+
+
 def test_clips_are_resampled_to_mono(clips: Path) -> None:
     found = read_clips(clips, 9)
     assert [len(wave) for wave in found] == [12_000, 31_200, 4_800]
