@@ -273,6 +273,13 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
     values[name] = value
 
 
+_WORDS = {
+    "string_pattern_mismatch": "it can be auto, cpu, cuda or cuda:N",  # device has the only pattern
+    "tuple_type": "expected a list, such as [s3, https]",
+}
+"""Of kinds of problems that pydantic tells in its own terms."""
+
+
 def _explain(error: pydantic.ValidationError) -> Iterator[str]:
     """A line each setting that is wrong. One that may be of several types has a problem with each of them."""
     valid, told = _valid_keys(), dict[str, list[str]]()
@@ -281,5 +288,5 @@ def _explain(error: pydantic.ValidationError) -> Iterator[str]:
         starts = [".".join(names[:end]) for end in range(1, len(names) + 1)]
         key = next((start for start in starts if start in valid), starts[-1])
         lines = told.setdefault(f"Setting {key} = {problem['input']!r}: ", [])
-        lines.append(problem["msg"].removeprefix("Value error, "))
+        lines.append(_WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, ")))
     return (start + "; or: ".join(dict.fromkeys(lines)) + "." for start, lines in told.items())

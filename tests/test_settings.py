@@ -77,6 +77,19 @@ def test_a_wrong_value_is_refused_by_name(key: str, value: object) -> None:
         load_settings(None, {key: value})
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("device", "gpu", "it can be auto, cpu, cuda or cuda:N"),
+        ("input.schemes", "s3", "expected a list, such as [s3,"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words(key: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(None, {key: value})
+    assert says in str(raised.value)
+
+
 def test_numbers_may_be_text() -> None:
     settings = load_settings(None, {"stall_s": "'3'", "chunk.length_s": "1e2", "input.channels": "'2'"})
     assert (settings.stall_s, settings.chunk.length_s, settings.input.channels) == (3.0, 100.0, 2)

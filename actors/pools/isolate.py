@@ -102,7 +102,7 @@ def isolate(
         why = given_up(attempts.begin(key))
         try:
             if why is not None:
-                raise KillsItsActor(why)
+                raise KillsItsActor(f"{why}. Leave it out; `voxmill retry RUN --error KillsItsActor` tries it again.")
             results.extend(watched([item], key))
         except RecordingError as error:
             results.append(None)

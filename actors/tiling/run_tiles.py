@@ -105,7 +105,10 @@ class Tiled:
                 torch.cuda.empty_cache()
             if self.way.batch is None or self.way.batch == 1:
                 self.way = before
-                raise DeviceOutOfMemory(f"Not even one tile at a time fits on {self.way.device}: {message}")
+                raise DeviceOutOfMemory(
+                    f"Not even one tile at a time fits on {self.way.device}; free memory there, or use another device: "
+                    f"{message}"
+                )
             self.way = self.way._replace(batch=self.way.batch // 2)
             log.warning("%s is out of memory; continuing with batches of %d tiles", self.way.device, self.way.batch)
 

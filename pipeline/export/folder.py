@@ -35,7 +35,7 @@ def take(fs: FileSystem, folder: str, plan: dict[str, Any], create: Create) -> N
     other = [] if not found else _differing(fs, folder, plan)
     if other and begun:
         raise OutputError(
-            f"{redact(folder)} holds another export: its {', '.join(other)} differ. Give --out another folder, or "
+            f"{redact(folder)} holds another export, by its {', '.join(other)}. Give --out another folder, or "
             "delete this one."
         )
     if other or not found:
@@ -56,5 +56,11 @@ def _differing(fs: FileSystem, folder: str, plan: dict[str, Any]) -> list[str]:
     """The keys in which the export that is there is another one."""
     path = f"{folder}/{PLAN_FILE}"
     with errors_as(path, OutputError), fs.open_input_stream(path) as file:
-        before = json.loads(file.read())
+        content = file.read()
+    try:
+        before = json.loads(content)
+    except ValueError:  # of no JSON, and of no UTF-8
+        before = None
+    if not isinstance(before, dict):
+        raise OutputError(f"{redact(path)} is no {PLAN_FILE} of voxmill. Give --out an empty folder.")
     return [name for name in plan if before.get(name) != plan[name]]

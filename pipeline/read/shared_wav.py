@@ -13,7 +13,10 @@ from pipeline.read.reading import Reading
 from pipeline.sources.split import shareable
 from pipeline.sources.task import InputRecording, Range
 
-CHANGED = "it changed while it was read; keep inputs as they are until the run is complete"
+
+def changed(before: str, now: str) -> str:
+    """What is said of a file that is another one than before."""
+    return f"it changed while it was read, from {before} to {now}; keep inputs as they are until the run is complete"
 
 
 def shared_chunks(
@@ -35,7 +38,7 @@ def shared_chunks(
         wav = shareable(file)
     if wav is None or wav.samples != part.samples:
         seen = "no whole WAV" if wav is None else f"{wav.samples} samples"
-        raise UnreadableAudio(f"{item.name}: {CHANGED}, from {part.samples} samples to {seen}")
+        raise UnreadableAudio(f"{item.name}: {changed(f'{part.samples} samples', seen)}")
     how.wanted.check(wav.samples / wav.rate, item.name)
     chunks = chunk_count(output_length(wav.samples, wav.rate), how.chunk_samples)
     begin = wanted[0] * how.chunk_samples - context_of(wanted[0], how.chunk_samples, how.context_samples)

@@ -22,10 +22,10 @@ from pipeline.errors import (
     UnreadableAudio,
 )
 from pipeline.read.reading import Reading
-from pipeline.read.shared_wav import CHANGED, shared_chunks
+from pipeline.read.shared_wav import changed, shared_chunks
 from pipeline.schema import EACH, SKIP, channel_id, stretch_id
 from pipeline.sources.task import InputRecording
-from pipeline.storage.stamp import UNKNOWN, same_content, stamp_of
+from pipeline.storage.stamp import UNKNOWN, same_content, stamp_of, told
 from pipeline.storage.translate import reason
 
 KEEP_BYTES = 128 << 20
@@ -209,6 +209,6 @@ class SourceFile:
             if self.item.stamp == UNKNOWN:
                 seen = stamp_of(file)
                 if not same_content(self.stamp, seen):
-                    raise UnreadableAudio(f"{self.item.name}: {CHANGED}, from {self.stamp} to {seen}")
+                    raise UnreadableAudio(f"{self.item.name}: {changed(told(self.stamp), told(seen))}")
                 self.stamp = seen
             yield file

@@ -101,7 +101,9 @@ def _schema(locations: list[str], rules: Rules) -> tuple[pa.Schema, str]:
             continue
         audio = audio_column(schema, rules.column, location)
         if audio is None:
-            raise InputError(f"{redact(location)}: no column holds audio: {', '.join(names)}")
+            raise InputError(
+                f"{redact(location)}: no column holds audio: {', '.join(names)}; name it with input.column"
+            )
         return schema, audio
     raise InputError(why)
 

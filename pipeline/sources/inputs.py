@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, listed, plural
 from pipeline.schema import EACH, file_ids, spoken_ids
 from pipeline.sources.discover import discover
 from pipeline.sources.expand import expand
@@ -91,7 +91,7 @@ def discover_all(
         passed_over += passed
         runs += inside
     if not sum(one.units.num_rows for one in found):
-        raise InputError(_nothing(inputs, passed_over))
+        raise InputError(_nothing(inputs, passed_over, runs))
     carried = unify(found)
     refuse_duplicates(found)
     if channel is not None:
@@ -139,14 +139,17 @@ def refuse_duplicates(found: Sequence[Found]) -> None:
         return
     rows = ((one["@id"], np.flatnonzero(among(one["@id"], twice))) for one in named)
     first = next(ids[int(numbers[0])].as_py() for ids, numbers in rows if len(numbers))
-    sources = []
+    sources, origins = [], []
     for one, names in zip(found, named, strict=True):
         for row in np.flatnonzero(pc.equal(names["@id"], first).to_numpy())[:2].tolist():
             sources.append(f"{redact(names['@location'][row].as_py())} (from {one.source}, row {row})")
-    raise InputError(
-        f"two recordings have the id {first!r}: {sources[0]} and {sources[1]}. Ids are relative to each input: give"
-        ' their common parent folder, or a manifest with an "id" column'
-    )
+            origins.append((one.source, names["@location"][row].as_py(), names))
+    advice = 'Ids are relative to each input: give their common parent folder, or a manifest with an "id" column'
+    if origins[0][2] is origins[1][2]:
+        advice = 'They are of one manifest: give each row an id of its own, in a column "id"'
+    elif origins[0][:2] == origins[1][:2]:
+        advice = "The input is given twice: leave one out"
+    raise InputError(f"two recordings have the id {first!r}: {sources[0]} and {sources[1]}. {advice}")
 
 
 def _of_channel(one: Found, channel: int) -> Found:
@@ -182,7 +185,7 @@ def refuse_segments(found: Sequence[Found]) -> None:
         given = pc.or_(pc.is_valid(table["@start_s"]), pc.is_valid(table["@end_s"]))
         if pc.any(given).as_py():
             raise InputError(
-                f"the manifest gives the times of {pc.sum(given).as_py():,} segments, first of"
+                f"the manifest gives the times of {plural(pc.sum(given).as_py(), 'segment')}, first of"
                 f" {table['@id'][pc.index(given, True).as_py()].as_py()!r}, and"
                 " input.vad finds them itself: set input.vad=none, or leave the times out of the manifest"
             )
@@ -205,10 +208,12 @@ def _named(one: Found) -> pa.Table:
     return names if one.kind == "files" else names.group_by(["@id", "@location"], use_threads=False).aggregate([])
 
 
-def _nothing(inputs: Sequence[str], passed_over: Counter[str]) -> str:
+def _nothing(inputs: Sequence[str], passed_over: Counter[str], runs: Sequence[str]) -> str:
     manifests = [suffix for suffix in suffixes(listed=False) if not suffix.endswith(".gz")]
+    seen = [in_words(passed_over)] if passed_over or not runs else []
+    seen += [f"{plural(len(runs), 'run')} ({listed(runs, 3)})"] if runs else []
     return (
         f"no audio found in {', '.join(redact(location) for location in inputs) or 'no inputs'}: passed over"
-        f" {in_words(passed_over)}; expected files that end in {' '.join(suffixes())};"
+        f" {' and '.join(seen)}; expected files that end in {' '.join(suffixes())};"
         f" a manifest ({' '.join(manifests)} .parquet) must be named itself"
     )

@@ -48,9 +48,14 @@ def path_column(table: pa.Table, column: str | None, location: str) -> str:
     for name in [column] if column else PATH_COLUMNS:
         if table.column_names.count(name) == 1 and is_text(table.schema.field(name).type):
             return name
+    found = ", ".join(f"{field.name} ({field.type})" for field in table.schema)
+    if column:
+        raise InputError(
+            f"{redact(location)}: there is no text column {column!r}, which is to hold the paths; found {found}"
+        )
     raise InputError(
-        f"{redact(location)}: no column of paths; expected text in {column or ' or '.join(PATH_COLUMNS)}, found"
-        f" {', '.join(f'{field.name} ({field.type})' for field in table.schema)}; name it with input.column"
+        f"{redact(location)}: no column of paths; expected text in {' or '.join(PATH_COLUMNS)}, found {found};"
+        " name it with input.column"
     )
 
 

@@ -26,6 +26,12 @@ class Stamp(NamedTuple):
 UNKNOWN = Stamp(None, None)
 
 
+def told(stamp: Stamp) -> str:
+    """ "3,000 bytes, version 2024-05-01T10:00:00Z", as far as it is known."""
+    words = [f"{stamp.size:,} bytes"] if stamp.size is not None else []
+    return ", ".join(words + ([f"version {stamp.version}"] if stamp.version is not None else []))
+
+
 def modified(nanoseconds: int | None) -> str | None:
     """A time since 1970 as a version: ISO 8601 in UTC, to the second where there is no fraction."""
     if nanoseconds is None:

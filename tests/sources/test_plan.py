@@ -338,6 +338,14 @@ def test_two_recordings_of_one_id_are_named(corpus: Path, second: str) -> None:
     assert given in str(e.value)
 
 
+def test_two_recordings_of_one_manifest_or_of_an_input_that_is_given_twice(corpus: Path) -> None:
+    rows = [{"path": name, "id": "i"} for name in ("b.wav", "a/x.flac")]
+    with pytest.raises(InputError, match=r"row 0\) and .*row 1\)\. They are of one manifest: give each row an id"):
+        plan([jsonl(corpus / "m.jsonl", *rows)])
+    with pytest.raises(InputError, match="The input is given twice: leave one out"):
+        plan([str(corpus), str(corpus)])
+
+
 def test_two_shards_of_one_name_are_named(tmp_path: Path) -> None:
     for folder in ("p", "q"):
         write_files(tmp_path, {f"{folder}/keep.wav" if folder == "p" else f"{folder}/k2.wav": b"1"})
@@ -386,6 +394,9 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
         InputError, match=r"no audio found in .*: passed over 1 hidden, 1 \.txt, 1 \.jsonl; .* \.flac .*\.jsonl"
     ):
         plan([str(tmp_path)])
+    write_files(tmp_path, {"in/run/run.json": b"{}", "in/run/codes/part-0.parquet": b""})
+    with pytest.raises(InputError, match=r"passed over 1 run \(run in .*/in\); expected"):
+        plan([str(tmp_path / "in")])
     with pytest.raises(InputError, match="no audio found"):
         plan([])
 
@@ -405,6 +416,8 @@ def test_parquet_without_audio_in_a_folder_is_passed_over(corpus: Path) -> None:
     assert (planned.recordings, planned.passed_over) == (3, {"hidden": 2, ".txt": 1, ".parquet": 2})
     with pytest.raises(InputError, match="no column of paths"):
         plan([str(corpus / "numbers.parquet")])
+    with pytest.raises(InputError, match=r"there is no text column 'foo', .*; found path \(string\)"):
+        plan([str(corpus / "manifest.parquet")], column="foo")
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 8])
