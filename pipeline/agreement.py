@@ -61,6 +61,6 @@ def warnings(shares: list[float] | None, least: float, precision: str) -> list[s
     if shares is None or shares[0] >= least:
         return []
     return [
-        f"only {shares[0]:.1%} of codebook 0 agrees with fp32 (output.agreement_min is {least:.0%}): "
+        f"only {shares[0]:.1%} of codebook 0 agrees with fp32 (output.agreement_min is {least:g}): "
         f"precision {precision} may not suit this audio or these weights"
     ]

@@ -132,11 +132,11 @@ def to_redo(changed: Changes, done: Done, rule: str) -> set[bytes]:
     if rule == "keep" and not changed.other_channels:
         partial = set(id_hashes(pa.array(list(done.partial), pa.string())).tolist())
         return changed.hashes & partial
-    channels = "that changed, or that is asked for in other channels"
-    what = channels if changed.other_channels else "or that changed"
+    channels = "has changed, or is asked for in other channels"
+    what = channels if changed.other_channels else "or has changed"
     advice = "input.changed=keep if they are the same recordings (moved, copied or touched)"
     raise InputError(
-        f"The run has {plural(len(changed.hashes), 'recording')} with the id of an input that is another file, {what}: "
+        f"The run has {plural(len(changed.hashes), 'recording')} whose input is another file now, {what}: "
         f"{'; '.join(changed.examples)}. Set {'the channels as before' if changed.other_channels else advice}, "
         "input.changed=redo to tokenize them anew, or give --out a new folder. Failures that were mended are what "
         "`voxmill retry RUN` reads again."

@@ -348,7 +348,7 @@ def restore(job: Job, attempt: Attempt) -> None:
     ids = put_back(job.keys)
     if ids and not job.quiet:
         first = clean_id(ids[0])
-        log_line(f"{plural(len(ids), 'failure')} stay: these inputs do not hold their recordings, such as {first}")
+        log_line(f"{plural(len(ids), 'failure')} kept: these inputs do not hold their recordings, such as {first}")
 
 
 def graph(

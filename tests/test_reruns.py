@@ -130,7 +130,7 @@ def test_only_what_changed_is_opened(tmp_path: Path, again: Callable[..., dict[s
     for path in paths[1:]:
         spoil(path)
     write(paths[0], members(4))
-    with pytest.raises(Exception, match="The run has 3 recordings with the id of an input that is another file, or"):
+    with pytest.raises(Exception, match="The run has 3 recordings whose input is another file now, or has"):
         again(**more)
     assert dry_run(tmp_path / "corpus", tmp_path / "run").containers == {"tar": 1}
     more = {"settings": {**more["settings"], "input.changed": "keep"}}

@@ -31,6 +31,7 @@ from pipeline.errors import (
     TruncatedAudio,
     UnreadableAudio,
     UnsupportedAudio,
+    plural,
 )
 
 BLOCK_VALUES = 1 << 20
@@ -111,7 +112,7 @@ def open_file(
         try:
             source = _source(stack, stream, isinstance(file, io.FileIO), allow_truncated, track)
             if source.rate not in RATES or not 0 < source.channels <= MAX_CHANNELS:
-                raise UnsupportedAudio(f"it has {source.rate} Hz and {source.channels} channels")
+                raise UnsupportedAudio(f"it has {source.rate} Hz and {plural(source.channels, 'channel')}")
             source = kept(source, keep) if keep else source
         except RecordingError as error:
             raise _named(name, error, stream) from error

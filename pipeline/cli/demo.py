@@ -1,5 +1,6 @@
 """The bundled clips -> a run, with the bundled checkpoint: the main job, offline, in one line."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,4 +23,4 @@ def run_demo(out: str, show: Callable[[Run], None]) -> None:
     """Tokenize and reconstruct the clips into `out`, show the result."""
     print(f"Tokenizing {CLIPS} with the demo checkpoint (one of the files is broken on purpose) ...", flush=True)
     show(tokenize(CLIPS, out, config=None, model="demo", device="cpu"))
-    print(NEXT.format(out=out))
+    print(NEXT.format(out=shlex.quote(out)))

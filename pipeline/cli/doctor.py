@@ -18,7 +18,9 @@ MUST_CHANGE = 1
 
 
 def doctor(
-    run: Annotated[str | None, typer.Argument(help="A run: is its GPU used, why is it slow.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="A run: is its GPU used, why is it slow; of the options, it takes --json.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Hub id, folder, demo, or full-size (random weights).", metavar="ID_OR_DIR")
     ] = None,

@@ -34,12 +34,14 @@ def _recordings(preview: Preview, split: bool) -> str:
         return f"of each channel of {plural(preview.files, 'file')} to read: only opening them tells how many"
     if not shards:
         return f"{preview.files:,} to read"
-    files = f"{preview.files:,} files and " if preview.files else ""
+    files = f"{plural(preview.files, 'file')} and " if preview.files else ""
     known = "only opening them tells how many" if preview.recordings is None else f"{preview.recordings:,} in all"
     return f"{files}those in {shards} to read: {known}"
 
 
 def _hours(preview: Preview, split: bool) -> str:
+    if not preview.files:
+        return "only opening the containers tells"
     if not preview.known:
         return f"known for none of {preview.files:,}"
     about = f", about {_number(preview.about_h)} in all" if preview.about_h and preview.known < preview.files else ""

@@ -9,7 +9,6 @@ from pipeline.errors import plural
 from pipeline.log_line import log_line
 
 FORMATS_HELP = "qwen3-tts, ms-swift, lhotse, webdataset, hf, npy, mds or megatron."
-Column = Annotated[str | None, typer.Option(metavar="COLUMN")]
 
 
 def export(
@@ -17,11 +16,14 @@ def export(
     to: Annotated[str, typer.Option(help=FORMATS_HELP, metavar="FORMAT")],
     out: Annotated[str, typer.Option(help="Folder or URI; an interrupted export is continued.", metavar="DIR")],
     text: Annotated[
-        str | None, typer.Option(help="Column of the transcripts; a.b is a field of JSON.", metavar="COLUMN")
+        str | None,
+        typer.Option(help="Column of the transcripts; a.b is a field of a struct or of JSON.", metavar="COLUMN"),
     ] = None,
-    speaker: Column = None,
-    language: Column = None,
-    instruct: Column = None,
+    speaker: Annotated[str | None, typer.Option(help="Column of the speakers.", metavar="COLUMN")] = None,
+    language: Annotated[str | None, typer.Option(help="Column of the languages.", metavar="COLUMN")] = None,
+    instruct: Annotated[
+        str | None, typer.Option(help="Column of instructions on how to speak.", metavar="COLUMN")
+    ] = None,
     ref_audio: Annotated[
         str | None,
         typer.Option(help="The speaker's reference, for qwen3-tts and ms-swift: resampled, shared.", metavar="FILE"),

@@ -46,7 +46,7 @@ NOTHING_TOKENIZED, PROBLEMS, MISTAKE, FAILURES, TERMINATED = 1, 1, 2, 3, 143
 STOPPED = (130, TERMINATED)
 
 Model = Annotated[
-    str | None, typer.Option(help="Hub id or folder; the official codec by default.", metavar="ID_OR_DIR")
+    str | None, typer.Option(help="Hub id, folder, or demo; the official codec by default.", metavar="ID_OR_DIR")
 ]
 Config = Annotated[Path | None, typer.Option(help="Settings in YAML; see configs/.", metavar="FILE")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -140,7 +140,7 @@ def check(
     run: Annotated[str, typer.Argument(help="A run.")],
     inputs: Annotated[
         list[str] | None,
-        typer.Option(help="Each must be in codes or failures, once; may be repeated.", metavar="INPUT"),
+        typer.Option(help="Each must be in codes, failures or skipped, once; may be repeated.", metavar="INPUT"),
     ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Encode N recordings again and compare.", metavar="N")] = 0,
     repair: Annotated[
@@ -191,7 +191,7 @@ def decode(
     ids: Annotated[list[str] | None, typer.Option("--id", help="Only this recording; may be repeated.")] = None,
     config: Config = None,
     model: Annotated[
-        str | None, typer.Option(help="Hub id or folder; the run's by default.", metavar="ID_OR_DIR")
+        str | None, typer.Option(help="Hub id, folder, or demo; the run's by default.", metavar="ID_OR_DIR")
     ] = None,
     device: Device = None,
     precision: Precision = None,

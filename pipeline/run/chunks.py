@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, plural
 from pipeline.run.alike import groups, shared
 from pipeline.storage.id_set import hashes_among
 from pipeline.storage.location import redact
@@ -17,8 +17,9 @@ def refuse_doubles(rows: pa.Table, hashes: np.ndarray, location: str) -> None:
     if (times > 1).any():
         at = min(zip(several[order[begins[times > 1]]].tolist(), times[times > 1].tolist(), strict=True))
         first = rows.select(["id", "chunk"]).slice(at[0], 1).to_pylist()[0]
+        doubles = plural(int((times > 1).sum()), "chunk")
         raise OutputError(
-            f"{redact(location)} holds {int((times > 1).sum())} chunks more than once, first chunk {first['chunk']} of "
+            f"{redact(location)} holds {doubles} more than once, first chunk {first['chunk']} of "
             f"{first['id']!r}: {at[1]} times. Of a run, `voxmill check RUN --repair` keeps one of each; of other "
             "Parquet, drop them."
         )

@@ -75,7 +75,7 @@ def _compared(run: Listed, inputs: Sequence[str], each: Each) -> tuple[Evidence,
     lost, number = lost_inputs(evidence, planned, comparison.files, (run.summary or {}).get("limit"))
     changed = comparison.finish(run.fs, run.run) if evidence.sound else Changes()
     problems = [*bounded(unaccounted(lost)), *bounded(other_content(changed))]
-    return evidence, problems, [f"{number:,} planned inputs"]
+    return evidence, problems, [plural(number, "planned input")]
 
 
 def _planned(run: Listed, inputs: Sequence[str]) -> Discovered:

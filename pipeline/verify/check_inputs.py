@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline.changes import Changes, Files
 from pipeline.run.alike import absent, beginnings
-from pipeline.run.layout import CODES, FAILURES
+from pipeline.run.layout import CODES, FAILURES, SKIPPED
 from pipeline.run.whole_files import whole_files
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
@@ -29,7 +29,7 @@ def other_content(changed: Changes) -> Iterator[str]:
 def unaccounted(lost: pa.ChunkedArray) -> Iterator[str]:
     """Planned recordings that have neither all their codes nor a failure: their ids."""
     for row in by_few(pa.table({"id": lost})):
-        yield f"{row['id']} is an input that is neither in {CODES} nor in {FAILURES}"
+        yield f"{row['id']} is an input that is in none of {CODES}, {FAILURES} and {SKIPPED}"
 
 
 def lost_inputs(evidence: Evidence, inputs: Discovered, files: Files, limit: int | None) -> tuple[pa.ChunkedArray, int]:

@@ -106,7 +106,9 @@ def test_containers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["first_ids"] == [f"a.tar/{n}.wav" for n in range(5)]
     assert found["known_h"] == 0
     assert voxmill("tokenize", tmp_path / "corpus", "--out", tmp_path / "run", "--dry-run") == 0
-    assert "those in 2 tar to read: only opening them tells how many" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "those in 2 tar to read: only opening them tells how many" in said
+    assert "hours        only opening the containers tells" in said
 
 
 def test_a_run_that_is_there(tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

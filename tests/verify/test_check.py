@@ -486,7 +486,9 @@ def test_an_input_that_is_nowhere(encoded: Path) -> None:
     corpus = encoded.parent / "corpus"
     assert check(encoded, [str(corpus)]).checked[-1] == "3 planned inputs"
     (corpus / "new.flac").write_bytes((CLIPS / "it" / "broken.flac").read_bytes())
-    assert check(encoded, [str(corpus)]).problems == ["new.flac is an input that is neither in codes nor in failures"]
+    assert check(encoded, [str(corpus)]).problems == [
+        "new.flac is an input that is in none of codes, failures and skipped"
+    ]
     with pytest.raises(InputError, match="no such file"):
         check(encoded, [str(corpus / "nothing")])
 
@@ -525,5 +527,5 @@ def test_recordings_in_containers(tmp_path: Path, made: Path, small_model: Path)
     assert "2 of 2 sampled recordings encoded again in fp32 on cpu (the run: fp32 on cpu)" in report.checked
     (shards / "y.tar").rename(shards / "z.tar")
     assert check(tmp_path / "run", [str(shards)]).problems == [
-        "z.tar/other.wav is an input that is neither in codes nor in failures"
+        "z.tar/other.wav is an input that is in none of codes, failures and skipped"
     ]

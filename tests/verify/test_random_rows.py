@@ -73,7 +73,7 @@ def expected(parts: list[list[Row]], failed: list[str], planned: list[str]) -> l
     lines += [f"{id_}: {n} rows in failures, expected 1" for id_, n in Counter(failed).items() if n > 1]
     lines += [f"{id_} is in codes and in failures" for id_ in {row["id"] for row in rows} & {*failed}]
     lost = [id_ for id_ in planned if id_ not in whole and id_ not in failed]
-    return sorted(lines + [f"{id_} is an input that is neither in codes nor in failures" for id_ in lost])
+    return sorted(lines + [f"{id_} is an input that is in none of codes, failures and skipped" for id_ in lost])
 
 
 @pytest.mark.parametrize("seed", range(10))

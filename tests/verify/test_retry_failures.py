@@ -124,7 +124,7 @@ def test_failures_that_the_inputs_do_not_hold_stay(
     (one / "bad2.wav").unlink()
     speak(two, "bad3.wav")
     run = retry(out, inputs=[str(one)])
-    assert "2 failures stay: these inputs do not hold their recordings, such as bad" in capsys.readouterr().err
+    assert "2 failures kept: these inputs do not hold their recordings, such as bad" in capsys.readouterr().err
     assert failed(out) == ["bad2.wav", "bad3.wav"]
     assert (len(run), (out / SUCCESS_FILE).exists(), run.summary()["state"]) == (3, True, "complete")
     retry(out, inputs=[str(two)], quiet=True)
