@@ -35,8 +35,8 @@ def take(fs: FileSystem, folder: str, plan: dict[str, Any], create: Create) -> N
     other = [] if not found else _differing(fs, folder, plan)
     if other and begun:
         raise OutputError(
-            f"{redact(folder)} holds another export, by its {', '.join(other)}. Give --out another folder, or "
-            "delete this one."
+            f"{redact(folder)} holds another export, which differs in {', '.join(other)}. Give --out another folder, "
+            "or delete this one."
         )
     if other or not found:
         create(PLAN_FILE, lambda file: file.write(json.dumps(plan, indent=2).encode()))

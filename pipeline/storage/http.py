@@ -83,7 +83,7 @@ class HttpFile(io.RawIOBase):
         return b"".join(iter(partial(self.read, READ_BYTES), b""))
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and hasattr(self, "_retries"):  # what was never opened is closed too, by IOBase
             self._close_response()
             self._retries.done()
         super().close()

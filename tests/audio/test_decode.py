@@ -32,6 +32,7 @@ from pipeline.errors import (
     TruncatedAudio,
     UnreadableAudio,
     UnsupportedAudio,
+    plural,
 )
 from pipeline.storage.opening import open_recording
 from tests.audio.blocks import BLOCK_VALUES
@@ -327,7 +328,7 @@ def test_doubles_beyond_float32_are_not_finite() -> None:
 def test_unsupported(rate: int, channels: int) -> None:
     data = riff(pcm(rate, channels), bytes(2 * channels * 100))
     message = failure(UnsupportedAudio, io.BytesIO(data), "x.wav")
-    assert f"{rate} Hz and {channels} channels" in message
+    assert f"{rate} Hz and {plural(channels, 'channel')}. " in message
 
 
 def test_video_without_sound_is_not_audio() -> None:

@@ -121,10 +121,10 @@ def test_another_export_or_other_files_are_refused(tmp_path: Path) -> None:
     run, out = make_run(tmp_path / "run"), tmp_path / "out"
     export_run(run, "npy", out)
     for options in ({"to": "hf"}, {"to": "npy", "text": "text"}, {"to": "npy", "shard_recordings": 2}):
-        with pytest.raises(OutputError, match=r"holds another export, by its (format|columns|shard_recordings)\."):
+        with pytest.raises(OutputError, match=r"another export, which differs in (format|columns|shard_recordings)\."):
             export_run(run, out=out, **options)
     make_many(run, 3, 3)
-    with pytest.raises(OutputError, match=r"by its recordings, parts\."):
+    with pytest.raises(OutputError, match=r"differs in recordings, parts\."):
         export_run(run, "npy", out)
     with pytest.raises(OutputError, match="no export of voxmill"):
         export_run(run, "npy", run)
@@ -214,13 +214,13 @@ def test_bare_parquet_that_changed_is_another_export(tmp_path: Path) -> None:
     rows = pq.read_table(bare / "mine.parquet")
     changed = rows.set_column(rows.schema.get_field_index("text"), "text", pa.array(["corrected"]))
     pq.write_table(changed, bare / "mine.parquet")
-    with pytest.raises(OutputError, match=r"by its parts\."):
+    with pytest.raises(OutputError, match=r"differs in parts\."):
         export_run(bare, "npy", out, text="text")
     soundfile.write(tmp_path / "ref.wav", np.zeros(24_000), 24_000)
     how = {"text": "text", "ref_audio": tmp_path / "ref.wav"}
     export_run(bare, "qwen3-tts", tmp_path / "tts", **how)
     soundfile.write(tmp_path / "ref.wav", np.ones(4_000), 24_000)
-    with pytest.raises(OutputError, match=r"by its reference\."):
+    with pytest.raises(OutputError, match=r"differs in reference\."):
         export_run(bare, "qwen3-tts", tmp_path / "tts", **how)
 
 
