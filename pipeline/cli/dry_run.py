@@ -40,7 +40,7 @@ def _recordings(preview: Preview, split: bool) -> str:
 
 
 def _hours(preview: Preview, split: bool) -> str:
-    if not preview.files:
+    if not preview.files and preview.containers:
         return "only opening the containers tells"
     if not preview.known:
         return f"known for none of {preview.files:,}"

@@ -24,6 +24,6 @@ def check_decoders(clips: Path) -> list[Finding]:
         try:
             decoded.append(f"{suffix[1:]} ({len(load_audio(path)) / 24_000:.1f} s)")
         except Exception as error:  # of another version of av: anything
-            advice = "Install voxmill again, which brings an av that it works with: pip install -e ."
+            advice = "Install an av that voxmill works with: pip install 'av>=14,<19'"
             failed.append(change(f"decoder of {suffix}", reason(error), "a decoded clip", advice))
     return failed or [ok("decoders", ", ".join(decoded))]

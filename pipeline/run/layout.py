@@ -98,7 +98,7 @@ def pieces_path(folder: str, id_: str) -> str:
 
 
 def parts(fs: FileSystem, run: str, folder: str) -> list[str]:
-    """Paths of the parts in RUN/codes, RUN/failures or RUN/skipped, in order of name; or what is there instead."""
+    """Paths of the parts in RUN/`folder`, in order of name; or what is there instead."""
     return [info.path for info in part_infos(fs, run, folder)]
 
 

@@ -98,7 +98,7 @@ def _wait_for_turn(lock: Lock) -> None:
             if alive is False:
                 remove_claim(lock.fs, path)
             elif alive is None and not told:
-                log_line(f"{other.process} was the last to write here; watching for {WATCH_S:g} s whether it lives")
+                log_line(f"{other.process} has a claim on this folder; watching for {WATCH_S:g} s whether it lives")
                 told = True
             elif alive and (other.writes or path < lock.path or time.monotonic() > deadline_s):
                 raise _refused(other)

@@ -146,7 +146,7 @@ def refuse_duplicates(found: Sequence[Found]) -> None:
             origins.append((one.source, names["@location"][row].as_py(), names))
     advice = 'Ids are relative to each input: give their common parent folder, or a manifest with an "id" column'
     if origins[0][2] is origins[1][2]:
-        advice = 'They are of one manifest: give each row an id of its own, in a column "id"'
+        advice = 'They are of one input: give each a name of its own, or an id in a column "id" of a manifest'
     elif origins[0][:2] == origins[1][:2]:
         advice = "The input is given twice: leave one out"
     raise InputError(f"two recordings have the id {first!r}: {sources[0]} and {sources[1]}. {advice}")

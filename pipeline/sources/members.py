@@ -104,9 +104,10 @@ def recordings(archive: Container, members: Iterator[Member], done: frozenset[st
     try:
         for member in members:
             if group and member.key != group[0].key:
-                yield from _fresh(group, archive, seen, done)
-                group = []
-            group.append(member)
+                full, group = group, [member]  # else it would come twice where this breaks
+                yield from _fresh(full, archive, seen, done)
+            else:
+                group.append(member)
     except RecordingError as error:
         why = error
     except Exception as error:
@@ -133,6 +134,8 @@ def _of_key(group: list[Member], archive: Container, seen: Seen) -> Iterator[Inp
             columns |= {m.suffix: pa.scalar(read(m), pa.string()) for m in _siblings(member, texts)}
         except RecordingError as e:
             error = e
+        except Exception as e:
+            error = unexpected(archive, e)
         source = f"{archive.source}::{member.name}"
         id = f"{archive.id}/{member.name}" if archive.prefixed else member.name
         if id in seen.offsets:

@@ -127,7 +127,7 @@ def _open_window(archive: Archive, offset: int, size: int) -> Iterator[BinaryIO]
         with io.BufferedReader(Window(file, offset, size)) as window:
             yield cast(BinaryIO, window)
         return
-    with file:
+    with errors_as(archive.location, UnreadableAudio), file:
         file.seek(offset)
         content = file.read(size)
     yield io.BytesIO(content)

@@ -45,7 +45,7 @@ class HttpFile(io.RawIOBase):
         self._response: Any = None
         self._to_skip = 0  # bytes of the response before `position`, not read yet
         self._response_end: float = 0  # position where the response ends
-        self._waited_s, self._came = 0.0, 0  # seconds of waiting for bytes, and their number, at most SLOW_S of them
+        self._waited_s, self._came = 0.0, 0  # seconds of waiting for bytes, and the bytes that came in them
         self._retries = Retries(urlsplit(url).netloc.rpartition("@")[2], access)
         self._with_retries(0)
 
@@ -130,9 +130,9 @@ class HttpFile(io.RawIOBase):
             if self._response.status not in (301, 302, 303, 307, 308) or target is None:
                 break
             url = self._response.url.join(self._client.encode_url(target))
+            check_scheme(str(url), self._schemes)  # before it is asked for
             if url.origin() == asked.origin() and url.user is None:  # as browsers and curl do; never to another host
                 url = url.with_user(asked.user).with_password(asked.password)
-            check_scheme(str(url), self._schemes)  # before it is asked for
             if self._response.url.scheme == "https" and url.scheme == "http":
                 raise OSError(f"redirected from https to http ({url.host}): what comes could be anybody's")
             self._close_response()
@@ -181,13 +181,15 @@ class HttpFile(io.RawIOBase):
         return data
 
     def _next(self, wanted: int) -> bytes:
-        """At most `wanted` bytes that come next. Raises TooSlow where fewer than SLOW_BYTES came in SLOW_S."""
+        """At most `wanted` bytes that come next. Raises TooSlow where fewer than SLOW_BYTES came in SLOW_S, or in
+        `input.timeout_s` where that is longer."""
         from fsspec.asyn import sync
 
         begun = time.monotonic()
         data = sync(self._client.loop, _read, self._response.content, wanted)
         self._waited_s, self._came = self._waited_s + time.monotonic() - begun, self._came + len(data)
-        if self._waited_s > SLOW_S:
+        whole = not data or self.position + len(data) == self.size
+        if not whole and self._waited_s > max(SLOW_S, self._retries.timeout_s):
             if self._came < SLOW_BYTES:
                 raise TooSlow(f"{self._came} bytes in {self._waited_s:.0f} s")
             self._waited_s, self._came = 0.0, 0

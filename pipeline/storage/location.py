@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit
 from pipeline.errors import InputError
 from pipeline.storage.access import SCHEMES
 
-CONTROLS = "[\x00-\x1f\x7f-\x9f]"
+CONTROLS = "[\x00-\x1f\x7f]"
 """As a regular expression: escaped in ids and locations, which are printed and become file names: no NUL, no line
-breaks, no terminal escapes, which begin with U+001B, or with U+009B alone."""
+breaks, no terminal escapes."""
 
 STDIN = "-"
 """The location of standard input, as an input."""
@@ -51,7 +51,7 @@ def refuse_query(uri: str) -> None:
     if uri[:5].lower() in ("s3://", "gs://") and "?" in uri:
         raise InputError(
             f"{redact(uri)} has a query: it could name any server, which would be sent the credentials of this machine."
-            " Set AWS_ENDPOINT_URL, or write relative paths and give input.root with the query; ? in a key is %3F"
+            " Leave the query out; AWS_ENDPOINT_URL names an endpoint of S3, and ? in a key is %3F"
         )
 
 

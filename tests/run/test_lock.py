@@ -241,7 +241,7 @@ def test_a_wait_for_another_machine_is_told(tmp_path: Path, capsys: pytest.Captu
             patch.setattr(module, "WATCH_S", 0.3)
         with locked(*place):
             pass
-    said = "voxmill: process 7 on far was the last to write here; watching for 0.3 s whether it lives\n"
+    said = "voxmill: process 7 on far has a claim on this folder; watching for 0.3 s whether it lives\n"
     assert capsys.readouterr().err == said
 
 

@@ -444,7 +444,7 @@ def test_a_run_that_has_just_begun_can_be_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_shown_moves_no_terminal(tmp_path: Path) -> None:
-    escape = "\x1b[2J\x1b]0;title\x07\x9b2J"
+    escape = "\x1b[2J\x1b]0;title\x07"
     write_parts(coded_row("a", 1920, text=pa.array([escape])), LOCAL, str(tmp_path))
     failed = failed_row("b").set_column(1, "source", pa.array([escape]))
     failed = failed.set_column(failed.column_names.index("message"), "message", pa.array([escape]))

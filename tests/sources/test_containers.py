@@ -21,6 +21,7 @@ import pipeline.sources.tar
 from pipeline.errors import InputError, TruncatedAudio
 from pipeline.sources import tar
 from pipeline.sources.formats import recordings
+from pipeline.sources.members import Member
 from pipeline.sources.plan import plan
 from pipeline.storage import opening
 from tests.helpers.shards import AUDIO, cells, content, contents, read, write_files, write_parquet, write_tar
@@ -293,6 +294,22 @@ def test_headers_that_nobody_writes_fail_the_shard_alone(tmp_path: Path, odd: by
     found = contents(plan([str(path)]))
     assert found["a.wav"] == b"A"
     assert found[path.name].startswith(f"TruncatedAudio: {path}: breaks after ")
+
+
+def test_a_text_that_cannot_be_read_fails_its_recordings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["spk.001.wav", "spk.002.wav", "spk.002.txt", "u.wav", "u.txt"]
+    path, read_text = write_tar(tmp_path / "s.tar", [(name, b"A") for name in names]), pipeline.sources.members._text
+
+    def stale(member: Member) -> str:
+        if member.name == "spk.002.txt":
+            raise OSError("Stale file handle")
+        return read_text(member)
+
+    monkeypatch.setattr("pipeline.sources.members._text", stale)
+    found = contents(plan([str(path)]))
+    assert list(found) == ["spk.001.wav", "spk.002.wav", "u.wav"]
+    assert found["spk.001.wav"] == found["u.wav"] == b"A"
+    assert "OSError: Stale file handle" in broken(found["spk.002.wav"])
 
 
 def write_any(path: Path) -> Path:

@@ -118,10 +118,10 @@ def test_symbolic_links_and_things_that_are_no_files(tmp_path: Path) -> None:
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     write_files(
-        tmp_path, {os.fsdecode(b"\xff.wav"): b"1", os.fsdecode(b"\xfe.wav"): b"2", "new\nline\x1b[2J\x9b2J.wav": b"3"}
+        tmp_path, {os.fsdecode(b"\xff.wav"): b"1", os.fsdecode(b"\xfe.wav"): b"2", "new\nline\x1b[2J.wav": b"3"}
     )
     planned = plan([str(tmp_path)])
-    assert contents(planned) == {r"\xff.wav": b"1", r"\xfe.wav": b"2", r"new\x0aline\x1b[2J\x9b2J.wav": b"3"}
+    assert contents(planned) == {r"\xff.wav": b"1", r"\xfe.wav": b"2", r"new\x0aline\x1b[2J.wav": b"3"}
     assert all(item.source.isprintable() for item in read(planned))
 
 
@@ -340,7 +340,7 @@ def test_two_recordings_of_one_id_are_named(corpus: Path, second: str) -> None:
 
 def test_two_recordings_of_one_manifest_or_of_an_input_that_is_given_twice(corpus: Path) -> None:
     rows = [{"path": name, "id": "i"} for name in ("b.wav", "a/x.flac")]
-    with pytest.raises(InputError, match=r"row 0\) and .*row 1\)\. They are of one manifest: give each row an id"):
+    with pytest.raises(InputError, match=r"row 0\) and .*row 1\)\. They are of one input: give each a name"):
         plan([jsonl(corpus / "m.jsonl", *rows)])
     with pytest.raises(InputError, match="The input is given twice: leave one out"):
         plan([str(corpus), str(corpus)])

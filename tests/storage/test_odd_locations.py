@@ -55,9 +55,8 @@ class Redirect(http.server.BaseHTTPRequestHandler):
     /to/HOST/file -> http://HOST/file."""
 
     def do_GET(self) -> None:
-        target = {"/hop": "/file", "/in": "/private", "/other": "https://127.0.0.1:1/file", "/loop": "/loop"}.get(
-            self.path
-        )
+        hops = {"/hop": "/file", "/in": "/private", "/loop": "/loop", "/mail": "mailto:a@b"}
+        target = (hops | {"/other": "https://127.0.0.1:1/file"}).get(self.path)
         if self.path.startswith("/to/"):
             target = f"http:/{self.path.removeprefix('/to')}"
         known = self.headers.get("Authorization") == f"Basic {base64.b64encode(b'me:pw').decode()}"
@@ -83,6 +82,8 @@ def test_schemes_hold_for_the_target_of_a_redirect(server: str) -> None:
     with open_recording(f"{server}/hop", access) as file:
         assert file.read() == b"DATA"
     with pytest.raises(UnreadableAudio, match="'https' is not allowed"), open_recording(f"{server}/other", access):
+        pass
+    with pytest.raises(UnreadableAudio, match="mailto:a@b"), open_recording(f"{server}/mail", access):
         pass
     with pytest.raises(InputError, match="redirects"):
         look_up(f"{server}/loop", access)
