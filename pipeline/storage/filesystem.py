@@ -1,5 +1,6 @@
 """A location -> its file system and the path in it."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -160,6 +161,13 @@ def _object_store(root: str, environment: tuple[tuple[str, str], ...]) -> pafs.F
     return pafs.FileSystem.from_uri(root)[0]
 
 
+def _without_credentials(record: logging.LogRecord) -> bool:
+    """A filter of logs. The hub's client writes what it tries again, with the signed address of a file."""
+    record.msg, record.args = redact(record.getMessage()), ()
+    return True
+
+
 @lru_cache(maxsize=4)
 def _hub(environment: tuple[tuple[str, str], ...]) -> pafs.FileSystem:
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_without_credentials)
     return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec.filesystem("hf", skip_instance_cache=True)))

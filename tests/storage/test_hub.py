@@ -1,6 +1,7 @@
 """hf:// inputs: the hub's own client against a server on loopback, and whatever else fsspec knows under "hf"."""
 
 import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,16 @@ def test_hf_is_what_fsspec_knows_by_that_name(monkeypatch: pytest.MonkeyPatch) -
     assert contents(plan([f"{ROOT}/data/**/train-*.parquet"], access=ONCE)) == TRAIN
     memory.rm("/hub", recursive=True)
     filesystem._hub.cache_clear()
+
+
+def test_what_the_client_logs_holds_no_signature(caplog: pytest.LogCaptureFixture) -> None:
+    filesystem.locate("hf://datasets/org/corpus/a.wav")
+    log = logging.getLogger("huggingface_hub.utils._http")
+    log.warning(
+        "'%s' thrown while requesting GET %s", "with url: /x/blob?X-Amz-Signature=s3cr3t", "https://h/x?sig=s3cr3t"
+    )
+    (said,) = caplog.messages
+    assert said == "'with url: /x/blob thrown while requesting GET https://h/x"
 
 
 @pytest.mark.usefixtures("server")
