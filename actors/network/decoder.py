@@ -92,7 +92,7 @@ def decoder(weights: Weights, config: DecoderConfig) -> Decoder:
 
 
 PCM16 = 32767.0
-"""The scale of libsndfile, see `actors.pools.arrow.to_pcm16`."""
+"""The scale of libsndfile without clipping, see `actors.pools.arrow.to_pcm16`."""
 NO_SAMPLE = -32768
 """Stands for NaN in int16: no rounded sample has it."""
 

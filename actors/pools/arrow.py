@@ -55,7 +55,7 @@ def codes_arrays(column: pa.ChunkedArray) -> list[np.ndarray | None]:
 
 
 def to_pcm16(wave: np.ndarray) -> np.ndarray:
-    """float32 [T] in [-1, 1] -> int16 [T]: round(32767 x), the scale of libsndfile."""
+    """float32 [T] in [-1, 1] -> int16 [T]: round(32767 x), the scale of libsndfile without clipping."""
     return np.rint(np.clip(wave, -1.0, 1.0) * 32767.0).astype(np.int16)
 
 

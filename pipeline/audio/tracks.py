@@ -14,6 +14,10 @@ _REFUSED = ("g726", "g726le")
 """FFmpeg decodes these, and makes noise of what libsndfile wrote as G.721 or G.723: the order of the bits differs."""
 
 
+_NMS_ADPCM = ("amrnb", "8\0\0\0")
+"""Codec and tag of a WAV that libsndfile writes as NMS ADPCM: FFmpeg takes it for AMR, and makes noise of it."""
+
+
 def choose(container: av.container.InputContainer, number: int | None) -> av.AudioStream:
     """Audio track `number`; for None the one that the container marks as default, else the first.
 
@@ -40,10 +44,13 @@ def _name(track: av.AudioStream) -> str:
 
 
 def decoder(track: av.AudioStream) -> av.AudioCodecContext:
-    """What decodes the packets of `track`, which FFmpeg has a decoder for. Raises UnsupportedAudio for _REFUSED."""
+    """What decodes the packets of `track`, which FFmpeg has a decoder for. Raises UnsupportedAudio where that makes
+    noise of them."""
     if track.codec_context.name in _REFUSED:
         raise UnsupportedAudio(
             "its samples are G.721, G.723 or G.726: writers pack them in two ways, and nothing tells"
         )
+    if (track.codec_context.name, track.codec_context.codec_tag) == _NMS_ADPCM:
+        raise UnsupportedAudio("its samples are NMS ADPCM, which no decoder here knows")
     better = _BETTER.get(track.codec_context.name)
     return track.codec_context if better is None else cast(av.AudioCodecContext, av.CodecContext.create(better, "r"))

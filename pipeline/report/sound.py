@@ -67,7 +67,7 @@ def bandwidth(wave: np.ndarray) -> float:
 
     The highest frequency at which the mean power spectrum is within BELOW_PEAK_DB of its peak; 0 for silence.
     """
-    padded = np.pad(wave, (0, -len(wave) % WINDOW))
+    padded = np.pad(wave, (0, max(0, WINDOW - len(wave))))  # no zeros behind others: the step would sound up to 12 kHz
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[:: WINDOW // 2] * np.blackman(WINDOW)
     power = np.square(np.abs(np.fft.rfft(frames, axis=1))).mean(0)
     if not power.max():

@@ -148,6 +148,26 @@ def test_joined_files_of_other_channels_are_refused(format_: str, first: int, th
         read(encoded(first) + encoded(then))
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("channels", [3, 5, 6, 7, 8, 9])
+def test_channels_of_vorbis_and_opus_are_in_the_order_of_their_files(channels: int, subtype: str) -> None:
+    """A manifest that was made with soundfile counts them so."""
+    hz = 20 + 8 * np.arange(channels)  # the last one may be for deep sounds alone
+    wave = 0.3 * np.sin(2 * np.pi * hz * np.arange(48_000)[:, None] / 48_000)
+    data = io.BytesIO()
+    sf.write(data, wave, 48_000, format="OGG", subtype=subtype)
+    found = np.abs(np.fft.rfft(read(data.getvalue()), axis=0)).argmax(0)
+    np.testing.assert_array_equal(found, hz)
+
+
+@pytest.mark.parametrize("subtype", ["NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"])
+def test_nms_adpcm_is_not_taken_for_amr(subtype: str) -> None:
+    data = io.BytesIO()
+    sf.write(data, tone(1.0)[:, 0], RATE, format="WAV", subtype=subtype)
+    with pytest.raises(UnsupportedAudio, match="its samples are NMS ADPCM"):
+        read(data.getvalue())
+
+
 @pytest.mark.parametrize(("kind", "subtype"), [("WAV", "G721_32"), ("AU", "G721_32"), ("AU", "G723_40")])
 def test_what_would_become_noise_is_refused(kind: str, subtype: str) -> None:
     with pytest.raises(UnsupportedAudio, match=r"G\.721, G\.723 or G\.726"):

@@ -27,6 +27,15 @@ def test_bandwidth_shows_upsampled_telephone_speech() -> None:
     assert 3500 < bandwidth(upsampled) < 4100
 
 
+@pytest.mark.parametrize("samples", [9_000, 48_100, 100_300])
+def test_bandwidth_of_what_is_cut_off_in_the_middle_of_a_sound(samples: int) -> None:
+    wave = load_audio(str(CLIPS / "en" / "frames.wav"))
+    upsampled = soxr.resample(soxr.resample(wave, SAMPLE_RATE, 8000), 8000, SAMPLE_RATE).astype(np.float32)
+    loud = int(np.abs(upsampled).argmax())
+    cuts = [bandwidth(upsampled[max(0, stop - samples) : stop]) for stop in range(loud - 400, loud + 400, 37)]
+    assert max(cuts) < 4100
+
+
 @pytest.mark.parametrize("samples", [1, 1023, 1024, 1025])
 def test_bandwidth_of_edges(samples: int) -> None:
     assert bandwidth(np.zeros(samples, np.float32)) == 0
