@@ -23,6 +23,7 @@ from actors.network.decoder import Decoder
 from actors.network.encoder import Encoder
 from actors.tiling.run_tiles import Way
 from actors.tiling.stack import Carried
+from actors.tiling.transfer import audible
 
 if TYPE_CHECKING:
     import soxr
@@ -112,7 +113,7 @@ class StreamEncoder:
             self.waiting = wave[:, frames * FRAME_SAMPLES :].copy()
             for first in range(0, frames, FRAMES_AT_ONCE):
                 with computing(self.way.device, self.way.tf32):
-                    piece = torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE])
+                    piece = audible(torch.from_numpy(rows[:, first : first + FRAMES_AT_ONCE]))
                     codes.append(self._step(piece.to(self.way.device, self.way.dtype)).cpu().numpy())
             found = np.concatenate(codes, 1)
             if (found < 0).any():  # the state holds NaN now, for minutes

@@ -36,3 +36,9 @@ def test_a_wave_that_is_not_finite_is_named_by_its_number_in_the_call(bad: float
     assert len(list(load([(0, 1), (1, 2), (2, 5)]))) == 3
     with pytest.raises(NonFiniteAudio, match="wave 2 holds NaN"):
         load.refuse_non_finite()
+
+
+def test_what_nobody_hears_is_zero_on_a_cpu() -> None:
+    wave = np.array([1e-42, -1e-38, 1e-31, 1e-29, -0.5, 0.0], np.float32)
+    (rows,) = WaveRows([wave], [0], ON_CPU)([(0, 1)])
+    assert np.array_equal(rows.numpy()[0, :6], np.array([0, 0, 0, 1e-29, -0.5, 0], np.float32))
