@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
+from pyarrow.fs import LocalFileSystem
 
 from actors.checkpoint import find_model
 from actors.checkpoint import fingerprint as fingerprint_of_weights
@@ -416,6 +417,7 @@ def reader(
         census=kept["census"],
         meter=kept["meter"],
         home=ray.get_runtime_context().get_node_id(),
+        run=job.run if isinstance(job.fs, LocalFileSystem) else None,
         partial=ray.put(partial) if partial else None,
     )
     return functools.partial(read_task, functools.partial(read_chunks, **rules), terms)

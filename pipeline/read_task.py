@@ -14,6 +14,7 @@ from pipeline.cluster.keeper import Kept, RemoteLedger
 from pipeline.cluster.load import refuse_other_packages
 from pipeline.cluster.spent import Spent, tell, this_node
 from pipeline.run.bound import Counts, Place
+from pipeline.run.resume import refuse_unshared_run
 from pipeline.sources.isolation import isolated
 from pipeline.sources.probe import Probes, refuse_blind_node
 from pipeline.sources.task import ReadTask, unpacked_ids
@@ -38,6 +39,7 @@ class Terms:
     census: Kept  # a `run.bound.Census`
     meter: Kept  # a `cluster.meter.Meter`
     home: str  # the driver's node, which needs no probe
+    run: str | None  # its folder; None: in a store, which is the same everywhere
     partial: "ray.ObjectRef | None"  # `Done.partial`, where there is any: once for all tasks
 
 
@@ -52,6 +54,8 @@ def read_task(
     refuse_other_packages(terms.packages)
     if ray.get_runtime_context().get_node_id() != terms.home:
         refuse_blind_node(terms.probes, task.access)
+        if terms.run is not None:
+            refuse_unshared_run(terms.run)
     ids: dict[str, None] = {}
     teller = Teller(terms)
     find = functools.partial(isolated, name=f"read {number}", attempts=terms.attempts)

@@ -103,7 +103,7 @@ def test_an_actor_refuses_other_packages(job: Job) -> None:
 
 
 def test_a_reader_refuses_other_packages(job: Job) -> None:
-    terms = Terms({"soxr": "99.0"}, RemoteLedger(None), 0.0, None, {}, None, None, "", None)
+    terms = Terms({"soxr": "99.0"}, RemoteLedger(None), 0.0, None, {}, None, None, "", None, None)
     rows = read_task(lambda task, find: iter([]), terms, 0, None)  # before any task is read
     with pytest.raises(ClusterError, match=rf"soxr 99\.0 is wanted, .* is on {platform.node()}"):
         next(rows)

@@ -61,10 +61,8 @@ def engine(
         _refuse_options(context, context.invoked_subcommand)
         return
     from actors.bench.run import passed, run_bench, table, teller
-    from actors.terminated import unwinding
 
-    with unwinding():
-        result = run_bench(model, device, precisions or (), audio, steps=steps or (), told=teller(json_file))
+    result = run_bench(model, device, precisions or (), audio, steps=steps or (), told=teller(json_file))
     print(table(result))
     if not passed(result):
         raise typer.Exit(1)
@@ -90,11 +88,9 @@ def reading(
     json_file: JsonFile = None,
 ) -> None:
     """Reading, by format: times real time on one core, beside librosa.load and soundfile with soxr."""
-    from actors.terminated import unwinding
     from pipeline.bench.read import bench_read, table
 
-    with unwinding():
-        result = bench_read(speech, rounds)
+    result = bench_read(speech, rounds)
     _show(result, table(result), json_file)
 
 
@@ -119,23 +115,21 @@ def files_to_codes(
     json_file: JsonFile = None,
 ) -> None:
     """Files to codes: upstream in three ways, Ray Data by its documentation, voxmill; in turns, a process each."""
-    from actors.terminated import unwinding
     from pipeline.bench.race import PEERS, bench_pipeline
     from pipeline.bench.race_table import race_table
 
-    with unwinding():
-        result = bench_pipeline(
-            speech,
-            model,
-            minutes=minutes,
-            rounds=rounds,
-            longest_s=longest_s,
-            device=device,
-            precision=precision,
-            threads=threads,
-            peers=peers or tuple(PEERS),
-            tell=log_line,
-        )
+    result = bench_pipeline(
+        speech,
+        model,
+        minutes=minutes,
+        rounds=rounds,
+        longest_s=longest_s,
+        device=device,
+        precision=precision,
+        threads=threads,
+        peers=peers or tuple(PEERS),
+        tell=log_line,
+    )
     _show(result, race_table(result), json_file)
 
 

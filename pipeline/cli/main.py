@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from actors.terminated import unwinding
 from pipeline.cli.bench import bench
 from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
@@ -325,7 +326,8 @@ def main() -> None:
             output.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
     try:
         _refuse_other_encodings([*sys.argv[1:], os.environ.get("PWD", "")])
-        _run()
+        with unwinding():  # the first process of a container would ignore SIGTERM
+            _run()
     except VoxmillError as error:
         log_line(str(error))
         sys.exit(FAILURES if isinstance(error, TooManyFailures) else MISTAKE)

@@ -1,10 +1,10 @@
 """Settings and what Ray has -> how many actors, GPUs and CPUs each pool gets. Refuses what would hang."""
 
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.cluster.cgroup import usable_cores
 from pipeline.errors import DeviceError
 from pipeline.settings import Pool, Settings
 
@@ -94,8 +94,8 @@ class PoolPlan:
 
 
 def local_cpus() -> int:
-    """CPUs of a local Ray: those of the machine; on one core, readers and pools take turns."""
-    return max(2, os.cpu_count() or 1)
+    """CPUs of a local Ray: those that this process may use; on one core, readers and pools take turns."""
+    return max(2, math.floor(usable_cores()))
 
 
 def allot(settings: Settings, cluster: dict[str, float], stages: tuple[str, ...]) -> Resources:

@@ -7,16 +7,21 @@ import logging
 import math
 import os
 import re
+import secrets
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import ray
-from ray._common.utils import get_default_ray_temp_dir
+from ray._common.utils import get_default_ray_temp_dir, get_system_memory
+from ray._private.utils import resolve_object_store_memory
 from ray.util.annotations import RayDeprecationWarning
 
 from actors.terminated import unwinding
 from pipeline import errors
+from pipeline.cluster.cgroup import memory_limit
 from pipeline.cluster.connect import clean_start, join, no_client, tell_of_lost_head
 from pipeline.cluster.nodes import same_everywhere
 from pipeline.cluster.one_node import no_actors, no_processes
@@ -118,10 +123,11 @@ def _import_beside(module: str) -> Iterator[None]:
 def _start_local() -> None:
     """Start a local Ray, which ends with this process. Raises ClusterError where it does not start."""
     try:
-        with clean_start(), no_processes():
+        with clean_start(), no_processes(), _own_token():
             ray.init(
                 address="local",
                 num_cpus=local_cpus(),
+                **_memory(),
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -134,6 +140,34 @@ def _start_local() -> None:
             "must be writable and its path short ($RAY_TMPDIR sets another). Limits (`ulimit -a`) of memory, processes "
             "and file sizes must be wide."
         ) from error
+
+
+@contextlib.contextmanager
+def _own_token() -> Iterator[None]:
+    """Inside, a Ray that starts has a token of its own where its user has no home directory to keep one in, as in many
+    containers. Elsewhere Ray writes one there, with which `ray status` works."""
+    names, token = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), "RAY_AUTH_TOKEN"
+    home = Path(os.path.expanduser("~"))
+    folder = home / ".ray"
+    kept = (folder / "auth_token").exists() or os.access(folder if folder.exists() else home, os.W_OK)
+    if kept or any(name in os.environ for name in names):
+        yield
+        return
+    os.environ[token] = secrets.token_hex(16)
+    try:
+        yield
+    finally:
+        del os.environ[token]
+
+
+def _memory() -> dict[str, Any]:
+    """Arguments of `ray.init`, in bytes, where a control group gives this process less memory than Ray sees: it looks
+    at the topmost group alone, and misses the limit of a SLURM step or of a systemd unit."""
+    limit = memory_limit()
+    if limit is None or limit >= get_system_memory():
+        return {}
+    store = resolve_object_store_memory(limit)
+    return {"object_store_memory": store, "_memory": limit - store}
 
 
 @contextlib.contextmanager

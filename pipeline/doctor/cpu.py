@@ -26,15 +26,13 @@ def check_features(capability: str, cpuinfo: Path = CPUINFO) -> Finding:
     return ok("CPU features", seen)
 
 
-def check_cores(cores: float, counted: int) -> Finding:
-    """`cores`: that this process may use. `counted`: the CPUs that a local Ray counts, whatever the limit is."""
-    seen = f"{cores:g} usable, {counted} counted by a local Ray"
-    if counted < 2 * cores:
+def check_cores(cores: float) -> Finding:
+    """`cores`: that this process may use, by its affinity and its control groups."""
+    seen = f"{cores:g} usable of {os.cpu_count()}"
+    if cores >= 2:
         return ok("cores", seen)
-    fit = max(1, math.floor(cores))
-    advice = f"--set input.readers={fit} --set encode.threads={fit} --set decode.threads={fit}, or raise the limit."
-    expected = "as many as Ray counts: else too many readers share them (affinity or a control group limits this)"
-    return (warn if cores < 2 and counted == 2 else change)("cores", seen, expected, advice)
+    expected = "2 or more: on less, readers and the codec take turns"
+    return warn("cores", seen, expected, "Raise the limit of the control group or the affinity, if one is set.")
 
 
 def check_threads(cores: float, omp: str | None = None) -> Finding:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.cluster.cgroup import memory_limit, usable_cores
 from pipeline.cluster.resources import Resources, allot, local_cpus
-from pipeline.doctor.cgroup import memory_limit, usable_cores
 from pipeline.doctor.cluster import check_ray
 from pipeline.doctor.cpu import check_cores, check_features, check_threads
 from pipeline.doctor.decoders import check_decoders
@@ -48,7 +48,7 @@ def examine(settings: Settings, clips: Path, out: str, hours: float | None) -> M
         *check_device_memory(gpus),
         check_half_precision(gpus, settings.precision, cpu_has_bf16()),
         check_features(torch.backends.cpu.get_cpu_capability()),
-        *([check_cores(cores, local_cpus())] if cluster == local else []),
+        *([check_cores(cores)] if cluster == local else []),
         check_threads(cores),
         check_memory(available, limit, resources.readers if resources and cluster == local else 1),
         check_shared_memory(available, shared_memory()),

@@ -1,13 +1,15 @@
 """run.json of a run that starts, or that is there and goes on; and whether an output folder may be written to."""
 
 import contextlib
+import os
+import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from pipeline.errors import OutputError
+from pipeline.errors import ClusterError, OutputError
 from pipeline.run.layout import (
     FOLDERS,
     LOCK_FILE,
@@ -21,6 +23,7 @@ from pipeline.run.layout import (
 )
 from pipeline.run.read_as import READ_AS, read_as, refuse_other_column
 from pipeline.run.run_json import read_run_file
+from pipeline.storage.atomic import UNFINISHED as UNFINISHED_FILE
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.location import absolute
 
@@ -173,11 +176,22 @@ def mark(fs: FileSystem, run: str, complete: bool) -> None:
             fs.delete_file(path)
 
 
+def refuse_unshared_run(run: str) -> None:
+    """Raise ClusterError in a worker that does not see the folder of the run, which the driver has begun."""
+    if not os.path.exists(f"{run}/{RUN_FILE}"):
+        raise ClusterError(
+            f"Node {platform.node()} does not see the run {run}, which the driver has begun: what it writes would be"
+            " lost. Mount that disk on every node, or give --out a folder that all nodes share, or a URI."
+        )
+
+
 def refuse_other_contents(fs: FileSystem, run: str) -> None:
-    """Raises OutputError where `run`, which has no run.json, is a file or a folder that holds something."""
+    """Raises OutputError where `run`, which has no run.json, is a file or a folder that holds something but claims and
+    what a writer that was killed left of them."""
     is_file = fs.get_file_info(run).type == FileType.File
     found = [] if is_file else fs.get_file_info(FileSelector(run, allow_not_found=True))
-    if is_file or not all(info.base_name.startswith(LOCK_FILE) for info in found):
+    names = [info.base_name for info in found]
+    if is_file or not all(name.startswith(LOCK_FILE) or UNFINISHED_FILE.fullmatch(name) for name in names):
         what = "a file" if is_file else "not empty and holds no run"
         raise OutputError(f"{run} is {what}. Give --out a new folder, or an earlier run's to go on.")
 

@@ -1,7 +1,6 @@
 """A run and its inputs -> a sample of its recordings encoded again in the same way, and the share of equal codes."""
 
 import contextlib
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from actors.pools.arrow import codes_arrays
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.cluster.load import load_codec
+from pipeline.cluster.resources import local_cpus
 from pipeline.errors import InputError, VoxmillError
 from pipeline.job import Job, prepare
 from pipeline.read import read_chunks
@@ -77,7 +77,7 @@ def job_again(evidence: Evidence, location: str) -> Job:
     gpus = torch.cuda.device_count()
     precision = summary["precision"] if gpus or summary["precision"] != "fp16" else "fp32"
     settings = settings.model_copy(update={"device": "auto", "precision": precision, "encode": Pool()})
-    cluster = {"CPU": float(max(2, os.cpu_count() or 1)), "GPU": float(gpus)}
+    cluster = {"CPU": float(local_cpus()), "GPU": float(gpus)}
     job = prepare(settings, find_model(settings.model), location, cluster, ("encode",))
     if job.sha256 != summary["model"]["sha256"]:
         raise VoxmillError(

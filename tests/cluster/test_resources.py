@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.resources import allot, fitted
+from pipeline.cluster import resources
+from pipeline.cluster.resources import allot, fitted, local_cpus
 from pipeline.errors import DeviceError
 from pipeline.settings import load_settings
 
@@ -160,3 +161,11 @@ def test_pools_on_the_gpus_that_are_left(
     after = fitted(before, float(left))
     assert {name: (pool.actors, pool.least, pool.most) for name, pool in after.pools.items()} == expected
     assert after.block_bytes == before.block_bytes
+
+
+@pytest.mark.parametrize(("usable", "counted"), [(0.5, 2), (2.0, 2), (3.7, 3), (128.0, 128)])
+def test_a_local_ray_counts_the_cores_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, usable: float, counted: int
+) -> None:
+    monkeypatch.setattr(resources, "usable_cores", lambda: usable)
+    assert local_cpus() == counted

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -15,7 +16,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 import pipeline.cluster.session
 from pipeline.cluster.keeper import keep
-from pipeline.cluster.session import _visible, data_context, session
+from pipeline.cluster.session import _memory, _own_token, _visible, data_context, session
 from pipeline.errors import ClusterError, DeviceError, LostActors
 from pipeline.settings import load_settings
 
@@ -156,3 +157,32 @@ def test_a_keeper_does_not_stay_in_a_ray_of_the_users() -> None:
 
     with pytest.raises(ray.exceptions.ActorDiedError):
         ask()
+
+
+def test_a_local_ray_has_the_memory_of_its_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline.cluster.session, "get_system_memory", lambda: 512 << 30)
+    monkeypatch.setattr(pipeline.cluster.session, "memory_limit", lambda: None)
+    assert _memory() == {}
+    monkeypatch.setattr(pipeline.cluster.session, "memory_limit", lambda: 2 << 30)
+    given = _memory()
+    assert 0 < given["object_store_memory"] < 1 << 30
+    assert sum(given.values()) == 2 << 30
+    monkeypatch.setattr(pipeline.cluster.session, "memory_limit", lambda: 512 << 30)
+    assert _memory() == {}
+
+
+def test_without_a_home_directory_ray_gets_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nowhere")
+    with _own_token():  # as the tests run: no tokens are used
+        assert "RAY_AUTH_TOKEN" not in os.environ
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    with _own_token():
+        assert len(os.environ["RAY_AUTH_TOKEN"]) == 32
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_with_a_home_directory_ray_keeps_its_token_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    with _own_token():
+        assert "RAY_AUTH_TOKEN" not in os.environ

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
-from pipeline.errors import OutputError
+from pipeline.errors import ClusterError, OutputError
 from pipeline.run import claims, lock
 from pipeline.run.claims import put_claim
+from pipeline.run.layout import LOCK_FILE, RUN_FILE
 from pipeline.run.lock import locked
 from pipeline.run.process import Process, lives, this_process
+from pipeline.run.resume import refuse_other_contents, refuse_unshared_run
 from pipeline.run.write import write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.storage.filesystem import locate
@@ -310,3 +313,20 @@ def test_a_run_that_cannot_be(tmp_path: Path) -> None:
         pass
     with pytest.raises(OutputError, match="cannot be written"), locked(LOCAL, str(tmp_path / "file" / "run")):
         pass
+
+
+def test_what_a_killed_writer_left_of_its_claims_keeps_no_run_from_beginning(tmp_path: Path) -> None:
+    for name in (f"{LOCK_FILE}.{'a' * 32}", f".{'b' * 32}.part"):
+        (tmp_path / name).touch()
+    refuse_other_contents(LocalFileSystem(), str(tmp_path))
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="is not empty and holds no run"):
+        refuse_other_contents(LocalFileSystem(), str(tmp_path))
+
+
+def test_a_node_that_does_not_see_the_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / RUN_FILE).touch()
+    refuse_unshared_run(str(tmp_path))
+    (tmp_path / RUN_FILE).unlink()
+    with pytest.raises(ClusterError, match=rf"Node {platform.node()} does not see the run {tmp_path}, .*give --out"):
+        refuse_unshared_run(str(tmp_path))
