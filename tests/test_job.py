@@ -148,6 +148,21 @@ def test_ray_starts_where_no_other_package_has_our_names(tmp_path: Path, monkeyp
         assert Path.cwd() == root
 
 
+def test_a_working_folder_that_is_gone_or_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pipeline").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = os.fstat(2)
+    with monkeypatch.context() as closed:
+        closed.setattr(Path, "exists", Mock(side_effect=PermissionError))  # tests may run as root, who may enter any
+        with clean_start():
+            closed.setattr(os, "chdir", Mock(side_effect=PermissionError))
+            assert Path.cwd() == tmp_path
+    shutil.rmtree(tmp_path)
+    with pytest.raises(ClusterError, match="working folder was deleted"), clean_start():
+        pass
+    assert os.path.samestat(os.fstat(2), before)  # errors are seen again
+
+
 @pytest.mark.parametrize(("address", "says"), [("ray://127.0.0.1:1", "Ray Client"), ("127.0.0.1:1", "No Ray cluster")])
 def test_an_address_where_no_cluster_answers(address: str, says: str) -> None:
     with pytest.raises(ClusterError, match=f"{address}.*{says}|{says}.*{address}"):

@@ -33,20 +33,36 @@ def clean_start() -> Iterator[None]:
     its workers: where that holds a package of such a name, it is started in "/".
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    shadowing = _shadowing_folder()
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
-    folder = Path.cwd()
-    shadowed = any((folder / name).exists() and not (folder / name).samefile(_home(name)) for name in CODE)
     try:
-        if shadowed:
+        if shadowing:
             os.chdir("/")
         yield
     finally:
-        os.chdir(folder)
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+        if shadowing:
+            os.chdir(shadowing)
+
+
+def _shadowing_folder() -> Path | None:
+    """The working folder, where it holds another package of such a name; None where it does not, or cannot be read.
+
+    Raises ClusterError where it was deleted.
+    """
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError as error:
+        raise ClusterError("The working folder was deleted: change to one that is there") from error
+    try:
+        others = [(folder / name).exists() and not (folder / name).samefile(_home(name)) for name in CODE]
+    except OSError:
+        return None
+    return folder if any(others) else None
 
 
 def _home(package: str) -> Path:
