@@ -40,7 +40,8 @@ def parse(record: Any) -> Process | None:
 
 
 def lives(process: Process) -> bool | None:
-    """Whether it runs; None where only its heartbeat can tell: on another machine, in another container."""
+    """Whether it runs; None where only its heartbeat can tell: on another machine, in another container, or where
+    /proc hides the process that has its number now."""
     if not process.start or not all(_place()) or (process.boot, process.space) != _place():
         return None
     try:
@@ -50,7 +51,9 @@ def lives(process: Process) -> bool | None:
     except PermissionError:
         pass  # somebody else's
     state, start = _state_and_start(process.pid)
-    return state not in "ZX" and start in ("", process.start)
+    if not start:
+        return None
+    return state not in "ZX" and start == process.start
 
 
 def _place() -> tuple[str, str]:

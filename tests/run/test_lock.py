@@ -18,7 +18,7 @@ import pytest
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
 from pipeline.errors import ClusterError, OutputError
-from pipeline.run import claims, lock
+from pipeline.run import claims, lock, process
 from pipeline.run.claims import put_claim
 from pipeline.run.layout import LOCK_FILE, RUN_FILE
 from pipeline.run.lock import locked
@@ -141,6 +141,12 @@ def test_a_number_that_is_used_again_is_another_process() -> None:
     start = Path(f"/proc/{zombie.pid}/stat").read_text().split()[21]
     assert lives(replace(mine, pid=zombie.pid, start=start)) is False
     zombie.wait()
+
+
+def test_a_process_that_proc_hides_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = this_process()
+    monkeypatch.setattr(process, "_state_and_start", lambda pid: (" ", ""))  # mounted with hidepid=2
+    assert lives(mine) is None
 
 
 def test_two_containers_of_one_host_both_have_a_first_process(tmp_path: Path) -> None:
