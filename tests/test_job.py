@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 import ray
 import ray.data
+from ray._common.network_utils import build_address
 
 from actors.checkpoint import find_model
 from actors.pools.encode import EncodeChunks
@@ -185,9 +186,28 @@ def test_auto_where_no_ray_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         join("auto")
 
 
-def test_a_head_that_is_lost_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as head:
-        address = f"127.0.0.1:{head.getsockname()[1]}"
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+IPV6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+
+
+@IPV6
+def test_an_address_of_ipv6_where_no_cluster_answers() -> None:
+    with pytest.raises(ClusterError, match=r"No Ray cluster answers at '\[::1\]:1': .*refused"):
+        join("[::1]:1")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=IPV6)])
+def test_a_head_that_is_lost_is_told_of(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    family = socket.AF_INET6 if host == "::1" else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as head:
+        address = build_address(host, head.getsockname()[1])
         with tell_of_lost_head(address, every_s=0.01):
             for _ in range(3):
                 head.accept()[0].close()

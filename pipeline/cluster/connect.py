@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ray
+from ray._common.network_utils import parse_address
 from ray._private.services import canonicalize_bootstrap_address
 
 from pipeline.cluster.versions import CODE
@@ -82,7 +83,7 @@ def join(address: str | None) -> None:
     try:
         if named == "auto":
             named = _on_this_machine()
-        host, _, port = named.rpartition(":")
+        host, port = parse_address(named) or ("", "")
         if port.isdigit():
             socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as error:
@@ -121,7 +122,7 @@ def tell_of_lost_head(address: str, every_s: float = 5.0) -> Iterator[None]:
     over = threading.Event()
 
     def watch() -> None:
-        host, _, port = address.rpartition(":")
+        host, port = parse_address(address)
         while not over.wait(every_s):
             try:
                 socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
