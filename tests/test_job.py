@@ -164,7 +164,14 @@ def test_a_working_folder_that_is_gone_or_closed(tmp_path: Path, monkeypatch: py
     assert os.path.samestat(os.fstat(2), before)  # errors are seen again
 
 
-@pytest.mark.parametrize(("address", "says"), [("ray://127.0.0.1:1", "Ray Client"), ("127.0.0.1:1", "No Ray cluster")])
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("ray://127.0.0.1:1", "Ray Client"),
+        ("127.0.0.1:1", "No Ray cluster"),
+        ("http://127.0.0.1:1", "dashboard, for `ray job submit`"),
+    ],
+)
 def test_an_address_where_no_cluster_answers(address: str, says: str) -> None:
     with pytest.raises(ClusterError, match=f"{address}.*{says}|{says}.*{address}"):
         join(address)
@@ -220,8 +227,11 @@ def test_a_head_that_is_lost_is_told_of(host: str, capsys: pytest.CaptureFixture
     assert f"head at {address} does not answer" in said
 
 
-def test_a_local_ray_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", [None, ""])
+def test_a_local_ray_that_does_not_start(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", Mock(side_effect=Exception("The current node timed out during startup.")))
     with pytest.raises(ClusterError, match=r"does not start.*timed out.*/ray:.*RAY_TMPDIR"), session(Settings()):

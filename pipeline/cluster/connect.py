@@ -80,6 +80,11 @@ def join(address: str | None) -> None:
         named = os.environ.get("RAY_ADDRESS") or "auto"
     if named.startswith("ray://"):
         raise ClusterError(no_client(named))
+    if named.startswith(("http://", "https://")):
+        raise ClusterError(
+            f"{named} is the address of a cluster's dashboard, for `ray job submit`: give --ray-address HOST:6379, or "
+            "unset RAY_ADDRESS for a local Ray."
+        )
     try:
         if named == "auto":
             named = _on_this_machine()

@@ -62,7 +62,7 @@ def session(settings: Settings) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _session(settings: Settings) -> Iterator[None]:
-    local = settings.ray_address is None and "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
+    local = settings.ray_address is None and not os.environ.get("RAY_ADDRESS") and not ray.is_initialized()
     if settings.device.startswith("cuda:") and not local:
         raise DeviceError(
             f"device {settings.device!r} picks a GPU of this machine, for a Ray that is started here; on a cluster, or"

@@ -31,7 +31,7 @@ def check_ray(address: str | None, local: dict[str, float], answer_s: float = AN
     import ray
     from ray._common.utils import get_default_ray_temp_dir
 
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address or os.environ.get("RAY_ADDRESS") or None  # empty: as unset, as Ray takes it
     if address is None and (unfit := _unfit_folder(get_default_ray_temp_dir())):
         return unfit, local
     if address is None:

@@ -114,7 +114,7 @@ def _concluded(
     settings: Settings, wanted: Wanted, machine: Machine, findings: list[Finding], measured: Measured | None
 ) -> Report:
     """Plan, better settings and predictions, as far as there is something to conclude from."""
-    on_cluster = settings.ray_address is not None or "RAY_ADDRESS" in os.environ
+    on_cluster = settings.ray_address is not None or bool(os.environ.get("RAY_ADDRESS"))
     resources = machine.resources
     config = config_file(resources, on_cluster) if resources else "none: the pools do not fit"
     plan = plan_text(resources) if resources else "none"

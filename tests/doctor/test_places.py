@@ -119,8 +119,11 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert list(small_disk.iterdir()) == []
 
 
-def test_no_cluster_is_asked_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", [None, ""])
+def test_no_cluster_is_asked_without_an_address(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
     found, resources = check_ray(None, {"CPU": 8.0, "GPU": 1.0})
     assert (found.level, resources) == ("ok", {"CPU": 8.0, "GPU": 1.0})
     assert "8 CPUs, 1 GPU" in found.seen
