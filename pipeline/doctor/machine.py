@@ -51,7 +51,7 @@ def examine(settings: Settings, clips: Path, out: str, hours: float | None) -> M
         *([check_cores(cores)] if cluster == local else []),
         check_threads(cores),
         check_memory(available, limit, resources.readers if resources and cluster == local else 1),
-        check_shared_memory(available, shared_memory()),
+        check_shared_memory(available, limit, shared_memory()),
         check_open_files(),
         *check_versions(),
         ray,

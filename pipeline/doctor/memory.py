@@ -36,12 +36,12 @@ def check_memory(available: int | None, limit: int | None, readers: int) -> Find
     return change("memory", seen, f"{needed / GIB:.1f} GiB for {readers} readers and the pools", advice)
 
 
-def check_shared_memory(available: int | None, free: int | None) -> Finding:
-    """Whether Ray's object store fits into /dev/shm. `available`: free host memory, `free`: of it there, in bytes;
-    None: unknown, or there is none."""
-    if free is None or available is None:
+def check_shared_memory(available: int, limit: int | None, free: int | None) -> Finding:
+    """Whether Ray's object store fits into /dev/shm. `available`: free host memory, `limit`: of the control group,
+    `free`: of /dev/shm, in bytes; None: there is none."""
+    if free is None:
         return ok("shared memory", f"no {SHM}: Ray keeps its objects in files")
-    store = min(int(available * STORE_SHARE), max(STORE_LEAST, int(free * 0.95)))
+    store = min(int(min(available, limit or available) * STORE_SHARE), max(STORE_LEAST, int(free * 0.95)))
     seen = f"{SHM} has {free / GIB:.2f} GiB free; Ray's object store will take {store / GIB:.2f} GiB"
     if store <= free:
         return ok("shared memory", seen)

@@ -139,11 +139,13 @@ def test_memory() -> None:
 
 
 def test_shared_memory() -> None:
-    assert check_shared_memory(16 * GIB, 8 * GIB).level == "ok"
-    assert check_shared_memory(512 * GIB, 64 * GIB).level == "ok"  # Ray's store is as large as it can be there
-    found = check_shared_memory(16 * GIB, 64 * 2**20)  # Docker's default
+    assert check_shared_memory(16 * GIB, None, 8 * GIB).level == "ok"
+    assert check_shared_memory(512 * GIB, None, 64 * GIB).level == "ok"  # Ray's store is as large as it can be there
+    assert check_shared_memory(512 * GIB, None, 8 * GIB).level == "change"
+    assert check_shared_memory(512 * GIB, 16 * GIB, 8 * GIB).level == "ok"  # of a container Ray takes its limit
+    found = check_shared_memory(16 * GIB, None, 64 * 2**20)  # Docker's default
     assert (found.level, "--shm-size=5.3g" in found.advice) == ("change", True)
-    assert check_shared_memory(16 * GIB, None).level == "ok"
+    assert check_shared_memory(16 * GIB, None, None).level == "ok"
 
 
 def test_open_files() -> None:
