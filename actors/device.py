@@ -189,11 +189,11 @@ def host_free() -> int | None:
 
 
 def _kernel_figure(file: str, key: str) -> int | None:
-    """Bytes under `key` of a file of Linux's /proc; None elsewhere."""
+    """Bytes under `key` of a file of Linux's /proc; None elsewhere, and where it lacks the key (in gVisor)."""
     if not Path(file).exists():
         return None
-    values = dict(line.split(":", 1) for line in Path(file).read_text().splitlines())
-    return int(values[key].split()[0]) * 1024
+    values = dict(line.partition(":")[::2] for line in Path(file).read_text().splitlines())
+    return int(values[key].split()[0]) * 1024 if key in values else None
 
 
 def _most_resident() -> int:

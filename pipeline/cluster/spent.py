@@ -1,5 +1,6 @@
 """What a worker's calls took, and what came of them: measured in the worker, told to the run's `Meter`."""
 
+import contextlib
 import os
 import platform
 import resource
@@ -95,13 +96,13 @@ def timed(
 
 
 def _peak_memory_mb() -> float:
-    """The most that this process held. Linux: its own; elsewhere what the system says, in its unit."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most / 2**20 if sys.platform == "darwin" else most / 2**10
-    return float(status.split("VmHWM:")[1].split()[0]) / 2**10
+    """The most that this process held. Linux: its own; elsewhere, and in gVisor, what the system says, in its unit."""
+    with contextlib.suppress(OSError):
+        _, found, rest = Path("/proc/self/status").read_text().partition("VmHWM:")
+        if found:
+            return float(rest.split()[0]) / 2**10
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
 def _peak_device_mb() -> float | None:

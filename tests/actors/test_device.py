@@ -106,6 +106,12 @@ def test_memory_grows_with_what_is_held() -> None:
     assert held.sum() > 0
 
 
+def test_memory_where_proc_lacks_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: "Name:\tpython\nVmRSS:\t1024 kB\n")  # as gVisor's
+    found = memory(CPU)
+    assert (found["host_rss"], found["host_peak_rss"] > 50e6) == (1 << 20, True)
+
+
 def test_the_engine_loads_and_runs_without_ray_or_upstream() -> None:
     heavy = {"ray", "transformers", "qwen_tts", "accelerate", "sklearn", "scipy", "librosa", "soxr"}
     code = "import numpy, sys; from actors.codec import Codec; codec = Codec.load('demo', device='cpu');"

@@ -9,7 +9,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline.cluster.meter import MAX_SLOTS, Meter
-from pipeline.cluster.spent import Spent, Worker
+from pipeline.cluster.spent import Spent, Worker, _peak_memory_mb
 from pipeline.run.run_json import save
 from pipeline.schema import STAGES
 
@@ -130,3 +130,11 @@ def test_a_record_stays_readable(tmp_path: Path) -> None:
     text = (tmp_path / "run.json").read_text()
     assert json.loads(text) == record
     assert '"read": [ 0.5, -1e-07, 3 ]' in text
+
+
+def test_the_peak_memory_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _peak_memory_mb() > 50
+    monkeypatch.setattr(Path, "read_text", lambda path: "Name:\tpython\nVmHWM:\t  1024 kB\n")
+    assert _peak_memory_mb() == 1.0
+    monkeypatch.setattr(Path, "read_text", lambda path: "Name:\tpython\n")  # gVisor's lacks it
+    assert _peak_memory_mb() > 50
