@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,14 @@ IPV6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 def test_an_address_of_ipv6_where_no_cluster_answers() -> None:
     with pytest.raises(ClusterError, match=r"No Ray cluster answers at '\[::1\]:1': .*refused"):
         join("[::1]:1")
+
+
+def test_no_temporary_folder_for_the_code_that_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    says = r"cannot be used: .*No usable temporary directory"
+    with socket.create_server(("127.0.0.1", 0)) as head, pytest.raises(ClusterError, match=says):
+        join(f"127.0.0.1:{head.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=IPV6)])

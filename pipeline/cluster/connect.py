@@ -93,13 +93,13 @@ def join(address: str | None) -> None:
             socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as error:
         raise ClusterError(f"No Ray cluster answers at {named!r}: {error}.") from error
-    with tempfile.TemporaryDirectory(prefix="vx") as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="vx") as folder:
             luggage = _luggage(Path(folder))
             with clean_start():
                 ray.init(address, runtime_env=luggage, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:  # OSError: also of the temporary folder
+        raise ClusterError(f"The Ray cluster at {named!r} cannot be used: {error}") from error
 
 
 def _on_this_machine() -> str:

@@ -61,8 +61,9 @@ def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], objec
     cannot come between two steps of the upload. It makes the thread give up, and is raised once the thread has."""
     interrupted = threading.Event()
     with tempfile.SpooledTemporaryFile(max_size=BUFFER_BYTES) as spooled, ThreadPoolExecutor(1) as thread:
-        write(cast(BinaryIO, spooled))
-        spooled.seek(0)
+        with _spooling(path):
+            write(cast(BinaryIO, spooled))
+            spooled.seek(0)
         upload = thread.submit(_upload, fs, path, cast(BinaryIO, spooled), before, interrupted)
         try:
             upload.result()
@@ -91,6 +92,19 @@ def _upload(
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(out))
         raise
     out.close()
+
+
+@contextmanager
+def _spooling(path: str) -> Iterator[None]:
+    """Inside, OSErrors are the temporary file's: files that are copied into it raise VoxmillErrors."""
+    try:
+        yield
+    except OSError as e:
+        where = tempfile.tempdir or "any folder"
+        raise OutputError(
+            f"{redact(path)}: its content cannot be put into a temporary file in {where} ({reason(e)}). Free some space"
+            " there, or set TMPDIR to another folder."
+        ) from e
 
 
 _DISK_FULL = "Free some space there and run the same command again; without --overwrite, it keeps what is committed."

@@ -4,6 +4,7 @@ import errno
 import gc
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -130,3 +131,13 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match="Free some space there"):
         write_whole(LOCAL, str(tmp_path / "part"), full)
+
+
+def test_a_temporary_folder_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, store = str(tmp_path / "gone"), pafs._MockFileSystem()
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    for folder, named in ((gone, gone), (None, "any folder")):
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        with pytest.raises(OutputError, match=rf"^part: .* in {named} \(FileNotFoundError: .*set TMPDIR"):
+            write_whole(store, "part", lambda file: file.write(content(SIZE)))
+    assert store.get_file_info("part").type == pafs.FileType.NotFound
