@@ -129,7 +129,7 @@ def tokenize(
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit, quiet=quiet)
         with phase("plan", quiet):
             before, found, done, planned = begin(job, paths, overwrite)
-        job, left, attempt = read(job, found, planned, done, so_far(job, done.ids))
+        job, left, attempt = execute_until_done(job, found, planned, done, so_far(job, done.ids))
         with phase("finish", quiet):
             audit(job, found, left, attempt)
             restore(job, attempt)
@@ -212,11 +212,11 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
 
 
 def so_far(job: Job, ids: pa.ChunkedArray, again: int = 0) -> Earlier:
-    """What the run holds, as `execute` is told: the recordings `ids`, without failures that are read `again`."""
+    """Counts of what the run holds before `execute`: the recordings `ids`, less the `again` failures it reads again."""
     return Earlier(len(ids), sum(map(len, job.keys.parts(FAILURES))) - again)
 
 
-def read(
+def execute_until_done(
     job: Job,
     found: Discovered,
     planned: Plan,
@@ -224,9 +224,10 @@ def read(
     earlier: Earlier | None = None,
     avoid: frozenset[str] = frozenset(),
 ) -> tuple[Job, Plan, Attempt]:
-    """`execute`; where GPUs go away in the middle, again, with what is missing then, on those that are left.
+    """Run the whole graph (read, encode, decode, write) by `execute`. Where GPUs are lost in the middle, run it again
+    for what is missing, on the GPUs that are left.
 
-    Returns the job with the pools and the plan of the latest reading, and what was done in all.
+    Returns the job with the pools of the last execution, its plan, and the sum of all executions.
     """
     attempt = execute(job, planned, done.partial, earlier, avoid)
     while attempt.lost:
@@ -324,7 +325,9 @@ def audit(job: Job, found: Discovered, planned: Plan, attempt: Attempt) -> None:
         done, _, left = settled(job, found, left, attempt, again=number > 0)
         if not left.tasks or number == AUDIT_ROUNDS:
             break
-        job, left, again = read(job, found, left, done, avoid=attempt.shaky)  # their failures were counted
+        job, left, again = execute_until_done(
+            job, found, left, done, avoid=attempt.shaky
+        )  # their failures were counted
         attempt.add(again)
     error = NotCommitted(
         f"read {AUDIT_ROUNDS + 1} times, and neither all its codes nor a failure of it came through. Try it again with "
