@@ -26,7 +26,7 @@ from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
 from actors.pools.isolate import Ledger
 from pipeline.agreement import agreement, warnings
-from pipeline.audio.speech import engine
+from pipeline.audio.speech import vad_version
 from pipeline.changes import changes, refuse_inside, refuse_other_columns, to_redo
 from pipeline.cluster.keeper import Kept, RemoteLedger, keep
 from pipeline.cluster.load import load_codec
@@ -139,7 +139,7 @@ def tokenize(
 
 def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     """Ray, and the lock of the run at `out`, both until `held` is closed."""
-    engine(settings.input.vad)
+    vad_version(settings.input.vad)  # raises where silero-vad is not installed, before Ray starts
     model = find_model(settings.model)  # before Ray starts, which takes seconds
     with ThreadPoolExecutor(1) as beside:
         beside.submit(fingerprint_of_weights, model)  # `prepare` asks for it, 0.5 s for 0.7 GB

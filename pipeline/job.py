@@ -11,7 +11,7 @@ from pyarrow.fs import FileSystem
 from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
 from pipeline.audio.length import Lengths
-from pipeline.audio.speech import engine
+from pipeline.audio.speech import vad_version
 from pipeline.cluster.load import CodecSpec, Decoding
 from pipeline.cluster.resources import Resources, allot
 from pipeline.cluster.versions import FOR_SPEECH, ON_WORKERS, installed, versions
@@ -97,7 +97,7 @@ def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float]
     """Everything that can be refused is refused here, before a file is made. `model`: its folder on this machine."""
     fs, run = locate(out, settings.input.schemes)
     context_s = settings.chunk.context_s
-    vad = engine(settings.input.vad)
+    vad = vad_version(settings.input.vad)
     used = FOR_SPEECH if vad else ()
     exact_frames = exact_context_frames(model)
     context_frames = exact_frames if context_s is None else round(context_s * FRAME_RATE)

@@ -167,7 +167,7 @@ def test_a_run_keeps_what_finds_its_speech(
     run: Run, corpus: Path, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
     if setting != "none":
-        monkeypatch.setattr("pipeline.job.engine", lambda vad: "silero-vad 99")
+        monkeypatch.setattr("pipeline.job.vad_version", lambda vad: "silero-vad 99")
     with pytest.raises(OutputError, match="vad: 'silero-vad"):
         again(run, corpus, **({"input__vad": "none"} if setting == "none" else {}))
 

@@ -37,10 +37,11 @@ class Heard(NamedTuple):
     error: RecordingError | None = None  # why it could not be heard to its end
 
 
-def engine(vad: str) -> str | None:
-    """What finds the stretches, and its version; None for `vad` "none". Imports nothing.
+def vad_version(vad: str) -> str | None:
+    """The name and version of the voice activity detector, such as "silero-vad 6.2.3"; None for `vad` "none".
 
-    Raises SettingsError where it is not installed, or, as in older versions, without these weights.
+    Looks the package up without importing it. Raises SettingsError if it is not installed, or is an older version
+    without these weights.
     """
     if vad == "none":
         return None

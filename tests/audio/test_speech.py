@@ -14,7 +14,7 @@ from pipeline.audio import speech
 from pipeline.audio.decode import open_file
 from pipeline.audio.ffmpeg import Source
 from pipeline.audio.kept import kept
-from pipeline.audio.speech import Heard, engine, stretches_of
+from pipeline.audio.speech import Heard, stretches_of, vad_version
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import SettingsError, TruncatedAudio
 from pipeline.loading import load_audio
@@ -182,20 +182,20 @@ def test_a_file_can_be_read_a_second_time(form: str, keep: int) -> None:
 
 
 def test_what_finds_speech_has_a_version() -> None:
-    assert engine("none") is None
-    assert engine("silero") == f"silero-vad {silero_vad.__version__}"
+    assert vad_version("none") is None
+    assert vad_version("silero") == f"silero-vad {silero_vad.__version__}"
 
 
 @pytest.mark.parametrize("lacks", ["silero_vad", "onnxruntime"])
 def test_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, lacks: str) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == lacks else real(name))
-    assert engine("none") is None
+    assert vad_version("none") is None
     with pytest.raises(SettingsError, match=r"pip install 'silero-vad"):
-        engine("silero")
+        vad_version("silero")
 
 
 def test_a_package_without_the_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "WEIGHTS", "of_another_version.onnx")
     with pytest.raises(SettingsError, match="of_another_version"):
-        engine("silero")
+        vad_version("silero")
