@@ -1,4 +1,4 @@
-"""A checkpoint on disk: a name, a folder or a hub id -> a checked local folder and its fingerprint. No torch."""
+"""A model name (a folder, a hub id, "demo") -> its checked local folder; the sha256 of its weights. No torch."""
 
 import functools
 import hashlib
@@ -116,7 +116,7 @@ def _sha256(path: Path, size: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(folder: Path) -> str:
+def weights_sha256(folder: Path) -> str:
     """sha256 of the weights file, in hex."""
     path = folder / "model.safetensors"
     status = path.stat()

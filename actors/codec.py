@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from actors.checkpoint import find_model, fingerprint, name_anywhere
+from actors.checkpoint import find_model, name_anywhere, weights_sha256
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, NUM_CODEBOOKS, SAMPLE_RATE, check_codes, check_wave
 from actors.device import (
     ON_CPU,
@@ -238,7 +238,7 @@ def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, 
     config, dtype = read_config(folder), PRECISIONS[precision]
     weights = open_weights(folder, device, dtype)
     size, window = config.encoder.codebook_size, config.encoder.sliding_window
-    codec = kind(model, folder, fingerprint(folder), device, precision, attention, size, options, None, None)
+    codec = kind(model, folder, weights_sha256(folder), device, precision, attention, size, options, None, None)
     if parts != "decode":
         to_codes = encoder(weights.at("encoder"), config.encoder, window if attention == "window" else None)
         codec.encoding = to_codes, _tiled("encode", to_codes, codec)

@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 import ray
 from pyarrow.fs import LocalFileSystem
 
-from actors.checkpoint import find_model
-from actors.checkpoint import fingerprint as fingerprint_of_weights
+from actors.checkpoint import find_model, weights_sha256
 from actors.pools.arrow import failure
 from actors.pools.decode import DecodeCodes
 from actors.pools.encode import EncodeChunks
@@ -79,7 +78,7 @@ from pipeline.sources.limit import refuse_limit
 from pipeline.sources.passed_over import bounded
 from pipeline.sources.plan import Plan, divide, remaining, unread
 from pipeline.sources.probe import probes
-from pipeline.sources.shard import fingerprint, of_shard, parse_shard
+from pipeline.sources.shard import corpus_fingerprint, of_shard, parse_shard
 from pipeline.storage.filesystem import locate
 from pipeline.storage.text import clean_id, id_hashes
 from pipeline.tell import tell_finished
@@ -142,7 +141,7 @@ def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
     vad_version(settings.input.vad)  # raises where silero-vad is not installed, before Ray starts
     model = find_model(settings.model)  # before Ray starts, which takes seconds
     with ThreadPoolExecutor(1) as beside:
-        beside.submit(fingerprint_of_weights, model)  # `prepare` asks for it, 0.5 s for 0.7 GB
+        beside.submit(weights_sha256, model)  # `prepare` asks for it, 0.5 s for 0.7 GB
         held.enter_context(session(settings))
     job = prepare(settings, model, out, ray.cluster_resources(), settings.stages)
     return dataclasses.replace(job, check_lock=held.enter_context(locked(job.fs, job.run)).check)
@@ -189,7 +188,7 @@ def begin(job: Job, paths: list[str], overwrite: bool) -> tuple[dict[str, Any], 
     done = committed(job.keys.refresh()) if others or anew else done
     planned = missing(job, found, done)
     total = None if planned.recordings is None else len(done.ids) + planned.recordings
-    before = {**before, CORPUS: fingerprint(whole) if job.shard else None}
+    before = {**before, CORPUS: corpus_fingerprint(whole) if job.shard else None}
     unfinished = [*before.get(UNFINISHED, []), *([before[RUNNING]] if RUNNING in before else [])]
     before = {**before, **({UNFINISHED: unfinished} if unfinished else {})}
     before = {**before, RUNNING: {"started": now(), "command": command_line(sys.argv), "recordings": total}}

@@ -8,7 +8,7 @@ from typing import Any
 import soxr
 from pyarrow.fs import FileSystem
 
-from actors.checkpoint import exact_context_frames, fingerprint, name_anywhere
+from actors.checkpoint import exact_context_frames, name_anywhere, weights_sha256
 from actors.contract import FRAME_RATE, FRAME_SAMPLES, OFFICIAL_MODEL, OFFICIAL_REVISION
 from pipeline.audio.length import Lengths
 from pipeline.audio.speech import vad_version
@@ -105,7 +105,7 @@ def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float]
         settings=settings,
         resources=allot(settings, cluster, stages),
         model=name_anywhere(settings.model),
-        sha256=fingerprint(model),
+        sha256=weights_sha256(model),
         packages={name: version for name, version in installed().items() if name in (*ON_WORKERS, *used)},
         vad=vad,
         chunk_samples=settings.chunk.length_samples,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actors.checkpoint import find_model, fingerprint
+from actors.checkpoint import find_model, weights_sha256
 from pipeline.cluster.versions import installed, refuse
 from pipeline.errors import ModelError
 
@@ -77,7 +77,7 @@ def load_codec(spec: CodecSpec) -> "Codec":
     if spec.device == "cpu":
         os.environ |= brief_waits(os.environ)
     with ThreadPoolExecutor(1) as beside:  # 0.5 s for 0.7 GB, without the interpreter's lock
-        seen = beside.submit(fingerprint, folder)
+        seen = beside.submit(weights_sha256, folder)
         codec = _codec_class()
     if seen.result() != spec.sha256:
         raise ModelError(

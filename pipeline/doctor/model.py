@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from actors.checkpoint import FILES, find_model, fingerprint
+from actors.checkpoint import FILES, find_model, weights_sha256
 from actors.contract import OFFICIAL_MODEL, OFFICIAL_REVISION
 from pipeline.doctor.finding import Finding, change, ok, warn
 from pipeline.errors import ModelError
@@ -28,7 +28,7 @@ def check_model(model: str) -> tuple[Finding, Path | None]:
         _read_weights(folder)
     except ModelError as error:
         return change("model", str(error), "all weights of the network", "Fetch or copy it again."), None
-    return ok("model", f"{model}: {folder}, whole; sha256 {fingerprint(folder)[:12]}"), folder
+    return ok("model", f"{model}: {folder}, whole; sha256 {weights_sha256(folder)[:12]}"), folder
 
 
 def fetch_command(model: str) -> str:

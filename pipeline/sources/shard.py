@@ -50,7 +50,7 @@ def of_shard(inputs: Discovered, shard: Shard | None) -> Discovered:
     return inputs if shard is None else replace(inputs, found=[_part(one, shard) for one in inputs.found])
 
 
-def fingerprint(inputs: Discovered) -> str:
+def corpus_fingerprint(inputs: Discovered) -> str:
     """Of all recordings and containers of `inputs`, and the shards they are in: shards of one corpus have the same."""
     hashes = np.concatenate([one for found in inputs.found for one in _both_hashes(found)])
     hashes.sort()

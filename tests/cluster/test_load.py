@@ -9,10 +9,10 @@ import pytest
 from pipeline.cluster.load import BRIEF_WAITS, brief_waits
 
 LOAD = """
-from actors.checkpoint import find_model, fingerprint
+from actors.checkpoint import find_model, weights_sha256
 from pipeline.cluster.load import CodecSpec, load_codec
 
-sha256 = fingerprint(find_model("demo"))
+sha256 = weights_sha256(find_model("demo"))
 load_codec(CodecSpec("demo", sha256, {}, "cpu", "fp32", "full", "auto", 2, "encode"))
 """
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import SettingsError
 from pipeline.sources.inputs import discover_all
 from pipeline.sources.plan import divide
-from pipeline.sources.shard import Shard, fingerprint, of_shard, parse_shard
+from pipeline.sources.shard import Shard, corpus_fingerprint, of_shard, parse_shard
 from tests.helpers.shards import read, write_files, write_parquet, write_tar
 
 
@@ -71,10 +71,10 @@ def test_a_shard_alone_keeps_its_bare_names(tmp_path: Path) -> None:
 
 def test_the_fingerprint_is_of_the_whole(tmp_path: Path) -> None:
     write_files(tmp_path, {f"{number}.wav": b"x" for number in range(9)})
-    first = fingerprint(discover_all([str(tmp_path)]))
-    assert fingerprint(discover_all([str(tmp_path)])) == first
+    first = corpus_fingerprint(discover_all([str(tmp_path)]))
+    assert corpus_fingerprint(discover_all([str(tmp_path)])) == first
     write_files(tmp_path, {"new.wav": b"x"})
-    assert fingerprint(discover_all([str(tmp_path)])) != first
+    assert corpus_fingerprint(discover_all([str(tmp_path)])) != first
 
 
 def test_what_travels_is_that_of_the_whole(tmp_path: Path) -> None:
