@@ -127,12 +127,12 @@ def tokenize(
         with phase("start", quiet):
             job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit, quiet=quiet)
         with phase("plan", quiet):
-            before, found, done, planned = begin(job, paths, overwrite)
+            record, found, done, planned = begin(job, paths, overwrite)
         job, left, attempt = execute_until_done(job, found, planned, done, so_far(job, done.ids))
         with phase("finish", quiet):
             audit(job, found, left, attempt)
             restore(job, attempt)
-            finish(job, planned, before, attempt, str(out))
+            finish(job, planned, record, attempt, str(out))
     return open_run(out)
 
 
@@ -150,10 +150,11 @@ def start(settings: Settings, out: str, held: contextlib.ExitStack) -> Job:
 def begin(job: Job, paths: list[str], overwrite: bool) -> tuple[dict[str, Any], Discovered, Done, Plan]:
     """Find the inputs and compare them with what is committed; until that is done, nothing is written.
 
-    Returns run.json, which is written then, what the inputs hold, what is committed, and the plan of the rest.
+    Returns the run.json that this command has just written, what the inputs hold, what is committed, and the plan of
+    the rest.
     """
-    record, rules = describe(job, paths), job.settings.input
-    before = None if overwrite else resume(job.fs, job.run, record)
+    command, rules = describe(job, paths), job.settings.input
+    record = {} if overwrite else resume(job.fs, job.run, command)
     refuse_inside(paths, rules.schemes, job.fs, job.run)
     whole = discover_all(paths, **rules.finding)
     found = of_shard(whole, job.shard)
@@ -161,39 +162,51 @@ def begin(job: Job, paths: list[str], overwrite: bool) -> tuple[dict[str, Any], 
         log_line(note)
     if found.runs and not job.quiet:
         log_line(f"passed over, for they are runs: {', '.join(found.runs)}")
-    changed = changes(job.keys, found) if before else None  # reads the parts for `committed` too
+    changed = None if overwrite else changes(job.keys, found)  # reads the parts for `committed` too
     done = NOTHING if overwrite else committed(job.keys)
-    if before:
-        refuse_other_bounds(job.fs, job.run, before, record)
+    if not overwrite:
+        refuse_other_bounds(job.fs, job.run, record, command)
         refuse_other_columns(job.keys, found.carried, job.run)
-        known = found.recordings
-        if known is not None:
-            known = max(min(known, job.limit or known), len(done.ids))
-        failed = sum(map(len, job.keys.parts(FAILURES)))
-        refuse_failed(failed, job.settings.max_failures, known, len(done.ids))
+        refuse_too_many_failed(job, found, done)
     anew = to_redo(changed, done, rules.changed) if changed else set()
-    others = before is not None and other_bounds(read_run_file(job.fs, job.run), record)
+    others = not overwrite and other_bounds(read_run_file(job.fs, job.run), command)
     job.check_lock()
-    if before is None:  # the old run stays until there is something to read
+    if overwrite:  # the old run stays until there is something to read
         clear(job.fs, job.run)
-        before = resume(job.fs, job.run, record)
+        record = resume(job.fs, job.run, command)
     mark(job.fs, job.run, complete=False)
     if others or anew:
-        save(job.fs, job.run, before)  # what is dropped would be missing in a run that says that it is complete
+        save(job.fs, job.run, record)  # what is dropped would be missing in a run that says that it is complete
     if others:
         drop_skipped(job.fs, job.run)
     if anew:
-        sums = {**before.get("parts", {}), **drop(job.keys, anew, job.waves)}
-        before = {**before, "parts": {name: sha256 for name, sha256 in sums.items() if sha256}}
+        sums = {**record.get("parts", {}), **drop(job.keys, anew, job.waves)}
+        record = {**record, "parts": {name: sha256 for name, sha256 in sums.items() if sha256}}
     done = committed(job.keys.refresh()) if others or anew else done
     planned = missing(job, found, done)
     total = None if planned.recordings is None else len(done.ids) + planned.recordings
-    before = {**before, CORPUS: corpus_fingerprint(whole) if job.shard else None}
-    unfinished = [*before.get(UNFINISHED, []), *([before[RUNNING]] if RUNNING in before else [])]
-    before = {**before, **({UNFINISHED: unfinished} if unfinished else {})}
-    before = {**before, RUNNING: {"started": now(), "command": command_line(sys.argv), "recordings": total}}
-    save(job.fs, job.run, before)
-    return before, found, done, planned
+    record = running({**record, CORPUS: corpus_fingerprint(whole) if job.shard else None}, total)
+    save(job.fs, job.run, record)
+    return record, found, done, planned
+
+
+def refuse_too_many_failed(job: Job, found: Discovered, done: Done) -> None:
+    """`refuse_failed`, of what earlier commands committed; a share is of the recordings that the run will hold."""
+    known = found.recordings
+    if known is not None:
+        known = max(min(known, job.limit or known), len(done.ids))
+    failed = sum(map(len, job.keys.parts(FAILURES)))
+    refuse_failed(failed, job.settings.max_failures, known, len(done.ids))
+
+
+def running(record: dict[str, Any], total: int | None) -> dict[str, Any]:
+    """run.json with this command as its RUNNING attempt; one that is there already goes to UNFINISHED.
+
+    `total`: how many recordings the run will hold; None: unknown.
+    """
+    unfinished = [*record.get(UNFINISHED, []), *([record[RUNNING]] if RUNNING in record else [])]
+    record = {**record, **({UNFINISHED: unfinished} if unfinished else {})}
+    return {**record, RUNNING: {"started": now(), "command": command_line(sys.argv), "recordings": total}}
 
 
 def missing(job: Job, found: Discovered, done: Done) -> Plan:
@@ -471,33 +484,36 @@ def make_waves(job: Job, out: str, ids: list[str] | None) -> list[str]:
     return [f"codes without a WAV: {listed(failures, 3, '; ')}"] if failures else []
 
 
-def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: Attempt, out: str) -> None:
-    """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json."""
+def finish(job: Job, planned: Plan, record: dict[str, Any], attempt: Attempt, out: str) -> None:
+    """Join what long recordings left, make WAVs that are missing, measure agreement with fp32, complete run.json.
+
+    `record`: run.json as `begin` wrote it.
+    """
     job.check_lock()
     join_long_waves(job.keys, job.waves)
     silent = []
-    unknown = attempt.unheard or before[LACKS_WAVES]  # which recordings have no wave
+    unknown = attempt.unheard or record[LACKS_WAVES]  # which recordings have no wave
     if "decode" in job.resources.pools and (attempt.undecoded or unknown):
         start = time.monotonic()
         silent = make_waves(job, out, None if unknown else [*attempt.undecoded])
         attempt.wall_s += time.monotonic() - start
     sweep(job.fs, job.run)
     pool, rules = job.resources.pools["encode"], job.settings.output
-    shares = before.get("agreement_with_fp32") or agreement(
+    shares = record.get("agreement_with_fp32") or agreement(
         planned, job.keys.ids(FAILURES), job.reading, job.codec("encode"), pool, rules.agreement_s
     )
-    record = attempt.record(now(), command_line(sys.argv))
+    ended = attempt.record(now(), command_line(sys.argv))
     counts = count(job.keys.refresh(), job.context_samples)
-    sums = checksums(job.fs, job.run, {**before.get("parts", {}), **attempt.parts})
+    sums = checksums(job.fs, job.run, {**record.get("parts", {}), **attempt.parts})
     job.check_lock()  # the slow part is over
     there = counts["recordings"] + counts["failures"] + counts["skipped"]
     cut = planned.cut and (job.limit is None or there >= job.limit)  # of containers a plan does not know
-    before = {key: value for key, value in before.items() if key != RUNNING and (cut or key != PENDING)}
+    record = {key: value for key, value in record.items() if key != RUNNING and (cut or key != PENDING)}
     save(
         job.fs,
         job.run,
         {
-            **before,
+            **record,
             "state": "limited" if cut else "complete",
             "limit": job.limit if cut else None,  # a retry would take it
             "counts": {**counts, "passed_over": planned.passed_over.total()},
@@ -505,7 +521,7 @@ def finish(job: Job, planned: Plan, before: dict[str, Any], attempt: Attempt, ou
             "agreement_with_fp32": shares,
             "warnings": [*warnings(shares, rules.agreement_min, job.resources.precision), *silent],
             LACKS_WAVES: "decode" not in job.resources.pools,
-            "attempts": [*before["attempts"], record],
+            "attempts": [*record["attempts"], ended],
             "parts": sums,
         },
     )
