@@ -107,9 +107,9 @@ def _refuse_unfinished(run: Run) -> None:
 
 
 def _create(
-    fs: FileSystem, folder: str, before: Callable[[], object], name: str, write: Callable[[BinaryIO], object]
+    fs: FileSystem, folder: str, check: Callable[[], object], name: str, write: Callable[[BinaryIO], object]
 ) -> None:
-    write_whole(fs, f"{folder}/{name}", write, before)
+    write_whole(fs, f"{folder}/{name}", write, check)
 
 
 def _plan(job: Job, to: str, reference: str | None, bare: bool) -> dict[str, Any]:

@@ -31,13 +31,13 @@ WRITTEN_SCHEMA = pa.schema(
 """What the driver needs to know of one write."""
 
 
-def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None = None) -> pa.Table:
+def write_parts(rows: pa.Table, fs: FileSystem, run: str, check: Check | None = None) -> pa.Table:
     """Commit rows as at most one part of codes, one of failures, one of skipped ones; returns one row of
     WRITTEN_SCHEMA.
 
     `rows` are CODES_SCHEMA, then carried columns, and "stage", "error", "message", which are null but for failures. A
-    row that failed in the stage "decode" has its codes, and only those. `before` is called before each commit: the
-    lock's check.
+    row that failed in the stage "decode" has its codes, and only those. `check` is called before each commit: it
+    raises where the run is not this writer's any more (`Lock.check`).
     """
     undecoded = pc.fill_null(pc.equal(rows["stage"], "decode"), False)
     skip = pc.fill_null(pc.equal(rows["stage"], SKIP), False)
@@ -48,11 +48,11 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, before: Check | None =
     name = sha256 = ""
     if len(codes):
         name = part_name(codes)
-        sha256 = write_table(codes, fs, f"{run}/{CODES}/{name}", before)
+        sha256 = write_table(codes, fs, f"{run}/{CODES}/{name}", check)
     if len(failures):
-        write_failures(failures, fs, run, before)
+        write_failures(failures, fs, run, check)
     if len(skipped):
-        write_failures(skipped, fs, run, before, SKIPPED)
+        write_failures(skipped, fs, run, check, SKIPPED)
     samples = pc.sum(codes["num_samples"]).as_py() or 0
     ids = rows["id"].filter(undecoded).to_pylist()
     return pa.table([[samples], [ids], [name], [sha256]], schema=WRITTEN_SCHEMA)
@@ -64,18 +64,18 @@ def gathered(rows: pa.Table) -> pa.Table:
 
 
 def write_in_parts(
-    rows: pa.Table, fs: FileSystem, run: str, rows_per_part: int, before: Check | None = None
+    rows: pa.Table, fs: FileSystem, run: str, rows_per_part: int, check: Check | None = None
 ) -> pa.Table:
     """`write_parts` of pieces of equal size, each of `rows_per_part` to twice as many: no small part is left over."""
     pieces = max(1, len(rows) // rows_per_part)
     bounds = [len(rows) * piece // pieces for piece in range(pieces + 1)]
     return pa.concat_tables(
-        write_parts(rows.slice(low, high - low), fs, run, before) for low, high in itertools.pairwise(bounds)
+        write_parts(rows.slice(low, high - low), fs, run, check) for low, high in itertools.pairwise(bounds)
     )
 
 
 def write_parts_and_shards(
-    rows: pa.Table, fs: FileSystem, run: str, format: str, most_rows: int, before: Check | None = None
+    rows: pa.Table, fs: FileSystem, run: str, format: str, most_rows: int, check: Check | None = None
 ) -> pa.Table:
     """Commit rows with waves as parts of at most `most_rows`, as `write_parts` does, and the waves of each part as the
     shard of its name. The shard is there before its part: without a part it is no one's, and is deleted later."""
@@ -83,9 +83,9 @@ def write_parts_and_shards(
     for first in range(0, len(rows), most_rows):
         some = rows.slice(first, most_rows)
         name = part_name(some.filter(pc.invert(_failed(some))))
-        some = write_waves_to_shard(some, fs, shard_path(f"{run}/{WAVES}", name), format, before)
-        written.append(write_parts(some, fs, run, before))
-    return pa.concat_tables(written) if written else write_parts(rows.drop_columns(["wave"]), fs, run, before)
+        some = write_waves_to_shard(some, fs, shard_path(f"{run}/{WAVES}", name), format, check)
+        written.append(write_parts(some, fs, run, check))
+    return pa.concat_tables(written) if written else write_parts(rows.drop_columns(["wave"]), fs, run, check)
 
 
 def _failed(rows: pa.Table) -> pa.ChunkedArray:
@@ -94,11 +94,11 @@ def _failed(rows: pa.Table) -> pa.ChunkedArray:
 
 
 def write_failures(
-    failures: pa.Table, fs: FileSystem, run: str, before: Check | None = None, folder: str = FAILURES
+    failures: pa.Table, fs: FileSystem, run: str, check: Check | None = None, folder: str = FAILURES
 ) -> str:
     """Commit rows of FAILURES_SCHEMA as one part of `folder`; returns its name."""
     name = part_name(failures)
-    write_table(failures, fs, f"{run}/{folder}/{name}", before)
+    write_table(failures, fs, f"{run}/{folder}/{name}", check)
     return name
 
 
@@ -111,7 +111,7 @@ def part_name(rows: pa.Table) -> str:
     return f"part-{digest.hexdigest()[:16]}.parquet"
 
 
-def write_table(table: pa.Table, fs: FileSystem, path: str, before: Check | None = None) -> str:
+def write_table(table: pa.Table, fs: FileSystem, path: str, check: Check | None = None) -> str:
     """Write `table` to `path` as Parquet (zstd, with checksums of pages), whole; returns the file's sha256.
 
     Every column has dictionaries. Parquet has no int16: codes would be 4 bytes each and 15 bits after zstd, their
@@ -128,7 +128,7 @@ def write_table(table: pa.Table, fs: FileSystem, path: str, before: Check | None
         row_group_size=_group_rows(table),
     )
     content = sink.getvalue()
-    write_whole(fs, path, lambda file: file.write(content), before)
+    write_whole(fs, path, lambda file: file.write(content), check)
     return hashlib.sha256(content).hexdigest()
 
 

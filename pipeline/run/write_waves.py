@@ -21,26 +21,26 @@ PIECES_AT_ONCE = 4
 
 
 def write_waves(
-    rows: pa.Table, fs: FileSystem, folder: str, before: Check | None = None, format: str = FILES.format
+    rows: pa.Table, fs: FileSystem, folder: str, check: Check | None = None, format: str = FILES.format
 ) -> pa.Table:
     """Write column "wave" (large_list<int16>, null for failures) as files and drop it.
 
     A recording of one chunk becomes `folder/<id>.<format>`; a chunk of a longer one waits as raw PCM in
-    `folder/.pieces/`. `before` is called before each file appears: the lock's check.
+    `folder/.pieces/`. `check` (`Lock.check`) is called before each file appears.
     """
 
     def write(one: tuple[str, np.ndarray]) -> None:
         id_, pcm = one
         content = functools.partial(_write_wave, format=format, num_samples=len(pcm), blocks=[pcm])
-        write_whole(fs, wave_path(folder, id_, format), content, before)
+        write_whole(fs, wave_path(folder, id_, format), content, check)
 
     each_on_store(fs, write, _short(rows))
-    _write_pieces(rows, fs, folder, before)
+    _write_pieces(rows, fs, folder, check)
     return rows.drop_columns(["wave"])
 
 
 def write_waves_to_shard(
-    rows: pa.Table, fs: FileSystem, path: str, format: str, before: Check | None = None
+    rows: pa.Table, fs: FileSystem, path: str, format: str, check: Check | None = None
 ) -> pa.Table:
     """As `write_waves`, but all recordings of one chunk go to the shard `path`; there is none if no row is such a one.
 
@@ -51,8 +51,8 @@ def write_waves_to_shard(
         short.setdefault(id_, pcm)
     waves = [(id_, len(pcm), [pcm]) for id_, pcm in short.items()]
     if waves:
-        write_whole(fs, path, lambda file: write_shard(file, waves, format), before)
-    _write_pieces(rows, fs, path.rpartition("/")[0], before)
+        write_whole(fs, path, lambda file: write_shard(file, waves, format), check)
+    _write_pieces(rows, fs, path.rpartition("/")[0], check)
     return rows.drop_columns(["wave"])
 
 
@@ -64,13 +64,13 @@ def _short(rows: pa.Table) -> Iterator[tuple[str, np.ndarray]]:
             yield id_, waves[index].values.to_numpy()
 
 
-def _write_pieces(rows: pa.Table, fs: FileSystem, folder: str, before: Check | None) -> None:
+def _write_pieces(rows: pa.Table, fs: FileSystem, folder: str, check: Check | None) -> None:
     waves = rows["wave"].combine_chunks()
 
     def write(one: tuple[int, str, int]) -> None:
         index, id_, chunk = one
         piece = waves[index].values.to_numpy().tobytes()
-        write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", lambda file: file.write(piece), before)
+        write_whole(fs, f"{pieces_path(folder, id_)}/{chunk:06d}.pcm", lambda file: file.write(piece), check)
 
     columns = zip(*(rows[c].to_pylist() for c in ("id", "chunk", "chunks")), strict=True)
     long = ((index, id_, chunk) for index, (id_, chunk, chunks) in enumerate(columns) if chunks != 1)

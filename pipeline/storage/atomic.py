@@ -27,19 +27,19 @@ Check = Callable[[], object]
 
 
 def write_whole(
-    fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], before: Check | None = None
+    fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], check: Check | None = None
 ) -> None:
     """Create the file or object `path` whole or not at all, even after a crash. `write` fills the file it is given.
 
-    Local: write to a hidden temporary file in the same folder, flush it to disk, call `before`, rename it. Object
+    Local: write to a hidden temporary file in the same folder, flush it to disk, call `check`, rename it. Object
     store: write to a spooled temporary file, then upload that; what fits into 10 MB is one request to S3, which comes
-    after `before`. An interrupted upload is never completed: its parts are invisible, but the store keeps (and charges)
+    after `check`. An interrupted upload is never completed: its parts are invisible, but the store keeps (and charges)
     them until a lifecycle rule for incomplete multipart uploads deletes them. Raises OutputError if `path` cannot be
-    written, and what `before` raises.
+    written, and what `check` raises.
     """
     with _writing(path):
         if not isinstance(fs, pafs.LocalFileSystem):
-            return _put_whole(fs, path, write, before)
+            return _put_whole(fs, path, write, check)
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.part")
         try:
@@ -47,8 +47,8 @@ def write_whole(
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-            if before:
-                before()
+            if check:
+                check()
             os.replace(temporary, path)
         except BaseException:
             if os.path.exists(temporary):
@@ -56,7 +56,7 @@ def write_whole(
             raise
 
 
-def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], before: Check | None) -> None:
+def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], object], check: Check | None) -> None:
     """Upload in a thread: KeyboardInterrupt (Ctrl-C, a cancelled Ray task) is raised in the main thread only, so it
     cannot come between two steps of the upload. It makes the thread give up, and is raised once the thread has."""
     interrupted = threading.Event()
@@ -64,7 +64,7 @@ def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], objec
         with _spooling(path):
             write(cast(BinaryIO, spooled))
             spooled.seek(0)
-        upload = thread.submit(_upload, fs, path, cast(BinaryIO, spooled), before, interrupted)
+        upload = thread.submit(_upload, fs, path, cast(BinaryIO, spooled), check, interrupted)
         try:
             upload.result()
         except BaseException:
@@ -73,7 +73,7 @@ def _put_whole(fs: pafs.FileSystem, path: str, write: Callable[[BinaryIO], objec
 
 
 def _upload(
-    fs: pafs.FileSystem, path: str, content: BinaryIO, before: Check | None, interrupted: threading.Event
+    fs: pafs.FileSystem, path: str, content: BinaryIO, check: Check | None, interrupted: threading.Event
 ) -> None:
     """Only `close` makes the object visible; on any error before it, the stream is never closed."""
     out = fs.open_output_stream(path, compression=None)
@@ -82,11 +82,11 @@ def _upload(
             out.write(block)
             if interrupted.is_set():
                 break
-        out.flush()  # waits for all parts of the upload, so that little time passes after `before`
+        out.flush()  # waits for all parts of the upload, so that little time passes after `check`
         if interrupted.is_set():
             raise InterruptedError
-        if before:
-            before()
+        if check:
+            check()
     except BaseException:
         # pyarrow cannot abort an upload, and the destructor of a stream completes it: this one lives for ever.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(out))

@@ -77,7 +77,7 @@ def test_a_small_object_and_a_wave_are_one_request(bucket: tuple[str, str], aske
     assert len(asked.messages) == 1
     asked.clear()
     rows = pa.concat_tables([wave_row(f"{number}", np.zeros(100, np.int16)) for number in range(10)])
-    write_waves(rows, fs, path, before=threading.Barrier(10, timeout=10).wait)  # all of them at the same time
+    write_waves(rows, fs, path, check=threading.Barrier(10, timeout=10).wait)  # all of them at the same time
     assert len(asked.messages) == 10
     assert all(info.size == 244 for info in infos(fs, [wave_path(path, f"{number}") for number in range(10)]))
 
