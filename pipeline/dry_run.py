@@ -101,7 +101,7 @@ def dry_run(
     planned = divide(
         found,
         done.ids,
-        before=None if before is None else read_through(keys, done),
+        read_through=None if before is None else read_through(keys, done),
         task_bytes=round(chosen.input.task_mb * 2**20),
         parallelism=chosen.input.readers or os.cpu_count() or 1,
         limit=limit,

@@ -214,7 +214,7 @@ def missing(job: Job, found: Discovered, done: Done) -> Plan:
     return divide(
         found,
         done.ids,
-        before=read_through(job.keys, done),
+        read_through=read_through(job.keys, done),
         task_bytes=round(job.settings.input.task_mb * 2**20),
         parallelism=job.resources.readers,
         chunk_samples=job.chunk_samples,

@@ -63,7 +63,7 @@ def divide(
     inputs: Discovered,
     done: pa.Array | pa.ChunkedArray | None = None,
     *,
-    before: ReadThrough | None = None,
+    read_through: ReadThrough | None = None,
     task_bytes: int = 64 << 20,
     parallelism: int = 1,
     chunk_samples: int | None = None,
@@ -71,7 +71,7 @@ def divide(
     limit: int | None = None,
 ) -> Plan:
     """Divide the reading of `inputs`, without the recordings whose ids are in `done`, into tasks. Containers that were
-    read through `before`, and of which all is committed, are not opened.
+    `read_through` to their end by earlier attempts, and of which all is committed, are not opened.
 
     A task holds about `task_bytes` of encoded audio, less where that would be fewer than 2 * `parallelism` tasks. With
     `chunk_samples` (at 24 kHz), tasks share a large local WAV of several chunks, unless it is longer than
@@ -86,10 +86,10 @@ def divide(
     units["files"] = by_file(fresh(units["files"], known))
     files = units["files"].num_rows
     skipped = chosen.units["files"].num_rows - files
-    cut = chosen.cut and _left_out(inputs, every, known, before, files)
-    if before is not None:
+    cut = chosen.cut and _left_out(inputs, every, known, read_through, files)
+    if read_through is not None:
         for kind in containers.keys() - chosen.limits.keys():
-            units[kind] = before.left(task_of(inputs, kind, units[kind]))
+            units[kind] = read_through.left(task_of(inputs, kind, units[kind]))
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None and not inputs.vad:
@@ -117,15 +117,15 @@ def _left_out(
     inputs: Discovered,
     every: Mapping[Kind, pa.Table],
     known: pa.ChunkedArray,
-    before: ReadThrough | None,
+    read_through: ReadThrough | None,
     files: int,
 ) -> bool:
     """Whether a limit leaves out more than what is `known`: files besides those `files` that are to be read; members of
-    containers, unless all of those were read through `before`."""
+    containers, unless all of those were `read_through`."""
     if len(fresh(every["files"], known)) > files:
         return True
     return any(
-        len(some if before is None else before.left(task_of(inputs, kind, some)))
+        len(some if read_through is None else read_through.left(task_of(inputs, kind, some)))
         for kind, some in every.items()
         if kind != "files" and len(some)
     )
