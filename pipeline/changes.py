@@ -67,7 +67,7 @@ class Comparison:
     size and bounds (a copy has times of its own)."""
 
     def __init__(self, inputs: Discovered, moved: bool) -> None:
-        self.files, self.shards = Files(inputs, moved), Shards(inputs, moved)
+        self.files, self.containers = Files(inputs, moved), Containers(inputs, moved)
         self.changed, self.unsure = Changes(), False
 
     def add(self, rows: pa.Table, hashes: np.ndarray) -> None:
@@ -78,15 +78,15 @@ class Comparison:
             self.files.compare(rows, hashes, at, self.changed)
             return
         self.files.compare(rows.filter(pa.array(known)), hashes[known], at[known], self.changed)
-        if self.shards.places:
-            self.unsure |= self.shards.compare(rows.filter(pa.array(~known)), hashes[~known], self.changed)
+        if self.containers.places:
+            self.unsure |= self.containers.compare(rows.filter(pa.array(~known)), hashes[~known], self.changed)
 
     def finish(self, fs: FileSystem, run: str) -> Changes:
         """What was found. Reads the parts again where only the ids of all members tell."""
         if self.unsure:
-            members = self.shards.members()
+            members = self.containers.members()
             for rows, hashes in committed_rows(fs, run):
-                self.shards.compare_members(rows, hashes, self.changed, members)
+                self.containers.compare_members(rows, hashes, self.changed, members)
         return self.changed
 
 
@@ -246,7 +246,7 @@ def _comparable(now: Stamp, before: Stamp, here: bool) -> tuple[Stamp, Stamp]:
     return (now, before) if here else (Stamp(now.size, None), Stamp(before.size, None))
 
 
-class Shards:
+class Containers:
     """The containers among the inputs."""
 
     def __init__(self, inputs: Discovered, moved: bool) -> None:
@@ -255,8 +255,8 @@ class Shards:
         how = (inputs.carried, none, inputs.prefixed, inputs.column, inputs.access, inputs.channel)
         self.tasks = [ReadTask(one.kind, one.units, *how) for one in inputs.found if one.kind != "files"]
         self.prefixed = inputs.prefixed
-        self.places = {shard.source: shard for task in self.tasks for shard in containers(task)}
-        self.ids = {shard.id: shard for shard in self.places.values()}
+        self.places = {container.source: container for task in self.tasks for container in containers(task)}
+        self.ids = {container.id: container for container in self.places.values()}
         self.nested = any(id_[: mark.start()] in self.ids for id_ in self.ids for mark in re.finditer("[/#]", id_))
 
     def members(self) -> set[bytes]:
@@ -274,11 +274,11 @@ class Shards:
         rows, hashes = rows.filter(pa.array(other)), hashes[other]
         for hash_, row in zip(hashes.tolist(), rows.to_pylist(), strict=True):
             self.refuse_other_id(row)
-            shard = self.owner_of(row["id"]) if self.prefixed else next(iter(self.places.values()))
-            if shard is None or self.has(row, shard):
+            container = self.owner_of(row["id"]) if self.prefixed else next(iter(self.places.values()))
+            if container is None or self.has(row, container):
                 continue
             if self.prefixed:
-                self.add(hash_, row, shard, changed)
+                self.add(hash_, row, container, changed)
             else:
                 unsure = True
         return unsure
@@ -291,50 +291,54 @@ class Shards:
         names = inside.unique().to_pylist()
         if self.nested or len(names) * ROWS_OF_A_CONTAINER > len(rows):
             return found
-        for shard in (self.places[name] for name in names if name in self.places):
-            at = np.flatnonzero(pc.equal(inside, shard.source))
+        for container in (self.places[name] for name in names if name in self.places):
+            at = np.flatnonzero(pc.equal(inside, container.source))
             mine = rows.take(at)
             alike = mine.group_by(["source_size", "source_version", "channel"]).aggregate([])
-            if len(alike) == 1 and self.has(mine.slice(0, 1).to_pylist()[0], shard):
-                found[at] = pc.equal(pc.starts_with(mine["id"], f"{shard.id}/"), self.prefixed)
+            if len(alike) == 1 and self.has(mine.slice(0, 1).to_pylist()[0], container):
+                found[at] = pc.equal(pc.starts_with(mine["id"], f"{container.id}/"), self.prefixed)
         return found
 
     def refuse_other_id(self, row: dict) -> None:
         """Raise InputError where a member of a container has its id with a prefix now, and had it without, or the
         reverse."""
-        container, inside, member = (row["source"] or "").partition("::")
-        shard = self.places.get(container)
-        if not inside or shard is None:
+        place, inside, member = (row["source"] or "").partition("::")
+        container = self.places.get(place)
+        if not inside or container is None:
             return
-        begins = f"{shard.id}/"
+        begins = f"{container.id}/"
         if row["id"].startswith(begins) != self.prefixed and (self.prefixed or not member.startswith(begins)):
             ways = ("the only input", "one of several inputs")
             then, now = ways if self.prefixed else reversed(ways)
             raise InputError(
-                f"{row['source']} is in the run as {row['id']!r}: {container} was {then} then, and is {now} now, which "
+                f"{row['source']} is in the run as {row['id']!r}: {place} was {then} then, and is {now} now, which "
                 "gives its recordings other ids. They would be there twice. Give the inputs as they were given before "
                 "(to `voxmill retry` with --inputs), or --out a new folder."
             )
 
     def compare_members(self, rows: pa.Table, hashes: np.ndarray, changed: Changes, lone: set[bytes]) -> None:
         """Add rows of other content that have the id of a member of the only container: `lone`, hashes."""
-        (shard,) = self.places.values()
-        owners = id_hashes(_spoken(rows) if shard.channel != EACH else _files_of(rows)).tolist()
+        (container,) = self.places.values()
+        owners = id_hashes(_spoken(rows) if container.channel != EACH else _files_of(rows)).tolist()
         for owner, hash_, row in zip(owners, hashes.tolist(), rows.to_pylist(), strict=True):
-            if owner in lone and not self.has(row, shard):
-                self.add(hash_, row, shard, changed)
+            if owner in lone and not self.has(row, container):
+                self.add(hash_, row, container, changed)
 
-    def add(self, hash_: bytes, row: dict, shard: Container, changed: Changes) -> None:
-        """Add a row that `shard` does not have as it was read."""
-        changed.other_channels |= not as_asked(row, shard)
-        changed.add(hash_, row["id"], _told(row), _told_of(shard))
+    def add(self, hash_: bytes, row: dict, container: Container, changed: Changes) -> None:
+        """Add a row that `container` does not have as it was read."""
+        changed.other_channels |= not as_asked(row, container)
+        changed.add(hash_, row["id"], _told(row), _told_of(container))
 
-    def has(self, row: dict, shard: Container) -> bool:
-        """Whether a committed row was read from what `shard` is now."""
+    def has(self, row: dict, container: Container) -> bool:
+        """Whether a committed row was read from what `container` is now."""
         source = row["source"] or ""  # parts of other writers may not say it
-        here = source == shard.source or source.startswith(f"{shard.source}::")
+        here = source == container.source or source.startswith(f"{container.source}::")
         known = Stamp(row["source_size"], row["source_version"])
-        return as_asked(row, shard) and (here or self.moved) and same_content(*_comparable(shard.stamp, known, here))
+        return (
+            as_asked(row, container)
+            and (here or self.moved)
+            and same_content(*_comparable(container.stamp, known, here))
+        )
 
     def owner_of(self, id_: str) -> Container | None:
         """The container among whose recordings' ids `id_` is: its own id, and "/" or "#" behind it."""
@@ -342,9 +346,9 @@ class Shards:
         return next((self.ids[id_[:end]] for end in (len(id_), *reversed(ends)) if id_[:end] in self.ids), None)
 
 
-def as_asked(row: dict, shard: Container) -> bool:
-    """Whether a committed row is of the channels that are asked for of `shard`."""
-    return row["channel"] is not None if shard.channel == EACH else row["channel"] == shard.channel
+def as_asked(row: dict, container: Container) -> bool:
+    """Whether a committed row is of the channels that are asked for of `container`."""
+    return row["channel"] is not None if container.channel == EACH else row["channel"] == container.channel
 
 
 def _told(row: dict) -> str:
@@ -352,8 +356,8 @@ def _told(row: dict) -> str:
     return told_bounds(row["source"], known, row["start_s"], row["end_s"], row["channel"])
 
 
-def _told_of(shard: Container) -> str:
-    return told_bounds(shard.source, shard.stamp, channel=shard.channel)
+def _told_of(container: Container) -> str:
+    return told_bounds(container.source, container.stamp, channel=container.channel)
 
 
 def told_bounds(

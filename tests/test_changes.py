@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.changes import Changes, Comparison, Shards, changes, looked_up, refuse_inside, to_redo
+from pipeline.changes import Changes, Comparison, Containers, changes, looked_up, refuse_inside, to_redo
 from pipeline.errors import InputError, RecordingError
 from pipeline.read import Reading, read_chunks
 from pipeline.run.committed import Done, committed
@@ -396,8 +396,8 @@ def test_what_a_rerun_finds_as_it_was_is_not_looked_at_row_by_row(
     ]
     write_parts(pa.concat_tables(rows), LOCAL, str(tmp_path / "run"))
     looked: list[str] = []
-    has = Shards.has
-    monkeypatch.setattr(Shards, "has", lambda self, row, shard: looked.append(row["id"]) or has(self, row, shard))
+    has = Containers.has
+    monkeypatch.setattr(Containers, "has", lambda self, row, shard: looked.append(row["id"]) or has(self, row, shard))
     for nested, expected in ((True, 80), (False, 1 + 40)):
         if not nested:
             shards[1].unlink()
