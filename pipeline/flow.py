@@ -59,17 +59,17 @@ from pipeline.run.resume import (
     UNFINISHED,
     clear,
     mark,
-    now,
     other_bounds,
     refuse_other_bounds,
     resume,
+    utc_now,
 )
 from pipeline.run.retrying import put_back, waiting_ids
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.settle import settle
 from pipeline.run.sweep import sweep
 from pipeline.run.totals import checksums, count
-from pipeline.run.write import gathered, write_failures, write_in_parts, write_parts_and_shards
+from pipeline.run.write import gather_blocks, write_failures, write_in_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import Settings, load_settings
@@ -206,7 +206,7 @@ def running(record: dict[str, Any], total: int | None) -> dict[str, Any]:
     """
     unfinished = [*record.get(UNFINISHED, []), *([record[RUNNING]] if RUNNING in record else [])]
     record = {**record, **({UNFINISHED: unfinished} if unfinished else {})}
-    return {**record, RUNNING: {"started": now(), "command": command_line(sys.argv), "recordings": total}}
+    return {**record, RUNNING: {"started": utc_now(), "command": command_line(sys.argv), "recordings": total}}
 
 
 def missing(job: Job, found: Discovered, done: Done) -> Plan:
@@ -278,7 +278,7 @@ def execute(
     an input answers differently the second time, recordings are lost or doubled here; `audit` finds them. Raises
     TooManyFailures as `refuse_excess` says, if it is told what the run held `earlier`.
     """
-    attempt, start = Attempt(now()), time.monotonic()
+    attempt, start = Attempt(utc_now()), time.monotonic()
     if planned.tasks:
         meter = functools.partial(Meter, list(job.resources.pools)[-1])
         with keep(meter=meter, census=Census, containers=Held, ledger=Ledger) as kept:
@@ -407,9 +407,9 @@ def graph(
         )
     # Other resources than the stage before: fused, whole parts' worth of waves would wait in memory. Ray gathers blocks
     # until they have `batch_size` rows, but calls a function once more for the rest of the last one: that function is
-    # `gathered`, and the one behind it, fused with it, gets all of them.
+    # `gather_blocks`, and the one behind it, fused with it, gets all of them.
     how: dict[str, Any] = {"batch_format": "pyarrow", "num_cpus": 0.25}
-    rows = rows.map_batches(gathered, batch_size=rows_per_part, **how)
+    rows = rows.map_batches(gather_blocks, batch_size=rows_per_part, **how)
     return rows.map_batches(
         functools.partial(timed, write_in_parts, meter, "write"),
         fn_args=(job.fs, job.run, rows_per_part, job.check_lock),
@@ -502,7 +502,7 @@ def finish(job: Job, planned: Plan, record: dict[str, Any], attempt: Attempt, ou
     shares = record.get("agreement_with_fp32") or agreement(
         planned, job.keys.ids(FAILURES), job.reading, job.codec("encode"), pool, rules.agreement_s
     )
-    ended = attempt.record(now(), command_line(sys.argv))
+    ended = attempt.record(utc_now(), command_line(sys.argv))
     counts = count(job.keys.refresh(), job.context_samples)
     sums = checksums(job.fs, job.run, {**record.get("parts", {}), **attempt.parts})
     job.check_lock()  # the slow part is over

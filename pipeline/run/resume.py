@@ -50,7 +50,7 @@ PENDING = "pending"
 """A key of run.json until the run is complete: inputs that a command began, and none has finished."""
 
 
-def now() -> str:
+def utc_now() -> str:
     """UTC, to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 

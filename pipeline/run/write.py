@@ -58,8 +58,8 @@ def write_parts(rows: pa.Table, fs: FileSystem, run: str, check: Check | None = 
     return pa.table([[samples], [ids], [name], [sha256]], schema=WRITTEN_SCHEMA)
 
 
-def gathered(rows: pa.Table) -> pa.Table:
-    """The rows as they are."""
+def gather_blocks(rows: pa.Table) -> pa.Table:
+    """Returns `rows`. A stage of its own, so that Ray gathers blocks up to its batch size: see `flow.graph`."""
     return rows
 
 

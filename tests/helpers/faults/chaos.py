@@ -29,7 +29,7 @@ from pipeline.read import read_chunks
 from pipeline.run.attempt import Attempt
 from pipeline.run.containers import Ends
 from pipeline.run.held import Held
-from pipeline.run.resume import now
+from pipeline.run.resume import utc_now
 from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.sources.plan import Plan
 
@@ -103,7 +103,7 @@ def without_ray(codec: Engine, chaos: Chaos) -> Iterator[None]:
 def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[str, frozenset[int]]) -> Attempt:
     """As `flow.execute`."""
     encode = EncodeChunks(lambda: codec, Ledger())
-    attempt, held = Attempt(now()), Held()
+    attempt, held = Attempt(utc_now()), Held()
     ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
     waiting: list[pa.Table] = []
 
