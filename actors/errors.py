@@ -5,7 +5,8 @@ Errors cross processes by pickling: no custom `__init__`, one finished message.
 
 
 class VoxmillError(Exception):
-    """A mistake that the user can correct; the command line prints the message and exits with 2."""
+    """A mistake in a command or in the data that the user can correct. The command line prints the message and exits
+    with 2 (3 for `TooManyFailures`); a `RecordingError` becomes a row of `failures/` instead."""
 
 
 class SettingsError(VoxmillError):
@@ -25,15 +26,17 @@ class DeviceError(VoxmillError):
 
 
 class RecordingError(VoxmillError):
-    """One recording that cannot be tokenized: a row of `failures/`, with the class name as its "error"."""
+    """One recording that cannot be tokenized: a row of `failures/` (a `Skipped`: of `skipped/`), with the class name as
+    its "error"."""
 
 
 class UnsupportedAudio(RecordingError):
-    """A rate, a number of channels or an encoding that voxmill does not read."""
+    """A rate, a number of channels or an encoding that voxmill does not read; or an array whose dtype or shape the
+    engine does not take."""
 
 
 class NonFiniteAudio(RecordingError):
-    """NaN or infinity among the samples."""
+    """NaN or infinity among the samples, or samples so loud that the computation overflows."""
 
 
 class DeviceOutOfMemory(RecordingError):
@@ -41,7 +44,7 @@ class DeviceOutOfMemory(RecordingError):
 
 
 class KillsItsActor(RecordingError):
-    """The process that worked on the recording died repeatedly."""
+    """Processes that worked on this recording alone died or fell silent repeatedly."""
 
 
 class BadCodes(RecordingError):

@@ -68,7 +68,8 @@ class TooLong(RecordingError):
 
 
 class Skipped(RecordingError):
-    """Shorter than `input.min_s`, or longer than `input.max_s`: left out on purpose, no failure."""
+    """Shorter than `input.min_s`, or longer than `input.max_s`: left out on purpose. A row of `skipped/`, not of
+    `failures/`."""
 
 
 class NoSpeech(Skipped):

@@ -112,6 +112,7 @@ def tokenize(
     takes any by its dotted key ({"chunk.length_s": 60}), `config` is a YAML file. A rerun does only what is missing;
     `overwrite` deletes the run that is there, once the inputs are planned, and starts anew. `limit`: only the first
     recordings (see `sources.limit`); the same command without it goes on. `shard` "I/N": only that part of the inputs.
+    `quiet`: no progress, and no notes on the inputs.
     Returns the finished `Run`. Raises VoxmillError for what the user can mend; a recording that cannot be tokenized
     raises nothing, it is a row of `run.failures()`.
     """

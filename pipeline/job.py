@@ -1,4 +1,4 @@
-"""Settings -> a job: all that is decided, checked and refused before the first recording is read."""
+"""Settings -> a job: what is decided and refused before the inputs and the run's folder are looked at."""
 
 import json
 from dataclasses import dataclass
@@ -94,7 +94,11 @@ class Job:
 
 
 def prepare(settings: Settings, model: Path, out: str, cluster: dict[str, float], stages: tuple[str, ...]) -> Job:
-    """Everything that can be refused is refused here, before a file is made. `model`: its folder on this machine."""
+    """Decide resources, model and lengths; nothing is written.
+
+    `model`: its folder on this machine. `cluster`: `ray.cluster_resources()`. Raises DeviceError where the pools do not
+    fit. What contradicts the inputs or the run that is there is refused later, by `flow.begin`.
+    """
     fs, run = locate(out, settings.input.schemes)
     context_s = settings.chunk.context_s
     vad = vad_version(settings.input.vad)
