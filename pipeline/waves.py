@@ -11,7 +11,8 @@ import ray
 import ray.data
 from pyarrow.fs import FileSystem
 from ray.data.block import BlockMetadata
-from ray.data.datasource import Datasource, ReadTask
+from ray.data.datasource import Datasource
+from ray.data.datasource import ReadTask as RayReadTask
 
 from actors.contract import FRAME_SAMPLES, SAMPLE_RATE
 from actors.pools.arrow import CODES_TYPE, codes_array
@@ -134,9 +135,9 @@ class Codes(Datasource):
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
-    ) -> list[ReadTask]:
+    ) -> list[RayReadTask]:
         """The one task."""
-        return [ReadTask(self.read, BlockMetadata(None, None, None, None))]
+        return [RayReadTask(self.read, BlockMetadata(None, None, None, None))]
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Unknown."""

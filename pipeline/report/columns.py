@@ -20,8 +20,8 @@ from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.at_once import on_store
 from pipeline.storage.text import id_hashes
 
-PLACE = ["id", "source", "start_s", "end_s", "channel"]
-KEPT = [*PLACE, "chunks", "num_samples", "source_rate", "source_channels", "source_size"]
+IDENTITY = ["id", "source", "start_s", "end_s", "channel"]
+KEPT = [*IDENTITY, "chunks", "num_samples", "source_rate", "source_channels", "source_size"]
 """Columns of a sample; `num_samples` is that of the first chunk."""
 COLUMNS = [*KEPT, "chunk", "num_frames"]
 MAX_SEED = 2**64 - 1

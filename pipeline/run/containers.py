@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from pipeline.run.committed import Done, lasting
-from pipeline.run.held import Report
+from pipeline.run.held import TaskIds
 from pipeline.run.keys import Keys
 from pipeline.run.layout import CONTAINERS
 from pipeline.sources.read_through import ENDED_SCHEMA, ReadThrough, ended
@@ -27,10 +27,10 @@ class Ends:
 
     def __init__(self, fs: FileSystem, run: str, tasks: Sequence[ReadTask], check: Check) -> None:
         self.fs, self.run, self.tasks, self.check = fs, run, tasks, check
-        self.reports: list[Report] = []
+        self.reports: list[TaskIds] = []
         self.last_s = time.monotonic()
 
-    def note(self, since: Callable[[int], list[Report]], now: bool = False) -> None:
+    def note(self, since: Callable[[int], list[TaskIds]], now: bool = False) -> None:
         """Where it is time, or `now`: get what `since` (of a `run.held.Held`) has that is new, and write it."""
         if time.monotonic() - self.last_s < NOTE_EVERY_S and not now:
             return

@@ -6,7 +6,7 @@ from pyarrow.fs import FileSystem
 
 from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, FILES, SKIPPED, WAVES, WaveKind, parts, shards
-from pipeline.run.settle import OTHERS, keep_keyed
+from pipeline.run.settle import NOT_CODED, keep_keyed
 from pipeline.run.shards import drop_hashed, is_part
 from pipeline.run.write_waves import remove_waves
 from pipeline.storage.filesystem import delete_files
@@ -23,7 +23,7 @@ def drop(keys: Keys, ids: set[bytes], kind: WaveKind = FILES) -> dict[str, str |
     fs, waves, hashes = keys.fs, f"{keys.run}/{WAVES}", np.array(sorted(ids), "S16")
     coded, failed = (
         {number: ~hashes_among(part.hashes, hashes) for number, part in enumerate(keys.parts(*folders))}
-        for folders in ((CODES,), OTHERS)
+        for folders in ((CODES,), NOT_CODED)
     )
     if kind.layout == "tar":  # the shards of parts go with their rows
         drop_hashed(fs, [path for path in shards(fs, waves) if not is_part(path)], hashes)

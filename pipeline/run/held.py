@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-Report = tuple[int, pa.Array]
+TaskIds = tuple[int, pa.Array]
 """The number of a task, and every id that its reader came across (text of Arrow: half of Python's)."""
 
 
@@ -10,12 +10,12 @@ class Held:
     """What read tasks held that are not `listed`, as their readers tell at their end; lives in an actor of its own."""
 
     def __init__(self) -> None:
-        self.reports: list[Report] = []
+        self.reports: list[TaskIds] = []
 
     def add(self, number: int, ids: pa.Array) -> None:
         """Called by a reader. One that Ray starts again reports again."""
         self.reports.append((number, ids))
 
-    def since(self, first: int) -> list[Report]:
+    def since(self, first: int) -> list[TaskIds]:
         """Called by the driver: the reports behind the `first` ones, in the order in which they came."""
         return self.reports[first:]

@@ -19,7 +19,8 @@ from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA, FINGERPRINT_SCHEMA
 from pipeline.storage.at_once import on_store
 from pipeline.storage.text import id_hashes
 
-OTHERS = (FAILURES, SKIPPED)
+NOT_CODED = (FAILURES, SKIPPED)
+"""The folders of parts without codes, which are settled together."""
 READ_FROM = [name for name in FINGERPRINT_SCHEMA.names if name != "stretches"]
 """Columns that say what a row was read from; how much speech it holds is another matter."""
 
@@ -66,7 +67,7 @@ def settle(keys: Keys) -> Settled:
 
 def keep_keyed(keys: Keys, folder: str, masks: dict[int, np.ndarray]) -> dict[str, str | None]:
     """`keep_rows` of the parts of codes, or of those of failures and skipped ones, by their numbers in `keys`."""
-    schema, folders = (CODES_SCHEMA, (CODES,)) if folder == CODES else (FAILURES_SCHEMA, OTHERS)
+    schema, folders = (CODES_SCHEMA, (CODES,)) if folder == CODES else (FAILURES_SCHEMA, NOT_CODED)
     paths = keys.paths(*folders)
     kept = {paths[number]: mask for number, mask in masks.items() if not mask.all()}
     return keep_rows(keys.fs, kept, lambda path: read_part(keys.fs, path, schema))
@@ -74,7 +75,7 @@ def keep_keyed(keys: Keys, folder: str, masks: dict[int, np.ndarray]) -> dict[st
 
 def _whole_files(keys: Keys) -> np.ndarray:
     """The hashes of the files of which all channels or stretches are there; none if nothing failed."""
-    coded, failed = keys.parts(CODES), keys.parts(*OTHERS)
+    coded, failed = keys.parts(CODES), keys.parts(*NOT_CODED)
     if not any(map(len, failed)):
         return np.empty(0, "S16")
     return id_hashes(files_done(coded, failed, Long(coded).lacking(coded)))
@@ -115,7 +116,7 @@ class _Some(NamedTuple):
 
 def _in_question(keys: Keys, files: np.ndarray) -> tuple[_Some, _Some]:
     """The rows of codes, and of failures, that may have to go: those whose id others have, and failures of `files`."""
-    coded, failed = keys.parts(CODES), keys.parts(*OTHERS)
+    coded, failed = keys.parts(CODES), keys.parts(*NOT_CODED)
     parts = [*coded, *failed]
     numbers, begin, rows = shared([part.hashes for part in parts]), 0, []
     for index, part in enumerate(parts):
@@ -141,7 +142,7 @@ def _of_two_inputs(keys: Keys, coded: _Some, failed: _Some) -> np.ndarray:
     """
     asked = (coded.of("chunks") == 1) | np.isin(coded.hashes, failed.hashes)
     found = [_read_from(keys, (CODES,), coded, asked)]
-    found.append(_read_from(keys, OTHERS, failed, np.ones(len(failed.hashes), bool)))
+    found.append(_read_from(keys, NOT_CODED, failed, np.ones(len(failed.hashes), bool)))
     hashes, prints = (np.concatenate(some) for some in zip(*found, strict=True))
     return _mixed(hashes, prints)
 

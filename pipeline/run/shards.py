@@ -63,11 +63,11 @@ def keep_one_each(fs: FileSystem, paths: Sequence[str], known: np.ndarray | None
     _keep(fs, _one_each(fs, paths, None if known is None else np.sort(known)))
 
 
-Kept = tuple[str, list[Entry], list[Entry]]
+Trimmed = tuple[str, list[Entry], list[Entry]]
 """The path of a shard, the waves that it holds, those of them that stay."""
 
 
-def _one_each(fs: FileSystem, paths: Sequence[str], there: np.ndarray | None) -> Iterator[Kept]:
+def _one_each(fs: FileSystem, paths: Sequence[str], there: np.ndarray | None) -> Iterator[Trimmed]:
     seen: set[bytes] = set()
     for path, found in indexes(fs, paths):
         hashes = id_hashes(pa.array([entry.id for entry in found], pa.string()))
@@ -80,7 +80,7 @@ def _one_each(fs: FileSystem, paths: Sequence[str], there: np.ndarray | None) ->
         yield path, found, kept
 
 
-def _keep(fs: FileSystem, shards: Iterable[Kept]) -> None:
+def _keep(fs: FileSystem, shards: Iterable[Trimmed]) -> None:
     each_on_store(fs, lambda one: keep_waves(fs, one[0], *one), shards)
 
 
