@@ -13,9 +13,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from actors.contract import RATES
-from pipeline.audio.ffmpeg import Source, open_compressed
+from pipeline.audio.ffmpeg import open_compressed
 from pipeline.audio.guarded import Guarded
 from pipeline.audio.kept import kept
+from pipeline.audio.source import Source
 from pipeline.audio.truncation import missing_end
 from pipeline.audio.views import Piece, Rules, View, read_views, stretch
 from pipeline.audio.wav import Wav, read_header, wav_blocks

@@ -11,9 +11,8 @@ the rate that they say they once had, which is the same sound to 11 to 38 dB).
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
@@ -22,6 +21,7 @@ import numpy as np
 from av.audio.plane import AudioPlane
 
 from pipeline.audio.mpeg import first_frame, parse
+from pipeline.audio.source import Source
 from pipeline.audio.sphere import HEADER_BYTES, refuse_compressed
 from pipeline.audio.sphere import MAGIC as SPHERE
 from pipeline.audio.tracks import choose, decoder
@@ -55,22 +55,6 @@ READ_BYTES = 1 << 16
 """What FFmpeg asks a stream for at a time: each time is a call of Python. More makes each opening slower."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Source:
-    """A recording that is ready to be decoded."""
-
-    container: str  # FFmpeg's name of it, or "wav"
-    rate: int  # Hz
-    channels: int
-    blocks: Callable[[int], tuple[int, Iterator[np.ndarray]]]
-    """Of a sample that is wanted first: (a sample at or before it, float32 [n, channels] from there). Call it once, or
-    where a recording can be read `from_anywhere`, again for a later sample."""
-    from_anywhere: bool = False
-    samples: int | None = None  # per channel, where that is known for certain before they are decoded
-    likely: int | None = None  # per channel, as the header has it, which may be wrong; None: it says nothing
-    missing: str | None = None  # why the end of the recording is not there; None: it is, or is not asked for
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.audio.ffmpeg import Source
+from pipeline.audio.source import Source
 
 
 def kept(source: Source, most_bytes: int) -> Source:

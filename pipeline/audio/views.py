@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.audio.ffmpeg import Source
+from pipeline.audio.source import Source
 from pipeline.errors import (
     EmptyAudio,
     NonFiniteAudio,

@@ -63,7 +63,7 @@ def test_a_process_that_works_or_waits_goes_on(work: str) -> None:
 
 SLOW = """
 import numpy as np
-from pipeline.audio.ffmpeg import Source
+from pipeline.audio.source import Source
 from pipeline.audio.views import Rules, View, read_views
 
 class Slow:

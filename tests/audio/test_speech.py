@@ -12,8 +12,8 @@ import soxr
 
 from pipeline.audio import speech
 from pipeline.audio.decode import open_file
-from pipeline.audio.ffmpeg import Source
 from pipeline.audio.kept import kept
+from pipeline.audio.source import Source
 from pipeline.audio.speech import Heard, stretches_of, vad_version
 from pipeline.cli.demo import CLIPS
 from pipeline.errors import SettingsError, TruncatedAudio
