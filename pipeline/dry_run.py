@@ -83,7 +83,7 @@ def dry_run(
     """
     chosen = load_settings(config, settings)
     refuse_limit(limit)
-    part = parse_shard(shard)
+    parsed_shard = parse_shard(shard)
     paths = named(inputs)
     fs, run = locate(str(out), chosen.input.schemes)
     refuse_inside(paths, chosen.input.schemes, fs, run)
@@ -91,10 +91,10 @@ def dry_run(
     if there is None:
         refuse_other_contents(fs, run)
     before = None if overwrite else there
-    record = {"shard": None if part is None else str(part), "settings": chosen.model_dump(mode="json")}
+    record = {"shard": None if parsed_shard is None else str(parsed_shard), "settings": chosen.model_dump(mode="json")}
     if before is not None:
         refuse_other_shard(run, before, record)
-    found = of_shard(discover_all(paths, **chosen.input.finding), part)
+    found = of_shard(discover_all(paths, **chosen.input.finding), parsed_shard)
     again = other_bounds(before, record)
     keys = Keys(fs, run)
     done = NOTHING if before is None else committed(keys, with_skipped=not again)

@@ -111,7 +111,7 @@ def tokenize(
     `overrides` are top-level settings (model, device, precision, attention, reconstruct, ray_address, ...), `settings`
     takes any by its dotted key ({"chunk.length_s": 60}), `config` is a YAML file. A rerun does only what is missing;
     `overwrite` deletes the run that is there, once the inputs are planned, and starts anew. `limit`: only the first
-    recordings (see `sources.limit`); the same command without it goes on. `shard` "I/N": only that part of the inputs.
+    recordings (see `sources.limit`); the same command without it goes on. `shard` "I/N": only that share of the inputs.
     `quiet`: no progress, and no notes on the inputs.
     Returns the finished `Run`. Raises VoxmillError for what the user can mend; a recording that cannot be tokenized
     raises nothing, it is a row of `run.failures()`.
@@ -121,12 +121,12 @@ def tokenize(
     given = {key: value for key, value in overrides.items() if value is not None}
     chosen = load_settings(config, {**(settings or {}), **given})
     paths = named(inputs)
-    part = parse_shard(shard)
+    parsed_shard = parse_shard(shard)
     refuse_limit(limit)
     locate(str(out), chosen.input.schemes)  # a mistake in it is told before Ray starts
     with one_line(quiet), contextlib.ExitStack() as held:
         with phase("start", quiet):
-            job = dataclasses.replace(start(chosen, str(out), held), shard=part, limit=limit, quiet=quiet)
+            job = dataclasses.replace(start(chosen, str(out), held), shard=parsed_shard, limit=limit, quiet=quiet)
         with phase("plan", quiet):
             record, found, done, planned = begin(job, paths, overwrite)
         job, left, attempt = execute_until_done(job, found, planned, done, so_far(job, done.ids))

@@ -46,7 +46,7 @@ class Job:
     fs: FileSystem
     run: str
     keys: Keys  # of what is committed, as the driver knows it
-    shard: Shard | None = None  # only this part of the inputs
+    shard: Shard | None = None  # only this share of the inputs
     limit: int | None = None  # only the first recordings of it, as `sources.limit` counts them
     quiet: bool = False  # nothing is said while it runs
     check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it

@@ -134,15 +134,15 @@ def _refuse_other_waves(fs: FileSystem, run: str, before: Mapping[str, Any], now
 
 
 def refuse_other_shard(run: str, before: dict[str, Any], record: dict[str, Any]) -> None:
-    """Raise OutputError where a run and a command are of different parts of their inputs."""
+    """Raise OutputError where a run and a command are of different shards of their inputs."""
     if before.get("shard") != record.get("shard"):
         raise OutputError(
-            f"{run} is {_part(before)} of its inputs, this command asks for {_part(record)}. Give each shard a"
+            f"{run} is {_share(before)} of its inputs, this command asks for {_share(record)}. Give each shard a"
             " folder of its own; `voxmill merge` makes one run of them."
         )
 
 
-def _part(record: dict[str, Any]) -> str:
+def _share(record: dict[str, Any]) -> str:
     return f"shard {record['shard']}" if record.get("shard") else "all"
 
 

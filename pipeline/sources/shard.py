@@ -1,4 +1,4 @@
-"""`--shard I/N`: inputs as discovered -> the part of them that one of N independent runs reads."""
+"""`--shard I/N`: inputs as discovered -> the share of them that one of N independent runs reads."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ MAX_SHARDS = 1_000_000
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `count` parts of a corpus, from 0, as SLURM's job arrays number their tasks by default."""
+    """One of `count` shares of a corpus, from 0, as SLURM's job arrays number their tasks by default."""
 
     index: int
     count: int
