@@ -9,7 +9,14 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from actors.config import STEPS
-from actors.contract import FRAME_SAMPLES, NUM_CODEBOOKS, OFFICIAL_MODEL, OFFICIAL_REVISION, SAMPLE_RATE
+from actors.contract import (
+    CODEBOOK_SIZE,
+    FRAME_SAMPLES,
+    NUM_CODEBOOKS,
+    OFFICIAL_MODEL,
+    OFFICIAL_REVISION,
+    SAMPLE_RATE,
+)
 from actors.errors import ModelError
 from actors.read_config import read_config
 
@@ -136,16 +143,12 @@ def exact_context_frames(folder: Path) -> int:
     return max(-(-positions // STEPS) + 4, frames + 14)
 
 
-OFFICIAL_CODEBOOK_SIZE = 2048
-"""`codebook_size` of the official config: the default where the model's folder is not on this machine."""
-
-
 def codebook_size(model: str) -> int:
-    """Entries of each codebook of `model`, from its config. Downloads nothing.
+    """Entries of each codebook of `model`, from its config; CODEBOOK_SIZE if that is not on this machine.
 
     Raises ModelError for a config that the engine does not implement.
     """
     folder = DEMO_FOLDER if model == "demo" else _folder(model)
     if folder is None or not (folder / "config.json").is_file():
-        return OFFICIAL_CODEBOOK_SIZE
+        return CODEBOOK_SIZE  # the official one
     return read_config(folder).encoder.codebook_size

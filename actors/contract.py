@@ -19,6 +19,9 @@ FRAME_RATE = SAMPLE_RATE / FRAME_SAMPLES
 """12.5 frames a second."""
 NUM_CODEBOOKS = 16
 """K: `encoder_valid_num_quantizers` of the official config."""
+CODEBOOK_SIZE = 2048
+"""Codes of one codebook: `codebook_size` of the official config. Other checkpoints may have fewer, see
+`checkpoint.codebook_size`."""
 
 OFFICIAL_MODEL = "Qwen/Qwen3-TTS-Tokenizer-12Hz"
 OFFICIAL_REVISION = "7dd38ad4e9bad454aae9cd937d0cd577604fe229"

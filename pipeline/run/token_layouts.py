@@ -11,10 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from actors.contract import NUM_CODEBOOKS
+from actors.contract import CODEBOOK_SIZE, NUM_CODEBOOKS
 
-CODEBOOK_SIZE = 2048
-"""Codes of one codebook: `codebook_size` of the official config."""
 VOCABULARY = NUM_CODEBOOKS * CODEBOOK_SIZE
 """Tokens of the interleaved layout: 0..32767. 32768 and up are free for text and special tokens."""
 PAD = CODEBOOK_SIZE
