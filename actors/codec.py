@@ -74,7 +74,7 @@ class Codec:
     frame_rate: float = FRAME_RATE
     num_codebooks: int = NUM_CODEBOOKS
     overflows: int = 0  # recordings that overflowed in this precision, and were computed in fp32
-    exact: dict[str, "Codec"] = field(default_factory=dict)  # by part, for these
+    exact: dict[str, "Codec"] = field(default_factory=dict)  # part -> the fp32 codec that computes these recordings
 
     @classmethod
     def load(

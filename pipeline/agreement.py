@@ -16,10 +16,12 @@ from pipeline.sources.committed import without
 from pipeline.sources.plan import Plan
 from pipeline.sources.task import ReadTask
 
-WAIT_S, SLOWEST = 600.0, 10
-"""For a device, which another run may have taken when the pool gave it back; and for each second of audio."""
+WAIT_S = 600.0
+"""Seconds to wait for a free device: another run may have taken the one that the pool gave back."""
+SLOWEST = 10
+"""Seconds to wait for each second of audio, on top of WAIT_S."""
 MAX_TASKS = 32
-"""That are sent to the worker that measures: a whole plan may be gigabytes. Seconds of audio are wanted, not hours."""
+"""Read tasks sent to the worker that measures. A whole plan may be gigabytes, and seconds of audio are enough."""
 
 
 def agreement(

@@ -367,7 +367,7 @@ def told_bounds(
     end_s: float | None = None,
     channel: int | None = None,
 ) -> str:
-    """A fingerprint in words."""
+    """Source, bounds, channel, size and version in words, for messages."""
     words = [source or "an unknown location"]
     if start_s or end_s is not None:
         words.append(f"{start_s or 0:g} to {'the end' if end_s is None else f'{end_s:g}'} s")

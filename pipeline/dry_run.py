@@ -37,11 +37,11 @@ from pipeline.storage.opening import open_recording
 MOST_OPENED = 200
 """Files whose headers are read, evenly spaced among those of unknown length."""
 MOST_S = 20.0
-"""Seconds after which those that are not open yet are given up."""
+"""Seconds after which files that are still not open are left out of the estimate."""
 THREADS = 16
 FIRST_IDS = 5
 FIRST_TASKS = 4
-"""That are opened for FIRST_IDS: of the first, all may be committed."""
+"""Tasks that are opened to find FIRST_IDS ids: all recordings of the first task may be committed already."""
 DURATIONS = ("duration_s", "duration")
 """Columns of a manifest that tell lengths, in seconds."""
 

@@ -48,7 +48,7 @@ class Job:
     keys: Keys  # of what is committed, as the driver knows it
     shard: Shard | None = None  # only this share of the inputs
     limit: int | None = None  # only the first recordings of it, as `sources.limit` counts them
-    quiet: bool = False  # nothing is said while it runs
+    quiet: bool = False  # no progress, and no notes on the inputs
     check_lock: Check = no_lock  # driver and workers call it before they commit; `locked` gives it
 
     @property

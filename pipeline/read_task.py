@@ -1,4 +1,4 @@
-"""One read task in a worker: what must be so before it reads, and what the driver hears of it."""
+"""One read task in a worker: the checks before it reads, and its reports to the driver."""
 
 import functools
 import time
@@ -20,7 +20,8 @@ from pipeline.sources.probe import Probes, refuse_blind_node
 from pipeline.sources.task import ReadTask, unpacked_ids
 
 TELL_EVERY_S = 1.0
-"""What a reader has done is told before its task is over: a node that fails everything is soon known."""
+"""Seconds between two reports of a reader. It reports before its task is over, so that a node on which everything fails
+is noticed soon."""
 SEEN = ["id", "chunk", "chunks", "num_samples", "stage", "error", "message"]
 """Columns that census and meter look at."""
 Read = Callable[..., Iterator[pa.Table]]
@@ -102,8 +103,8 @@ class Teller:
 
 
 def watched(rows: Iterator[pa.Table], terms: Terms) -> Iterator[tuple[pa.Table, float]]:
-    """`rows`, and the seconds that each took; ends the process where the next one is not heard of for `stall_s`. That
-    Ray takes its time between two rows, which is how it slows readers down, does not count."""
+    """`rows`, and the seconds that each took. Ends the process if the next one does not come within `stall_s`. The
+    time that Ray lets pass between two rows, which is how it slows readers down, does not count."""
     while True:
         start = time.monotonic()
         with limited(terms.stall_s, terms.attempts.note_last):

@@ -172,11 +172,11 @@ def _memory() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def data_context(block_bytes: int, stall_s: float) -> Iterator[None]:
-    """Inside, datasets that are made and run use blocks of `block_bytes`, Ray shows no progress bars of its own, and
-    where nothing moves for several times `stall_s` (0: never) they end.
+    """Inside, datasets use blocks of `block_bytes`, Ray shows no progress bars of its own, and a dataset ends if
+    nothing moves in it for several times `stall_s` (0: never).
 
-    Raises what a worker raised, where that is a VoxmillError, and ClusterError where they end so, a process is lost, or
-    GPUs are, as LostActors says: who goes on without these catches that inside.
+    Raises the VoxmillError that a worker raised. Raises ClusterError if nothing moved, if a process died, or if GPUs
+    were lost; a caller that can go on without these GPUs catches LostActors inside.
     """
     from ray.data import DataContext  # here, for `session` imports it while Ray starts
     from ray.data.exceptions import ExecutionTimeoutError

@@ -11,17 +11,18 @@ from actors.contract import SAMPLE_RATE
 
 @dataclass
 class Attempt:
-    """`lost`, `held` and `shaky` are of the latest reading, `times` of the one with most audio; all else adds up."""
+    """The sum of all executions of a command; but `lost`, `held` and `shaky` are those of the last execution, `times`
+    those of the one with the most audio."""
 
     started: str
     parts: dict[str, str | None] = field(default_factory=dict)  # sha256 of parts by their names; None: it is gone
     samples: int = 0  # committed, at 24 kHz
     undecoded: set[str] = field(default_factory=set)  # ids of chunks without a reconstruction
     wall_s: float = 0.0
-    lost: bool = False  # it ended early, for GPUs went away: what is missing is to be read on those that are left
-    unheard: bool = False  # one did, and parts that it committed may be told nowhere above
+    lost: bool = False  # GPUs were lost and it ended early: the rest is to be read on the GPUs that are left
+    unheard: bool = False  # an execution was lost, whose last parts may be missing in `parts` and `undecoded`
     held: dict[int, pa.Array] = field(default_factory=dict)  # ids that containers held, by the numbers of their tasks
-    shaky: frozenset[str] = frozenset()  # ids of nodes that did not get what another attempt may get
+    shaky: frozenset[str] = frozenset()  # ids of nodes that could not fetch what another attempt may fetch
     times: dict[str, Any] = field(default_factory=dict)  # "stages", "timeline"
 
     def take(self, written: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The files of a run's lock: a claim for every process that writes to the run or wants to, and its heartbeat.
 
-RUN/.lock.<nonce> says which process it is. It is written once and never changed, so that a claim that is gone stays
-gone. RUN/.lock.<nonce>.beat changes while the process lives. Only its owner, or who found it stale, removes a claim.
+RUN/.lock.<nonce> says which process it is. It is written once and never changed, so that a deleted claim
+never comes back. RUN/.lock.<nonce>.beat changes while the process lives. A claim is removed only by its owner, or by a
+process that found it stale.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ WATCH_S = 4 * BEAT_S
 
 @dataclass(frozen=True)
 class Claim:
-    """What somebody's claim and heartbeat say."""
+    """The content of a claim and of its heartbeat."""
 
     path: str
     process: Process | None  # None: no voxmill wrote this

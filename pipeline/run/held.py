@@ -1,13 +1,14 @@
-"""What read tasks came across -> what they held, by their numbers."""
+"""Collects, from the readers of containers, the ids that each read task found."""
 
 import pyarrow as pa
 
 TaskIds = tuple[int, pa.Array]
-"""The number of a task, and every id that its reader came across (text of Arrow: half of Python's)."""
+"""The number of a task, and every id that its reader found. Arrow text takes half the memory of Python strings."""
 
 
 class Held:
-    """What read tasks held that are not `listed`, as their readers tell at their end; lives in an actor of its own."""
+    """The reports of the readers of tasks that are not `listed`. A reader sends one when it has read its task to the
+    end. Lives in an actor of its own."""
 
     def __init__(self) -> None:
         self.reports: list[TaskIds] = []
