@@ -40,12 +40,14 @@ def _content_faults(table: pa.Table, chunk_samples: int | None, codebook_size: i
     coded, lowest, highest = _codes_extent(table["codes"])
     length = samples if chunk_samples is None else np.full(len(table), chunk_samples)
     last = chunk == chunks - 1
+    if chunk_samples:
+        misplaced = first_frame != chunk * (length // FRAME_SAMPLES)
+    else:
+        misplaced = (first_frame < 0) | ((chunk == 0) & (first_frame != 0))
     return [
         ("it has no source, rate or channels", _nulls(table, ["source"]) | (rate < 1) | (channels < 1)),
         ("it has no samples", samples < 1),
-        ("first_frame is not where its chunk begins", first_frame != chunk * (length // FRAME_SAMPLES))
-        if chunk_samples
-        else ("first_frame is not where its chunk begins", (first_frame < 0) | ((chunk == 0) & (first_frame != 0))),
+        ("first_frame is not where its chunk begins", misplaced),
         ("num_samples is not what its chunk holds", np.where(last, samples > length, samples != length)),
         ("num_samples are not whole frames, and more chunks follow", ~last & (samples % FRAME_SAMPLES != 0)),
         ("num_frames is not num_samples / 1920, rounded up", frames != -(-samples // FRAME_SAMPLES)),

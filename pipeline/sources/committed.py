@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import file_ids, spoken_ids
+from pipeline.schema import parents
 from pipeline.sources.rows import kept
 from pipeline.sources.task import NONE, ReadTask
 from pipeline.storage.id_set import among, id_set
@@ -77,8 +77,7 @@ class Parts:
 
     def __init__(self, ids: pa.ChunkedArray) -> None:
         self.ids = ids.combine_chunks()
-        spoken = spoken_ids(self.ids)
-        hashes = np.concatenate([id_hashes(owner) for owner in (file_ids(self.ids), spoken, file_ids(spoken))])
+        hashes = id_hashes(parents(self.ids))
         order = np.argsort(hashes)
         self.hashes, self.rows = hashes[order], order % max(1, len(self.ids))
 
