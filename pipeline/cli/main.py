@@ -245,7 +245,8 @@ def demo(out: Annotated[str, typer.Option(help="The run's folder.")] = "voxmill-
     """Tokenize a few bundled clips, offline, like any corpus."""
     from pipeline.cli.demo import run_demo
 
-    run_demo(out, _print_result)
+    if run_demo(out, _print_result):
+        raise typer.Exit(PROBLEMS)
 
 
 def _preview(

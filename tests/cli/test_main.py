@@ -79,7 +79,7 @@ def test_a_signal_stops_a_run(tmp_path: Path, small_model: Path, number: signal.
     """SIGTERM is what schedulers send before they kill; Ray's own handler for it would print a stack."""
     speak(tmp_path / "corpus", {f"{clip}.wav": 20.0 for clip in range(50)})
     arguments = ["tokenize", str(tmp_path / "corpus"), "--out", str(tmp_path / "run"), "--model", str(small_model)]
-    arguments += ["--set", "output.rows_per_part=4"]
+    arguments += ["--no-reconstruct", "--set", "output.rows_per_part=4"]
     started = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True)
     give_up = time.monotonic() + 120
     while not list(tmp_path.glob("run/codes/part-*.parquet")):
@@ -95,6 +95,22 @@ def test_a_signal_stops_a_run(tmp_path: Path, small_model: Path, number: signal.
     assert not later or later[-1] == "TypeError: No owner found for object."
     assert "***" not in said
     assert not (tmp_path / "run" / "_SUCCESS").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux which signals a process handles")
+def test_sigterm_reaches_a_command_without_a_run() -> None:
+    """The first process of a container ignores it where nobody handles it."""
+    command = [*COMMAND, "tokenize", "-", "--out", "run", "--dry-run"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        caught, handled = 0, 1 << (signal.SIGTERM - 1)
+        while not caught & handled:
+            assert waiting.poll() is None
+            time.sleep(0.02)
+            caught = int(Path(f"/proc/{waiting.pid}/status").read_text().partition("SigCgt:")[2].split()[0], 16)
+        waiting.terminate()
+        assert waiting.wait(20) == 143
+        assert waiting.stderr is not None
+        assert waiting.stderr.read() == "voxmill: stopped\n"
 
 
 @pytest.mark.parametrize(
@@ -219,3 +235,16 @@ def test_a_model_folder_that_is_not_the_codec(
     config.write_text("[1]")
     assert voxmill("tokenize", CLIPS, "--out", tmp_path / "run", "--model", other) == 2
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("runs_in_process")
+def test_the_demo_fails_where_a_clip_does_that_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = Path(shutil.copytree(CLIPS, tmp_path / "clips"))
+    monkeypatch.setattr("pipeline.cli.demo.CLIPS", clips)
+    assert voxmill("demo", "--out", tmp_path / "run") == 0
+    assert "failed, too" not in capsys.readouterr().err
+    (clips / "en" / "frames.wav").write_bytes(b"RIFF")
+    assert voxmill("demo", "--out", tmp_path / "other") == 1
+    assert "clips that are whole failed, too: en/frames.wav. `voxmill doctor` looks" in capsys.readouterr().err

@@ -14,9 +14,11 @@ from ray.cluster_utils import Cluster
 from tests.helpers.faults.corpus import OPTIONS, Corpus, Trial, judge, judge_unfinished
 from tests.helpers.faults.disk import UNSHARE
 from tests.helpers.faults.drivers import first_after
-from tests.helpers.faults.nodes import ELASTIC, cluster
+from tests.helpers.faults.nodes import cluster
 from tests.helpers.faults.processes import driver, end_session, until
 from tests.helpers.faults.readers import failed
+
+ONE_ACTOR: dict[str, Any] = {"reconstruct": False, "encode.actors": 1, "encode.cpus": 0}
 
 
 def node_without_the_mount(corpus: Corpus, place: Path, times: int, random: np.random.Generator) -> list[Trial]:
@@ -25,7 +27,7 @@ def node_without_the_mount(corpus: Corpus, place: Path, times: int, random: np.r
     for number in range(times):
         run = place / f"run{number}"
         with cluster() as nodes:
-            options: dict[str, Any] = {**OPTIONS, **ELASTIC, "ray_address": nodes.address}
+            options = {**OPTIONS, **ONE_ACTOR, "ray_address": nodes.address}
             with odd_node(nodes, NO_MOUNT, corpus.folder), driver(corpus.folder, run, corpus.model, options) as one:
                 code = one.ended(300)
                 said = one.said.read_text()
@@ -45,8 +47,8 @@ def node_that_cannot_read(corpus: Corpus, place: Path, times: int, random: np.ra
     for number in range(times):
         run = place / f"run{number}"
         with cluster() as nodes:
-            options: dict[str, Any] = {**OPTIONS, **ELASTIC, "ray_address": nodes.address}
-            odd = odd_node(nodes, UNREADABLE, corpus.folder, cpus=6)
+            options = {**OPTIONS, **ONE_ACTOR, "ray_address": nodes.address}
+            odd = odd_node(nodes, UNREADABLE, corpus.folder, cpus=4)
             with odd, driver(corpus.folder, run, corpus.model, options) as one:
                 problems = one.ends_well()
         trials.append(Trial(problems=problems) + judge(corpus, run))
