@@ -154,6 +154,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Verify a run: every recording complete and once, checksums, codes, WAVs; exit 1 with a list of problems."""
+    from pipeline.cluster.progress import still_at
     from pipeline.verify.check import check
 
     repaired: list[str] = []
@@ -163,7 +164,8 @@ def check(
         repaired = mend(run)
     for line in [] if as_json else repaired:
         print(line)
-    report = check(run, inputs, sample, ray_address=ray_address)
+    with still_at("check"):
+        report = check(run, inputs, sample, ray_address=ray_address)
     for line in report.problems:
         print(f"  {line}", file=sys.stderr)
     if as_json:

@@ -12,6 +12,9 @@ def report(
     seed: Annotated[int, typer.Option(help="Another one draws another sample.", metavar="N")] = 0,
 ) -> None:
     """Write one page on a run: verdict, time, corpus, codebooks, quality, failures, players."""
+    from pipeline.cluster.progress import still_at
     from pipeline.report.write import write_report
 
-    print(write_report(run, sample, seconds, seed))
+    with still_at("report"):
+        written = write_report(run, sample, seconds, seed)
+    print(written)

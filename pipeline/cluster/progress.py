@@ -48,16 +48,25 @@ def one_line(quiet: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def phase(name: str, quiet: bool = False) -> Iterator[None]:
-    """While inside, a log or a notebook says so; a terminal shows nothing: the phases beside "read" are short there."""
+    """While inside, a log or a notebook says so; a terminal where it takes long: the phases beside "read" are short."""
     line, start = _LINE.get(), time.monotonic()
     if line:
         with _beside(_move, line, lambda: (f"{name}: {time.monotonic() - start:.0f} s", None), False):
             yield
         return
-    if quiet or _interactive():
+    if quiet:
         yield
         return
-    log_line(name)
+    if not _interactive():
+        log_line(name)
+    with still_at(name):
+        yield
+
+
+@contextlib.contextmanager
+def still_at(name: str) -> Iterator[None]:
+    """While inside, a log or a terminal hears every LOG_EVERY_S for how long it has been."""
+    start = time.monotonic()
     with _beside(_log, name, lambda: f"{time.monotonic() - start:.0f} s so far"):
         yield
 

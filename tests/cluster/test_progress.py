@@ -1,6 +1,7 @@
 """What a log says: a line at the start of a phase, and one now and then even where nothing moves; a notebook's line."""
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,21 @@ from pipeline.cluster.progress import Finished, one_line, phase, watch
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY_S", 0.1)
     monkeypatch.setattr(progress, "_interactive", lambda: False)
+
+
+def test_a_phase_in_a_terminal_says_something_only_where_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_interactive", lambda: True)
+    with phase("plan"):
+        pass
+    assert capsys.readouterr().err == ""
+    seen = threading.Event()
+    monkeypatch.setattr(progress, "log_line", lambda line: (lines.append(line), seen.set()))
+    lines: list[str] = []
+    with phase("plan"):
+        assert seen.wait(20)
+    assert lines[0] == "plan: 0 s so far"
 
 
 def test_a_phase_says_that_it_lives(capsys: pytest.CaptureFixture[str]) -> None:
