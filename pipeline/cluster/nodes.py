@@ -11,7 +11,7 @@ from pipeline.cluster.versions import FOR_SPEECH, installed, refuse
 from pipeline.errors import ClusterError
 
 ANSWER_S = 600.0
-"""Time-out for an answer: Ray's own for setting up a runtime environment."""
+"""Time-out for an answer: Ray's own for setting up a runtime environment, for a node first sets up the job's."""
 
 
 def same_everywhere(other_nodes: bool = False) -> None:
@@ -44,10 +44,11 @@ def _answers(nodes: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
         }
     finally:
         cloudpickle.unregister_pickle_by_value(versions)
-    _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+    answer_s = _answer_s()
+    _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=answer_s)
     if silent:
         names = ", ".join(nodes[asked[answer]] for answer in silent)
-        raise ClusterError(f"Nodes that did not answer within {ANSWER_S:g} s: {names}. Remove or repair them.")
+        raise ClusterError(f"Nodes that did not answer within {answer_s:g} s: {names}. Remove or repair them.")
     answers = {}
     for answer, node in asked.items():
         try:
@@ -56,3 +57,10 @@ def _answers(nodes: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
             if any(other["NodeID"] == node and other["Alive"] for other in ray.nodes()):
                 raise ClusterError(f"The node {nodes[node]} cannot run voxmill: {error}") from error
     return answers
+
+
+def _answer_s() -> float:
+    """ANSWER_S, or the job's own `setup_timeout_seconds` where that is longer; of -1, no limit, Ray's own 11 days."""
+    config = ray.get_runtime_context().runtime_env.get("config") or {}
+    setup_s = config.get("setup_timeout_seconds", ANSWER_S)
+    return max(ANSWER_S, setup_s if setup_s > 0 else 1e6)

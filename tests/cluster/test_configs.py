@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jsonschema
 import pytest
@@ -20,6 +21,7 @@ from ray.runtime_env import RuntimeEnv
 from ray.scripts.scripts import start
 
 from pipeline.cli.main import app
+from pipeline.cluster.nodes import _answer_s
 from pipeline.settings import Settings, load_settings, parse_assignments
 
 ROOT = Path(__file__).parents[2]
@@ -164,3 +166,14 @@ def test_the_rayjobs_runtime_env_is_what_ray_takes() -> None:
     assert checked["pip"]["packages"] == ["${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}"]
     assert "py_modules" not in given  # or voxmill could not add its own
     assert not [name for name in given["env_vars"] if re.search("KEY|TOKEN|SECRET|PASSWORD", name)]  # shown by Ray
+
+
+@pytest.mark.parametrize(("setup_s", "answer_s"), [(1800, 1800), (60, 600), (-1, 1e6), (None, 600)])
+def test_nodes_may_take_as_long_as_the_rayjobs_runtime_env(
+    setup_s: int | None, answer_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = yaml.safe_load(RAYJOB["spec"]["runtimeEnvYAML"])
+    assert given["config"] == {"setup_timeout_seconds": 1800}
+    given["config"] = {} if setup_s is None else {"setup_timeout_seconds": setup_s}
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: Mock(runtime_env=RuntimeEnv(**given)))
+    assert _answer_s() == answer_s
