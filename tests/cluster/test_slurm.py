@@ -47,6 +47,35 @@ def test_bash_takes_it_and_usage_is_said(name: str) -> None:
     assert done.stderr.startswith("usage: sbatch")
 
 
+RAY = """#!/usr/bin/env bash
+# ray symmetric-run OPTIONS -- COMMAND, on the head: it ends with 0 where Ray does not start
+[[ $RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT -gt 30 ]] || exit 9
+[[ -z $STARTS ]] && exit 0
+while [[ $1 != -- ]]; do shift; done
+shift
+"$@"
+"""
+VOXMILL = """#!/usr/bin/env bash
+[[ "$*" == "tokenize a corpus --out out --set ray_address=auto --precision fp32" ]] && exit "$ENDS_WITH"
+"""
+
+
+@pytest.mark.parametrize(("starts", "ends_with", "code"), [("", 0, 1), ("yes", 0, 0), ("yes", 3, 3)])
+def test_a_job_ends_as_its_run(
+    tmp_path: Path, commands: dict[str, str], starts: str, ends_with: int, code: int
+) -> None:
+    for name, text in (("srun", '#!/usr/bin/env bash\nshift; "$@"\n'), ("ray", RAY), ("voxmill", VOXMILL)):
+        path = tmp_path / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+    given = {"SLURM_JOB_NODELIST": "n", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "1"}
+    given |= {"SLURM_GPUS_PER_TASK": "0", "STARTS": starts, "ENDS_WITH": str(ends_with), "TMPDIR": str(tmp_path)}
+    job = ["bash", CONFIGS / "slurm.sh", "a corpus", "out", "--precision", "fp32"]
+    done = subprocess.run(job, env=commands | given, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Ray did not start" in done.stderr) == (code, not starts), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
 @pytest.mark.slow
 def test_an_array_and_a_merge(tmp_path: Path, small_model: Path, commands: dict[str, str]) -> None:
     out = tmp_path / "out"
