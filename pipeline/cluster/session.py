@@ -116,8 +116,10 @@ def _import_beside(module: str) -> Iterator[None]:
     """Inside, `module` is imported by a thread: the processes of Ray take longer to start than its half second."""
     thread = threading.Thread(target=importlib.import_module, args=(module,))
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def _start_local() -> None:
@@ -133,6 +135,8 @@ def _start_local() -> None:
                 logging_level=logging.ERROR,
                 _system_config={"prestart_worker_first_driver": False},  # ray.init would wait for a worker on each CPU
             )
+    except ClusterError:
+        raise
     except Exception as error:  # a bare Exception where a process of Ray does not come up
         folder = get_default_ray_temp_dir()
         raise ClusterError(
