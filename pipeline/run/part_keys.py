@@ -1,7 +1,6 @@
 """A part -> what tells its rows from others: ids, their hashes, chunks, fingerprints; and its sums. All other columns
 are let go."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,5 +109,6 @@ def in_file(rows: pa.Table) -> np.ndarray:
 
 def prints(rows: pa.Table, names: list[str]) -> np.ndarray:
     """ "S8" [rows]: hashes of the columns `names` together, such as of fingerprints."""
-    values = zip(*(rows[name].to_pylist() for name in names), strict=True)
-    return np.array([hashlib.blake2b(repr(one).encode(), digest_size=8).digest() for one in values], "S8")
+    columns = [rows[name].cast(pa.string()) for name in names]
+    together = pc.binary_join_element_wise(*columns, "\0", null_handling="replace", null_replacement="\1")
+    return id_hashes(together).astype("S8")
