@@ -58,7 +58,7 @@ class Committed:
         for id in containers:
             for first, after in ((id, f"{id}\0"), (f"{id}#", f"{id}$"), (f"{id}/", f"{id}0")):  # all that starts so
                 ranges.append(self._between(first, after))
-        self.last = containers, pa.chunked_array(ranges, NONE.type)
+        self.last = containers, pa.chunked_array(filter(len, ranges), NONE.type)
         return self.last[1]
 
     def _between(self, first: str, after: str) -> pa.Array:

@@ -5,7 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from pipeline.sources.committed import Committed, chunked
 from pipeline.sources.plan import Plan, plan, remaining, unread
+from pipeline.sources.task import NONE, UNIT_SCHEMA, ReadTask, packed_ids
+from pipeline.storage.access import Access
 from pipeline.storage.text import id_hashes
 from tests.helpers.shards import read, write_files, write_tar
 
@@ -47,6 +50,18 @@ def test_a_container_whose_reader_did_not_come_to_its_end_is_read_again(planned:
     left = remaining(planned, done, {tars(planned)["z.tar"]: []})
     assert ids(left) == ["s.tar/t2.wav"]
     assert left.recordings is None
+
+
+def test_the_committed_ids_of_a_container_travel_alone() -> None:
+    """Not with those of the containers that come after it."""
+    names = [f"s{number:03d}.tar" for number in range(100)]
+    ids = pa.array([f"{name}/{id_hashes(pa.array([f'{name}{row}']))[0].hex()}" for name in names for row in range(20)])
+    units = pa.Table.from_pylist([{"@id": name, "@location": name} for name in names[3:5]], UNIT_SCHEMA)
+    task = ReadTask("tar", units, pa.schema([]), NONE, True, None, Access())
+    found = Committed(chunked(ids), prefixed=True).within(task)
+    assert found.to_pylist() == sorted(ids[60:100].to_pylist())
+    assert found.num_chunks == 2
+    assert len(packed_ids(found)) < 2 * len(packed_ids(chunked(pa.array(found.to_pylist()))))
 
 
 def test_hashes_of_ids() -> None:

@@ -75,3 +75,11 @@ def test_nulls_do_not_travel() -> None:
     few = pa.table({"n": [1]})
     many = few.append_column("none", nulls(1, pa.float64())).append_column("t", nulls(1, pa.string()))
     assert len(packed(many)) == len(packed(few))
+
+
+def test_empty_views_travel_without_the_text_behind_them() -> None:
+    text = pa.array([f"{number:x}" for number in np.random.default_rng(0).integers(1 << 62, size=10_000)], pa.string())
+    some = text.slice(50, 20)
+    among = pa.table({"t": pa.chunked_array([text.slice(0, 0), some, text.slice(70, 0), some.slice(20)])})
+    assert len(packed(among)) == len(packed(pa.table({"t": some})))
+    assert unpacked(packed(among), among.schema).equals(among)
