@@ -17,14 +17,17 @@ from pyarrow.fs import FileSystem
 
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import OutputError, plural
-from pipeline.run.chunks import refuse_doubles, refuse_gaps
+from pipeline.run.alike import Numbered
+from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
 from pipeline.run.parts import join, join_schemas, read_part, read_with_schema, stream_part, stream_parts
 from pipeline.schema import CODES_SCHEMA
+from pipeline.sources.rows import taken
 from pipeline.storage.at_once import at_once
 from pipeline.storage.location import redact
 from pipeline.storage.text import id_hashes
 
-LONG_SCHEMA = pa.schema([CODES_SCHEMA.field("id"), CODES_SCHEMA.field("chunk"), ("part", pa.int32())])
+KEYS_SCHEMA = pa.schema([*(CODES_SCHEMA.field(name) for name in ("id", "chunk", "chunks")), ("part", pa.int32())])
+LONG_SCHEMA = pa.schema([KEYS_SCHEMA.field(name) for name in ("id", "chunk", "part")])
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,17 @@ def find_whole(fs: FileSystem, parts: list[str], location: str) -> Whole:
     """
     found = list(at_once(lambda numbered: _keys(fs, *numbered), enumerate(parts)))
     schema = join_schemas((schema for schema, _, _ in found), parts)
-    long = pa.concat_tables([table for _, _, table in found]) if found else pa.table({})
-    if len(long):
-        refuse_doubles(long, id_hashes(long["id"]), location)
-        counts = long.group_by(["id", "chunks"]).aggregate([("chunk", "count")])
-        whole = counts.filter(pc.equal(counts["chunk_count"], counts["chunks"]))["id"].combine_chunks()
-        long = long.filter(pc.is_in(long["id"], whole))
-    short = np.array([count for _, count, _ in found], np.int64)
-    long = long.select(LONG_SCHEMA.names) if len(long) else LONG_SCHEMA.empty_table()
-    first = long.filter(pc.equal(long["chunk"], 0)).combine_chunks()
-    home = first["part"].take(pc.index_in(long["id"], first["id"])).to_numpy()
+    long = pa.concat_tables([KEYS_SCHEMA.empty_table(), *(table for _, _, table in found)])
+    hashes = id_hashes(long["id"])
+    refuse_doubles(long, hashes, location)
+    there = ~lacking(long, hashes)
+    long, hashes = long.filter(pa.array(there)), hashes[there]
+    begins, part = long["chunk"].to_numpy() == 0, long["part"].to_numpy()
+    home = part[begins][Numbered(hashes[begins]).find(hashes)]
     order = np.argsort(home, kind="stable")
-    counts = short + np.bincount(first["part"].to_numpy(), minlength=len(parts))
-    return Whole(location, fs, parts, schema, counts, long.take(order), home[order])
+    short = np.array([count for _, count, _ in found], np.int64)
+    counts = short + np.bincount(part[begins], minlength=len(parts))
+    return Whole(location, fs, parts, schema, counts, taken(long.select(LONG_SCHEMA.names), order), home[order])
 
 
 def recordings(whole: Whole, begin: int = 0) -> Iterator[pa.Table]:
@@ -120,17 +121,13 @@ def part_recordings(whole: Whole, part: int, own: Iterator[pa.Table]) -> Iterato
 
 
 def _keys(fs: FileSystem, number: int, part: str) -> tuple[pa.Schema, int, pa.Table]:
-    """The schema of a part, how many short recordings it has; id, chunk, chunks and its number for each row of the
-    others."""
+    """The schema of a part, how many short recordings it has, and KEYS_SCHEMA of the rows of the others."""
     schema, rows = read_with_schema(fs, part, CODES_SCHEMA, ["chunks"])
     chunks = rows["chunks"]
     short = pc.sum(pc.equal(chunks, 1)).as_py() or 0
-    names = ["id", "chunk", "chunks"]
-    rows = (
-        read_part(fs, part, CODES_SCHEMA, names)
-        if short < len(chunks)
-        else pa.schema([CODES_SCHEMA.field(name) for name in names]).empty_table()
-    )
+    if short == len(chunks):
+        return schema, short, KEYS_SCHEMA.empty_table()
+    rows = read_part(fs, part, CODES_SCHEMA, ["id", "chunk", "chunks"])
     rows = rows.filter(pc.greater(rows["chunks"], 1))
     return schema, short, rows.append_column("part", pa.array(np.full(len(rows), number, np.int32)))
 

@@ -58,6 +58,16 @@ def test_a_recording_that_lacks_a_chunk_is_passed_over(tmp_path: Path) -> None:
     assert len(whole) == 1
 
 
+def test_a_recording_whose_rows_disagree_about_its_chunks_is_passed_over_as_a_run_does(tmp_path: Path) -> None:
+    torn = [coded_row("torn", 3840, 0, 2), coded_row("torn", 100, 1, 2, 2), coded_row("torn", 3840, 3, 5, 6)]
+    long = [coded_row("long", 3840, 0, 2), coded_row("long", 100, 1, 2, 2)]
+    for row in (*torn, *long[::-1]):
+        write_parts(row, LocalFileSystem(), str(tmp_path))
+    run = open_run(tmp_path)
+    assert [id_ for rows in recordings(run.whole()) for id_ in rows["id"].to_pylist()] == ["long"]
+    assert [recording.id for recording in run] == ["long"]
+
+
 def test_parts_with_other_carried_columns(tmp_path: Path) -> None:
     write_parts(coded_row("a", 1920, n=pa.array([7], pa.int8())), LocalFileSystem(), str(tmp_path))
     write_parts(coded_row("b", 1920), LocalFileSystem(), str(tmp_path))
