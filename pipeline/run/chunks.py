@@ -38,14 +38,23 @@ def lacking(rows: pa.Table, hashes: np.ndarray) -> np.ndarray:
     return result
 
 
-def refuse_gaps(rows: pa.Table, location: str) -> None:
-    """Raise OutputError unless the chunks of a recording, in order, follow each other."""
-    frames = np.cumsum([0, *rows["num_frames"].to_pylist()])
-    expected = [(chunk, len(rows), int(frames[chunk])) for chunk in range(len(rows))]
-    seen = list(zip(*(rows[name].to_pylist() for name in ("chunk", "chunks", "first_frame")), strict=True))
-    if seen != expected:
+def refuse_gaps(rows: pa.Table, begins: np.ndarray, location: str) -> None:
+    """Raise OutputError unless the chunks of every recording, in order, follow each other; `begins`: the row of `rows`
+    where those of each begin."""
+    sizes = np.diff(begins, append=len(rows))
+    frames = rows["num_frames"].to_numpy().astype(np.int64)
+    before = np.cumsum(frames) - frames
+    place = np.arange(len(rows)) - np.repeat(begins, sizes)
+    first_frame = before - np.repeat(before[begins], sizes)
+    expected = np.column_stack([place, np.repeat(sizes, sizes), first_frame])
+    seen = np.column_stack([rows[name].to_numpy() for name in ("chunk", "chunks", "first_frame")])
+    wrong = np.flatnonzero((seen != expected).any(axis=1))
+    if len(wrong):
+        begin = int(wrong[0] - place[wrong[0]])
+        shown = slice(begin, begin + min(5, int(expected[begin, 1])))
+        first_seen, first_expected = ([tuple(row) for row in some[shown].tolist()] for some in (seen, expected))
         raise OutputError(
-            f"{redact(location)}: the chunks of {rows['id'][0].as_py()!r} do not follow each other: (chunk, chunks, "
-            f"first_frame) is {seen[:5]}, expected {expected[:5]}. `voxmill check RUN --repair` drops them, then the "
-            "command that made the run makes them again."
+            f"{redact(location)}: the chunks of {rows['id'][begin].as_py()!r} do not follow each other: (chunk, chunks,"
+            f" first_frame) is {first_seen}, expected {first_expected}. `voxmill check RUN --repair` drops them, then"
+            " the command that made the run makes them again."
         )

@@ -313,7 +313,7 @@ class Run:
     def _recording(self, rows: pa.Table, part: str) -> Recording:
         if rows["chunks"][0].as_py() > 1:
             rows = rows.sort_by("chunk")
-            refuse_gaps(rows, self.location)
+            refuse_gaps(rows, np.array([0]), self.location)
         codes = rows["codes"].combine_chunks().flatten().flatten().to_numpy().reshape(-1, NUM_CODEBOOKS)
         first = {
             name: plain_value(rows[name].slice(0, 1).combine_chunks()) for name in rows.column_names if name != "codes"

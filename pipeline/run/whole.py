@@ -113,11 +113,12 @@ def part_recordings(whole: Whole, part: int, own: Iterator[pa.Table]) -> Iterato
     waiting: dict[str, list[pa.Table]] = {id_: [] for id_ in missing}
     others = sorted(set(chunks["part"].to_pylist()) - {part})
     for number in [part, *others]:
-        for rows in own if number == part else stream_part(whole.fs, whole.parts[number]):
+        for given in own if number == part else stream_part(whole.fs, whole.parts[number]):
+            rows = _as(whole.schema, given, whole.parts[number])
             short = rows.filter(pc.equal(rows["chunks"], 1)) if number == part else rows.slice(0, 0)
-            ready = [short, *_completed(whole, rows, waiting, missing)] if waiting else [short]
-            if any(map(len, ready)):
-                yield _as(whole.schema, pa.concat_tables(ready, promote_options="default"), whole.parts[number])
+            ready = pa.concat_tables([short, _completed(whole, rows, waiting, missing)]) if waiting else short
+            if len(ready):
+                yield ready
 
 
 def _keys(fs: FileSystem, number: int, part: str) -> tuple[pa.Schema, int, pa.Table]:
@@ -132,32 +133,43 @@ def _keys(fs: FileSystem, number: int, part: str) -> tuple[pa.Schema, int, pa.Ta
     return schema, short, rows.append_column("part", pa.array(np.full(len(rows), number, np.int32)))
 
 
-def _completed(
-    whole: Whole, rows: pa.Table, waiting: dict[str, list[pa.Table]], missing: Counter[str]
-) -> Iterator[pa.Table]:
-    """Take the chunks of `waiting` recordings out of `rows`; yields those that have all of them now, joined."""
-    long = pc.greater(rows["chunks"], 1)
-    for row, (id_, is_long) in enumerate(zip(rows["id"].to_pylist(), long.to_pylist(), strict=True)):
-        if is_long and id_ in waiting:
+def _completed(whole: Whole, rows: pa.Table, waiting: dict[str, list[pa.Table]], missing: Counter[str]) -> pa.Table:
+    """Take the chunks of `waiting` recordings out of `rows` (`whole.schema`) -> those recordings that have all of them
+    now, joined; in the order of their last chunks."""
+    rows = rows.filter(pc.greater(rows["chunks"], 1))
+    ids = rows["id"].to_pylist()
+    last = {id_: row for row, id_ in enumerate(ids) if id_ in waiting}
+    missing.subtract(id_ for id_ in ids if id_ in last)
+    ready = sorted((id_ for id_ in last if not missing[id_]), key=lambda id_: last[id_])
+    for row, id_ in enumerate(ids):
+        if id_ in last and missing[id_]:
             waiting[id_].append(rows.take([row]))  # a slice would keep all of `rows` in memory
-            missing[id_] -= 1
-            if not missing[id_]:
-                yield _joined(whole, waiting.pop(id_))
+    if not ready:
+        return rows.slice(0, 0)
+    number = {id_: number for number, id_ in enumerate(ready)}
+    here = rows.filter(pa.array([id_ in number for id_ in ids], pa.bool_()))
+    before = [row for id_ in ready for row in waiting.pop(id_)]
+    return _joined(whole, pa.concat_tables([*before, here]), number)
 
 
-def _joined(whole: Whole, chunks: list[pa.Table]) -> pa.Table:
-    """All chunks of a recording, a row each -> one row: the first chunk's, with all codes."""
-    chunks = sorted(chunks, key=lambda row: row["chunk"][0].as_py())
-    rows = pa.concat_tables([row.select(CODES_SCHEMA.names) for row in chunks]).combine_chunks()
-    refuse_gaps(rows, whole.location)
-    frames, samples, joined = rows["codes"].combine_chunks().flatten(), pc.sum(rows["num_samples"]).as_py(), chunks[0]
+def _joined(whole: Whole, rows: pa.Table, number: dict[str, int]) -> pa.Table:
+    """All chunks of some recordings, a row each -> one row a recording, as `number` numbers them: the first chunk's,
+    with all codes."""
+    own = np.array([number[id_] for id_ in rows["id"].to_pylist()])
+    order = np.lexsort([rows["chunk"].to_numpy(), own])
+    rows = rows.take(pa.array(order)).combine_chunks()
+    begins = np.flatnonzero(np.diff(own[order], prepend=-1))
+    refuse_gaps(rows, begins, whole.location)
+    frames, samples = (np.add.reduceat(rows[name].to_numpy(), begins) for name in ("num_frames", "num_samples"))
+    ends = np.concatenate([[0], np.cumsum(frames)])
     values = {
-        "chunks": pa.array([1], pa.int32()),
-        "num_frames": pa.array([len(frames)], pa.int32()),
-        "num_samples": pa.array([samples], pa.int64()),
-        "duration_s": pa.array([samples / SAMPLE_RATE]),
-        "codes": pa.ListArray.from_arrays(pa.array([0, len(frames)], pa.int32()), frames),
+        "chunks": pa.array(np.ones(len(begins), np.int32)),
+        "num_frames": pa.array(frames),
+        "num_samples": pa.array(samples),
+        "duration_s": pa.array(samples / SAMPLE_RATE),
+        "codes": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), rows["codes"].combine_chunks().flatten()),
     }
+    joined = rows.take(pa.array(begins))
     for name, value in values.items():
         field = joined.schema.field(name)
         joined = joined.set_column(joined.schema.get_field_index(name), field, value.cast(field.type))

@@ -85,6 +85,25 @@ def test_chunks_that_are_double_or_do_not_fit_are_refused(tmp_path: Path) -> Non
         open_run(tmp_path).whole()
 
 
+def test_of_several_long_recordings_the_one_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    long = [coded_row(f"r{number}", 1920, chunk, 3, chunk) for number in range(3) for chunk in (2, 0, 1)]
+    long[3] = coded_row("r1", 1920, 2, 3, 4)
+    write_parts(pa.concat_tables(long), LocalFileSystem(), str(tmp_path))
+    seen, expected = [(0, 3, 0), (1, 3, 1), (2, 3, 4)], [(0, 3, 0), (1, 3, 1), (2, 3, 2)]
+    with pytest.raises(OutputError) as raised:
+        list(recordings(open_run(tmp_path).whole()))
+    assert f"of 'r1' do not follow each other: (chunk, chunks, first_frame) is {seen}, expected {expected}." in str(
+        raised.value
+    )
+
+
+def test_a_long_recording_over_parts_with_other_carried_columns(tmp_path: Path) -> None:
+    write_parts(coded_row("long", 3840, 0, 2, n=pa.array([7], pa.int8())), LocalFileSystem(), str(tmp_path))
+    write_parts(coded_row("long", 100, 1, 2, 2, text="tail"), LocalFileSystem(), str(tmp_path))
+    (row,) = pa.concat_tables(recordings(open_run(tmp_path).whole())).to_pylist()
+    assert (row["id"], row["num_frames"], row["n"], row["text"]) == ("long", 3, 7, None)
+
+
 def test_many_long_recordings_over_many_parts(tmp_path: Path) -> None:
     """Chunks of 30 recordings, shuffled, 7 rows a part: most lie in other parts than their first."""
     random = np.random.default_rng(0)
