@@ -14,6 +14,7 @@ from pyarrow.fs import FileSystem
 
 from actors.contract import SAMPLE_RATE
 from pipeline.report.corpus import Corpus
+from pipeline.run.alike import groups
 from pipeline.run.layout import FAILURES, SKIPPED, parts
 from pipeline.run.parts import read_part
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
@@ -40,7 +41,7 @@ def read_columns(fs: FileSystem, run: str, paths: Sequence[str], sample: int, se
     its columns are KEPT and "part", the path of its part of codes. Raises OutputError for a damaged part.
     """
     corpus = Corpus(parts=[path.rpartition("/")[2] for path in paths])
-    hashes, long = [np.empty(0, "S16")], []
+    hashes, long = [np.empty(0, "S16")], [_long(CODES_SCHEMA.empty_table())]
     drawn = CODES_SCHEMA.empty_table().select(KEPT).append_column("part", pa.array([], pa.string()))
     ranks = np.empty(0, np.uint64)
     read = functools.partial(read_part, fs, schema=CODES_SCHEMA, columns=COLUMNS)
@@ -51,8 +52,8 @@ def read_columns(fs: FileSystem, run: str, paths: Sequence[str], sample: int, se
         named = firsts.select(KEPT).append_column("part", pa.array([path] * len(firsts), pa.string()))
         drawn, ranks = _draw(drawn, ranks, named, _ranks(hashes[-1], seed), sample)
         _count(corpus, rows)
-        long.append(rows.filter(pc.greater(rows["chunks"], 1)).select(["id", "chunks", "num_samples"]))
-    _count_long(corpus, long)
+        long.append(_long(rows))
+    _count_long(corpus, *map(np.concatenate, zip(*long, strict=True)))
     hashes += _not_coded(fs, run, corpus)
     corpus.doubles = _doubles(np.concatenate(hashes))
     return corpus, drawn
@@ -97,14 +98,20 @@ def _suffixes(sources: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.fill_null(pc.utf8_lower(pc.struct_field(found, "suffix")), "none")
 
 
-def _count_long(corpus: Corpus, tables: list[pa.Table]) -> None:
-    if not tables:
-        return
-    long = pa.concat_tables(tables).group_by(["id", "chunks"]).aggregate([("num_samples", "sum"), ("id", "count")])
-    whole = long.filter(pc.equal(long["id_count"], pc.cast(long["chunks"], pa.int64())))
-    corpus.recordings += len(whole)
-    corpus.partial += len(long) - len(whole)
-    corpus.see_lengths(whole["num_samples_sum"].to_numpy())
+def _long(rows: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each chunk of long recordings: the hash of its id ("S16"), `chunks` int32, `num_samples` int64."""
+    rows = rows.filter(pc.greater(rows["chunks"], 1))
+    return id_hashes(rows["id"]), rows["chunks"].to_numpy(), rows["num_samples"].to_numpy()
+
+
+def _count_long(corpus: Corpus, hashes: np.ndarray, chunks: np.ndarray, samples: np.ndarray) -> None:
+    """`_long` of all parts."""
+    order, begins = groups(hashes, chunks)
+    whole = np.diff(begins, append=len(order)) == chunks[order[begins]]
+    corpus.recordings += int(whole.sum())
+    corpus.partial += int((~whole).sum())
+    if len(begins):
+        corpus.see_lengths(np.add.reduceat(samples[order], begins)[whole])
 
 
 def _not_coded(fs: FileSystem, run: str, corpus: Corpus) -> Iterator[np.ndarray]:

@@ -52,6 +52,15 @@ def test_a_run_is_counted(tmp_path: Path) -> None:
     assert all(Path(path).is_file() for path in sample["part"].to_pylist())
 
 
+def test_long_recordings_are_counted_by_their_ids_and_chunks(tmp_path: Path) -> None:
+    for id_, chunks in (("three", (3, 3, 3)), ("odd", (2, 2, 5)), ("torn", (4, 4, 4)), ("two", (2, 2))):
+        for chunk, of in enumerate(chunks):
+            commit(tmp_path, coded_row(id_, CHUNK, chunk, of, 2 * chunk))
+    corpus, _ = read_columns(DISK, str(tmp_path), parts(DISK, str(tmp_path), "codes"), 0)
+    assert (corpus.recordings, corpus.partial, corpus.chunks, corpus.begun) == (3, 2, 11, 4)  # "odd" is both
+    assert (corpus.shortest_s, corpus.longest_s) == (2 * CHUNK / SAMPLE_RATE, 3 * CHUNK / SAMPLE_RATE)
+
+
 def pq_names(run: Path) -> list[str]:
     (path,) = parts(DISK, str(run), "failures")
     return pa.parquet.read_schema(path).names
