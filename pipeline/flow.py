@@ -478,7 +478,8 @@ def make_waves(job: Job, out: str, ids: list[str] | None) -> list[str]:
 
     run = open_run(out)
     if ids is None:
-        ids = without_wave(job.fs, f"{job.run}/{WAVES}", pc.unique(run.index["id"]).to_pylist(), job.waves)
+        whole = run.index.filter(pc.equal(run.index["chunk"], 0))["id"].to_pylist()
+        ids = without_wave(job.fs, f"{job.run}/{WAVES}", whole, job.waves)
     else:
         ids = sorted(run.holding(ids))  # another chunk may have failed since
     failures = decode_codes(run, ids, job.fs, f"{job.run}/{WAVES}", job.decoding, job.waves).failures if ids else []

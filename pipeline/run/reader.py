@@ -24,6 +24,7 @@ from pipeline.run.whole import Whole, find_whole, refuse_other_parts
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.storage.at_once import at_once, on_store
 from pipeline.storage.filesystem import locate
+from pipeline.storage.id_set import among, id_set
 from pipeline.storage.location import redact
 from pipeline.storage.text import id_hashes
 
@@ -214,7 +215,7 @@ class Run:
 
         names = [name for name in self.dataset().schema.names if name != "codes"]
         rows = self.table(names)
-        frame = frame_of(rows.filter(pc.is_in(rows["id"], self.index["id"].combine_chunks())))
+        frame = frame_of(rows.filter(pa.array(among(rows["id"], id_set(self.index["id"])))))
         if codes:
             found = {recording.id: recording.codes for recording in self}
             frame["codes"] = frame["id"].map(found)
@@ -307,8 +308,8 @@ class Run:
         return read_run_file(self.fs, self.path) or {}
 
     def _whole_long(self) -> list[str]:
-        long = self.index.filter(pc.greater(self.index["chunks"], 1))
-        return pc.unique(long["id"]).to_pylist()
+        first = self.index.filter(pc.equal(self.index["chunk"], 0))
+        return first.filter(pc.greater(first["chunks"], 1))["id"].to_pylist()
 
     def _recording(self, rows: pa.Table, part: str) -> Recording:
         if rows["chunks"][0].as_py() > 1:

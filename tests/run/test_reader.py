@@ -25,7 +25,7 @@ from pipeline.errors import InputError, OutputError
 from pipeline.flow import make_waves
 from pipeline.run.committed import committed
 from pipeline.run.keys import Keys
-from pipeline.run.layout import parts
+from pipeline.run.layout import FILES, parts
 from pipeline.run.parts import read_part
 from pipeline.run.resume import clear, resume
 from pipeline.run.run_json import save
@@ -79,10 +79,13 @@ def test_which_ids_a_run_holds(run_folder: Path, monkeypatch: pytest.MonkeyPatch
     asked: list[list[str]] = []
     decoded = Mock(side_effect=lambda run, ids, *rest: asked.append(ids) or Mock(failures=[]))
     monkeypatch.setattr("pipeline.waves.decode_codes", decoded)
-    job = Mock(run=str(run_folder))
+    job = Mock(run=str(run_folder), fs=LOCAL, waves=FILES)
     assert make_waves(job, str(run_folder), ["gone", "bad"]) == []  # whose codes went with another chunk's failure
     assert make_waves(job, str(run_folder), ["gone", "long"]) == []
     assert asked == [["long"]]
+    write_parts(coded_row("torn", CHUNK, 0, 2), LOCAL, str(run_folder))
+    assert make_waves(job, str(run_folder), None) == []
+    assert sorted(asked[1]) == ["a", "b/c", "long"]  # each once
 
 
 def test_one_recording_by_id(run_folder: Path) -> None:
