@@ -15,7 +15,9 @@ from pipeline.errors import InputError
 from pipeline.sources.manifests.lhotse_lines import read_rows
 from pipeline.sources.manifests.lhotse_sources import locate_channels
 from pipeline.sources.manifests.lhotse_text import spoken
-from pipeline.sources.manifests.parsed import END, START, Given, Parsed, end_of, repeated
+from pipeline.sources.manifests.parsed import END, START, Given, Parsed, end_of
+from pipeline.sources.rows import taken
+from pipeline.storage.text import id_hashes
 from pipeline.storage.translate import errors_as
 
 CUTS = frozenset({"start", "duration", "channel", "supervisions"})
@@ -34,7 +36,7 @@ def cuts(given: Given) -> Parsed:
     """One row a cut; of a MultiCut of some of a file's channels, or of several files, a row a channel."""
     table = _read(given.name, given.open)
     if "type" in table.column_names:
-        other = pc.invert(pc.is_in(table["type"], pa.array(KINDS)))
+        other = ~pc.is_in(table["type"], pa.array(KINDS)).to_numpy()
         _refuse(other, table, "type", given.name, f"of a type that is not read; expected {' or '.join(KINDS[:2])}")
     if "recording" not in table.column_names or not pa.types.is_struct(table.schema.field("recording").type):
         raise InputError(f"{given.name}: cuts without recordings; features cannot be tokenized")
@@ -51,18 +53,16 @@ def recordings(given: Given) -> Parsed:
         return _joined(given, (_rows(given, piece.select(["id"]), _recordings(piece)) for piece in _pieces(table)))
     with errors_as(other, InputError):
         segments = _read(other, opener, "recording_id", "start", "duration")
-    whole, known = _recordings(table), table["id"].combine_chunks()
-    if (twice := repeated(known)) is not None:
-        raise InputError(f"{given.name}: two recordings have the id {twice!r}; {other} cannot tell them apart")
-    found = pc.index_in(segments["recording_id"], known)
-    _refuse(pc.is_null(found), segments, "recording_id", other, f"of a recording that {given.name} does not have")
-    unused = len(table) - pc.count_distinct(segments["recording_id"]).as_py()
+    owners = _owners(given, table, other, segments)
+    unused = len(table) - len(np.unique(owners))
     note = f"{given.name}: cut by {other}" + (f"; {unused:,} recordings have no supervision" if unused else "")
 
-    def cut(piece: pa.Table) -> tuple[pa.Table, list[str]]:
-        return _rows(given, piece, whole.take(pc.index_in(piece["recording_id"].combine_chunks(), known)))
+    def cut(piece: pa.Table, rows: np.ndarray) -> tuple[pa.Table, list[str]]:
+        return _rows(given, piece, _recordings(taken(table, rows)))
 
-    return _joined(given, map(cut, _pieces(segments)), note)
+    pieces = list(_pieces(segments))
+    rows = np.split(owners, np.cumsum([len(piece) for piece in pieces])[:-1])
+    return _joined(given, map(cut, pieces, rows), note)
 
 
 def supervisions(given: Given) -> Parsed:
@@ -77,6 +77,28 @@ def _pieces(table: pa.Table) -> Iterator[pa.Table]:
 
 def _recordings(table: pa.Table) -> pa.StructArray:
     return table.to_struct_array().combine_chunks()
+
+
+def _owners(given: Given, table: pa.Table, other: str, segments: pa.Table) -> np.ndarray:
+    """int64 [segments]: the row of `table` that holds the recording of each. Raises InputError where there is none, or
+    several. `other`: the file of `segments`."""
+    known = _hashes(table["id"])
+    order = np.argsort(known, kind="stable")
+    known = known[order]
+    again = order[1:][known[1:] == known[:-1]]
+    if len(again):
+        twice = table["id"][int(again[0])].as_py()
+        raise InputError(f"{given.name}: two recordings have the id {twice!r}; {other} cannot tell them apart")
+    wanted = _hashes(segments["recording_id"])
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    unknown = known[at] != wanted
+    _refuse(unknown, segments, "recording_id", other, f"of a recording that {given.name} does not have")
+    return order[at]
+
+
+def _hashes(ids: pa.ChunkedArray) -> np.ndarray:
+    """`id_hashes` of ids, which may be numbers; of null that of ""."""
+    return id_hashes(pc.fill_null(ids.cast(pa.string()), ""))
 
 
 def _joined(given: Given, pieces: Iterator[tuple[pa.Table, list[str]]], *notes: str) -> Parsed:
@@ -94,8 +116,8 @@ def _read(name: str, opener: Callable[[], BinaryIO], *needed: str) -> pa.Table:
     return table
 
 
-def _refuse(bad: pa.ChunkedArray, table: pa.Table, column: str, name: str, why: str) -> None:
-    where = np.flatnonzero(pc.fill_null(bad, True).to_numpy())
+def _refuse(bad: np.ndarray, table: pa.Table, column: str, name: str, why: str) -> None:
+    where = np.flatnonzero(bad)
     if len(where):
         id_, value = (table[name][int(where[0])].as_py() for name in ("id", column))
         more = f" ({len(where) - 1:,} more such rows)" if len(where) > 1 else ""

@@ -1,9 +1,10 @@
 """lhotse's manifests, all written by lhotse itself; what is read is what lhotse reads."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import lhotse
 import numpy as np
@@ -16,6 +17,7 @@ from lhotse.supervision import AlignmentItem
 
 from pipeline.errors import InputError
 from pipeline.sources.manifests.formats import read_manifest
+from pipeline.sources.manifests.lhotse_lines import read_rows
 from pipeline.sources.manifests.parsed import Parsed
 from pipeline.sources.plan import plan
 from pipeline.storage.access import DEFAULT
@@ -137,6 +139,22 @@ def test_recordings_are_cut_by_the_supervisions_beside_them(
     assert parse(base).notes == (first, f"{base}: left out, for they are no plain values: words")
     with pytest.raises(InputError, match="lhotse's supervisions; give the file of recordings"):
         plan([str(tmp_path / f"my_supervisions_dev.jsonl{packed}")])
+
+
+def test_recordings_and_supervisions_in_many_pieces(
+    tmp_path: Path, recordings: RecordingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings.to_file(tmp_path / "recordings.jsonl")
+    SupervisionSet.from_segments(SAID[::-1]).to_file(tmp_path / "supervisions.jsonl")
+    whole = parse(tmp_path / "recordings.jsonl")
+
+    def in_pieces(open_file: Callable[[], BinaryIO]) -> pa.Table:
+        return pa.Table.from_batches(read_rows(open_file).to_batches(max_chunksize=2))
+
+    monkeypatch.setattr("pipeline.sources.manifests.lhotse.read_rows", in_pieces)
+    found = parse(tmp_path / "recordings.jsonl")
+    assert found.table.to_pylist() == whole.table.to_pylist()
+    assert found.notes == whole.notes
 
 
 def test_urls_and_resampling(tmp_path: Path, recordings: RecordingSet) -> None:
