@@ -14,7 +14,8 @@ from pipeline.cluster.keeper import Kept, RemoteLedger
 from pipeline.cluster.load import refuse_other_packages
 from pipeline.cluster.spent import Spent, tell, this_node
 from pipeline.run.bound import Counts, Place
-from pipeline.run.resume import refuse_unshared_run
+from pipeline.run.layout import RUN_FILE
+from pipeline.run.resume import refuse_unshared
 from pipeline.sources.isolation import isolated
 from pipeline.sources.probe import Probes, refuse_blind_node
 from pipeline.sources.task import ReadTask, unpacked_ids
@@ -56,7 +57,7 @@ def read_task(
     if ray.get_runtime_context().get_node_id() != terms.home:
         refuse_blind_node(terms.probes, task.access)
         if terms.run is not None:
-            refuse_unshared_run(terms.run)
+            refuse_unshared(terms.run, f"{terms.run}/{RUN_FILE}")
     ids: dict[str, None] = {}
     teller = Teller(terms)
     find = functools.partial(isolated, name=f"read {number}", attempts=terms.attempts)

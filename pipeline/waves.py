@@ -1,6 +1,7 @@
 """Codes of a run -> decode pool -> waves: the second, shorter dataflow."""
 
 import functools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 import ray.data
-from pyarrow.fs import FileSystem
+from pyarrow.fs import FileSystem, LocalFileSystem
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource
 from ray.data.datasource import ReadTask as RayReadTask
@@ -25,6 +26,7 @@ from pipeline.errors import InputError
 from pipeline.run.join_waves import join_each
 from pipeline.run.layout import FILES, SHARD, WaveKind, long_shard, pieces_path, shards
 from pipeline.run.reader import Run, open_run
+from pipeline.run.resume import refuse_unshared
 from pipeline.run.shards import drop_hashed, keep_one_each
 from pipeline.run.write import part_name
 from pipeline.run.write_waves import remove_pieces, waiting, write_waves, write_waves_to_shard
@@ -60,6 +62,8 @@ def decode_codes(
 ) -> Decoded:
     """Decode recordings of `run` (all, or those in `ids`) to waves in `folder` of `fs`, instead of those of these
     recordings that are there. Ray is running."""
+    if isinstance(fs, LocalFileSystem):
+        os.makedirs(folder, exist_ok=True)
     with keep(ledger=Ledger) as kept, data_context(how.block_bytes, how.stall_s):
         rows = _graph(run, ids, fs, folder, how, kind, RemoteLedger(kept["ledger"]))
         blocks = [cast(pa.Table, block) for block in rows.iter_batches(batch_size=None, batch_format="pyarrow")]
@@ -108,6 +112,8 @@ def _graph(
 
 def _write(rows: pa.Table, fs: FileSystem, folder: str, kind: WaveKind) -> pa.Table:
     """Write column "wave" as `kind` says and put the name of the shard, or null, in its place."""
+    if isinstance(fs, LocalFileSystem):
+        refuse_unshared(folder, folder)
     name = None
     if kind.layout == "tar":
         name = f"decoded-{part_name(rows).removeprefix('part-').removesuffix('.parquet')}{SHARD}"

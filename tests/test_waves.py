@@ -4,19 +4,22 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 import webdataset
+from pyarrow.fs import LocalFileSystem
 
 from pipeline import tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.cli.show import recording_json
-from pipeline.errors import InputError, OutputError
+from pipeline.errors import ClusterError, InputError, OutputError
 from pipeline.reconstruct import decode
-from pipeline.run.layout import id_of_key
+from pipeline.run.layout import FILES, id_of_key
 from pipeline.run.reader import Run
 from pipeline.verify.check import check
 from pipeline.verify.repair import repair
+from pipeline.waves import _write
 
 pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.slow]
 TAR = {"output.waves": "tar", "chunk.length_s": 2.4, "chunk.context_s": 0.8}
@@ -94,6 +97,12 @@ def test_waves_in_shards_have_names(files: Run, tmp_path: Path, small_model: Pat
     run = tokenize(corpus, tmp_path / "run", model=str(small_model), settings=TAR)
     assert recording_json(run, "long.wav")["wave"].partition("::")[2] == "long%2Ewav.wav"
     assert recording_json(files, "long.wav")["wave"] == files["long.wav"].wave
+
+
+def test_a_node_that_does_not_see_the_folder_of_waves_writes_none(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=f"does not see the folder {tmp_path}/out"):
+        _write(pa.table({}), LocalFileSystem(), f"{tmp_path}/out", FILES)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("runs_in_process")

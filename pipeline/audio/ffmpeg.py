@@ -140,8 +140,8 @@ def _source(
     if first is None:
         raise EmptyAudio("it has an audio track of no samples")
     rate, channels = first.sample_rate, first.layout.nb_channels
-    in_file_order = track.codec_context.name in ("vorbis", "opus") and "channels" not in first.layout.name  # has places
-    order = _FILE_ORDER.get(channels) if in_file_order else None
+    has_places = not any(word in first.layout.name for word in ("channels", "ambisonic"))
+    order = _FILE_ORDER.get(channels) if track.codec_context.name in ("vorbis", "opus") and has_places else None
 
     def blocks(start: int) -> tuple[int, Iterator[np.ndarray]]:
         size = max(1, block_values // channels)

@@ -1,8 +1,9 @@
 """The command `voxmill`: tokenize, retry, check, merge, decode, show, report, doctor, export, demo, bench, stream.
 
 Heavy modules are imported only when a command runs. Exit codes: 0 the run is complete (even with failures); 1 nothing
-could be tokenized or decoded, or check, doctor or bench found problems; 2 what ended the command, in one message;
-3 failures under --strict, or more than the run bears; 130 stopped by Ctrl-C, 143 by SIGTERM.
+could be tokenized or decoded, a whole clip of the demo failed, or check, doctor or bench found problems; 2 what ended
+the command, in one message; 3 failures under --strict, or more than the run bears; 130 stopped by Ctrl-C, 143 by
+SIGTERM.
 """
 
 import errno
@@ -78,7 +79,7 @@ def tokenize(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the existing run, start again.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first N recordings.", metavar="N")] = None,
     shard: Annotated[
-        str | None, typer.Option(help="Only this part of the inputs, 0 <= I < N; see merge.", metavar="I/N")
+        str | None, typer.Option(help="Only this share of the inputs, 0 <= I < N; see merge.", metavar="I/N")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be read; write nothing, start nothing.")

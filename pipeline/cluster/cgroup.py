@@ -35,7 +35,7 @@ def memory_limit(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None
 
 def _folders(controller: str, root: Path, membership: Path) -> Iterator[Path]:
     """The group's folder and those above it. A container may see its own group as the root: then only that is there."""
-    lines = membership.read_text().splitlines() if membership.exists() else []
+    lines = _text(membership).splitlines()
     for _, controllers, path in (line.split(":", 2) for line in lines):
         if controllers and controller not in controllers.split(","):
             continue
@@ -46,5 +46,13 @@ def _folders(controller: str, root: Path, membership: Path) -> Iterator[Path]:
 
 def _numbers(file: Path) -> list[float]:
     """The numbers in a file; none where it is not there, or says "max"."""
-    words = file.read_text().split() if file.is_file() else []
+    words = _text(file).split()
     return [] if "max" in words else [float(word) for word in words]
+
+
+def _text(file: Path) -> str:
+    """Nothing where it is not there, or not for this user."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""

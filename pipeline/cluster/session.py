@@ -125,7 +125,8 @@ def _import_beside(module: str) -> Iterator[None]:
 def _start_local() -> None:
     """Start a local Ray, which ends with this process. Raises ClusterError where it does not start."""
     try:
-        with clean_start(), no_processes(), _own_token():
+        _own_token()
+        with clean_start(), no_processes():
             ray.init(
                 address="local",
                 num_cpus=local_cpus(),
@@ -146,22 +147,14 @@ def _start_local() -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def _own_token() -> Iterator[None]:
-    """Inside, a Ray that starts has a token of its own where its user has no home directory to keep one in, as in many
+def _own_token() -> None:
+    """Give every Ray of this process a token where its user has no home directory to keep one in, as in many
     containers. Elsewhere Ray writes one there, with which `ray status` works."""
-    names, token = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), "RAY_AUTH_TOKEN"
     home = Path(os.path.expanduser("~"))
     folder = home / ".ray"
     kept = (folder / "auth_token").exists() or os.access(folder if folder.exists() else home, os.W_OK)
-    if kept or any(name in os.environ for name in names):
-        yield
-        return
-    os.environ[token] = secrets.token_hex(16)
-    try:
-        yield
-    finally:
-        del os.environ[token]
+    if not kept and not any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(16)  # for good: Ray reads it once in a process
 
 
 def _memory() -> dict[str, Any]:

@@ -36,7 +36,7 @@ LACKS_WAVES = "lacks_waves"
 
 
 CORPUS = "corpus"
-"""A key of run.json of a shard: the fingerprint of all that its inputs held, of which it has a part."""
+"""A key of run.json of a shard: the fingerprint of all that its inputs held, of which it has a share."""
 MERGING = "merging"
 """A key of run.json until a merge is complete: the runs that it is made of."""
 RUNNING = "running"
@@ -176,12 +176,12 @@ def mark(fs: FileSystem, run: str, complete: bool) -> None:
             fs.delete_file(path)
 
 
-def refuse_unshared_run(run: str) -> None:
-    """Raise ClusterError in a worker that does not see the folder of the run, which the driver has begun."""
-    if not os.path.exists(f"{run}/{RUN_FILE}"):
+def refuse_unshared(folder: str, made: str) -> None:
+    """Raise ClusterError in a worker that does not see what the driver has `made` in a `folder` of a disk."""
+    if not os.path.exists(made):
         raise ClusterError(
-            f"Node {platform.node()} does not see the run {run}, which the driver has begun: what it writes would be"
-            " lost. Mount that disk on every node, or give --out a folder that all nodes share, or a URI."
+            f"Node {platform.node()} does not see the folder {folder}, which the driver has begun: what it writes would"
+            " be lost. Mount that disk on every node, or give --out a folder that all nodes share, or a URI."
         )
 
 

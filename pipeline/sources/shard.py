@@ -47,7 +47,7 @@ def of_shard(inputs: Discovered, shard: Shard | None) -> Discovered:
     A recording goes by a hash of its id, a container by one of its own, a segment by its file's: a file is read in one
     shard. What else the inputs hold plays no part.
     """
-    return inputs if shard is None else replace(inputs, found=[_part(one, shard) for one in inputs.found])
+    return inputs if shard is None else replace(inputs, found=[_share(one, shard) for one in inputs.found])
 
 
 def corpus_fingerprint(inputs: Discovered) -> str:
@@ -57,7 +57,7 @@ def corpus_fingerprint(inputs: Discovered) -> str:
     return hashlib.blake2b(hashes.data, digest_size=16).hexdigest()
 
 
-def _part(one: Found, shard: Shard) -> Found:
+def _share(one: Found, shard: Shard) -> Found:
     first = _both_hashes(one)[1].view(">u8")[::2]  # 8 bytes of the 16
     units = kept(one.units, first % np.uint64(shard.count) == shard.index)
     known = units.num_rows if one.kind == "files" else one.recordings if units.num_rows == one.units.num_rows else None

@@ -76,7 +76,10 @@ def local_path(location: str) -> str:
         raise InputError(f"{location!r}: a path cannot contain a NUL character")
     if not is_uri(location):
         _refuse_one_slash(location)
-        return os.path.abspath(os.path.expanduser(location) if location.startswith("~/") else location)
+        try:
+            return os.path.abspath(os.path.expanduser(location) if location.startswith("~/") else location)
+        except FileNotFoundError:
+            raise InputError("The working folder was deleted: change to one that is there") from None
     parts = _split(location)
     if parts.netloc not in ("", "localhost"):
         raise InputError(f"{location}: a file URI has three slashes: file:///{parts.netloc}{parts.path}")

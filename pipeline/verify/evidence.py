@@ -1,7 +1,6 @@
 """A run on disk -> the keys of its rows, its whole recordings, the faults of rows, the parts that cannot be read."""
 
 import functools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
 from actors.checkpoint import codebook_size
+from pipeline.cluster.resources import local_cpus
 from pipeline.errors import InputError, OutputError
 from pipeline.run.layout import CODES, FAILURES, RETRYING, SKIPPED, parts
 from pipeline.run.run_json import read_run_file
@@ -75,8 +75,8 @@ class Evidence(Listed):
 
 
 def in_threads(function: Callable[[str], Examined], paths: list[str]) -> Iterator[Examined]:
-    """`at_once` in as many threads as there are CPUs: what they do is decoding, and each holds a part in memory."""
-    return at_once(function, paths, os.cpu_count() or 1)
+    """`at_once` in as many threads as this process has CPUs: they decode, and each holds a part in memory."""
+    return at_once(function, paths, local_cpus())
 
 
 def look(fs: FileSystem, run: str) -> Listed:

@@ -22,15 +22,17 @@ def test_a_phase_in_a_terminal_says_something_only_where_it_takes_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_interactive", lambda: True)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 60.0)
     with phase("plan"):
         pass
     assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.1)
     seen = threading.Event()
     monkeypatch.setattr(progress, "log_line", lambda line: (lines.append(line), seen.set()))
     lines: list[str] = []
     with phase("plan"):
         assert seen.wait(20)
-    assert lines[0] == "plan: 0 s so far"
+    assert re.fullmatch(r"plan: \d+ s so far", lines[0])
 
 
 def test_a_phase_says_that_it_lives(capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,17 +172,19 @@ def test_a_local_ray_has_the_memory_of_its_control_group(monkeypatch: pytest.Mon
 
 
 def test_without_a_home_directory_ray_gets_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/nowhere")
-    with _own_token():  # as the tests run: no tokens are used
-        assert "RAY_AUTH_TOKEN" not in os.environ
-    monkeypatch.delenv("RAY_AUTH_MODE")
-    with _own_token():
-        assert len(os.environ["RAY_AUTH_TOKEN"]) == 32
+    monkeypatch.setattr(os, "environ", {"HOME": "/nowhere", "RAY_AUTH_MODE": "disabled"})
+    _own_token()
     assert "RAY_AUTH_TOKEN" not in os.environ
+    monkeypatch.setattr(os, "environ", {"HOME": "/nowhere"})
+    _own_token()
+    token = os.environ["RAY_AUTH_TOKEN"]
+    assert len(token) == 32
+    os.environ["RAY_AUTH_MODE"] = "token"  # Ray does, as it starts
+    _own_token()
+    assert os.environ["RAY_AUTH_TOKEN"] == token
 
 
 def test_with_a_home_directory_ray_keeps_its_token_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("RAY_AUTH_MODE")
-    with _own_token():
-        assert "RAY_AUTH_TOKEN" not in os.environ
+    monkeypatch.setattr(os, "environ", {"HOME": str(tmp_path)})
+    _own_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ

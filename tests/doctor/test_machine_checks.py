@@ -120,6 +120,19 @@ def test_cpu_features(tmp_path: Path) -> None:
     assert found.seen.endswith("; PyTorch uses SVE256")
 
 
+def test_limits_that_this_user_may_not_read_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, membership = group(tmp_path, "", memory__max="1000", cpu__max="50000 100000"), tmp_path / "membership"
+    membership.write_text("0::/\n")
+    assert (memory_limit(root, membership), usable_cores(root, membership)) == (1000, 0.5)
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert memory_limit(root, membership) is None
+    assert usable_cores(root, membership) == len(os.sched_getaffinity(0))
+
+
 def test_cores() -> None:
     assert check_cores(2.0).level == "ok"
     assert check_cores(1.5).level == "warn"

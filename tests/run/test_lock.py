@@ -23,7 +23,7 @@ from pipeline.run.claims import put_claim
 from pipeline.run.layout import LOCK_FILE, RUN_FILE
 from pipeline.run.lock import locked
 from pipeline.run.process import Process, lives, this_process
-from pipeline.run.resume import refuse_other_contents, refuse_unshared_run
+from pipeline.run.resume import refuse_other_contents, refuse_unshared
 from pipeline.run.write import write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.storage.filesystem import locate
@@ -332,7 +332,7 @@ def test_what_a_killed_writer_left_of_its_claims_keeps_no_run_from_beginning(tmp
 
 def test_a_node_that_does_not_see_the_run_is_named(tmp_path: Path) -> None:
     (tmp_path / RUN_FILE).touch()
-    refuse_unshared_run(str(tmp_path))
+    refuse_unshared(str(tmp_path), str(tmp_path / RUN_FILE))
     (tmp_path / RUN_FILE).unlink()
-    with pytest.raises(ClusterError, match=rf"Node {platform.node()} does not see the run {tmp_path}, .*give --out"):
-        refuse_unshared_run(str(tmp_path))
+    with pytest.raises(ClusterError, match=rf"Node {platform.node()} does not see the folder {tmp_path}, .*give --out"):
+        refuse_unshared(str(tmp_path), str(tmp_path / RUN_FILE))

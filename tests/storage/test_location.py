@@ -35,6 +35,15 @@ def test_local_locations(location: str, path: str) -> None:
     assert found == path
 
 
+def test_a_working_folder_that_was_deleted_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert absolute("/a/b") == "/a/b"
+    with pytest.raises(InputError, match="working folder was deleted"):
+        absolute("b")
+
+
 def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert locate("a.wav")[1] == str(tmp_path / "a.wav")
