@@ -10,6 +10,7 @@ import io
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile as sf
@@ -158,6 +159,22 @@ def test_channels_of_vorbis_and_opus_are_in_the_order_of_their_files(channels: i
     sf.write(data, wave, 48_000, format="OGG", subtype=subtype)
     found = np.abs(np.fft.rfft(read(data.getvalue()), axis=0)).argmax(0)
     np.testing.assert_array_equal(found, hz)
+
+
+@pytest.mark.parametrize("family", ["1", "2", "255"])
+def test_channels_of_opus_are_soundfiles_whether_they_have_places_or_not(family: str) -> None:
+    """FFmpeg sorts those of mapping family 1 alone: ambisonic channels (2) and numbered ones (255) have no places."""
+    wave = 0.3 * np.sin(2 * np.pi * (20 + 8 * np.arange(6)) * np.arange(48_000)[:, None] / 48_000)
+    data = io.BytesIO()
+    with av.open(data, "w", format="ogg") as file:
+        encoder = file.add_stream("libopus", 48_000, {"mapping_family": family}, layout="5.1", format="flt")
+        frame = av.AudioFrame.from_ndarray(wave.astype(np.float32).reshape(1, -1), "flt", "5.1")
+        frame.sample_rate = 48_000
+        file.mux([*encoder.encode(frame), *encoder.encode(None)])
+    theirs, _ = sf.read(io.BytesIO(data.getvalue()))
+    ours, expected = (np.abs(np.fft.rfft(one[:48_000], axis=0)).argmax(0) for one in (read(data.getvalue()), theirs))
+    np.testing.assert_array_equal(ours, expected)
+    assert len(set(expected)) == 6
 
 
 @pytest.mark.parametrize("subtype", ["NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"])
