@@ -44,12 +44,13 @@ from pipeline.run.attempt import Attempt
 from pipeline.run.bound import Census, Earlier, refuse_excess, refuse_failed, shaky
 from pipeline.run.command_line import command_line
 from pipeline.run.committed import NOTHING, Done, committed, lasting
-from pipeline.run.containers import Ends, read_through
+from pipeline.run.containers import read_through
 from pipeline.run.drop import drop, drop_skipped
 from pipeline.run.held import Held
 from pipeline.run.join_waves import join_long_waves
 from pipeline.run.layout import FAILURES, WAVES
 from pipeline.run.lock import locked
+from pipeline.run.notes import Notes
 from pipeline.run.reader import Run, open_run
 from pipeline.run.resume import (
     CORPUS,
@@ -67,8 +68,9 @@ from pipeline.run.resume import (
 from pipeline.run.retrying import put_back, waiting_ids
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.settle import settle
+from pipeline.run.sums import checksums, forget_sums
 from pipeline.run.sweep import sweep
-from pipeline.run.totals import checksums, count
+from pipeline.run.totals import count
 from pipeline.run.write import gather_blocks, write_failures, write_in_parts, write_parts_and_shards
 from pipeline.run.write_waves import without_wave, write_waves
 from pipeline.schema import FAILURES_SCHEMA
@@ -299,7 +301,7 @@ def run_graph(
 ) -> None:
     """The graph to its end; `attempt` gets what it writes, and what the workers told."""
     meter, census = kept["meter"], kept["census"]
-    ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
+    notes = Notes(job.fs, job.run, planned.tasks, job.check_lock)
     reports = functools.partial(kept["containers"].ask, "since")
     asked_s = took_s = 0.0
     with (
@@ -315,15 +317,15 @@ def run_graph(
                     asked_s = time.monotonic()
                     refuse_excess(census.ask("get"), job.settings.max_failures, planned.recordings, earlier)
                     took_s = time.monotonic() - asked_s
-                ends.note(reports)
+                notes.note(reports, attempt.parts)
         except LostActors as error:
             log_line(f"{error} What they had in hand is read again, on those that are left")
             attempt.lost = attempt.unheard = True
-    ends.note(reports, now=True)
+    notes.note(reports, attempt.parts, now=True)
     counts = census.ask("get")
     if earlier is not None:
         refuse_excess(counts, job.settings.max_failures, planned.recordings, earlier)
-    attempt.held, attempt.shaky, attempt.times = dict(ends.reports), shaky(counts), meter.ask("record")
+    attempt.held, attempt.shaky, attempt.times = dict(notes.reports), shaky(counts), meter.ask("record")
 
 
 def audit(job: Job, found: Discovered, planned: Plan, attempt: Attempt) -> None:
@@ -527,6 +529,7 @@ def finish(job: Job, planned: Plan, record: dict[str, Any], attempt: Attempt, ou
             "parts": sums,
         },
     )
+    forget_sums(job.fs, job.run)
     if not cut:  # else only the first recordings are there
         mark(job.fs, job.run, complete=True)
     at_end.report_at_end(out, attempt.wall_s, rules.report)

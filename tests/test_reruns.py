@@ -17,13 +17,14 @@ import pytest
 import soundfile
 from pyarrow import ipc
 
+import pipeline.flow
 import pipeline.sources.read_through
 from actors.codec import Codec
 from pipeline import merge, open_run, tokenize
 from pipeline.cli.demo import CLIPS
 from pipeline.dry_run import dry_run
 from pipeline.errors import InputError, OutputError, TooManyFailures
-from pipeline.run import containers
+from pipeline.run import containers, notes, sums
 from pipeline.sources.plan import plan
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import retry
@@ -320,27 +321,56 @@ def test_what_is_noted_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.M
     from pipeline.sources.plan import plan
 
     clock = [0.0]
-    monkeypatch.setattr(containers.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(notes.time, "monotonic", lambda: clock[0])
     paths = corpus(tmp_path, ("a.tar", "b.tar"))
     planned = plan([str(path) for path in paths], parallelism=2)
     fs, run, held = LocalFileSystem(), str(tmp_path / "run"), Held()
-    ends = containers.Ends(fs, run, planned.tasks, lambda: None)
+    noted = notes.Notes(fs, run, planned.tasks, lambda: None)
     held.add(0, pa.array(["a.tar/m0.wav"]))
-    ends.note(held.since)
+    noted.note(held.since, {"part-0.parquet": "a"})
     assert containers.notes(fs, run) == []
+    assert sums.noted_sums(fs, run) == {}
     clock[0] = 61.0
-    ends.note(held.since)
-    ends.note(held.since)
+    noted.note(held.since, {})
+    noted.note(held.since, {})
     clock[0] = 122.0
-    ends.note(held.since)  # nothing is new
+    noted.note(held.since, {})  # nothing is new
     assert len(containers.notes(fs, run)) == 1
     held.add(0, pa.array(["a.tar/m0.wav", "a.tar/m1.wav"]))
     held.add(1, pa.array(["b.tar/m0.wav"]))
-    ends.note(held.since, now=True)
-    rows = [row for note in containers.notes(fs, run) for row in pq.read_table(note).to_pylist()]
+    noted.note(held.since, {"part-0.parquet": "a", "part-1.parquet": "b", "gone.parquet": None}, now=True)
+    noted.note(held.since, {"part-0.parquet": "a", "part-1.parquet": "b"}, now=True)
+    assert sums.noted_sums(fs, run) == {"part-0.parquet": "a", "part-1.parquet": "b"}
+    assert len(list((tmp_path / "run" / ".sums").iterdir())) == 1
+    rows = [row for path in containers.notes(fs, run) for row in pq.read_table(path).to_pylist()]
     assert sorted(len(row["ids"]) for row in rows) == [1, 1, 2]
     assert len({tuple(row["marks"]) for row in rows}) == 2
-    assert dict(ends.reports)[0].to_pylist() == ["a.tar/m0.wav", "a.tar/m1.wav"]
+    assert dict(noted.reports)[0].to_pylist() == ["a.tar/m0.wav", "a.tar/m1.wav"]
+
+
+def test_parts_of_killed_commands_are_not_read_again_for_their_checksums(
+    tmp_path: Path, again: Callable[..., dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    read: list[str] = []
+    real = sums.sha256
+    monkeypatch.setattr(sums, "sha256", lambda fs, path: [read.append(path), real(fs, path)][1])
+    run = tmp_path / "run"
+    for number in range(3):
+        corpus(tmp_path, (f"{number}.tar",))
+        with monkeypatch.context() as killed:
+            killed.setattr(pipeline.flow, "audit", kill)
+            with pytest.raises(KeyboardInterrupt):
+                again()
+    damaged = next((run / ".sums").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    corpus(tmp_path, ("last.tar",))
+    assert again() == {"recordings": 12, "failures": 0, "skipped": 0}
+    assert 1 <= len(read) < len(open_run(run).paths)
+    assert not (run / ".sums").exists()
+    assert check(run).problems == []
 
 
 def test_a_column_of_another_type_is_refused_before_anything_is_read(

@@ -1,9 +1,8 @@
 """RUN/.containers/: which containers were read to their end, and what they held. A rerun without it reads all again."""
 
 import functools
-import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,30 +17,13 @@ from pipeline.sources.task import ReadTask
 from pipeline.storage.at_once import on_store
 from pipeline.storage.atomic import Check, write_whole
 
-NOTE_EVERY_S = 60.0
-"""An attempt that is killed has read at most as long for nothing."""
 
-
-class Ends:
-    """Notes which of an attempt's `tasks` came to their end, while it runs."""
-
-    def __init__(self, fs: FileSystem, run: str, tasks: Sequence[ReadTask], check: Check) -> None:
-        self.fs, self.run, self.tasks, self.check = fs, run, tasks, check
-        self.reports: list[TaskIds] = []
-        self.last_s = time.monotonic()
-
-    def note(self, since: Callable[[int], list[TaskIds]], now: bool = False) -> None:
-        """Where it is time, or `now`: get what `since` (of a `run.held.Held`) has that is new, and write it."""
-        if time.monotonic() - self.last_s < NOTE_EVERY_S and not now:
-            return
-        new = since(len(self.reports))
-        self.reports += new
-        rows = ended(self.tasks, new)
-        if len(rows):
-            name = f"part-{uuid.uuid4().hex}.parquet"
-            save = functools.partial(pq.write_table, rows, compression="none", write_page_checksum=True)
-            write_whole(self.fs, f"{self.run}/{CONTAINERS}/{name}", save, self.check)
-        self.last_s = time.monotonic()
+def note_ended(fs: FileSystem, run: str, tasks: Sequence[ReadTask], reports: Sequence[TaskIds], check: Check) -> None:
+    """Note which of `tasks` came to their end, as their readers reported it."""
+    rows = ended(tasks, reports)
+    if len(rows):
+        save = functools.partial(pq.write_table, rows, compression="none", write_page_checksum=True)
+        write_whole(fs, f"{run}/{CONTAINERS}/part-{uuid.uuid4().hex}.parquet", save, check)
 
 
 def notes(fs: FileSystem, run: str) -> list[str]:

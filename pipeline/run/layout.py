@@ -19,6 +19,8 @@ SKIPPED = "skipped"
 """Parts like those of FAILURES: recordings that `input.min_s`, `input.max_s` and `input.vad` leave out."""
 CONTAINERS = ".containers"
 """What containers held that were read to their end: see containers.py."""
+SUMS = ".sums"
+"""sha256 of parts, until run.json has it: see sums.py."""
 RETRYING = ".retrying"
 """Parts like those of FAILURES: what a retry tries again, see retrying.py."""
 WAVES = "wav"
@@ -33,7 +35,7 @@ LOCK_FILE = ".lock"
 
 PARTS = {CODES: CODES_SCHEMA, FAILURES: FAILURES_SCHEMA, SKIPPED: FAILURES_SCHEMA}
 """The folders of a run's parts, and the schemas of these."""
-FOLDERS = (CONTAINERS, CODES, FAILURES, RETRYING, SKIPPED, WAVES)
+FOLDERS = (CONTAINERS, SUMS, CODES, FAILURES, RETRYING, SKIPPED, WAVES)
 """All folders of a run: what `clear` deletes, and where `sweep` looks for what killed writers leave."""
 
 SHARD = ".tar"

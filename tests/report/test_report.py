@@ -19,7 +19,8 @@ from pipeline.report.at_end import report_at_end
 from pipeline.report.quality import measures
 from pipeline.run.keys import Keys
 from pipeline.run.run_json import save
-from pipeline.run.totals import checksums, count
+from pipeline.run.sums import checksums
+from pipeline.run.totals import count
 from pipeline.run.write import write_parts
 from tests.export_speed import fabricate
 from tests.helpers.commands import speak, voxmill

@@ -24,7 +24,8 @@ from pipeline.run.lock import locked
 from pipeline.run.reader import Recording
 from pipeline.run.resume import mark, resume
 from pipeline.run.run_json import save
-from pipeline.run.totals import checksums, count
+from pipeline.run.sums import checksums
+from pipeline.run.totals import count
 from pipeline.run.write import write_parts
 from pipeline.settings import Settings
 from pipeline.verify.check import check

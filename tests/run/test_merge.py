@@ -22,7 +22,8 @@ from pipeline.run.keys import Keys
 from pipeline.run.layout import WaveKind, wave_kind, wave_path
 from pipeline.run.resume import mark
 from pipeline.run.run_json import read_run_file, save
-from pipeline.run.totals import checksums, count
+from pipeline.run.sums import checksums
+from pipeline.run.totals import count
 from pipeline.run.write import write_parts
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.copy import copy_files

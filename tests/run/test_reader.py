@@ -30,7 +30,8 @@ from pipeline.run.parts import read_part
 from pipeline.run.resume import clear, resume
 from pipeline.run.run_json import save
 from pipeline.run.settle import settle
-from pipeline.run.totals import checksums, count
+from pipeline.run.sums import checksums
+from pipeline.run.totals import count
 from pipeline.run.write import write_parts
 from pipeline.schema import CODES_SCHEMA, FAILURES_SCHEMA
 from pipeline.settings import Settings

@@ -35,8 +35,9 @@ from pipeline.run.lock import locked
 from pipeline.run.resume import mark
 from pipeline.run.run_json import save
 from pipeline.run.settle import settle
+from pipeline.run.sums import checksums
 from pipeline.run.sweep import sweep
-from pipeline.run.totals import checksums, count
+from pipeline.run.totals import count
 from pipeline.run.write import write_parts
 from pipeline.run.write_waves import write_waves
 from pipeline.settings import Settings, load_settings

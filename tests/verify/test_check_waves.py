@@ -17,7 +17,8 @@ from pipeline.run.layout import WaveKind
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import save
 from pipeline.run.shard import read_index, write_shard
-from pipeline.run.totals import checksums, count
+from pipeline.run.sums import checksums
+from pipeline.run.totals import count
 from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.run.write_waves import write_waves
 from pipeline.verify.check import check

@@ -27,8 +27,8 @@ from pipeline.errors import LostActors
 from pipeline.job import Job
 from pipeline.read import read_chunks
 from pipeline.run.attempt import Attempt
-from pipeline.run.containers import Ends
 from pipeline.run.held import Held
+from pipeline.run.notes import Notes
 from pipeline.run.resume import utc_now
 from pipeline.run.write import write_parts, write_parts_and_shards
 from pipeline.sources.plan import Plan
@@ -104,7 +104,7 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
     """As `flow.execute`."""
     encode = EncodeChunks(lambda: codec, Ledger())
     attempt, held = Attempt(utc_now()), Held()
-    ends = Ends(job.fs, job.run, planned.tasks, job.check_lock)
+    notes = Notes(job.fs, job.run, planned.tasks, job.check_lock)
     waiting: list[pa.Table] = []
 
     def commit(rows: pa.Table) -> pa.Table:
@@ -154,7 +154,7 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
                 pass
             if chaos.random.random() < 0.5:
                 flush()
-            ends.note(held.since, now=chaos.random.random() < 0.5)
+            notes.note(held.since, attempt.parts, now=chaos.random.random() < 0.5)
 
     try:
         for number in chaos.random.permutation(len(planned.tasks)).tolist():
@@ -162,8 +162,8 @@ def execute(codec: Engine, chaos: Chaos, job: Job, planned: Plan, partial: dict[
         flush()
     except LostActors:
         attempt.lost = attempt.unheard = True
-    ends.note(held.since, now=True)
-    attempt.held = dict(ends.reports)
+    notes.note(held.since, attempt.parts, now=True)
+    attempt.held = dict(notes.reports)
     return attempt
 
 

@@ -1,0 +1,65 @@
+"""sha256 of the parts of codes. RUN/.sums/ has what killed commands noted: those parts need not be read again."""
+
+import functools
+import hashlib
+import uuid
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSelector, FileSystem, FileType
+
+from pipeline.run.layout import CODES, SUMS, parts
+from pipeline.storage.at_once import at_once
+from pipeline.storage.atomic import Check, write_whole
+from pipeline.storage.filesystem import BUFFER_BYTES
+
+SUMS_SCHEMA = pa.schema([("part", pa.string()), ("sha256", pa.string())])
+
+
+def note_sums(fs: FileSystem, run: str, sums: Mapping[str, str], check: Check) -> None:
+    """Write `sums`, by the names of their parts. They hold for ever: no part is rewritten under its name."""
+    if sums:
+        rows = pa.table([list(sums), list(sums.values())], schema=SUMS_SCHEMA)
+        save = functools.partial(pq.write_table, rows, compression="none", write_page_checksum=True)
+        write_whole(fs, f"{run}/{SUMS}/{uuid.uuid4().hex}.parquet", save, check)
+
+
+def noted_sums(fs: FileSystem, run: str) -> dict[str, str]:
+    """All that was noted. Of parts in a damaged file nothing is known."""
+    found = fs.get_file_info(FileSelector(f"{run}/{SUMS}", allow_not_found=True))
+    paths = [info.path for info in found if info.base_name.endswith(".parquet")]
+    tables = at_once(functools.partial(_read, fs), paths)
+    return {row["part"]: row["sha256"] for table in tables for row in table.to_pylist()}
+
+
+def _read(fs: FileSystem, path: str) -> pa.Table:
+    try:
+        with fs.open_input_file(path) as file:
+            return pq.read_table(file, schema=SUMS_SCHEMA, page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return SUMS_SCHEMA.empty_table()
+
+
+def forget_sums(fs: FileSystem, run: str) -> None:
+    """Delete what was noted: run.json has it."""
+    if fs.get_file_info(f"{run}/{SUMS}").type == FileType.Directory:
+        fs.delete_dir(f"{run}/{SUMS}")
+
+
+def checksums(fs: FileSystem, run: str, known: Mapping[str, str | None]) -> dict[str, str]:
+    """sha256 of every part of codes that is there, by name: `known`, noted, or read."""
+    paths = {path.rpartition("/")[2]: path for path in parts(fs, run, CODES)}
+    told = noted_sums(fs, run) | {name: sha256 for name, sha256 in known.items() if sha256}
+    unknown = [name for name in paths if name not in told]
+    read = dict(zip(unknown, at_once(lambda name: sha256(fs, paths[name]), unknown), strict=True))
+    return {name: told.get(name) or read[name] for name in paths}
+
+
+def sha256(fs: FileSystem, path: str) -> str:
+    """Of a file, read a few megabytes at a time."""
+    digest = hashlib.sha256()
+    with fs.open_input_stream(path) as file:
+        while block := file.read(BUFFER_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
