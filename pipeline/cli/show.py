@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import FileType
 from rich.console import Console
@@ -60,7 +61,7 @@ def result_text(run: Run) -> str:
         first = plural(summary["limit"], "recording")
         paths.append(("not all", f"the first {first}; the same command without --limit goes on"))
     warnings = "\n".join(f"  warning: {clean_id(text)}" for text in summary.get("warnings", []))
-    return "\n".join(filter(None, [table(rows), warnings, _failures_text(run), table(paths)]))
+    return "\n".join(filter(None, [table(rows), warnings, _failures_text(run.failures()), table(paths)]))
 
 
 def _report(run: Run, ended: str) -> list[tuple[str, str]]:
@@ -175,16 +176,16 @@ def recording_text(run: Run, id_: str) -> str:
     return table(list(_not_coded(run, id_).items()))
 
 
-def _failures_text(run: Run) -> str:
-    failures = run.failures().slice(0, MAX_FAILURES).to_pylist()
-    return "\n".join(clean_id(f"  {row['id']}: {row['error']}: {row['message']}") for row in failures)
+def _failures_text(failures: pa.Table) -> str:
+    first = failures.slice(0, MAX_FAILURES).to_pylist()
+    return "\n".join(clean_id(f"  {row['id']}: {row['error']}: {row['message']}") for row in first)
 
 
 def _reasons_text(run: Run) -> str:
     failures = run.failures()
     reasons = Counter(zip(failures["stage"].to_pylist(), failures["error"].to_pylist(), strict=True))
     lines = [clean_id(f"  {number} {error} ({stage})") for (stage, error), number in reasons.most_common()]
-    return "\n".join(["failures", *lines, _failures_text(run)]) if lines else ""
+    return "\n".join(["failures", *lines, _failures_text(failures)]) if lines else ""
 
 
 def _shares(shares: list[float] | None) -> str:
