@@ -19,6 +19,7 @@ from pipeline.run.parts import read_part
 from pipeline.schema import EACH, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
+from pipeline.sources.inside import container_of
 from pipeline.sources.rows import taken
 from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
 from pipeline.storage.at_once import at_once
@@ -302,10 +303,11 @@ class Containers:
     def refuse_other_id(self, row: dict) -> None:
         """Raise InputError where a member of a container has its id with a prefix now, and had it without, or the
         reverse."""
-        place, inside, member = (row["source"] or "").partition("::")
-        container = self.places.get(place)
-        if not inside or container is None:
+        place = container_of(row["source"] or "")
+        container = self.places.get(place or "")
+        if place is None or container is None:
             return
+        member = row["source"].removeprefix(f"{place}::")
         begins = f"{container.id}/"
         if row["id"].startswith(begins) != self.prefixed and (self.prefixed or not member.startswith(begins)):
             ways = ("the only input", "one of several inputs")

@@ -15,7 +15,7 @@ from pipeline.errors import VoxmillError
 from pipeline.loading import Sound, SourceRules, load_audio
 from pipeline.run.find_waves import Waves
 from pipeline.run.listening import refuse_changed
-from pipeline.sources.inside import find, read
+from pipeline.sources.inside import container_of, find, read
 from pipeline.storage.translate import errors_as
 
 LONGEST_S = 20.0
@@ -37,8 +37,7 @@ def hear(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> It
     whose file has another size now."""
     containers: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        container, inside, _ = row["source"].rpartition("::")
-        if inside:
+        if container := container_of(row["source"]):
             containers.setdefault(container, []).append(row)
         else:
             yield _heard(row, functools.partial(str, row["source"]), waves, rules)

@@ -10,7 +10,7 @@ import soundfile
 from actors.contract import SAMPLE_RATE
 from pipeline.errors import OutputError, VoxmillError
 from pipeline.loading import AS_IT_IS, Sound, SourceRules, load_audio
-from pipeline.sources.inside import content
+from pipeline.sources.inside import container_of, content
 from pipeline.storage.location import is_local, local_path, redact
 from pipeline.storage.stamp import local_stamp
 from pipeline.view.html import FIRST_S, listening_html
@@ -69,8 +69,8 @@ def read_original(segment: Segment, duration_s: float) -> np.ndarray:
     """
     source, start_s, end_s = segment.source, segment.start_s, segment.end_s
     refuse_changed(source, segment.size)
-    if isinstance(source, str) and "::" in source:
-        source = content(source, segment.rules.column)
+    if isinstance(source, str) and (container := container_of(source)):
+        source = content(container, source, segment.rules.column)
     if duration_s > FIRST_S:
         end_s = (start_s or 0.0) + FIRST_S
     _, track, truncated = segment.rules
@@ -79,12 +79,11 @@ def read_original(segment: Segment, duration_s: float) -> np.ndarray:
 
 
 def refuse_changed(source: Sound, size: int | None) -> None:
-    """Raise OutputError where a local file, or the container before "::", has another size than it had for the run: it
+    """Raise OutputError where a local file, or the container of `source`, has another size than it had for the run: it
     holds something else."""
     if size is None or not isinstance(source, str) or not is_local(source):
         return
-    container, inside, _ = source.rpartition("::")
-    now = local_stamp(local_path(container if inside else source)).size
+    now = local_stamp(local_path(container_of(source) or source)).size
     if now is not None and now != size:
         raise OutputError(f"{redact(source)} has changed since the run: it has {now:,} bytes, and had {size:,}.")
 

@@ -1,13 +1,23 @@
 """The sources of recordings inside a container ("shard.tar::a.wav") -> these recordings, found in it again."""
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 
 from pipeline.errors import UnreadableAudio
-from pipeline.sources.formats import recordings
+from pipeline.sources.formats import FORMATS, recordings
 from pipeline.sources.plan import plan
 from pipeline.sources.task import InputRecording
 from pipeline.storage.location import redact
+
+_SUFFIXES = (suffix for kind, one in FORMATS.items() if kind not in ("files", "manifest") for suffix in one.suffixes)
+_CONTAINER = re.compile(rf"(.*?({'|'.join(map(re.escape, _SUFFIXES))}))::", re.IGNORECASE | re.DOTALL)
+
+
+def container_of(source: str) -> str | None:
+    """ "a.tar" of the source "a.tar::b.wav"; None of a file. Names may have "::" themselves: "a.tar::b::c.wav"."""
+    found = _CONTAINER.match(source)
+    return found[1] if found else None
 
 
 def find(container: str, sources: Iterable[str], column: str | None = None) -> Iterator[InputRecording]:
@@ -24,9 +34,8 @@ def find(container: str, sources: Iterable[str], column: str | None = None) -> I
                 return
 
 
-def content(source: str, column: str | None = None) -> bytes:
-    """The bytes of the recording at `source`. Raises VoxmillError for one that is not there any more."""
-    container = source.rpartition("::")[0]
+def content(container: str, source: str, column: str | None = None) -> bytes:
+    """The bytes of the recording at `source`, in `container`. Raises VoxmillError for one that is not there now."""
     for found in find(container, [source], column):
         return read(found)
     raise UnreadableAudio(f"{redact(container)} holds no {source.removeprefix(container)[2:]} any more")

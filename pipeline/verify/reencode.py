@@ -24,6 +24,7 @@ from pipeline.run.reader import open_run
 from pipeline.run.run_json import recorded_inputs, run_settings
 from pipeline.schema import CODES_SCHEMA, parents
 from pipeline.settings import Pool
+from pipeline.sources.inside import container_of
 from pipeline.sources.plan import Plan, plan
 from pipeline.sources.task import ReadTask
 from pipeline.storage.location import redact
@@ -93,7 +94,7 @@ def plan_again(evidence: Evidence, rows: np.ndarray, chosen: Sequence[str], inpu
     ids = pa.chunked_array([*evidence.coded.all_ids().chunks, *evidence.failed.all_ids().chunks], pa.large_string())
     others = ids.filter(pc.invert(pc.is_in(ids, value_set=pa.array(chosen, pa.large_string()))))
     planned = plan(inputs, done=others, **job.settings.input.finding)
-    containers = {source.rpartition("::")[0] for source in _sources(evidence, rows)}
+    containers = {name for source in _sources(evidence, rows) if (name := container_of(source))}
     wanted = {*chosen, *parents(pa.array(chosen, pa.string())).to_pylist()}  # of a channel or a stretch, the file
     return replace(planned, tasks=[_narrow(task, wanted, containers) for task in planned.tasks])
 

@@ -133,3 +133,21 @@ def test_a_reconstruction_that_is_not_there(tmp_path: Path, speech: Path, conten
 def test_no_such_recording(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="has no codes"):
         run_of(tmp_path, 1920).listen("b")
+
+
+@pytest.mark.parametrize("names", [("a::b.flac", None), ("x::y.TAR", "c.flac"), ("x.tar", "speaker::1::c.flac")])
+def test_names_with_the_mark_of_a_container(tmp_path: Path, speech: Path, names: tuple[str, str | None]) -> None:
+    file, member = names
+    if member:
+        write_tar(tmp_path / file, [("other.flac", b""), (member, speech.read_bytes())])
+    else:
+        speech.rename(tmp_path / file)
+    source = tmp_path / file
+    run = run_of(
+        tmp_path, 48_000, source=f"{source}::{member}" if member else str(source), source_size=source.stat().st_size
+    )
+    found = run.listen("a")
+    assert found.problems == ()
+    assert found.original is not None
+    source.write_bytes(b"")
+    assert "has changed since the run" in run.listen("a").problems[0]
