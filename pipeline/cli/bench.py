@@ -25,7 +25,8 @@ def _writable(json_file: Path | None) -> Path | None:
 
 
 Speech = Annotated[
-    str | None, typer.Option(help="What recordings are made from: any input; bundled clips.", metavar="FOLDER")
+    str | None,
+    typer.Option(help="Speech that recordings are made from: any input; else bundled clips.", metavar="FOLDER"),
 ]
 JsonFile = Annotated[
     Path | None,
@@ -49,7 +50,7 @@ def engine(
         str | None, typer.Option(help="A folder of clips; synthetic signals by default.", metavar="DIR")
     ] = None,
     steps: Annotated[
-        list[str] | None, typer.Option("--step", help="Only this one; may be repeated.", metavar="NAME")
+        list[str] | None, typer.Option("--step", help="Only this step; may be repeated.", metavar="NAME")
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -100,13 +101,13 @@ def files_to_codes(
     model: Annotated[
         str, typer.Option(help="full-size (random weights), demo, a folder or a hub id.", metavar="MODEL")
     ] = "full-size",
-    minutes: Annotated[float, typer.Option(help="Of audio in the corpus that is made.")] = 5.0,
-    longest_s: Annotated[float, typer.Option(help="Seconds of its longest recording, at most.")] = 1200.0,
+    minutes: Annotated[float, typer.Option(help="Minutes of audio in the corpus that is made.")] = 5.0,
+    longest_s: Annotated[float, typer.Option(help="Seconds of its longest recording at most.")] = 1200.0,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     device: Device = "cpu",
-    precision: Annotated[str, typer.Option(help="Of every way: fp32, fp16 or bf16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Precision of every way: fp32, fp16 or bf16.")] = "fp32",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of PyTorch, and cores of each way; all by default.")
+        int | None, typer.Option(min=1, help="Threads of PyTorch, and cores of each way; all by default.")
     ] = None,
     peers: Annotated[
         list[str] | None,

@@ -19,7 +19,7 @@ MUST_CHANGE = 1
 
 def doctor(
     run: Annotated[
-        str | None, typer.Argument(help="A run: is its GPU used, why is it slow; of the options, it takes --json.")
+        str | None, typer.Argument(help="A run: is its GPU used, why is it slow. Of the options, only --json applies.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Hub id, folder, demo, or full-size (random weights).", metavar="ID_OR_DIR")
@@ -28,8 +28,10 @@ def doctor(
     ray_address: Annotated[str | None, typer.Option(help="A running Ray cluster.", metavar="ADDRESS")] = None,
     reconstruct: Annotated[bool | None, typer.Option(help="Whether a run also decodes the codes to WAVs.")] = None,
     out: Annotated[str, typer.Option(help="Where a run would be written.", metavar="DIR_OR_URI")] = ".",
-    seconds: Annotated[float, typer.Option(min=0, help="Of the micro-benchmark; 0: none.", metavar="S")] = 45.0,
-    hours: Annotated[float | None, typer.Option(min=0, help="Of audio, to predict a run's time.", metavar="H")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Seconds of the micro-benchmark; 0: none.", metavar="S")] = 45.0,
+    hours: Annotated[
+        float | None, typer.Option(min=0, help="Hours of audio, to predict a run's time.", metavar="H")
+    ] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Predict for this many GPUs.", metavar="K")] = None,
     gpu_speed: Annotated[
         float | None, typer.Option(min=0.1, help="Times real time of one GPU, where none is here.", metavar="X")

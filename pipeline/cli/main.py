@@ -74,7 +74,7 @@ def tokenize(
     ray_address: RayAddress = None,
     strict: Annotated[bool | None, typer.Option("--strict", help="Exit with 3 if a recording failed.")] = None,
     max_failures: Annotated[
-        str | None, typer.Option(help="Stop when more recordings fail; a share is of the run's.", metavar="N|P%")
+        str | None, typer.Option(help="Stop when more than N recordings, or P% of the run's, fail.", metavar="N|P%")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the existing run, start again.")] = False,
     limit: Annotated[int | None, typer.Option(help="Only the first N recordings.", metavar="N")] = None,
@@ -119,7 +119,7 @@ def retry(
         list[str] | None, typer.Option("--error", help="Only failures of this kind; may be repeated.", metavar="NAME")
     ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option(help="Instead of those in run.json; may be repeated.", metavar="INPUT")
+        list[str] | None, typer.Option(help="Inputs instead of those in run.json; may be repeated.", metavar="INPUT")
     ] = None,
     ray_address: RayAddress = None,
     as_json: Json = False,

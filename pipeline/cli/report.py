@@ -7,9 +7,9 @@ import typer
 
 def report(
     run: Annotated[str, typer.Argument(help="A run, or a folder of Parquet with its schema.")],
-    sample: Annotated[int, typer.Option(min=0, help="Recordings that are read again at most.", metavar="N")] = 200,
-    seconds: Annotated[float, typer.Option(min=0, help="Time for reading them again at most.", metavar="S")] = 30.0,
-    seed: Annotated[int, typer.Option(help="Another one draws another sample.", metavar="N")] = 0,
+    sample: Annotated[int, typer.Option(min=0, help="Read at most N recordings again.", metavar="N")] = 200,
+    seconds: Annotated[float, typer.Option(min=0, help="Read them again for at most S seconds.", metavar="S")] = 30.0,
+    seed: Annotated[int, typer.Option(help="Another seed draws another sample.", metavar="N")] = 0,
 ) -> None:
     """Write one page on a run: verdict, time, corpus, codebooks, quality, failures, players."""
     from pipeline.cluster.progress import still_at
