@@ -1,4 +1,4 @@
-"""A folder of the `datasets` library: data/train-00000-of-00010.parquet, the run's columns, features declared.
+"""A folder of the `datasets` library: data/train-00000-of-00010.parquet, the run's columns.
 
 `codes` is a list of lists of 16 int16; the texts that were named are columns `text`, `speaker`, ..., in the place of
 carried columns of these names, so that every exported corpus has the same. load_dataset("DIR") loads it,

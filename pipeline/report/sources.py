@@ -20,6 +20,8 @@ from pipeline.storage.translate import errors_as
 
 LONGEST_S = 20.0
 """What is measured of each recording at most: its beginning."""
+FIRST = 6
+"""Rows of a sample that are grouped by their containers first."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,27 @@ class Heard:
 
 
 def hear(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> Iterator[Heard | None]:
-    """Each row of a sample, those of one container together; None for one that cannot be read any more, and for one
-    whose file has another size now."""
-    containers: dict[str, list[dict[str, Any]]] = {}
+    """Each row of a sample; None for one that cannot be read any more, and for one whose file has another size now.
+
+    Those of one container come together in each of FIRST rows, then twice, four times, ... as many: whoever stops early
+    has heard a sample of all containers, and each was opened a few times.
+    """
+    begin, size = 0, FIRST
+    while begin < len(rows):
+        yield from _grouped(rows[begin : begin + size], waves, rules)
+        begin, size = begin + size, 2 * size
+
+
+def _grouped(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> Iterator[Heard | None]:
+    """Each row; those of a container where the first of them is."""
+    members: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if container := container_of(row["source"]):
-            containers.setdefault(container, []).append(row)
+        members.setdefault(container_of(row["source"]) or row["source"], []).append(row)
+    for place, some in members.items():
+        if place != some[0]["source"]:
+            yield from _members(place, some, waves, rules)
         else:
-            yield _heard(row, functools.partial(str, row["source"]), waves, rules)
-    for container, members in containers.items():
-        yield from _members(container, members, waves, rules)
+            yield from (_heard(row, functools.partial(str, place), waves, rules) for row in some)
 
 
 def _members(

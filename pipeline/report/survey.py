@@ -92,8 +92,8 @@ def choose(measured: list[Measured], seed: int = 0) -> list[tuple[str, Measured]
 
     In turns (worst, median, random, worst, ...), so that the first few have some of each.
     """
-    each = PLAYERS // len(KINDS)
     ranked = sorted((one for one in measured if RANKED_BY in one.quality), key=lambda one: -one.quality[RANKED_BY])
+    each = min(PLAYERS, len(ranked) + len(KINDS) - 1) // len(KINDS)  # of few recordings, too, a third are the worst
     worst, rest = ranked[:each], ranked[each:]
     begin = min(max(0, len(ranked) // 2 - each - each // 2), max(0, len(rest) - each))
     median = rest[begin : begin + each]

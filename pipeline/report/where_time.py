@@ -31,14 +31,14 @@ def where_time(summary: Mapping[str, Any]) -> Section:
                 [_stage(name, stage, shares.get(name)) for name, stage in stages.items()],
             ),
         )
-    pictures = _pictures(over_time) if over_time else []
+    pictures = _pictures(over_time, shares) if over_time else []
     notes = [] if over_time or not stages else ["The course over time is not recorded in this run."]
     if over_time and len(attempts) > 1:
         notes.append("Pictures and busy shares are of the attempt with the most audio.")
     return Section("time", "Where the time went", [bottleneck(longest)], pictures=pictures, tables=tables, notes=notes)
 
 
-def _pictures(found: Course) -> list[Picture]:
+def _pictures(found: Course, shares: Mapping[str, float]) -> list[Picture]:
     slots = len(next(iter(found.speed.values())))
     ends = (np.arange(slots) + 1) * found.slot_s
     unit, name = (3600, "hours") if ends[-1] > 7200 else (60, "minutes") if ends[-1] > 120 else (1, "seconds")
@@ -53,7 +53,7 @@ def _pictures(found: Course) -> list[Picture]:
     )
     pictures = [Picture(speed, "Audio that each stage finishes, in multiples of real time.")]
     if found.busy:
-        means = ", ".join(f"{stage} {values.mean():.0%}" for stage, values in found.busy.items())
+        means = ", ".join(f"{stage} {shares[stage]:.0%}" for stage in found.busy if stage in shares)
         busy = lines(x, {s: 100 * v for s, v in found.busy.items()}, (name, "busy, %"), f"Busy share: {means}", 103)
         pictures.append(
             Picture(busy, "Share of the workers' time inside calls. Of encode and decode it is how busy devices are.")

@@ -81,6 +81,17 @@ def test_time_bounds_the_sample(tmp_path: Path) -> None:
     assert all(player.kind == "random" and player.decoded is None for player in few.players)
 
 
+def test_a_sample_that_time_cuts_short_is_its_first_rows_wherever_they_lie(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run")
+    recording(tmp_path, run, "plain", 0.1, 5)
+    a, b = (tar_of(tmp_path / f"{name}.tar", {f"{n}.wav": tone(0.1, n) for n in range(10)}) for name in "ab")
+    sources = [source for n in range(10) for source in (f"{a}::{n}.wav", f"{b}::{n}.wav", tmp_path / "5.wav")]
+    rows = pa.Table.from_pylist([row(str(number), source) for number, source in enumerate(sources)])
+    few, every = (survey(rows, Waves(LocalFileSystem(), str(run)), AS_IT_IS, seconds) for seconds in (0, 60))
+    assert {one.id for one in few.measured} == set(map(str, range(LEAST)))
+    assert {one.id for one in every.measured} == set(map(str, range(len(rows))))
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 5, PLAYERS, 100])
 def test_worst_median_and_random_ones_are_played_once(count: int) -> None:
     signal = Signal(-20.0, 0.0, 0.0, 12_000.0)
@@ -88,6 +99,9 @@ def test_worst_median_and_random_ones_are_played_once(count: int) -> None:
     chosen = choose(measured)
     assert len({one.id for _, one in chosen}) == len(chosen) == min(count, PLAYERS)
     assert [one.id for kind, one in chosen if kind == "worst"][:1] == [str(count - 1)][:count]
+    if count >= 3:
+        assert {kind for kind, _ in chosen} == {"worst", "median", "random"}
+        assert ("worst", measured[0]) not in chosen
     if count == 100:
         assert sorted(int(one.id) for kind, one in chosen if kind == "worst") == list(range(94, 100))
         assert all(abs(int(one.id) - 50) <= 5 for kind, one in chosen if kind == "median")
