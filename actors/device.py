@@ -47,9 +47,15 @@ def choose_precision(name: str, device: torch.device) -> str:
         raise DeviceError("precision is 'fp16' on a CPU, where its convolutions take minutes. Choose fp32 or bf16.")
     if device.type == "cpu" and name == "bf16" and not cpu_has_bf16():
         raise DeviceError("precision is 'bf16', which this CPU does not compute. Choose fp32.")
-    if device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if device.type == "cuda" and name == "bf16" and not cuda_has_bf16(device):
         raise DeviceError(f"precision is 'bf16', which {torch.cuda.get_device_name(device)} lacks. Choose fp16.")
     return name
+
+
+def cuda_has_bf16(device: torch.device) -> bool:
+    """Whether a GPU computes in bf16 itself: from compute capability 8.0 on."""
+    with current(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def cpu_has_bf16() -> bool:
@@ -140,13 +146,14 @@ def _stream(number: int, purpose: str) -> torch.cuda.Stream:
 @contextlib.contextmanager
 def exact(allow_tf32: bool = False) -> Iterator[None]:
     """While inside, CUDA rounds fp32 inputs of products and convolutions to TF32 only if allowed; it sums fp16 and bf16
-    in fp32.
+    in fp32; and cuDNN chooses kernels by its rules, not by timing them (`benchmark`), which differs from call to call.
 
     By `fp32_precision`: the older `allow_tf32` cannot be read once `torch.backends.fp32_precision` was set.
     """
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
     before = products.fp32_precision, convolutions.fp32_precision
     reduced = products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction
+    timing, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
     products.fp32_precision = convolutions.fp32_precision = "tf32" if allow_tf32 else "ieee"
     products.allow_fp16_reduced_precision_reduction = products.allow_bf16_reduced_precision_reduction = False
     try:
@@ -154,6 +161,7 @@ def exact(allow_tf32: bool = False) -> Iterator[None]:
     finally:
         products.fp32_precision, convolutions.fp32_precision = before
         products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction = reduced
+        torch.backends.cudnn.benchmark = timing
 
 
 def memory(device: torch.device) -> dict[str, int]:
@@ -172,6 +180,11 @@ def reset_peak(device: torch.device) -> None:
     """Reset the device's peak."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def times_full(device: torch.device) -> int:
+    """How often PyTorch has found no memory on the device."""
+    return torch.cuda.memory_stats(device).get("num_ooms", 0) if device.type == "cuda" else 0
 
 
 def _host_rss() -> int:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from actors.bench.run import PLAN, RACE, passed, run_bench, table, teller
+from actors.bench.run import PLAN, RACE, passed, run_bench, table, teller, writable
 from actors.errors import VoxmillError
 from actors.terminated import unwinding
 
@@ -12,9 +12,9 @@ from actors.terminated import unwinding
 def main() -> int:
     """The command line."""
     given = arguments()
-    told = teller(Path(given.json) if given.json else None)
     options = {"rounds": given.rounds, "clips": given.clips, "peaks": not given.no_peaks, "steps": given.step}
     try:
+        told = teller(writable(Path(given.json)) if given.json else None)
         with unwinding():
             result = run_bench(given.model, given.device, given.precision, given.audio, told=told, **options)
     except VoxmillError as error:

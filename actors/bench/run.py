@@ -5,6 +5,7 @@ Every step ends in a dict of figures or in an error that is noted; the next step
 
 import gc
 import json
+import os
 import sys
 import time
 import traceback
@@ -28,6 +29,7 @@ from actors.bench.streams import streams
 from actors.bench.subject import Size, Subject, size_for
 from actors.bench.tables import table as table
 from actors.bench.variants import default_precisions, model_folder
+from actors.codec import CHOICES
 from actors.device import choose_device, choose_precision
 from actors.errors import SettingsError
 
@@ -74,7 +76,7 @@ def run_bench(
     """
     place = choose_device(device)
     wanted = list(precisions) or default_precisions(place)
-    names = tuple(dict.fromkeys(["fp32", *(choose_precision(one.partition("/")[0], place) for one in wanted)]))
+    names = tuple(dict.fromkeys(["fp32", *(checked(one, place) for one in wanted)]))
     waves = made_clips(clips) if audio is None else read_clips(Path(audio), clips)
     asked = asked_for(steps)
     with model_folder(model) as folder:
@@ -82,6 +84,14 @@ def run_bench(
         about = {"model": model, "date": date.today().isoformat(), "machine": machine(place)}
         given = Subject(folder, place, names), size_for(place)
         return run_plan({name: whole[name] for name in asked}, given, about, told, BUDGET_S[place.type])
+
+
+def checked(variant: str, device: torch.device) -> str:
+    """The precision of "fp16" or "fp16/graphs". Raises DeviceError, SettingsError."""
+    precision, slash, accelerate = variant.partition("/")
+    if slash and accelerate not in CHOICES["accelerate"]:
+        raise SettingsError(f"{variant}: behind the / can be {', '.join(CHOICES['accelerate'])}.")
+    return choose_precision(precision, device)
 
 
 def run_plan(
@@ -103,6 +113,13 @@ def run_plan(
         result["gates"] = verdicts(steps, errors, subject.device.type == "cuda")
         told(result)
     return result
+
+
+def writable(path: Path) -> Path:
+    """`path`. Raises SettingsError where no figures could be written to it, which are there in minutes."""
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SettingsError(f"--json {path}: expected a file in a folder that is there and can be written.")
+    return path
 
 
 def teller(path: Path | None) -> Told:
@@ -135,8 +152,8 @@ def free(device: torch.device) -> None:
 
 
 def passed(result: dict[str, Any]) -> bool:
-    """Whether no gate failed; gates that were not asked, or whose step was not, do not count."""
-    return all(row["verdict"] != "failed" for row in result["gates"])
+    """Whether no step broke and no gate failed; gates that were not asked, or whose step was not, do not count."""
+    return not result["errors"] and all(row["verdict"] != "failed" for row in result["gates"])
 
 
 def asked_for(steps: Sequence[str]) -> list[str]:

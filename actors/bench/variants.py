@@ -14,7 +14,7 @@ from actors.bench.compare import Arrays
 from actors.checkpoint import find_model
 from actors.codec import Codec
 from actors.contract import SAMPLE_RATE
-from actors.device import cpu_has_bf16, host_free
+from actors.device import cpu_has_bf16, cuda_has_bf16, host_free
 from actors.errors import DeviceError
 
 LIST = 32
@@ -57,7 +57,7 @@ def model_folder(model: str) -> Iterator[Path]:
 def default_precisions(device: torch.device) -> list[str]:
     """The precisions that are worth comparing on a device."""
     if device.type == "cuda":
-        return ["fp32", "fp16/none", "fp16/graphs", "bf16/graphs"]
+        return ["fp32", "fp16/none", "fp16/graphs", *(["bf16/graphs"] if cuda_has_bf16(device) else [])]
     return ["fp32", "bf16"] if cpu_has_bf16() else ["fp32"]
 
 

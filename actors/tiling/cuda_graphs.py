@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from actors.device import side_stream
+from actors.device import side_stream, times_full
 from actors.errors import DeviceError
 from actors.tiling.tiles import MAX_WINDOWS
 
@@ -144,7 +144,7 @@ def capture(call: Callable[[], object], device: torch.device, pool: Any) -> tupl
     Raises DeviceError where the call cannot be captured: the allocator would go on as if the capture did.
     """
     side, here = side_stream(device, "capture"), torch.cuda.current_stream(device)
-    full = _times_full(device)
+    full = times_full(device)
     side.wait_stream(here)
     try:
         with torch.cuda.stream(side):
@@ -168,11 +168,6 @@ def capture(call: Callable[[], object], device: torch.device, pool: Any) -> tupl
             f"a CUDA graph could not be captured on {device} ({str(error).splitlines()[0]}). Set accelerate to 'none',"
             " and report it with the versions of the driver and of PyTorch."
         ) from error
-    if _times_full(device) > full:  # cuDNN went on with another kernel, which nobody compared
+    if times_full(device) > full:  # cuDNN went on with another kernel, which nobody compared
         raise torch.OutOfMemoryError(f"out of memory on {device} while a CUDA graph was captured")
     return graph.replay, graph.pool()
-
-
-def _times_full(device: torch.device) -> int:
-    """How often PyTorch has found no memory on the device."""
-    return torch.cuda.memory_stats(device).get("num_ooms", 0)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actors.device import uploaded
+from actors.device import times_full, uploaded
 from actors.errors import DeviceOutOfMemory
 from actors.tiling.cuda_graphs import Graphs, Run, directly
 from actors.tiling.stack import Carried, Stack
@@ -27,11 +27,10 @@ from actors.tiling.tiles import cut, groups, offsets, rows_of_tiles, together, w
 
 log = logging.getLogger("voxmill")
 
-FULL = re.compile(
-    r"(CUDA|HIP) error: out of memory|\[CUDA\]: out of memory|_STATUS_ALLOC_FAILED|unable to find an engine"
-)
-"""Texts of errors that are no torch.OutOfMemoryError, where the driver or a library found no memory. cuDNN tries one
-engine after the other, the last error is that there is none."""
+FULL = re.compile(r"(CUDA|HIP) error: out of memory|\[CUDA\]: out of memory|_STATUS_ALLOC_FAILED")
+"""Texts of errors that are no torch.OutOfMemoryError, where the driver or a library found no memory."""
+NO_ENGINE = "unable to find an engine"
+"""What cuDNN says once it has tried all its engines: they lack memory, or it is a cuDNN that is not of this PyTorch."""
 
 Result = TypeVar("Result")
 Span = tuple[int, int]
@@ -89,11 +88,13 @@ class Tiled:
         was not the batch, which is as before: DeviceOutOfMemory."""
         before = self.way
         while True:
+            full = times_full(self.way.device)
             try:
                 return call()
             except RuntimeError as error:
                 message = str(error).partition("\n")[0]
-                if not isinstance(error, torch.OutOfMemoryError) and not FULL.search(message):
+                lacked = NO_ENGINE in message and times_full(self.way.device) > full
+                if not (isinstance(error, torch.OutOfMemoryError) or FULL.search(message) or lacked):
                     raise
             # outside of the handler: the error's traceback keeps tensors alive
             on_cuda = self.way.device.type == "cuda"

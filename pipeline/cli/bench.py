@@ -1,7 +1,6 @@
 """`voxmill bench`: the engine, reading, or the whole way from files to codes, beside what else there is."""
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,15 +12,9 @@ bench = typer.Typer(invoke_without_command=True)
 
 
 def _writable(json_file: Path | None) -> Path | None:
-    """Raise SettingsError where the figures could not be written at the end, which takes minutes to come."""
-    from pipeline.errors import SettingsError
+    from actors.bench.run import writable
 
-    if json_file is None:
-        return None
-    place = json_file if json_file.exists() else json_file.parent
-    if json_file.is_dir() or not os.access(place, os.W_OK):
-        raise SettingsError(f"--json {json_file}: expected a file in a folder that is there and can be written.")
-    return json_file
+    return None if json_file is None else writable(json_file)
 
 
 Speech = Annotated[

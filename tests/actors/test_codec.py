@@ -371,6 +371,7 @@ def test_out_of_memory_halves_the_batch_and_remembers(codec: Codec, small_model:
         (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
         (RuntimeError, "Triton Error [CUDA]: out of memory", True),
         (torch.AcceleratorError, "CUDA error: an illegal memory access was encountered", False),
+        (RuntimeError, "GET was unable to find an engine to execute this computation", False),
     ],
 )
 def test_libraries_run_out_of_memory_too(small_model: Path, error: type[RuntimeError], says: str, meant: bool) -> None:
@@ -379,6 +380,16 @@ def test_libraries_run_out_of_memory_too(small_model: Path, error: type[RuntimeE
     with contextlib.nullcontext() if meant else pytest.raises(error, match=says):
         codec.encode([noise(60_000)])
     assert asked[:2] == ([4, 2] if meant else [4])
+
+
+def test_cudnn_that_finds_no_engine_lacks_memory_where_pytorch_found_none(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = Codec.load(small_model, device="cpu", tile_s=0.32, tile_batch=4)
+    asked = scarce(codec, 2, RuntimeError, "GET was unable to find an engine to execute this computation")
+    monkeypatch.setattr("actors.tiling.run_tiles.times_full", lambda device: len(asked))
+    codec.encode([noise(60_000)])
+    assert asked[:2] == [4, 2]
 
 
 def test_not_even_one_tile_fits(small_model: Path) -> None:

@@ -48,31 +48,35 @@ def test_cuda_of_a_number_that_is_not_there() -> None:
 def kept_flags() -> Iterator[None]:
     """What a test sets of PyTorch's global flags is undone."""
     kept = torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    timing = torch.backends.cudnn.benchmark
     on_cpu = torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.conv.fp32_precision
     yield
     torch.backends.fp32_precision, torch.backends.cuda.matmul.fp32_precision = kept
+    torch.backends.cudnn.benchmark = timing
     torch.backends.mkldnn.matmul.fp32_precision, torch.backends.mkldnn.conv.fp32_precision = on_cpu
 
 
 def flags() -> tuple[object, ...]:
     products = torch.backends.cuda.matmul
     reduced = products.allow_fp16_reduced_precision_reduction, products.allow_bf16_reduced_precision_reduction
-    return products.fp32_precision, torch.backends.cudnn.conv.fp32_precision, *reduced
+    return products.fp32_precision, torch.backends.cudnn.conv.fp32_precision, *reduced, torch.backends.cudnn.benchmark
 
 
-@pytest.mark.parametrize("notebook", ["", "fp32_precision", "allow_tf32"])
+@pytest.mark.parametrize("notebook", ["", "fp32_precision", "allow_tf32", "benchmark"])
 @pytest.mark.usefixtures("kept_flags")
 def test_precision_flags_are_as_they_were_afterwards(notebook: str) -> None:
     if notebook == "fp32_precision":
         torch.backends.fp32_precision = "tf32"
     if notebook == "allow_tf32":
         torch.backends.cuda.matmul.allow_tf32 = True
+    if notebook == "benchmark":
+        torch.backends.cudnn.benchmark = True
     before = flags()
     with exact(allow_tf32=True):
-        assert flags() == ("tf32", "tf32", False, False)
+        assert flags() == ("tf32", "tf32", False, False, False)
         with exact():
-            assert flags() == ("ieee", "ieee", False, False)
-        assert flags() == ("tf32", "tf32", False, False)
+            assert flags() == ("ieee", "ieee", False, False, False)
+        assert flags() == ("tf32", "tf32", False, False, False)
     assert flags() == before
 
 

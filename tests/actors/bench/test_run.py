@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from actors.bench.__main__ import main
 from actors.bench.run import PLAN, RACE, asked_for, passed, run_plan
 from actors.bench.subject import ON_CPU, Size, Subject
 from actors.bench.tables import table
@@ -92,6 +93,8 @@ def test_a_step_that_breaks_loses_no_other() -> None:
     assert result["steps"] == {"streams": {"equal": 1.0}}
     assert told == [["correctness"], ["correctness", "streams"]]
     assert not passed(result)
+    alone = run_plan({RACE: broken}, given, {}, lambda so_far: None, 60)  # no gate is about it
+    assert not passed(alone)
     rows = {row["gate"]: row["verdict"] for row in result["gates"]}
     assert rows["fp32 codes equal upstream's"] == "failed"
     assert rows["fp32 codes of a stream equal a call's"] == "passed"
@@ -110,3 +113,17 @@ def test_steps_keep_the_plans_order() -> None:
     assert asked_for((RACE, "speed", "company")) == ["company", "speed", RACE]
     with pytest.raises(SettingsError, match=r"no step 'sped'; there are environment, "):
         asked_for(("sped",))
+
+
+def test_mistakes_are_told_before_the_first_step(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, says in (
+        (["--precision", "fp32/graph"], "fp32/graph: behind the / can be auto, none, graphs."),
+        (["--json", "/nowhere/figures.json"], "--json /nowhere/figures.json: expected a file in a folder"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["bench", "--model", str(small_model), "--device", "cpu", *options])
+        assert main() == 2
+        told = capsys.readouterr()
+        assert says in told.err
+        assert told.out == ""
