@@ -33,8 +33,9 @@ def clean_start() -> Iterator[None]:
     that level: that one line goes nowhere. And it puts the folder that it is started in before all else on the path of
     its workers: where that holds a package of such a name, it is started in "/".
     """
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     shadowing = _shadowing_folder()
+    theirs = "RAY_BACKEND_LOG_LEVEL" in os.environ
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -43,6 +44,8 @@ def clean_start() -> Iterator[None]:
             os.chdir("/")
         yield
     finally:
+        if not theirs:
+            del os.environ["RAY_BACKEND_LOG_LEVEL"]  # a Ray that the user starts later has reasons to tell
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)

@@ -34,16 +34,23 @@ class Finished:
 
 @contextlib.contextmanager
 def one_line(quiet: bool = False) -> Iterator[None]:
-    """Inside, in a notebook, phases and counts share one line of the cell's output; it ends with the last counts."""
+    """Inside, in a notebook, phases and counts share one line of the cell's output; it ends with the last counts, and
+    what became of them."""
     line, start = Line() if in_notebook() and not quiet else None, time.monotonic()
     before = _LINE.set(line)
+    ended = "ended by an error"
     try:
         yield
+        ended = f"done in {time.monotonic() - start:.0f} s"
+    except KeyboardInterrupt:
+        ended = "stopped; what is committed is kept, the same call without overwrite goes on"
+        raise
     finally:
         _LINE.reset(before)
-    if line:
-        says, share = line.counts or ("nothing was left to do", None)
-        line.show(f"{says}; done in {time.monotonic() - start:.0f} s", share)
+        if line:
+            nothing = "nothing was left to do" if ended.startswith("done") else "nothing was read"
+            says, share = line.counts or (nothing, None)
+            line.show(f"{says}; {ended}", share)
 
 
 @contextlib.contextmanager

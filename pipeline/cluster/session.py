@@ -8,6 +8,7 @@ import math
 import os
 import re
 import secrets
+import signal
 import threading
 import warnings
 from collections.abc import Iterator
@@ -74,15 +75,39 @@ def _session(settings: Settings) -> Iterator[None]:
         same_everywhere(other_nodes=True)
         yield
         return
-    with _import_beside("ray.data"), _visible(settings.device):
-        _start_local() if local else join(settings.ray_address)
     try:
+        with _import_beside("ray.data"), _visible(settings.device):
+            if local:
+                with _interrupts_wait():
+                    _start_local()
+            else:
+                join(settings.ray_address)
         if not local:
             same_everywhere()
         with unwinding(), no_actors() if local else tell_of_lost_head(ray.get_runtime_context().gcs_address):
             yield
     finally:
-        ray.shutdown()
+        with _interrupts_wait():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Inside, Ctrl-C or a kernel's stop button takes effect at the end, some seconds later: a Ray that is broken off
+    while it starts or ends leaves its processes behind, or takes a kernel and its variables with it."""
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    if not callable(handler):  # in another thread there are none, and a shell's background job ignores them
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        handler(came[0], None)
 
 
 @contextlib.contextmanager

@@ -33,8 +33,9 @@ OPENED_AHEAD = 8
 _FOREIGN = "Expected a run, or whole Parquet files with its columns (id, codes, ...)"
 _ADVICE = (
     "It is torn, changed, or not a part of this run: `voxmill check RUN --repair` deletes it, then the command that "
-    "made the run makes its recordings again. If the run was made anew since it was opened, open it again"
+    "made the run makes its recordings again"
 )
+_GONE = "The run was changed since it was opened: open it again"
 
 
 def read_part(fs: FileSystem, path: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
@@ -213,5 +214,6 @@ def _advising(path: str) -> Iterator[None]:
             yield
     except OutputError as error:
         advice = _ADVICE if path.rpartition("/")[0].rpartition("/")[2] in FOLDERS else _FOREIGN
+        advice = _GONE if isinstance(error.__context__, FileNotFoundError) else advice
         advice = "" if isinstance(error.__context__, PermissionError) else f". {advice}."
         raise OutputError(f"{clean_id(str(error))}{advice}") from None  # Arrow quotes bytes of the file

@@ -105,10 +105,13 @@ class Run:
         return f"Run({redact(self.location)!r}, {plural(len(self), 'recording')})"
 
     def _repr_html_(self) -> str:
+        from pipeline.run.live import state_at_once
         from pipeline.view.shown import show_run
 
-        first = itertools.islice(self, FIRST_SHOWN)
-        return show_run(self.location, self.summary(), len(self), self.failures(), [vars(one) for one in first])
+        first, summary = itertools.islice(self, FIRST_SHOWN), self.summary()
+        if summary:
+            summary["state"] = state_at_once(self, summary["state"])
+        return show_run(self.location, summary, len(self), self.failures(), [vars(one) for one in first])
 
     def __len__(self) -> int:
         """Recordings that have all their chunks."""
@@ -165,7 +168,7 @@ class Run:
             )
         found = np.flatnonzero(pc.equal(self.index["id"], id_).to_numpy())
         if not len(found):
-            raise KeyError(f"{id_!r} has no codes in {redact(self.location)} (see .failures())")
+            raise KeyError(self._why_missing(id_))
         holders, rows = self.index["part"].take(pa.array(found)).to_numpy(), self._rows[found]
         paths = [self.paths[part] for part in np.unique(holders).tolist()]
         tables = [
@@ -173,6 +176,16 @@ class Run:
             for part, path in zip(np.unique(holders).tolist(), paths, strict=True)
         ]
         return self._recording(join(tables, paths), paths[0])
+
+    def _why_missing(self, id_: str) -> str:
+        """Why the run has no codes of a recording."""
+        where = redact(self.location)
+        if _find_parts(self.fs, self.path) != self.paths:
+            return f"{id_!r}: {where} has changed since it was opened; open it again"
+        for rows, how in ((self.failures(), "failed"), (self.skipped(), "was skipped")):
+            for row in rows.filter(pc.equal(rows["id"], id_)).to_pylist():
+                return f"{id_!r} {how} in {where}: {row['error']}: {row['message']}"
+        return f"{where} holds no whole recording {id_!r}; its ids begin with {self.index['id'][:3].to_pylist()}"
 
     @property
     def index(self) -> pa.Table:
@@ -325,7 +338,7 @@ class Run:
         """`first`: the row of its first chunk."""
         return Recording(
             id=first["id"],
-            codes=codes,
+            codes=codes.copy(),  # Arrow's memory is read-only, of which torch.from_numpy warns, and of a whole batch
             source=first["source"],
             start_s=first["start_s"],
             end_s=first["end_s"],

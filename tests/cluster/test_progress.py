@@ -1,5 +1,6 @@
 """What a log says: a line at the start of a phase, and one now and then even where nothing moves; a notebook's line."""
 
+import contextlib
 import re
 import threading
 import time
@@ -99,6 +100,20 @@ def test_a_notebook_where_nothing_is_left_to_do(cell: list[dict[str, Any]]) -> N
     with one_line(), phase("plan"):
         pass
     assert cell[-1]["data"]["text/plain"] == "voxmill: nothing was left to do; done in 0 s"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"), [(KeyboardInterrupt, "stopped; what is committed is kept"), (ValueError, "ended by an error")]
+)
+def test_a_notebook_where_a_run_does_not_come_to_its_end(
+    cell: list[dict[str, Any]], error: type[BaseException], says: str
+) -> None:
+    with contextlib.suppress(error), one_line(), watch(lambda: Finished(3, 72_000, 1), 40):
+        raise error
+    assert re.match(rf"voxmill: 4 of 40 recordings, .*; {says}", cell[-1]["data"]["text/plain"])
+    with contextlib.suppress(error), one_line(), phase("plan"):
+        raise error
+    assert cell[-1]["data"]["text/plain"].startswith(f"voxmill: nothing was read; {says}")
 
 
 def test_a_quiet_notebook(cell: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:

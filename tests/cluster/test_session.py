@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 import pipeline.cluster.session
 from pipeline.cluster.keeper import keep
-from pipeline.cluster.session import _memory, _own_token, _visible, data_context, session
+from pipeline.cluster.session import _interrupts_wait, _memory, _own_token, _visible, data_context, session
 from pipeline.errors import ClusterError, DeviceError, LostActors
 from pipeline.settings import load_settings
 
@@ -55,6 +56,36 @@ def test_a_ray_that_runs_picks_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     with pytest.raises(DeviceError, match=r"'cuda:1' picks a GPU of this machine.*where Ray runs already, use 'cuda'"):
         session(load_settings(None, {"device": "cuda:1"})).__enter__()
+
+
+def test_an_interrupt_waits_while_ray_starts_and_while_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second press of a kernel's stop button, too."""
+    came: list[str] = []
+
+    def interrupted(name: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        came.append(name)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(pipeline.cluster.session, "_start_local", lambda: interrupted("started"))
+    monkeypatch.setattr(ray, "shutdown", lambda: interrupted("ended"))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), session(load_settings(None, {})):
+        came.append("inside")
+    assert came == ["started", "ended"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _interrupts_wait():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_ray_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_a_reconstruction_that_is_not_there(tmp_path: Path, speech: Path, conten
 
 
 def test_no_such_recording(tmp_path: Path) -> None:
-    with pytest.raises(KeyError, match="has no codes"):
+    with pytest.raises(KeyError, match="holds no whole recording 'b'; its ids begin with \\['a'\\]"):
         run_of(tmp_path, 1920).listen("b")
 
 

@@ -93,8 +93,30 @@ def test_one_recording_by_id(run_folder: Path) -> None:
     run = open_run(run_folder)
     assert np.array_equal(run["long"].codes, next(r for r in run if r.id == "long").codes)
     assert "a" in run
-    with pytest.raises(KeyError, match="bad"):
+    with pytest.raises(KeyError, match=r"'bad' failed in .*: NotAudio: "):
         run["bad"]
+    with pytest.raises(KeyError, match="holds no whole recording 'c'"):
+        run["c"]
+    write_parts(coded_row("c", 1920), LOCAL, str(run_folder))
+    with pytest.raises(KeyError, match=r"'c': .* has changed since it was opened; open it again"):
+        run["c"]
+
+
+def test_codes_may_be_written_to(run_folder: Path) -> None:
+    """torch.from_numpy warns of arrays that may not."""
+    run = open_run(run_folder)
+    assert all(one.codes.flags.writeable and one.codes.base is None for one in [*run, run["a"], run["long"]])
+
+
+def test_a_run_that_was_made_anew_since_it_was_opened(run_folder: Path) -> None:
+    run = open_run(run_folder)
+    assert len(run) == 3
+    for path in run.paths:
+        Path(path).unlink()
+    with pytest.raises(
+        OutputError, match=r"no such file or folder\. The run was changed since it was opened: open it again"
+    ):
+        list(run)
 
 
 def test_table_and_failures(run_folder: Path) -> None:

@@ -14,6 +14,7 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline import open_run
 from pipeline.run.layout import wave_path
+from pipeline.run.lock import locked
 from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from tests.helpers.rows import coded_row, failed_row, run_record, tone
@@ -125,7 +126,9 @@ def test_a_run(tmp_path: Path) -> None:
 
 def test_an_empty_run(tmp_path: Path) -> None:
     save(LOCAL, str(tmp_path), run_record(state="running", attempts=[]))
-    assert "running" in Tags(open_run(tmp_path)._repr_html_()).text
+    assert "stopped" in Tags(open_run(tmp_path)._repr_html_()).text
+    with locked(LOCAL, str(tmp_path)):
+        assert "running" in Tags(open_run(tmp_path)._repr_html_()).text
 
 
 def test_hostile_text_is_escaped(tmp_path: Path) -> None:
