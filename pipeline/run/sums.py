@@ -50,10 +50,12 @@ def forget_sums(fs: FileSystem, run: str) -> None:
 def checksums(fs: FileSystem, run: str, known: Mapping[str, str | None]) -> dict[str, str]:
     """sha256 of every part of codes that is there, by name: `known`, noted, or read."""
     paths = {path.rpartition("/")[2]: path for path in parts(fs, run, CODES)}
-    told = noted_sums(fs, run) | {name: sha256 for name, sha256 in known.items() if sha256}
+    told = {name: found for name, found in known.items() if found}
+    if any(name not in told for name in paths):
+        told = noted_sums(fs, run) | told
     unknown = [name for name in paths if name not in told]
-    read = dict(zip(unknown, at_once(lambda name: sha256(fs, paths[name]), unknown), strict=True))
-    return {name: told.get(name) or read[name] for name in paths}
+    told.update(zip(unknown, at_once(lambda name: sha256(fs, paths[name]), unknown), strict=True))
+    return {name: told[name] for name in paths}
 
 
 def sha256(fs: FileSystem, path: str) -> str:
