@@ -6,7 +6,7 @@ member's name where the container is the only input.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
@@ -28,6 +28,8 @@ from pipeline.storage.location import redact
 
 MAX_NOTES = 10
 """Of how inputs were understood: a corpus may have a thousand manifests."""
+TABLES = STREAMED, SAVED, FRAME = "_ex_iterable", "save_to_disk", "columns"
+"""Attributes of datasets' IterableDataset, of its others, and of data frames: their rows may be decoded or fetched."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,26 @@ class Discovered:
 
 
 def named(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[str]:
-    """One input or many, as text. Raises InputError for what is neither a path nor a URI."""
-    given = [inputs] if isinstance(inputs, str | PathLike) or not isinstance(inputs, Iterable) else list(inputs)
-    for one in given:
-        if not isinstance(one, str | PathLike):
-            kind = type(one).__name__
-            raise InputError(f"An input is a {kind}; expected paths and URIs. Codec.encode takes audio in memory.")
-    return [fspath(one) for one in given]
+    """One input or many, as text. Raises InputError for what is neither a path nor a URI, before it takes the next."""
+    if isinstance(inputs, str | PathLike):
+        return [fspath(inputs)]
+    whole = isinstance(inputs, Mapping) or any(hasattr(inputs, name) for name in TABLES)  # their items are no inputs
+    return [_path(one) for one in (inputs if isinstance(inputs, Iterable) and not whole else [inputs])]
+
+
+def _path(one: object) -> str:
+    if isinstance(one, str | PathLike):
+        return fspath(one)
+    some = list(one.values())[:1] if isinstance(one, Mapping) else []  # of splits
+    if any(hasattr(each, STREAMED) for each in (one, *some)):
+        advice = "A streamed dataset: give its files, 'hf://datasets/OWNER/NAME/**/*.parquet'."
+    elif hasattr(one, SAVED):
+        advice = "A datasets object: ds.save_to_disk(DIR), then give DIR."
+    elif hasattr(one, FRAME):
+        advice = "A table of paths: write it to a manifest (Parquet or CSV), then give that."
+    else:
+        advice = "Audio in memory: write it to files (soundfile.write), or encode arrays by Codec.encode."
+    raise InputError(f"An input is a {type(one).__name__}; expected paths and URIs. {advice}")
 
 
 def discover_all(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import soundfile
 
@@ -161,8 +162,19 @@ def test_what_inputs_are(tmp_path: Path) -> None:
         dry_run([np.zeros(24_000)], tmp_path / "run")  # type: ignore[list-item]
     with pytest.raises(InputError, match="An input is a NoneType; expected paths and URIs"):
         dry_run(None, tmp_path / "run")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"An input is a dict; .*write it to files \(soundfile\.write\), or encode"):
+        dry_run({"one": (np.zeros(24_000), 24_000)}, tmp_path / "run")
+    with pytest.raises(InputError, match=r"An input is a DataFrame; .*write it to a manifest \(Parquet or CSV\)"):
+        dry_run(pandas.DataFrame({"path": ["clip.wav"]}), tmp_path / "run")
     speak(tmp_path, {"clip.wav": 0.1})
     assert dry_run((path for path in tmp_path.iterdir()), tmp_path / "run").files == 1
+
+
+def test_the_first_item_that_is_no_path_ends_it(tmp_path: Path) -> None:
+    rows = iter([{"text": "one"}, {"text": "two"}])
+    with pytest.raises(InputError, match="An input is a dict"):
+        dry_run(rows, tmp_path / "run")  # type: ignore[arg-type]
+    assert next(rows) == {"text": "two"}
 
 
 def test_no_ray_no_torch(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
 from pipeline.errors import InputError
 from pipeline.sources.arrow_dataset import _column
-from pipeline.sources.inputs import discover_all
+from pipeline.sources.inputs import discover_all, named
 from pipeline.sources.plan import plan
 from tests.helpers.s3 import s3_server
 from tests.helpers.shards import AUDIO, cells, content, contents, outcomes, read, write_files
@@ -184,3 +184,16 @@ def test_ids_keep_no_audio_in_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert paths.to_pylist() == ["a.wav"] * 5
     assert held < 1 << 20 < most
+
+
+def test_datasets_in_memory_are_refused_before_a_row_is_read() -> None:
+    rows = iter(range(9))
+    streamed = datasets.IterableDataset.from_generator(lambda: ({"row": row} for row in rows))
+    whole = Dataset.from_dict({"audio": ["none.wav"]}).cast_column("audio", Audio())  # decoding it fails
+    for one in (whole, DatasetDict(train=whole), [whole]):
+        with pytest.raises(InputError, match=r"An input is a Dataset.*: ds\.save_to_disk\(DIR\), then give DIR\.$"):
+            named(one)
+    for one in (streamed, datasets.IterableDatasetDict(train=streamed)):
+        with pytest.raises(InputError, match=r"An input is a Iterable.*: give its files, 'hf://datasets/"):
+            named(one)
+    assert next(rows) == 0
