@@ -82,7 +82,7 @@ def export_run(
 
 def _check_options(to: str, reference: str | None, shard_recordings: int, out: str) -> Format:
     if to not in FORMATS:
-        raise InputError(f"--to {to}: there is no such format. Formats are {', '.join(FORMATS)}.")
+        raise InputError(f"There is no format {to!r}; there are {', '.join(FORMATS)}.")
     if shard_recordings < 1:
         raise InputError(f"{shard_recordings} recordings a shard: expected at least 1.")
     if reference is not None and not FORMATS[to].shares_reference:
