@@ -29,7 +29,7 @@ from actors.device import (
     memory,
     reset_peak,
 )
-from actors.errors import ModelError, NonFiniteAudio, SettingsError
+from actors.errors import BadCodes, ModelError, NonFiniteAudio, SettingsError, UnsupportedAudio
 from actors.heap import keep_freed
 from actors.network.decoder import Decoder, decode_codes, decoder
 from actors.network.encoder import Encoder, encode_waves, encoder
@@ -136,7 +136,7 @@ class Codec:
 
         Raises UnsupportedAudio, NonFiniteAudio, DeviceOutOfMemory.
         """
-        waves = list(waves)
+        waves = _listed("encode", waves, 1, UnsupportedAudio)
         for index, wave in enumerate(waves):
             check_wave(index, wave)
         if self.encoding is None:
@@ -151,7 +151,7 @@ class Codec:
 
         Raises BadCodes, DeviceOutOfMemory.
         """
-        codes = list(codes)
+        codes = _listed("decode", codes, 2, BadCodes)
         for index, one in enumerate(codes):
             check_codes(index, one, self.codebook_size)
         if self.decoding is None:
@@ -166,7 +166,7 @@ class Codec:
 
         Loads the fp32 encoder for the duration of the call.
         """
-        waves = list(waves)
+        waves = _listed("agreement", waves, 1, UnsupportedAudio)
         pairs = zip(self.encode(waves), self._fp32("encode").encode(waves), strict=True)
         same = np.concatenate([np.empty((0, NUM_CODEBOOKS), bool), *[ours == theirs for ours, theirs in pairs]])
         return same.mean(0) if len(same) else np.full(NUM_CODEBOOKS, np.nan)
@@ -246,6 +246,18 @@ def _build(kind: type[Codec], model: str, chosen: tuple[torch.device, str, str, 
         to_audio = decoder(weights.at("decoder"), config.decoder)
         codec.decoding = to_audio, _tiled("decode", to_audio, codec)
     return codec
+
+
+def _listed(
+    call: str, given: Iterable[np.ndarray], dimensions: int, error: type[BadCodes | UnsupportedAudio]
+) -> list[np.ndarray]:
+    """The arrays, of so many `dimensions` each. Raises `error` for a single one, whose items are none."""
+    if isinstance(given, np.ndarray | torch.Tensor) and given.ndim <= dimensions:
+        shape, kind = [*given.shape], type(given).__name__
+        one = "tensor.numpy()" if isinstance(given, torch.Tensor) else "array"
+        if given.dtype != object and 0 not in shape:
+            raise error(f"{call} was given one {kind} of shape {shape}; expected a list of arrays: [{one}].")
+    return list(given)
 
 
 def _load_again(load: Callable[[], Codec], expected: str) -> Codec:

@@ -51,18 +51,24 @@ def check_wave(index: int, wave: np.ndarray) -> None:
     """Raise UnsupportedAudio if wave number `index` is no array float32 [T]. Its samples are checked when copied."""
     if not isinstance(wave, np.ndarray) or wave.dtype != np.float32 or wave.ndim != 1:
         seen = f"{wave.dtype} {list(wave.shape)}" if isinstance(wave, np.ndarray) else type(wave).__name__
-        raise UnsupportedAudio(f"wave {index} is {seen}; expected a NumPy array float32 [samples] at {SAMPLE_RATE} Hz.")
+        expected = f"expected a NumPy array float32 [samples] at {SAMPLE_RATE} Hz"
+        raise UnsupportedAudio(f"wave {index} is {seen}; {expected}{_converted(wave)}.")
 
 
 def check_codes(index: int, codes: np.ndarray, size: int) -> None:
     """Raise BadCodes if codes number `index` are no array of integers [F, K] in 0..size - 1."""
-    expected = f"expected a NumPy array int16 [frames, {NUM_CODEBOOKS}] in 0..{size - 1}."
+    expected = f"expected a NumPy array int16 [frames, {NUM_CODEBOOKS}] in 0..{size - 1}{_converted(codes)}."
     if not isinstance(codes, np.ndarray):
         raise BadCodes(f"codes {index} are a {type(codes).__name__}; {expected}")
     if codes.dtype.kind not in "iu" or codes.ndim != 2 or codes.shape[1] != NUM_CODEBOOKS:
         raise BadCodes(f"codes {index} are {codes.dtype} {list(codes.shape)}; {expected}")
     if codes.size and (codes.min() < 0 or codes.max() >= size):
         raise BadCodes(f"codes {index} reach from {codes.min()} to {codes.max()}; {expected}")
+
+
+def _converted(item: object) -> str:
+    """How a tensor becomes an array; it is known without PyTorch."""
+    return ": give its .numpy()" if hasattr(item, "numpy") else ""
 
 
 class Engine(Protocol):

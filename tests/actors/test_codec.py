@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -193,6 +194,11 @@ def test_hard_signals_stay_finite(small_model: Path, precision: str) -> None:
         (np.zeros((2, 10), np.float32), UnsupportedAudio, "float32 [2, 10]"),
         (np.zeros(10, np.int16), UnsupportedAudio, "int16 [10]"),
         ([0.0], UnsupportedAudio, "list"),
+        (
+            torch.zeros(10),
+            UnsupportedAudio,
+            "Tensor; expected a NumPy array float32 [samples] at 24000 Hz: give its .numpy().",
+        ),
         (np.append(np.zeros(100_000, np.float32), np.float32(np.nan)), NonFiniteAudio, "NaN"),
         (np.full(10, np.inf, np.float32), NonFiniteAudio, "infinity"),
     ],
@@ -213,6 +219,10 @@ def test_refused_waves(codec: Codec, wave: np.ndarray, error: type[Exception], s
         (np.full((3, 16), 256, np.int16), "from 256 to 256"),
         (np.full((3, 16), -1, np.int16), "from -1 to -1"),
         ([[0] * 16], "list"),
+        (
+            torch.zeros(3, 16, dtype=torch.int16),
+            "Tensor; expected a NumPy array int16 [frames, 16] in 0..255: give its .numpy().",
+        ),
     ],
 )
 def test_refused_codes(codec: Codec, codes: np.ndarray, said: str) -> None:
@@ -246,6 +256,20 @@ def test_refused_options(small_model: Path, options: dict[str, object], error: t
     with pytest.raises(error) as raised:
         Codec.load(str(small_model), **{"device": "cpu", **options})  # type: ignore[arg-type]
     assert said in str(raised.value)
+
+
+def test_one_array_is_no_list(codec: Codec) -> None:
+    wave = noise(3_000)
+    (codes,) = codec.encode([wave])
+    for call, one, error in ((codec.encode, wave, UnsupportedAudio), (codec.decode, codes, BadCodes)):
+        shape = re.escape(str([*one.shape]))
+        with pytest.raises(error, match=rf"code was given one ndarray of shape {shape}; expected a list .*: \[array\]"):
+            call(one)
+        with pytest.raises(error, match=rf"one Tensor of shape {shape}; .* list .*: \[tensor\.numpy\(\)\]"):
+            call(torch.from_numpy(one))
+        assert np.array_equal(call(one[None])[0], call([one])[0])  # an array of them is one
+    with pytest.raises(UnsupportedAudio, match="agreement was given one ndarray"):
+        codec.agreement(wave)
 
 
 def test_paths_devices_and_generators_are_taken(codec: Codec, small_model: Path) -> None:
