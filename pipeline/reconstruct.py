@@ -10,14 +10,14 @@ from actors.checkpoint import find_model
 from pipeline.cluster.session import session
 from pipeline.errors import InputError, ModelError
 from pipeline.job import prepare
-from pipeline.run.reader import open_run
+from pipeline.run.reader import Run, open_run
 from pipeline.settings import load_settings
 from pipeline.storage.location import redact
 from pipeline.waves import Decoded, decode_codes
 
 
 def decode(
-    run: str | Path,
+    run: str | Path | Run,
     out: str | Path,
     *,
     ids: list[str] | None = None,
@@ -30,7 +30,7 @@ def decode(
     The model is the run's, unless `model` names another copy of the same weights. Raises InputError for ids that the
     run does not have, OutputError for a finished run that lacks parts or holds others, ModelError for other weights.
     """
-    opened = open_run(run)
+    opened = run if isinstance(run, Run) else open_run(run)
     made_by = opened.summary().get("model", {})
     given = {key: value for key, value in overrides.items() if value is not None}
     default = {"model": made_by["id"]} if made_by else {}
@@ -40,7 +40,7 @@ def decode(
     held = opened.holding(ids or [])
     if missing := [id_ for id_ in ids or [] if id_ not in held]:
         raise InputError(
-            f"{redact(str(run))} has no codes of {', '.join(map(repr, missing))}. The column id of its parts "
+            f"{redact(opened.location)} has no codes of {', '.join(map(repr, missing))}. The column id of its parts "
             "lists what it has."
         )
     model = find_model(chosen.model)

@@ -13,6 +13,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem
 from pipeline.changes import Changes, Comparison
 from pipeline.errors import plural
 from pipeline.run.read_as import one_way
+from pipeline.run.reader import Run
 from pipeline.run.run_json import run_settings
 from pipeline.settings import Input, Settings
 from pipeline.sources.inputs import Discovered, discover_all
@@ -40,19 +41,21 @@ class Report:
 
 
 def check(
-    location: str | Path,
+    location: str | Path | Run,
     inputs: Sequence[str] | None = None,
     sample: int = 0,
     seed: int = 0,
     ray_address: str | None = None,
 ) -> Report:
-    """Verify the run at `location`; with `inputs` (as for `tokenize`), also that each is there exactly once.
+    """Verify the run at `location`, a folder, a URI or what `open_run` gives; with `inputs` (as for `tokenize`), also
+    that each is there exactly once.
 
     `sample` recordings, chosen by `seed`, are encoded again from the inputs (by default those in run.json). Parts are
     read by threads of this process, or by tasks on the Ray cluster at `ray_address`.
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
-    run = look(*locate(str(location)))
+    place = location.location if isinstance(location, Run) else str(location)
+    run = look(*locate(place))
     with _reading(ray_address, run.fs) as each:
         evidence, lines, planned = _compared(run, inputs, each) if inputs else (gather(run, each), [], [])
     problems = [line for find in CHECKS for line in bounded(find(evidence))] + lines
@@ -60,7 +63,7 @@ def check(
     if sample:
         from pipeline.verify.reencode import reencode  # imports the engine, which the other checks do not need
 
-        again = reencode(str(location), evidence, sample, inputs, seed)
+        again = reencode(place, evidence, sample, inputs, seed)
         problems += bounded(again.problems)
         checked += again.lines
     return Report(problems, checked)

@@ -20,6 +20,7 @@ from pipeline.run.keys import Keys
 from pipeline.run.layout import SHARD, is_marked
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
+from pipeline.run.reader import Run
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import salvage, save
 from pipeline.run.shards import delete_shard, drop_waves
@@ -33,18 +34,19 @@ from pipeline.verify.evidence import Evidence, gather, look
 from pipeline.verify.recordings import first_sound, of_several_versions
 
 
-def repair(location: str | Path) -> list[str]:
+def repair(location: str | Path | Run) -> list[str]:
     """Under the run's lock: delete torn parts, duplicate and impossible rows, unfinished files; repair run.json.
 
     A rerun of the same `voxmill tokenize` then adds what is missing; until then there is no _SUCCESS. Returns what was
     done, a line each. Raises InputError if run.json is missing, OutputError if it cannot be repaired or if another
     process writes to the run.
     """
-    fs, run = locate(str(location))
+    place = location.location if isinstance(location, Run) else str(location)
+    fs, run = locate(place)
     summary, wrong = salvage(fs, run)
     if summary is None:
         raise InputError(
-            f"{redact(str(location))} has no run.json: without it the parts cannot be verified. Restore a copy of it, "
+            f"{redact(place)} has no run.json: without it the parts cannot be verified. Restore a copy of it, "
             "or tokenize into a new folder."
         )
     with locked(fs, run) as lock:

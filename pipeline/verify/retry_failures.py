@@ -29,7 +29,7 @@ from pipeline.storage.location import is_uri, redact
 
 
 def retry(
-    location: str | Path,
+    location: str | Path | Run,
     errors: Sequence[str] = (),
     *,
     inputs: Sequence[str] | None = None,
@@ -38,15 +38,17 @@ def retry(
 ) -> Run:
     """Try the run's failures again, or only those whose "error" is among `errors`; returns the finished run.
 
-    Uses the settings in run.json, changed by `settings` (dotted keys), and its inputs, unless `inputs` are given. Its
-    `ray_address` is ignored: only the caller chooses the cluster that gets this process's code and data. run.json holds
-    no credentials: those of URIs come from the environment or from `inputs`. Raises VoxmillError as `tokenize` does.
-    Failures of recordings that it did not come to, or that the inputs no longer hold, are there afterwards too.
+    The run is a folder, a URI or what `open_run` gives. Uses the settings in run.json, changed by `settings` (dotted
+    keys), and its inputs, unless `inputs` are given. Its `ray_address` is ignored: only the caller chooses the cluster
+    that gets this process's code and data. run.json holds no credentials: those of URIs come from the environment or
+    from `inputs`. Raises VoxmillError as `tokenize` does. Failures of recordings that it did not come to, or that the
+    inputs no longer hold, are there afterwards too.
     """
-    fs, run = locate(str(location))
+    place = location.location if isinstance(location, Run) else str(location)
+    fs, run = locate(place)
     summary = read_run_file(fs, run)
     if summary is None:
-        raise InputError(f"{redact(str(location))} holds no run.json: its settings and inputs are unknown.")
+        raise InputError(f"{redact(place)} holds no run.json: its settings and inputs are unknown.")
     given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
     rules = _rules(summary, given, settings or {})
     _refuse_limited(summary, given)
@@ -54,7 +56,7 @@ def retry(
         put_back(Keys(fs, run))  # of a retry that was killed
         _refuse_unknown(fs, run, errors)
         if not parts(fs, run, FAILURES) and summary["state"] != "running":
-            return open_run(location)
+            return open_run(place)
         complete = is_marked(fs, run)
         mark(fs, run, complete=False)
         begun = {**summary, "state": "running", PENDING: pending(summary)}  # whoever is killed from here on can go on
@@ -63,7 +65,7 @@ def retry(
     chosen = {**recorded_settings(summary), **rules, **(settings or {})}
     part = {key: summary[key] for key in ("limit", "shard") if summary.get(key) is not None}
     try:
-        return tokenize(given, str(location), settings=chosen, quiet=quiet, **part)
+        return tokenize(given, place, settings=chosen, quiet=quiet, **part)
     except BaseException as error:  # Ctrl-C and SIGTERM too
         with contextlib.suppress(OutputError), locked(fs, run):  # else who has the lock puts them back, or the next
             put_back(Keys(fs, run))

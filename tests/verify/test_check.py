@@ -121,6 +121,15 @@ def test_an_intact_run_has_no_problem(run: Path) -> None:
     }
 
 
+def test_a_run_that_is_open_is_taken(run: Path) -> None:
+    opened = open_run(run)
+    assert check(opened) == check(run)
+    assert repair(opened) == []
+    (run / "run.json").unlink()
+    with pytest.raises(InputError, match=rf"^{run} has no run\.json"):
+        repair(opened)
+
+
 def test_a_run_of_failures_alone(tmp_path: Path) -> None:
     write_parts(failed_row("bad"), LOCAL, str(tmp_path))
     complete(tmp_path)

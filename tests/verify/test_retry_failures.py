@@ -21,6 +21,7 @@ from pipeline.run.keys import Keys
 from pipeline.run.layout import CODES, FAILURES, RETRYING, SUCCESS_FILE, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
+from pipeline.run.reader import Run
 from pipeline.run.retrying import put_back, set_aside
 from pipeline.run.run_json import save
 from pipeline.run.write import write_parts, write_table
@@ -93,8 +94,9 @@ def test_a_run_does_not_say_which_cluster_is_joined() -> None:
 
 def test_no_run(tmp_path: Path) -> None:
     write_parts(failed_row("a"), LOCAL, str(tmp_path))
-    with pytest.raises(InputError, match=r"no run\.json"):
-        retry(tmp_path)
+    for run in (tmp_path, Run(str(tmp_path))):
+        with pytest.raises(InputError, match=rf"^{tmp_path} holds no run\.json"):
+            retry(run)
 
 
 def speak(folder: Path, *names: str, broken: tuple[str, ...] = ()) -> Path:
@@ -343,7 +345,7 @@ def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) 
         tokenize(corpus, out, model=str(small_model), reconstruct=False, quiet=True)
     run = retry(out, quiet=True)
     assert len(run.failures()) == 0
-    assert retry(out).summary()["attempts"] == run.summary()["attempts"]  # nothing left to do: nothing done
+    assert retry(run).summary()["attempts"] == run.summary()["attempts"]  # nothing left to do: nothing done
     assert {path: path.stat().st_mtime_ns for path in good} == good
     assert check(out, [str(corpus)], sample=3).problems == []
 
