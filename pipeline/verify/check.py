@@ -16,7 +16,7 @@ from pipeline.run.read_as import one_way
 from pipeline.run.reader import Run
 from pipeline.run.run_json import run_settings
 from pipeline.settings import Input, Settings
-from pipeline.sources.inputs import Discovered, discover_all
+from pipeline.sources.inputs import Discovered, discover_all, named
 from pipeline.sources.shard import of_shard, parse_shard
 from pipeline.sources.task import UNIT_SCHEMA
 from pipeline.storage.at_once import at_once
@@ -42,7 +42,7 @@ class Report:
 
 def check(
     location: str | Path | Run,
-    inputs: Sequence[str] | None = None,
+    inputs: str | Path | Iterable[str | Path] | None = None,
     sample: int = 0,
     seed: int = 0,
     ray_address: str | None = None,
@@ -55,15 +55,16 @@ def check(
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
     place = location.location if isinstance(location, Run) else str(location)
+    paths = [] if inputs is None else named(inputs)
     run = look(*locate(place))
     with _reading(ray_address, run.fs) as each:
-        evidence, lines, planned = _compared(run, inputs, each) if inputs else (gather(run, each), [], [])
+        evidence, lines, planned = _compared(run, paths, each) if paths else (gather(run, each), [], [])
     problems = [line for find in CHECKS for line in bounded(find(evidence))] + lines
     checked = [_counted(evidence), *planned]
     if sample:
         from pipeline.verify.reencode import reencode  # imports the engine, which the other checks do not need
 
-        again = reencode(place, evidence, sample, inputs, seed)
+        again = reencode(place, evidence, sample, paths, seed)
         problems += bounded(again.problems)
         checked += again.lines
     return Report(problems, checked)

@@ -40,7 +40,7 @@ class Reencoded:
     lines: list[str]  # for people
 
 
-def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[str] | None, seed: int) -> Reencoded:
+def reencode(location: str, evidence: Evidence, sample: int, inputs: Sequence[str], seed: int) -> Reencoded:
     """Encode `sample` whole recordings again, in this process, from `inputs` or those in run.json.
 
     On this machine's device, in the run's precision if the device supports it. A recording that cannot be encoded again

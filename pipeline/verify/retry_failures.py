@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.run.retrying import put_back, set_aside
 from pipeline.run.run_json import read_run_file, recorded_inputs, save
 from pipeline.schema import FAILURES_SCHEMA
 from pipeline.settings import flatten
+from pipeline.sources.inputs import named
 from pipeline.storage.at_once import on_store
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_uri, redact
@@ -30,9 +31,9 @@ from pipeline.storage.location import is_uri, redact
 
 def retry(
     location: str | Path | Run,
-    errors: Sequence[str] = (),
+    errors: str | Sequence[str] = (),
     *,
-    inputs: Sequence[str] | None = None,
+    inputs: str | Path | Iterable[str | Path] | None = None,
     settings: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -49,19 +50,21 @@ def retry(
     summary = read_run_file(fs, run)
     if summary is None:
         raise InputError(f"{redact(place)} holds no run.json: its settings and inputs are unknown.")
-    given: list[str | Path] = [*(inputs or recorded_inputs(summary))]
+    kinds = [errors] if isinstance(errors, str) else errors
+    anew = [] if inputs is None else named(inputs)
+    given = anew or recorded_inputs(summary)
     rules = _rules(summary, given, settings or {})
     _refuse_limited(summary, given)
     with locked(fs, run):
         put_back(Keys(fs, run))  # of a retry that was killed
-        _refuse_unknown(fs, run, errors)
+        _refuse_unknown(fs, run, kinds)
         if not parts(fs, run, FAILURES) and summary["state"] != "running":
             return open_run(place)
         complete = is_marked(fs, run)
         mark(fs, run, complete=False)
         begun = {**summary, "state": "running", PENDING: pending(summary)}  # whoever is killed from here on can go on
         save(fs, run, begun)
-        set_aside(fs, run, errors)
+        set_aside(fs, run, kinds)
     chosen = {**recorded_settings(summary), **rules, **(settings or {})}
     part = {key: summary[key] for key in ("limit", "shard") if summary.get(key) is not None}
     try:
@@ -72,7 +75,7 @@ def retry(
             if read_run_file(fs, run) == begun:  # nothing was written
                 save(fs, run, summary)
                 mark(fs, run, complete=complete)
-        if isinstance(error, InputError) and not inputs:
+        if isinstance(error, InputError) and not anew:
             hint = _NO_CREDENTIALS if any(is_uri(name) for name in summary["inputs"]) else _RECORDED
             raise InputError(f"{error} ({hint})") from error
         raise

@@ -125,11 +125,11 @@ def test_failures_that_the_inputs_do_not_hold_stay(
     speak(one, "bad1.wav")
     (one / "bad2.wav").unlink()
     speak(two, "bad3.wav")
-    run = retry(out, inputs=[str(one)])
+    run = retry(out, inputs=one)
     assert "2 failures kept: these inputs do not hold their recordings, such as bad" in capsys.readouterr().err
     assert failed(out) == ["bad2.wav", "bad3.wav"]
     assert (len(run), (out / SUCCESS_FILE).exists(), run.summary()["state"]) == (3, True, "complete")
-    retry(out, inputs=[str(two)], quiet=True)
+    retry(out, inputs=str(two), quiet=True)
     assert failed(out) == ["bad2.wav"]
     assert check(out).problems == []
 
@@ -334,10 +334,10 @@ def test_a_file_that_was_mended_is_tokenized(tmp_path: Path, small_model: Path) 
         retry(out, settings={"attention": "window"})
     assert sorted(open_run(out).failures()["id"].to_pylist()) == ["cut.wav", "text.wav"]
     assert (out / SUCCESS_FILE).exists()
-    assert check(out, [str(corpus)]).problems == []
+    assert check(out, corpus).problems == check(out, str(corpus)).problems == check(out, [corpus]).problems == []
 
     shutil.copy(tmp_path / "whole" / "cut.wav", corpus)
-    run = retry(out, ["TruncatedAudio"], quiet=True)
+    run = retry(out, "TruncatedAudio", quiet=True)
     assert sorted(recording.id for recording in run) == ["cut.wav", "good.wav"]
     assert run.failures().select(["id", "error"]).to_pylist() == [{"id": "text.wav", "error": "NotAudio"}]
     shutil.copy(tmp_path / "whole" / "text.wav", corpus)
