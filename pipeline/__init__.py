@@ -1,5 +1,6 @@
-"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `merge` joins some, `open_run` and
-`export_run` read one, `write_report` makes a page of it, `load_audio` reads audio as a run does."""
+"""voxmill: speech corpora to neural-codec tokens. `tokenize` makes a run, `retry` tries its failures again, `check`
+verifies it, `merge` joins some, `open_run` and `export_run` read one, `write_report` makes a page of it, `load_audio`
+reads audio as a run does."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -14,13 +15,27 @@ if TYPE_CHECKING:
     from pipeline.report.write import write_report
     from pipeline.run.merge import merge
     from pipeline.run.reader import open_run
+    from pipeline.verify.check import check
+    from pipeline.verify.retry_failures import retry
 
-__all__ = ["__version__", "export_run", "load_audio", "merge", "open_run", "tokenize", "write_report"]
+__all__ = [
+    "__version__",
+    "check",
+    "export_run",
+    "load_audio",
+    "merge",
+    "open_run",
+    "retry",
+    "tokenize",
+    "write_report",
+]
 HOMES = {
+    "check": "pipeline.verify.check",
     "export_run": "pipeline.export.export_run",
     "load_audio": "pipeline.loading",
     "merge": "pipeline.run.merge",
     "open_run": "pipeline.run.reader",
+    "retry": "pipeline.verify.retry_failures",
     "tokenize": "pipeline.flow",
     "write_report": "pipeline.report.write",
 }
@@ -34,3 +49,8 @@ def __getattr__(name: str) -> object:
     if name in HOMES:
         return getattr(importlib.import_module(HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What a notebook completes, before any of it is imported."""
+    return __all__
