@@ -28,7 +28,7 @@ from pipeline.report.verdict import verdict
 from pipeline.report.where_time import where_time
 from pipeline.run.find_waves import Waves
 from pipeline.run.layout import REPORT_FILE, RUN_FILE, is_marked
-from pipeline.run.reader import Run, open_run
+from pipeline.run.reader import Run, location_of, open_run
 from pipeline.storage.atomic import write_whole
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import folder_of, redact
@@ -50,7 +50,7 @@ def write_report(location: str | Path | Run, sample: int = SAMPLE, seconds: floa
     begin_s = time.monotonic()
     if not 0 <= seed <= MAX_SEED:
         raise SettingsError(f"the seed is {seed}; expected 0 to {MAX_SEED}")
-    _refuse_parts_of_a_run((location.location if isinstance(location, Run) else str(location)).rstrip("/"))
+    _refuse_parts_of_a_run(location_of(location).rstrip("/"))
     run = location if isinstance(location, Run) else open_run(location)
     summary = run.summary()
     complete = is_marked(run.fs, run.path)

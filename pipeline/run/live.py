@@ -64,11 +64,6 @@ def look(run: Run) -> Live | None:
     )
 
 
-def state_at_once(run: Run, recorded: str) -> str:
-    """`Live.state` without waiting for a heartbeat: where a claim is there, its writer may be alive."""
-    return "stopped" if recorded == "running" and not _claims(run.fs, run.path) else recorded
-
-
 def writer(fs: FileSystem, run: str) -> tuple[Process, bool] | None:
     """The process that writes the run, or waits for it, and whether it lives: a living one rather than a dead one."""
     watch, deadline_s = Watch(), time.monotonic() + WATCH_S + 5

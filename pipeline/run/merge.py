@@ -22,7 +22,7 @@ from pipeline.run.layout import CODES, CONTAINERS, LOCK_FILE, PARTS, PIECES, SUC
 from pipeline.run.lock import locked
 from pipeline.run.merged_record import merged_record, refuse_missing_shards, refuse_unlike
 from pipeline.run.parts import join_schemas, read_content, read_part
-from pipeline.run.reader import Run, open_run
+from pipeline.run.reader import Run, location_of, open_run
 from pipeline.run.resume import MERGING, mark
 from pipeline.run.run_json import read_run_file, save
 from pipeline.run.whole import refuse_other_parts
@@ -62,7 +62,7 @@ def merge(runs: Iterable[str | Path | Run], out: str | Path) -> Run:
     if isinstance(runs, str | Path | Run):
         raise InputError(f"merge takes a list of runs; {runs!r} is one.")
     fs, run = locate(str(out))
-    sources = list(at_once(_source, [one.location if isinstance(one, Run) else str(one) for one in runs]))
+    sources = list(at_once(_source, [*map(location_of, runs)]))
     _refuse_nesting(sources, fs, run)
     records = [(one.name, one.record) for one in sources]
     with_waves = [(one.name, one.record) for one in sources if one.has_waves]

@@ -15,6 +15,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
 from pipeline.errors import InputError, plural
 from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
+from pipeline.run.claims import claims
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, SUCCESS_FILE, parts
 from pipeline.run.parts import join, join_schemas, part_schema, read_part, read_rows, stream_parts
@@ -105,12 +106,11 @@ class Run:
         return f"Run({redact(self.location)!r}, {plural(len(self), 'recording')})"
 
     def _repr_html_(self) -> str:
-        from pipeline.run.live import state_at_once
         from pipeline.view.shown import show_run
 
         first, summary = itertools.islice(self, FIRST_SHOWN), self.summary()
-        if summary:
-            summary["state"] = state_at_once(self, summary["state"])
+        if summary.get("state") == "running" and not claims(self.fs, self.path, sweep=False):
+            summary["state"] = "stopped"  # nobody writes it
         return show_run(self.location, summary, len(self), self.failures(), [vars(one) for one in first])
 
     def __len__(self) -> int:
@@ -366,14 +366,19 @@ def _find_parts(fs: FileSystem, path: str) -> list[str]:
     return sorted(info.path for info in found if info.base_name.endswith(".parquet"))
 
 
-def open_run(location: str | Path) -> Run:
-    """Open RUN (a folder or URI), or any Parquet file or folder of them with the codes schema.
+def location_of(run: str | Path | Run) -> str:
+    """Where a run is: a folder, a URI, or what `open_run` gave."""
+    return run.location if isinstance(run, Run) else str(run)
+
+
+def open_run(location: str | Path | Run) -> Run:
+    """Open RUN (a folder or URI; of a `Run`, once more), or any Parquet file or folder of them with the codes schema.
 
     Raises InputError if there is no run.
     """
-    run = Run(str(location))
+    run = Run(location_of(location))
     if not run.paths and read_run_file(run.fs, run.path) is None:
-        raise InputError(f"{redact(str(location))} holds no run: expected {RUN_FILE} or {CODES}/part-*.parquet in it.")
+        raise InputError(f"{redact(run.location)} holds no run: expected {RUN_FILE} or {CODES}/part-*.parquet in it.")
     for part in run.paths[:1]:
         part_schema(run.fs, part)
     return run

@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem
 from pipeline.changes import Changes, Comparison
 from pipeline.errors import plural
 from pipeline.run.read_as import one_way
-from pipeline.run.reader import Run
+from pipeline.run.reader import Run, location_of
 from pipeline.run.run_json import run_settings
 from pipeline.settings import Input, Settings
 from pipeline.sources.inputs import Discovered, discover_all, named
@@ -54,7 +54,7 @@ def check(
     read by threads of this process, or by tasks on the Ray cluster at `ray_address`.
     Raises InputError where there is no run, or where `inputs` cannot be planned.
     """
-    place = location.location if isinstance(location, Run) else str(location)
+    place = location_of(location)
     paths = [] if inputs is None else named(inputs)
     run = look(*locate(place))
     with _reading(ray_address, run.fs) as each:

@@ -20,7 +20,7 @@ from pipeline.run.keys import Keys
 from pipeline.run.layout import SHARD, is_marked
 from pipeline.run.lock import locked
 from pipeline.run.parts import parse
-from pipeline.run.reader import Run
+from pipeline.run.reader import Run, location_of
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import salvage, save
 from pipeline.run.shards import delete_shard, drop_waves
@@ -41,7 +41,7 @@ def repair(location: str | Path | Run) -> list[str]:
     done, a line each. Raises InputError if run.json is missing, OutputError if it cannot be repaired or if another
     process writes to the run.
     """
-    place = location.location if isinstance(location, Run) else str(location)
+    place = location_of(location)
     fs, run = locate(place)
     summary, wrong = salvage(fs, run)
     if summary is None:

@@ -17,7 +17,7 @@ from pipeline.run.layout import FAILURES, is_marked, parts
 from pipeline.run.lock import locked
 from pipeline.run.parts import read_part
 from pipeline.run.read_as import one_way, recorded, refuse_unknown
-from pipeline.run.reader import Run, open_run
+from pipeline.run.reader import Run, location_of, open_run
 from pipeline.run.resume import PENDING, mark, pending
 from pipeline.run.retrying import put_back, set_aside
 from pipeline.run.run_json import read_run_file, recorded_inputs, save
@@ -45,7 +45,7 @@ def retry(
     from `inputs`. Raises VoxmillError as `tokenize` does. Failures of recordings that it did not come to, or that the
     inputs no longer hold, are there afterwards too.
     """
-    place = location.location if isinstance(location, Run) else str(location)
+    place = location_of(location)
     fs, run = locate(place)
     summary = read_run_file(fs, run)
     if summary is None:
