@@ -254,7 +254,7 @@ def _listed(
     """The arrays, of so many `dimensions` each. Raises `error` for a single one, whose items are none."""
     if isinstance(given, np.ndarray | torch.Tensor) and given.ndim <= dimensions:
         shape, kind = [*given.shape], type(given).__name__
-        one = "tensor.numpy()" if isinstance(given, torch.Tensor) else "array"
+        one = "tensor.cpu().numpy()" if isinstance(given, torch.Tensor) else "array"
         if given.dtype != object and 0 not in shape:
             raise error(f"{call} was given one {kind} of shape {shape}; expected a list of arrays: [{one}].")
     return list(given)

@@ -68,7 +68,7 @@ def check_codes(index: int, codes: np.ndarray, size: int) -> None:
 
 def _converted(item: object) -> str:
     """How a tensor becomes an array; it is known without PyTorch."""
-    return ": give its .numpy()" if hasattr(item, "numpy") else ""
+    return ": give its .cpu().numpy()" if hasattr(item, "numpy") else ""
 
 
 class Engine(Protocol):

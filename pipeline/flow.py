@@ -529,7 +529,7 @@ def finish(job: Job, planned: Plan, record: dict[str, Any], attempt: Attempt, ou
             "parts": sums,
         },
     )
-    forget_sums(job.fs, job.run)
     if not cut:  # else only the first recordings are there
         mark(job.fs, job.run, complete=True)
+    forget_sums(job.fs, job.run)
     at_end.report_at_end(out, attempt.wall_s, rules.report)

@@ -30,7 +30,7 @@ def decode(
     The model is the run's, unless `model` names another copy of the same weights. Raises InputError for ids that the
     run does not have, OutputError for a finished run that lacks parts or holds others, ModelError for other weights.
     """
-    opened = run if isinstance(run, Run) else open_run(run)
+    opened = open_run(run)
     made_by = opened.summary().get("model", {})
     given = {key: value for key, value in overrides.items() if value is not None}
     default = {"model": made_by["id"]} if made_by else {}

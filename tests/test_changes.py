@@ -140,9 +140,11 @@ def test_a_container_is_one_content(tmp_path: Path, kind: str, failed: bool) -> 
     assert len(changes(Keys(LOCAL, str(tmp_path / "run")), discover_all([str(moved)])).hashes) == 4
 
 
+@pytest.mark.parametrize("folder", ["day", "day::1"])
 @pytest.mark.usefixtures("members")
-def test_the_same_container_under_other_ids_is_refused(tmp_path: Path) -> None:
-    shard = write_tar(tmp_path / "s.tar", [("a.wav", b"1")])
+def test_the_same_container_under_other_ids_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    shard = write_tar(tmp_path / folder / "s.tar", [("a.wav", b"1")])
     (tmp_path / "in").mkdir()
     write_tar(tmp_path / "in" / "t.tar", [("a.wav", b"1")])
     commit(tmp_path / "run", tmp_path / "in", shard)  # t.tar/a.wav, s.tar/a.wav

@@ -150,6 +150,15 @@ def test_ray_starts_where_no_other_package_has_our_names(tmp_path: Path, monkeyp
         assert Path.cwd() == root
 
 
+@pytest.mark.parametrize("theirs", [None, "info"])
+def test_rays_log_level_is_the_users_again(monkeypatch: pytest.MonkeyPatch, theirs: str | None) -> None:
+    name = "RAY_BACKEND_LOG_LEVEL"
+    monkeypatch.setenv(name, theirs) if theirs else monkeypatch.delenv(name, raising=False)
+    with clean_start():
+        assert os.environ[name] == (theirs or "fatal")
+    assert os.environ.get(name) == theirs
+
+
 def test_a_working_folder_that_is_gone_or_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pipeline").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -25,11 +25,12 @@ from pipeline.cli.demo import CLIPS
 from pipeline.dry_run import dry_run
 from pipeline.errors import InputError, OutputError, TooManyFailures
 from pipeline.run import containers, notes, sums
+from pipeline.run.write import write_parts
 from pipeline.sources.plan import plan
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import retry
 from tests.helpers.commands import in_process, voxmill
-from tests.helpers.rows import tone
+from tests.helpers.rows import coded_row, tone
 from tests.helpers.shards import AUDIO, contents, write_files, write_parquet, write_tar
 
 KINDS = ("a.tar", "b.tar.gz", "c.zip", "d.parquet", "e.arrow")
@@ -339,7 +340,10 @@ def test_what_is_noted_while_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.M
     held.add(0, pa.array(["a.tar/m0.wav", "a.tar/m1.wav"]))
     held.add(1, pa.array(["b.tar/m0.wav"]))
     noted.note(held.since, {"part-0.parquet": "a", "part-1.parquet": "b", "gone.parquet": None}, now=True)
-    noted.note(held.since, {"part-0.parquet": "a", "part-1.parquet": "b"}, now=True)
+    assert sums.noted_sums(fs, run) == {}
+    for _ in range(2):
+        clock[0] += 61
+        noted.note(held.since, {"part-0.parquet": "a", "part-1.parquet": "b", "gone.parquet": None})
     assert sums.noted_sums(fs, run) == {"part-0.parquet": "a", "part-1.parquet": "b"}
     assert len(list((tmp_path / "run" / ".sums").iterdir())) == 1
     rows = [row for path in containers.notes(fs, run) for row in pq.read_table(path).to_pylist()]
@@ -358,6 +362,7 @@ def test_parts_of_killed_commands_are_not_read_again_for_their_checksums(
     real = sums.sha256
     monkeypatch.setattr(sums, "sha256", lambda fs, path: [read.append(path), real(fs, path)][1])
     run = tmp_path / "run"
+    monkeypatch.setattr(notes, "NOTE_EVERY_S", 0.0)
     for number in range(3):
         corpus(tmp_path, (f"{number}.tar",))
         with monkeypatch.context() as killed:
@@ -371,6 +376,24 @@ def test_parts_of_killed_commands_are_not_read_again_for_their_checksums(
     assert 1 <= len(read) < len(open_run(run).paths)
     assert not (run / ".sums").exists()
     assert check(run).problems == []
+
+
+@pytest.mark.parametrize("noted", [0, 1, 2])
+def test_a_part_that_was_made_again_is_read(tmp_path: Path, noted: int) -> None:
+    """Its name stays, its bytes may not: another version of pyarrow, a corrected text."""
+    from pyarrow.fs import LocalFileSystem
+
+    fs, run = LocalFileSystem(), str(tmp_path)
+    for text in ("one", "other"):
+        write_parts(coded_row("a", 1920, text=text), fs, run)
+        (part,) = (tmp_path / "codes").iterdir()
+        found = sums.sha256(fs, str(part))
+        if noted > (text == "other"):
+            sums.note_sums(fs, run, {part.name: found}, lambda: None)
+    os.utime(part, ns=(part.stat().st_atime_ns, part.stat().st_mtime_ns + (noted < 2) * 10**9))
+    assert sums.checksums(fs, run, {}) == {part.name: found}
+    assert sums.checksums(fs, run, {part.name: None}) == {part.name: found}
+    assert sums.checksums(fs, run, {part.name: "known"}) == {part.name: "known"}
 
 
 def test_a_column_of_another_type_is_refused_before_anything_is_read(

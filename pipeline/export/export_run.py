@@ -58,7 +58,7 @@ def export_run(
     again. Raises InputError for options that do not fit, and where recordings that are no whole local files would be
     their own references; OutputError for a folder that holds something else.
     """
-    opened = run if isinstance(run, Run) else open_run(run)
+    opened = open_run(run)
     columns = Columns(text, speaker, language, instruct)
     reference = None if ref_audio is None else str(ref_audio)
     form = _check_options(to, reference, shard_recordings, str(out))

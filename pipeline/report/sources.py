@@ -20,8 +20,8 @@ from pipeline.storage.translate import errors_as
 
 LONGEST_S = 20.0
 """What is measured of each recording at most: its beginning."""
-FIRST = 6
-"""Rows of a sample that are grouped by their containers first."""
+FIRST, GROWTH = 6, 8
+"""Rows of a sample that are grouped by their containers first, and how the next groups grow."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Heard:
 def hear(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> Iterator[Heard | None]:
     """Each row of a sample; None for one that cannot be read any more, and for one whose file has another size now.
 
-    Those of one container come together in each of FIRST rows, then twice, four times, ... as many: whoever stops early
-    has heard a sample of all containers, and each was opened a few times.
+    Those of one container come together in each of FIRST rows, then GROWTH times as many, and so on: whoever stops
+    early has heard a sample of all containers, and a packed tar, which is read from its start each time, was read few
+    times.
     """
     begin, size = 0, FIRST
     while begin < len(rows):
         yield from _grouped(rows[begin : begin + size], waves, rules)
-        begin, size = begin + size, 2 * size
+        begin, size = begin + size, GROWTH * size
 
 
 def _grouped(rows: Sequence[dict[str, Any]], waves: Waves, rules: SourceRules) -> Iterator[Heard | None]:

@@ -51,7 +51,7 @@ def write_report(location: str | Path | Run, sample: int = SAMPLE, seconds: floa
     if not 0 <= seed <= MAX_SEED:
         raise SettingsError(f"the seed is {seed}; expected 0 to {MAX_SEED}")
     _refuse_parts_of_a_run(location_of(location).rstrip("/"))
-    run = location if isinstance(location, Run) else open_run(location)
+    run = open_run(location)
     summary = run.summary()
     complete = is_marked(run.fs, run.path)
     corpus, rows = read_columns(run.fs, run.path, run.paths, sample, seed)

@@ -119,6 +119,14 @@ class Watch:
         return False if time.monotonic() - since_s > WATCH_S else changed or None
 
 
+def may_be_written(fs: FileSystem, run: str) -> bool:
+    """Whether a process has a claim on the run, or wants one, and is not known to be dead: at once, so that of one on
+    another machine nothing is known."""
+    watch = Watch()
+    held = (read_claim(fs, path) for path in claims(fs, run, sweep=False))
+    return any(watch.lives(claim) is not False for claim in held if claim is not None)
+
+
 def _json(content: bytes) -> dict | None:
     try:
         found = from_json(content)

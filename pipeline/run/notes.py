@@ -21,18 +21,19 @@ class Notes:
     def __init__(self, fs: FileSystem, run: str, tasks: Sequence[ReadTask], check: Check) -> None:
         self.fs, self.run, self.tasks, self.check = fs, run, tasks, check
         self.reports: list[TaskIds] = []
-        self.summed: set[str] = set()
+        self.summed: dict[str, str] = {}
         self.last_s = time.monotonic()
 
     def note(self, since: Callable[[int], list[TaskIds]], parts: Mapping[str, str | None], now: bool = False) -> None:
-        """Where it is time, or `now`: write what is new in `since` (of a `run.held.Held`), and in `parts` (of a
-        `run.attempt.Attempt`)."""
+        """Where it is time: write what is new in `since` (of a `run.held.Held`), and in `parts` (of a
+        `run.attempt.Attempt`). `now`, at the end of an attempt: the former; run.json will soon have the latter."""
         if time.monotonic() - self.last_s < NOTE_EVERY_S and not now:
             return
         reports = since(len(self.reports))
         self.reports += reports
         note_ended(self.fs, self.run, self.tasks, reports, self.check)
-        sums = {name: sha256 for name, sha256 in parts.items() if sha256 and name not in self.summed}
-        note_sums(self.fs, self.run, sums, self.check)
-        self.summed.update(sums)
+        if not now:
+            sums = {name: found for name, found in parts.items() if found and self.summed.get(name) != found}
+            note_sums(self.fs, self.run, sums, self.check)
+            self.summed.update(sums)
         self.last_s = time.monotonic()

@@ -1,5 +1,6 @@
 """A run on disk -> complete recordings, tables, failures, a summary. Needs neither Ray nor PyTorch."""
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +14,9 @@ import pyarrow.compute as pc
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from actors.contract import NUM_CODEBOOKS, SAMPLE_RATE
-from pipeline.errors import InputError, plural
+from pipeline.errors import InputError, OutputError, plural
 from pipeline.run.chunks import lacking, refuse_doubles, refuse_gaps
-from pipeline.run.claims import claims
+from pipeline.run.claims import may_be_written
 from pipeline.run.find_waves import Wave, Waves
 from pipeline.run.layout import CODES, FAILURES, REPORT_FILE, RUN_FILE, SKIPPED, SUCCESS_FILE, parts
 from pipeline.run.parts import join, join_schemas, part_schema, read_part, read_rows, stream_parts
@@ -109,8 +110,8 @@ class Run:
         from pipeline.view.shown import show_run
 
         first, summary = itertools.islice(self, FIRST_SHOWN), self.summary()
-        if summary.get("state") == "running" and not claims(self.fs, self.path, sweep=False):
-            summary["state"] = "stopped"  # nobody writes it
+        if summary.get("state") == "running" and not may_be_written(self.fs, self.path):
+            summary["state"] = "stopped"
         return show_run(self.location, summary, len(self), self.failures(), [vars(one) for one in first])
 
     def __len__(self) -> int:
@@ -182,9 +183,10 @@ class Run:
         where = redact(self.location)
         if _find_parts(self.fs, self.path) != self.paths:
             return f"{id_!r}: {where} has changed since it was opened; open it again"
-        for rows, how in ((self.failures(), "failed"), (self.skipped(), "was skipped")):
-            for row in rows.filter(pc.equal(rows["id"], id_)).to_pylist():
-                return f"{id_!r} {how} in {where}: {row['error']}: {row['message']}"
+        with contextlib.suppress(OutputError):  # a damaged part of them is no reason
+            for rows, how in ((self.failures(), "failed"), (self.skipped(), "was skipped")):
+                for row in rows.filter(pc.equal(rows["id"], id_)).to_pylist():
+                    return f"{id_!r} {how} in {where}: {row['error']}: {row['message']}"
         return f"{where} holds no whole recording {id_!r}; its ids begin with {self.index['id'][:3].to_pylist()}"
 
     @property

@@ -3,13 +3,14 @@
 import functools
 import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from pipeline.run.layout import CODES, SUMS, parts
+from pipeline.run.layout import CODES, SUMS, part_infos, parts
 from pipeline.storage.at_once import at_once
 from pipeline.storage.atomic import Check, write_whole
 from pipeline.storage.filesystem import BUFFER_BYTES
@@ -18,7 +19,7 @@ SUMS_SCHEMA = pa.schema([("part", pa.string()), ("sha256", pa.string())])
 
 
 def note_sums(fs: FileSystem, run: str, sums: Mapping[str, str], check: Check) -> None:
-    """Write `sums`, by the names of their parts. They hold for ever: no part is rewritten under its name."""
+    """Write `sums`, by the names of their parts."""
     if sums:
         rows = pa.table([list(sums), list(sums.values())], schema=SUMS_SCHEMA)
         save = functools.partial(pq.write_table, rows, compression="none", write_page_checksum=True)
@@ -26,11 +27,20 @@ def note_sums(fs: FileSystem, run: str, sums: Mapping[str, str], check: Check) -
 
 
 def noted_sums(fs: FileSystem, run: str) -> dict[str, str]:
-    """All that was noted. Of parts in a damaged file nothing is known."""
+    """All that was noted, of parts that are as they were then. A part that a repair deleted and a rerun made again may
+    have other bytes under its name: it is younger than the note, or has two sums. Damaged notes tell nothing."""
     found = fs.get_file_info(FileSelector(f"{run}/{SUMS}", allow_not_found=True))
-    paths = [info.path for info in found if info.base_name.endswith(".parquet")]
-    tables = at_once(functools.partial(_read, fs), paths)
-    return {row["part"]: row["sha256"] for table in tables for row in table.to_pylist()}
+    notes = [info for info in found if info.base_name.endswith(".parquet")]
+    tables = at_once(functools.partial(_read, fs), [info.path for info in notes])
+    times = {info.base_name: info.mtime_ns or 0 for info in part_infos(fs, run, CODES)}
+    pairs = {
+        (row["part"], row["sha256"])
+        for note, table in zip(notes, tables, strict=True)
+        for row in table.to_pylist()
+        if times.get(row["part"], 0) <= (note.mtime_ns or 0)
+    }
+    sums = Counter(part for part, _ in pairs)
+    return {part: found for part, found in pairs if sums[part] == 1}
 
 
 def _read(fs: FileSystem, path: str) -> pa.Table:
@@ -50,12 +60,12 @@ def forget_sums(fs: FileSystem, run: str) -> None:
 def checksums(fs: FileSystem, run: str, known: Mapping[str, str | None]) -> dict[str, str]:
     """sha256 of every part of codes that is there, by name: `known`, noted, or read."""
     paths = {path.rpartition("/")[2]: path for path in parts(fs, run, CODES)}
-    told = {name: found for name, found in known.items() if found}
+    told = dict(known)  # None: its part is gone, or was; it is read
     if any(name not in told for name in paths):
-        told = noted_sums(fs, run) | told
-    unknown = [name for name in paths if name not in told]
+        told = {**noted_sums(fs, run), **told}
+    unknown = [name for name in paths if not told.get(name)]
     told.update(zip(unknown, at_once(lambda name: sha256(fs, paths[name]), unknown), strict=True))
-    return {name: told[name] for name in paths}
+    return {name: sums for name in paths if (sums := told[name])}
 
 
 def sha256(fs: FileSystem, path: str) -> str:

@@ -77,7 +77,7 @@ def _path(one: object) -> str:
     elif hasattr(one, FRAME):
         advice = "A table of paths: write it to a manifest (Parquet or CSV), then give that."
     else:
-        advice = "Audio in memory: write it to files (soundfile.write), or encode arrays by Codec.encode."
+        advice = "Audio in memory is written to files first (soundfile.write), or encoded by Codec.encode."
     raise InputError(f"An input is a {type(one).__name__}; expected paths and URIs. {advice}")
 
 

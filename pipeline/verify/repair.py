@@ -24,6 +24,7 @@ from pipeline.run.reader import Run, location_of
 from pipeline.run.resume import LACKS_WAVES, mark
 from pipeline.run.run_json import salvage, save
 from pipeline.run.shards import delete_shard, drop_waves
+from pipeline.run.sums import forget_sums
 from pipeline.run.sweep import sweep
 from pipeline.run.totals import count
 from pipeline.storage.filesystem import locate
@@ -68,6 +69,7 @@ def repair(location: str | Path | Run) -> list[str]:
         lock.check()
         missing = bool(_untrusted(evidence) or _absent(evidence)) or _lacks(evidence, after)
         done += _mend_record(after, summary, missing, bool(faults))
+        forget_sums(fs, run)  # run.json has those of all parts
         mark(fs, run, complete=complete and not missing)
         if complete and missing:
             done.append("removed _SUCCESS: run the same `voxmill tokenize` again for what is missing")

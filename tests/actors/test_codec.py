@@ -197,7 +197,7 @@ def test_hard_signals_stay_finite(small_model: Path, precision: str) -> None:
         (
             torch.zeros(10),
             UnsupportedAudio,
-            "Tensor; expected a NumPy array float32 [samples] at 24000 Hz: give its .numpy().",
+            "Tensor; expected a NumPy array float32 [samples] at 24000 Hz: give its .cpu().numpy().",
         ),
         (np.append(np.zeros(100_000, np.float32), np.float32(np.nan)), NonFiniteAudio, "NaN"),
         (np.full(10, np.inf, np.float32), NonFiniteAudio, "infinity"),
@@ -221,7 +221,7 @@ def test_refused_waves(codec: Codec, wave: np.ndarray, error: type[Exception], s
         ([[0] * 16], "list"),
         (
             torch.zeros(3, 16, dtype=torch.int16),
-            "Tensor; expected a NumPy array int16 [frames, 16] in 0..255: give its .numpy().",
+            "Tensor; expected a NumPy array int16 [frames, 16] in 0..255: give its .cpu().numpy().",
         ),
     ],
 )
@@ -265,7 +265,7 @@ def test_one_array_is_no_list(codec: Codec) -> None:
         shape = re.escape(str([*one.shape]))
         with pytest.raises(error, match=rf"code was given one ndarray of shape {shape}; expected a list .*: \[array\]"):
             call(one)
-        with pytest.raises(error, match=rf"one Tensor of shape {shape}; .* list .*: \[tensor\.numpy\(\)\]"):
+        with pytest.raises(error, match=rf"one Tensor of shape {shape}; .* list .*: \[tensor\.cpu\(\)\.numpy\(\)\]"):
             call(torch.from_numpy(one))
         assert np.array_equal(call(one[None])[0], call([one])[0])  # an array of them is one
     with pytest.raises(UnsupportedAudio, match="agreement was given one ndarray"):

@@ -529,7 +529,7 @@ def test_recordings_in_containers(tmp_path: Path, made: Path, small_model: Path)
     for shard, names in (("x.tar", ["short.wav", "long.wav"]), ("y.tar", ["other.wav"])):
         with tarfile.open(shards / shard, "w") as tar:
             for name in names:
-                tar.add(made / "corpus" / name, name)
+                tar.add(made / "corpus" / name, name if shard == "y.tar" else f"speaker::{name}")
     encode(shards, tmp_path / "run", small_model)
     report = check(tmp_path / "run", [str(shards)], sample=2)
     assert report.problems == []

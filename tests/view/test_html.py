@@ -1,8 +1,11 @@
 """What a notebook shows: whole HTML, all text escaped, pictures and sound that can be decoded, a bounded size."""
 
 import base64
+import dataclasses
 import io
+import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from pyarrow.fs import LocalFileSystem
 from pipeline import open_run
 from pipeline.run.layout import wave_path
 from pipeline.run.lock import locked
+from pipeline.run.process import this_process
 from pipeline.run.run_json import save
 from pipeline.run.write import write_parts
 from tests.helpers.rows import coded_row, failed_row, run_record, tone
@@ -127,6 +131,10 @@ def test_a_run(tmp_path: Path) -> None:
 def test_an_empty_run(tmp_path: Path) -> None:
     save(LOCAL, str(tmp_path), run_record(state="running", attempts=[]))
     assert "stopped" in Tags(open_run(tmp_path)._repr_html_()).text
+    dead = dataclasses.replace(this_process(), pid=2**22 + 1)  # Linux has none that is higher than 2^22
+    (tmp_path / ".lock.killed").write_text(json.dumps(dead.json()))
+    if sys.platform == "linux":  # elsewhere only its heartbeat could tell
+        assert "stopped" in Tags(open_run(tmp_path)._repr_html_()).text
     with locked(LOCAL, str(tmp_path)):
         assert "running" in Tags(open_run(tmp_path)._repr_html_()).text
 
