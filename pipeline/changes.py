@@ -20,8 +20,9 @@ from pipeline.schema import EACH, FINGERPRINT_SCHEMA, file_ids, spoken_ids
 from pipeline.sources.formats import recordings
 from pipeline.sources.inputs import Discovered
 from pipeline.sources.inside import container_of
+from pipeline.sources.plan import task_of
 from pipeline.sources.rows import taken
-from pipeline.sources.task import UNIT_SCHEMA, Container, ReadTask, containers
+from pipeline.sources.task import UNIT_SCHEMA, Container, containers
 from pipeline.storage.at_once import at_once
 from pipeline.storage.filesystem import locate
 from pipeline.storage.location import is_local, local_path, redact
@@ -252,9 +253,7 @@ class Containers:
 
     def __init__(self, inputs: Discovered, moved: bool) -> None:
         self.moved = moved
-        none = pa.array([], pa.large_string())
-        how = (inputs.carried, none, inputs.prefixed, inputs.column, inputs.access, inputs.channel)
-        self.tasks = [ReadTask(one.kind, one.units, *how) for one in inputs.found if one.kind != "files"]
+        self.tasks = [task_of(inputs, one.kind, one.units) for one in inputs.found if one.kind != "files"]
         self.prefixed = inputs.prefixed
         self.places = {container.source: container for task in self.tasks for container in containers(task)}
         self.ids = {container.id: container for container in self.places.values()}

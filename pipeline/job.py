@@ -60,9 +60,13 @@ class Job:
     def reading(self) -> Reading:
         """The arguments of the read stage."""
         rules = self.settings.input
-        wanted = Lengths(rules.min_s, rules.max_s)
         return Reading(
-            self.chunk_samples, self.context_samples, rules.allow_truncated, rules.max_recording_s, rules.track, wanted
+            chunk_samples=self.chunk_samples,
+            context_samples=self.context_samples,
+            allow_truncated=rules.allow_truncated,
+            max_recording_s=rules.max_recording_s,
+            track=rules.track,
+            wanted=Lengths(rules.min_s, rules.max_s),
         )
 
     def codec(self, stage: str) -> CodecSpec:

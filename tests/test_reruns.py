@@ -26,6 +26,7 @@ from pipeline.dry_run import dry_run
 from pipeline.errors import InputError, OutputError, TooManyFailures
 from pipeline.run import containers, notes, sums
 from pipeline.run.write import write_parts
+from pipeline.sources.formats import FORMATS, kind_of
 from pipeline.sources.plan import plan
 from pipeline.verify.check import check
 from pipeline.verify.retry_failures import retry
@@ -34,6 +35,10 @@ from tests.helpers.rows import coded_row, tone
 from tests.helpers.shards import AUDIO, contents, write_files, write_parquet, write_tar
 
 KINDS = ("a.tar", "b.tar.gz", "c.zip", "d.parquet", "e.arrow")
+
+
+def test_every_kind_of_container_is_among_them() -> None:
+    assert {kind_of(name) for name in KINDS} == FORMATS.keys() - {"files", "manifest"}
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def export(
     ] = None,
     shard_recordings: Annotated[int, typer.Option(min=1, help="Recordings a shard.", metavar="N")] = 10_000,
 ) -> None:
-    """Write a run as a trainer reads it: qwen3-tts, ms-swift, lhotse, webdataset, hf, npy, mds, megatron."""
+    """Write a run as a trainer reads it."""
     from pipeline.export.export_run import export_run
     from pipeline.export.formats import FORMATS
     from pipeline.storage.text import clean_id

@@ -78,9 +78,9 @@ def _count(corpus: Corpus, rows: pa.Table) -> None:
     corpus.chunks += len(rows)
     corpus.samples += pc.sum(rows["num_samples"]).as_py() or 0
     corpus.frames += pc.sum(rows["num_frames"]).as_py() or 0
-    short = rows.filter(pc.equal(rows["chunks"], 1))["num_samples"].to_numpy()
-    corpus.recordings += len(short)
-    corpus.see_lengths(short)
+    in_one_chunk = rows.filter(pc.equal(rows["chunks"], 1))["num_samples"].to_numpy()
+    corpus.recordings += len(in_one_chunk)
+    corpus.see_lengths(in_one_chunk)
     kinds = {"rate": rows["source_rate"], "channels": rows["source_channels"], "format": _suffixes(rows["source"])}
     first = pc.cast(pc.equal(rows["chunk"], 0), pa.int64())
     for kind, values in kinds.items():

@@ -7,20 +7,14 @@ from typing import Any
 from pipeline.errors import InputError, listed
 from pipeline.run.layout import wave_kind
 from pipeline.run.read_as import READ_AS, read_as
-from pipeline.run.resume import BOUNDS, CORPUS, LACKS_WAVES
+from pipeline.run.resume import BOUNDS, CORPUS, DECIDES_CODES, LACKS_WAVES
 from pipeline.storage.location import absolute
 
 Record = tuple[str, dict[str, Any]]
 """A run's name, and its run.json."""
 
 SAME = (
-    ("model", "sha256"),
-    ("attention",),
-    ("precision",),
-    ("resampler",),
-    ("track",),
-    ("vad",),
-    ("chunk",),
+    *(("model", "sha256") if key == "model" else (key,) for key in DECIDES_CODES),
     *(("settings", "input", name) for name in BOUNDS),
 )
 """The keys of run.json that decide which codes a run makes, and of which recordings."""

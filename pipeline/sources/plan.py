@@ -88,8 +88,8 @@ def divide(
     skipped = chosen.units["files"].num_rows - files
     cut = chosen.cut and _left_out(inputs, every, known, read_through, files)
     if read_through is not None:
-        for kind in containers.keys() - chosen.limits.keys():
-            units[kind] = read_through.left(task_of(inputs, kind, units[kind]))
+        for held in containers.keys() - chosen.limits.keys():
+            units[held] = read_through.left(task_of(inputs, held, units[held]))
     target = _target(units, task_bytes, parallelism)
     shared: list[pa.Table] = []
     if chunk_samples is not None and not inputs.vad:

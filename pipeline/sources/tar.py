@@ -11,7 +11,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
 
@@ -22,9 +21,8 @@ from pipeline.errors import InputError, TruncatedAudio, UnreadableAudio, Unsuppo
 from pipeline.sources import unpack
 from pipeline.sources.found import Found, Rules
 from pipeline.sources.members import CARRIED, Member, Opener, fail, is_wanted, key_of, member_of, recordings
-from pipeline.sources.task import InputRecording, ReadTask, containers
-from pipeline.storage.access import Access
-from pipeline.storage.location import is_local, redact
+from pipeline.sources.task import Container, InputRecording, ReadTask, containers
+from pipeline.storage.location import is_local
 from pipeline.storage.opening import MAX_SPOOL_BYTES, SMALL_BYTES, Window, open_random, open_stream, rewound
 from pipeline.storage.text import clean_id
 from pipeline.storage.translate import errors_as, reason
@@ -37,25 +35,12 @@ ODD = (ValueError, IndexError, OverflowError, RecursionError)
 """What tarfile raises, beside its own errors, for headers that nobody writes: thousands of names of one member."""
 
 
-@dataclass(frozen=True)
-class Archive:
-    """Where a tar file is."""
+def _is_packed(shard: Container) -> bool:
+    return shard.source.lower().endswith(unpack.SUFFIXES)
 
-    location: str
-    access: Access
 
-    @property
-    def compressed(self) -> bool:
-        return self.name.lower().endswith(unpack.SUFFIXES)
-
-    @property
-    def name(self) -> str:
-        """The location without credentials."""
-        return clean_id(redact(self.location))
-
-    @property
-    def in_place(self) -> bool:
-        return is_local(self.location) and not self.compressed
+def _in_place(shard: Container) -> bool:
+    return is_local(shard.location) and not _is_packed(shard)
 
 
 def discover(source: str, units: pa.Table, rules: Rules) -> tuple[list[Found], int]:
@@ -67,15 +52,15 @@ def read(task: ReadTask) -> Iterator[InputRecording]:
     """Every recording of the shards of `task` that is not committed, in order."""
     done = frozenset(task.done.to_pylist())
     for shard in containers(task):
-        yield from recordings(shard, read_members(Archive(shard.location, shard.access)), done)
+        yield from recordings(shard, read_members(shard), done)
 
 
-def read_members(archive: Archive) -> Iterator[Member]:
+def read_members(archive: Container) -> Iterator[Member]:
     """Members in order but for hidden and other ones. Raises TruncatedAudio or UnreadableAudio where it breaks."""
-    shown, last = archive.name, "its beginning"
+    shown, last = archive.source, "its beginning"
     try:
         with errors_as(archive.location, UnreadableAudio), _open(archive) as stream:
-            file = _Forward(stream, archive.in_place)
+            file = _Forward(stream, _in_place(archive))
             try:
                 tar = tarfile.TarFile(fileobj=cast(BinaryIO, file), encoding="utf-8", errors="surrogateescape")
                 while (info := tar.next()) is not None:
@@ -93,20 +78,20 @@ def read_members(archive: Archive) -> Iterator[Member]:
         raise UnreadableAudio(str(e)) from None
 
 
-def _member(archive: Archive, info: tarfile.TarInfo, file: "_Forward") -> Member | None:
+def _member(archive: Container, info: tarfile.TarInfo, file: "_Forward") -> Member | None:
     name = clean_id(info.name.removeprefix("./"))
     if info.isdir() or not is_wanted(name):
         return None
     return member_of(name, info.offset_data, _opener(archive, info, file, name))
 
 
-def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str) -> Opener:
+def _opener(archive: Container, info: tarfile.TarInfo, file: "_Forward", name: str) -> Opener:
     if info.issparse() or not info.isreg():
         kind = "sparse file" if info.issparse() else "link or device"
         return partial(fail, UnsupportedAudio(f"{name} is a {kind} in its tar; archive the plain file itself"))
     if info.size < 0:
         raise tarfile.ReadError(f"{name} has {info.size} bytes")
-    if archive.in_place:
+    if _in_place(archive):
         file.require(info.offset_data + info.size)
         return partial(_open_window, archive, info.offset_data, info.size)
     if info.size > MAX_SPOOL_BYTES:  # to pass over it would unpack it all the same
@@ -120,7 +105,7 @@ def _opener(archive: Archive, info: tarfile.TarInfo, file: "_Forward", name: str
 
 
 @contextmanager
-def _open_window(archive: Archive, offset: int, size: int) -> Iterator[BinaryIO]:
+def _open_window(archive: Container, offset: int, size: int) -> Iterator[BinaryIO]:
     with errors_as(archive.location, UnreadableAudio):
         file = open_random(archive.location, archive.access)
     if size > SMALL_BYTES:
@@ -134,14 +119,14 @@ def _open_window(archive: Archive, offset: int, size: int) -> Iterator[BinaryIO]
 
 
 @contextmanager
-def _open(archive: Archive) -> Iterator[BinaryIO]:
-    if archive.in_place:
+def _open(archive: Container) -> Iterator[BinaryIO]:
+    if _in_place(archive):
         with open_random(archive.location, archive.access) as file:
             yield file
         return
     with open_stream(archive.location, archive.access) as stream:
         buffered = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20))
-        yield cast(BinaryIO, unpack.Unpacked(buffered, archive.name)) if archive.compressed else buffered
+        yield cast(BinaryIO, unpack.Unpacked(buffered, archive.source)) if _is_packed(archive) else buffered
 
 
 class _Group:

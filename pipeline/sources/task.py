@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,8 +16,8 @@ from pipeline.storage.location import redact
 from pipeline.storage.stamp import UNKNOWN, Stamp
 from pipeline.storage.text import clean_id
 
-Kind = str
-"""A key of `formats.FORMATS`."""
+Kind = Literal["files", "tar", "zip", "parquet", "arrow", "manifest"]
+"""The keys of `formats.FORMATS`."""
 
 
 UNIT_SCHEMA = pa.schema(

@@ -162,7 +162,9 @@ def test_what_inputs_are(tmp_path: Path) -> None:
         dry_run([np.zeros(24_000)], tmp_path / "run")  # type: ignore[list-item]
     with pytest.raises(InputError, match="An input is a NoneType; expected paths and URIs"):
         dry_run(None, tmp_path / "run")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"An input is a dict; .*is written to files first \(soundfile\.write\), or enc"):
+    with pytest.raises(
+        InputError, match=r"An input is a dict; .*is written to files first \(soundfile\.write\), or enc"
+    ):
         dry_run({"one": (np.zeros(24_000), 24_000)}, tmp_path / "run")
     with pytest.raises(InputError, match=r"An input is a DataFrame; .*write it to a manifest \(Parquet or CSV\)"):
         dry_run(pandas.DataFrame({"path": ["clip.wav"]}), tmp_path / "run")

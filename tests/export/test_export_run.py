@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from pipeline import export_run, open_run
+from pipeline.cli.export import FORMATS_HELP
 from pipeline.cli.main import app
 from pipeline.errors import InputError, OutputError
 from pipeline.export.folder import delete
@@ -300,6 +302,9 @@ def test_every_command_of_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     soundfile.write("anna.wav", np.zeros(24_000), 24_000)
     commands = [shlex.split(line) for line in readme("bash").splitlines()]
     assert {command[command.index("--to") + 1] for command in commands} == set(FORMATS)
+    table = (ROOT / "README.md").read_text().partition("## Into trainers")[2].partition("```")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.M) == ["--to", *FORMATS]
+    assert re.findall(r"[\w-]+", FORMATS_HELP.replace(" or ", ", ")) == list(FORMATS)
     for _, *arguments in commands:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output

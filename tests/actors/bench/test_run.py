@@ -13,7 +13,7 @@ import torch
 from actors.bench.__main__ import main
 from actors.bench.run import PLAN, RACE, asked_for, passed, run_plan
 from actors.bench.subject import ON_CPU, Size, Subject
-from actors.bench.tables import table
+from actors.bench.tables import WRITERS, table
 from actors.bench.variants import CLIP_BY_CLIP, IN_LISTS
 from actors.errors import SettingsError
 
@@ -109,7 +109,7 @@ def test_no_step_begins_once_the_budget_is_spent() -> None:
 
 
 def test_steps_keep_the_plans_order() -> None:
-    assert asked_for(()) == [*PLAN, RACE]
+    assert asked_for(()) == [*PLAN, RACE] == list(WRITERS)
     assert asked_for((RACE, "speed", "company")) == ["company", "speed", RACE]
     with pytest.raises(SettingsError, match=r"no step 'sped'; there are environment, "):
         asked_for(("sped",))
