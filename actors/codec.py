@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,7 +105,7 @@ class Codec:
             if value not in CHOICES[name]:
                 raise SettingsError(f"{name} is {value!r}; it can be {', '.join(CHOICES[name])}.")
         for name, number in (("threads", threads), ("tile_s", tile_s), ("tile_batch", tile_batch)):
-            kinds, what = ((int, float), "number") if name == "tile_s" else ((int,), "whole number")
+            kinds, what = (Real, "number") if name == "tile_s" else (Integral, "whole number")  # NumPy's too
             if number is None:
                 continue
             if isinstance(number, bool) or not isinstance(number, kinds) or not 0 < number < math.inf:
@@ -134,7 +135,7 @@ class Codec:
     def encode(self, waves: Iterable[np.ndarray]) -> list[np.ndarray]:
         """waves float32 [T] each, 24 kHz mono -> codes int16 [ceil(T / 1920), 16] each.
 
-        Raises UnsupportedAudio, NonFiniteAudio, DeviceOutOfMemory.
+        Raises UnsupportedAudio, NonFiniteAudio, DeviceOutOfMemory, SettingsError for a codec of parts "decode".
         """
         waves = _listed("encode", waves, 1, UnsupportedAudio)
         for index, wave in enumerate(waves):
@@ -149,7 +150,7 @@ class Codec:
     def decode(self, codes: Iterable[np.ndarray], pcm16: bool = False) -> list[np.ndarray]:
         """codes int16 [F, 16] each -> waves float32 [F * 1920] each, in [-1, 1]; `pcm16`: int16, round(32767 x).
 
-        Raises BadCodes, DeviceOutOfMemory.
+        Raises BadCodes, NonFiniteAudio, DeviceOutOfMemory, SettingsError for a codec of parts "encode".
         """
         codes = _listed("decode", codes, 2, BadCodes)
         for index, one in enumerate(codes):

@@ -194,7 +194,20 @@ def test_the_interface_is_told_before_it_is_imported() -> None:
     code = "import pipeline; names = dir(pipeline); print(all(hasattr(pipeline, name) for name in names), *names)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [
-        *("True", "__version__", "check", "export_run", "load_audio", "merge", "open_run", "retry", "tokenize"),
+        *(
+            "True",
+            "Recording",
+            "Run",
+            "VoxmillError",
+            "__version__",
+            "check",
+            "export_run",
+            "load_audio",
+            "merge",
+            "open_run",
+            "retry",
+            "tokenize",
+        ),
         "write_report",
     ]
 

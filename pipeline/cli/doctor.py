@@ -24,7 +24,7 @@ def doctor(
     model: Annotated[
         str | None, typer.Option(help="Hub id, folder, demo, or full-size (random weights).", metavar="ID_OR_DIR")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings in YAML; see configs/.", metavar="FILE")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings in YAML, as for tokenize.", metavar="FILE")] = None,
     ray_address: Annotated[str | None, typer.Option(help="A running Ray cluster.", metavar="ADDRESS")] = None,
     reconstruct: Annotated[bool | None, typer.Option(help="Whether a run also decodes the codes to WAVs.")] = None,
     out: Annotated[str, typer.Option(help="Where a run would be written.", metavar="DIR_OR_URI")] = ".",

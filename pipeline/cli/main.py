@@ -50,7 +50,9 @@ STOPPED = (130, TERMINATED)
 Model = Annotated[
     str | None, typer.Option(help="Hub id, folder, or demo; the official codec by default.", metavar="ID_OR_DIR")
 ]
-Config = Annotated[Path | None, typer.Option(help="Settings in YAML; see configs/.", metavar="FILE")]
+Config = Annotated[
+    Path | None, typer.Option(help="Settings in YAML; the repository's configs/ explain all.", metavar="FILE")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Attention = Annotated[str | None, typer.Option(help="full (what upstream computes) or window (bounded memory).")]

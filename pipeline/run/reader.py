@@ -278,7 +278,7 @@ class Run:
         `shuffle`: the parts in an order of `seed` and `set_epoch`, then a buffer of `buffer` recordings a worker.
         `rank` of `world`: whose share it is; by default that of torch.distributed, else of RANK and WORLD_SIZE. 0 of 1
         gives each process all of it: for what deals out itself, as Hugging Face's Trainer and Accelerate do, and for
-        ranks that share their data. Raises OutputError as `whole` does.
+        ranks that share their data. Raises InputError for arguments that do not fit, OutputError as `whole` does.
         """
         from pipeline.run.torch_dataset import RecordingsDataset
 
@@ -376,7 +376,7 @@ def location_of(run: str | Path | Run) -> str:
 def open_run(location: str | Path | Run) -> Run:
     """Open RUN (a folder or URI; of a `Run`, once more), or any Parquet file or folder of them with the codes schema.
 
-    Raises InputError if there is no run.
+    Raises InputError if there is no run, OutputError if its first part or run.json is damaged.
     """
     run = Run(location_of(location))
     if not run.paths and read_run_file(run.fs, run.path) is None:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from actors.contract import CODEBOOK_SIZE, NUM_CODEBOOKS
+from pipeline.errors import InputError
 
 VOCABULARY = NUM_CODEBOOKS * CODEBOOK_SIZE
 """Tokens of the interleaved layout: 0..32767. 32768 and up are free for text and special tokens."""
@@ -59,14 +60,14 @@ def undelay(steps: np.ndarray) -> np.ndarray:
 
 
 def layout_of(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The function that makes layout `name` of codes. Raises ValueError for an unknown one."""
+    """The function that makes layout `name` of codes. Raises InputError for an unknown one."""
     layouts: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "frames": lambda codes: codes,
         "interleaved": interleave,
         "delayed": delay,
     }
     if name not in layouts:
-        raise ValueError(f"layout {name!r}: expected {', '.join(layouts)}")
+        raise InputError(f"layout {name!r}: expected {', '.join(layouts)}")
     return layouts[name]
 
 

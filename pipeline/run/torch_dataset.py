@@ -22,7 +22,7 @@ Place = tuple[int, int]
 """(rank, ranks)"""
 
 
-class RecordingsDataset(IterableDataset):
+class RecordingsDataset(IterableDataset[dict[str, Any]]):
     """Yields {"id": str, "codes": int64 tensor in `layout`, and the asked-for columns}, in flat memory but for `buffer`
     recordings.
 

@@ -14,8 +14,8 @@ from pipeline.sources.task import Kind
 
 def refuse_limit(limit: int | None) -> None:
     """Raise SettingsError for a limit that no recording is within."""
-    if limit is not None and limit < 1:
-        raise SettingsError(f"limit {limit}: expected at least 1 recording; --dry-run reads none")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise SettingsError(f"limit {limit!r}: expected at least 1 recording; --dry-run reads none")
 
 
 @dataclass(frozen=True)

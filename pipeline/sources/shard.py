@@ -31,7 +31,7 @@ def parse_shard(text: str | None) -> Shard | None:
     """ "3/16" -> the fourth of 16; None, which is all, as it is. Raises SettingsError."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text)
+    found = re.fullmatch(r"(\d{1,7})/(\d{1,7})", str(text))
     index, count = map(int, found.groups()) if found else (0, 0)
     if not 0 <= index < count <= MAX_SHARDS:
         raise SettingsError(

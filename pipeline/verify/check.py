@@ -11,7 +11,7 @@ import numpy as np
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline.changes import Changes, Comparison
-from pipeline.errors import plural
+from pipeline.errors import InputError, plural
 from pipeline.run.read_as import one_way
 from pipeline.run.reader import Run, location_of
 from pipeline.run.run_json import run_settings
@@ -56,6 +56,8 @@ def check(
     """
     place = location_of(location)
     paths = [] if inputs is None else named(inputs)
+    if sample < 0:
+        raise InputError(f"sample is {sample}; expected a number of recordings, or 0.")
     run = look(*locate(place))
     with _reading(ray_address, run.fs) as each:
         evidence, lines, planned = _compared(run, paths, each) if paths else (gather(run, each), [], [])

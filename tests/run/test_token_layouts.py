@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.errors import InputError
 from pipeline.run.token_layouts import VOCABULARY, deinterleave, delay, interleave, layout_of, undelay
 
 CODES = st.integers(0, 40).flatmap(lambda frames: arrays(np.int16, (frames, 16), elements=st.integers(0, 2047)))
@@ -56,5 +57,5 @@ def test_what_no_layout_made_is_refused() -> None:
             undelay(steps)
     with pytest.raises(ValueError, match="pad 7"):
         delay(np.zeros((1, 16), np.int16), pad=7)
-    with pytest.raises(ValueError, match="layout 'flat': expected frames, interleaved, delayed"):
+    with pytest.raises(InputError, match="layout 'flat': expected frames, interleaved, delayed"):
         layout_of("flat")
