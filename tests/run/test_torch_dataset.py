@@ -182,7 +182,7 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     run = open_run(make_run(tmp_path))
     with pytest.raises(InputError, match="no column 'words'"):
         run.torch_dataset(columns=["words"])
-    with pytest.raises(ValueError, match="layout 'flat'"):
+    with pytest.raises(InputError, match="layout 'flat'"):
         run.torch_dataset(layout="flat")  # type: ignore[arg-type]
     save(LocalFileSystem(), str(tmp_path / "new"), run_record(state="running"))
     with pytest.raises(InputError, match="has no parts, so it has no column 'text' yet"):
