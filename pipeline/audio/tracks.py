@@ -43,6 +43,13 @@ def _name(track: av.AudioStream) -> str:
     return f"{number} ({track.language or 'no language'}, {codec})"
 
 
+def _tag(context: av.AudioCodecContext) -> str:
+    try:
+        return context.codec_tag
+    except UnicodeDecodeError:  # PyAV takes it for ASCII; in a damaged header it is not
+        return ""
+
+
 def decoder(track: av.AudioStream) -> av.AudioCodecContext:
     """What decodes the packets of `track`, which FFmpeg has a decoder for. Raises UnsupportedAudio where that makes
     noise of them."""
@@ -50,7 +57,7 @@ def decoder(track: av.AudioStream) -> av.AudioCodecContext:
         raise UnsupportedAudio(
             "its samples are G.721, G.723 or G.726: writers pack them in two ways, and nothing tells"
         )
-    if (track.codec_context.name, track.codec_context.codec_tag) == _NMS_ADPCM:
+    if (track.codec_context.name, _tag(track.codec_context)) == _NMS_ADPCM:
         raise UnsupportedAudio("its samples are NMS ADPCM, which no decoder here knows")
     better = _BETTER.get(track.codec_context.name)
     return track.codec_context if better is None else cast(av.AudioCodecContext, av.CodecContext.create(better, "r"))
