@@ -1,18 +1,16 @@
 """sha256 of the parts of codes. RUN/.sums/ has what killed commands noted: those parts need not be read again."""
 
-import functools
 import hashlib
-import uuid
 from collections import Counter
 from collections.abc import Mapping
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileSystem, FileType
 
 from pipeline.run.layout import CODES, SUMS, part_infos, parts
+from pipeline.run.note_file import note_infos, read_note, write_note
 from pipeline.storage.at_once import at_once
-from pipeline.storage.atomic import Check, write_whole
+from pipeline.storage.atomic import Check
 from pipeline.storage.filesystem import BUFFER_BYTES
 
 SUMS_SCHEMA = pa.schema([("part", pa.string()), ("sha256", pa.string())])
@@ -20,18 +18,14 @@ SUMS_SCHEMA = pa.schema([("part", pa.string()), ("sha256", pa.string())])
 
 def note_sums(fs: FileSystem, run: str, sums: Mapping[str, str], check: Check) -> None:
     """Write `sums`, by the names of their parts."""
-    if sums:
-        rows = pa.table([list(sums), list(sums.values())], schema=SUMS_SCHEMA)
-        save = functools.partial(pq.write_table, rows, compression="none", write_page_checksum=True)
-        write_whole(fs, f"{run}/{SUMS}/{uuid.uuid4().hex}.parquet", save, check)
+    write_note(fs, f"{run}/{SUMS}", pa.table([list(sums), list(sums.values())], schema=SUMS_SCHEMA), check)
 
 
 def noted_sums(fs: FileSystem, run: str) -> dict[str, str]:
     """All that was noted, of parts that are as they were then. A part that a repair deleted and a rerun made again may
     have other bytes under its name: it is younger than the note, or has two sums. Damaged notes tell nothing."""
-    found = fs.get_file_info(FileSelector(f"{run}/{SUMS}", allow_not_found=True))
-    notes = [info for info in found if info.base_name.endswith(".parquet")]
-    tables = at_once(functools.partial(_read, fs), [info.path for info in notes])
+    notes = note_infos(fs, f"{run}/{SUMS}")
+    tables = at_once(lambda note: read_note(fs, note.path, SUMS_SCHEMA), notes)
     times = {info.base_name: info.mtime_ns or 0 for info in part_infos(fs, run, CODES)}
     pairs = {
         (row["part"], row["sha256"])
@@ -41,14 +35,6 @@ def noted_sums(fs: FileSystem, run: str) -> dict[str, str]:
     }
     sums = Counter(part for part, _ in pairs)
     return {part: found for part, found in pairs if sums[part] == 1}
-
-
-def _read(fs: FileSystem, path: str) -> pa.Table:
-    try:
-        with fs.open_input_file(path) as file:
-            return pq.read_table(file, schema=SUMS_SCHEMA, page_checksum_verification=True)
-    except (OSError, pa.ArrowException):
-        return SUMS_SCHEMA.empty_table()
 
 
 def forget_sums(fs: FileSystem, run: str) -> None:
