@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.audio.suffixes import AUDIO_SUFFIXES
 from pipeline.doctor.finding import Finding, change, ok
+from pipeline.loading import load_audio
 from pipeline.storage.translate import reason
 
 
@@ -21,8 +22,6 @@ def check_decoders(clips: Path) -> list[Finding]:
     decoded, failed = [], []
     for suffix, path in one_of_each(clips).items():
         try:
-            from pipeline.loading import load_audio  # here, for it fails with an av that is too old
-
             decoded.append(f"{suffix[1:]} ({len(load_audio(path)) / 24_000:.1f} s)")
         except Exception as error:  # of another version of av: anything
             advice = "Install an av that voxmill works with: pip install 'av>=17.1,<19'"

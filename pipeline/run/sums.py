@@ -51,7 +51,7 @@ def checksums(fs: FileSystem, run: str, known: Mapping[str, str | None]) -> dict
         told = {**noted_sums(fs, run), **told}
     unknown = [name for name in paths if not told.get(name)]
     told.update(zip(unknown, at_once(lambda name: sha256(fs, paths[name]), unknown), strict=True))
-    return {name: sums for name in paths if (sums := told[name])}
+    return {name: found for name in paths if (found := told[name])}  # always there by now
 
 
 def sha256(fs: FileSystem, path: str) -> str:
